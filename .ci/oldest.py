@@ -1,4 +1,6 @@
-"""Prints pip constraints that pin every dependency to the oldest release that pyproject.toml allows."""
+"""Prints pip constraints that pin every dependency to the oldest release that pyproject.toml
+allows.
+"""
 
 import re
 import tomllib

@@ -1,11 +1,13 @@
-"""Rerunning a finished sweep takes less time than composing its jobs with Hydra, and memory usage does not grow.
+"""Rerunning a finished sweep takes less time than composing its jobs with Hydra, and memory usage
+does not grow.
 
-First, the benchmark trains 1,000 short runs in a sweep. Meanwhile, it measures the memory of the sweep's main process
-and its workers, not counting files and shared memory.
+First, the benchmark trains 1,000 short runs in a sweep. Meanwhile, it measures the memory of the
+sweep's main process and its workers, not counting files and shared memory.
 
-Then it reruns sweeps of 10, 100, and 1,000 finished jobs. It reports the time that each additional job adds to the
-command, relative to the time that Hydra needs to compose the job. The goal is a ratio of at most 0.5, which is possible
-because lenet_exp uses Hydra to compose each combination of config group options only once.
+Then it reruns sweeps of 10, 100, and 1,000 finished jobs. It reports the time that each additional
+job adds to the command, relative to the time that Hydra needs to compose the job. The goal is a
+ratio of at most 0.5, which is possible because lenet_exp uses Hydra to compose each combination of
+config group options only once.
 
     python -m benchmarks.bookkeeping --plot memory.png
 """
@@ -43,8 +45,12 @@ COMPOSED = 20  # number of jobs that Hydra composes for comparison
 def main() -> None:
     """Run the benchmark, and print the ratios and the memory usage."""
     options = parser(__doc__, repeats=3)
-    options.add_argument("--jobs", type=positive, nargs="+", default=[10, 100, 1000], help="default 10 100 1000")
-    options.add_argument("--plot", type=Path, metavar="FILE", help="write a picture of the memory there")
+    options.add_argument(
+        "--jobs", type=positive, nargs="+", default=[10, 100, 1000], help="default 10 100 1000"
+    )
+    options.add_argument(
+        "--plot", type=Path, metavar="FILE", help="write a picture of the memory there"
+    )
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         outputs = Path(scratch)
@@ -58,10 +64,20 @@ def main() -> None:
         for jobs in asked.jobs:
             rerun(jobs, outputs)  # the first rerun creates a new sweep of existing runs
             pairs = [(rerun(jobs, outputs), composing()) for _ in range(asked.repeats)]
-            added[jobs] = [((whole - one) / (jobs - 1), c) for (whole, c), one in zip(pairs, alone, strict=True)]
+            added[jobs] = [
+                ((whole - one) / (jobs - 1), c)
+                for (whole, c), one in zip(pairs, alone, strict=True)
+            ]
             each, composed = ([pair[i] for pair in added[jobs]] for i in (0, 1))
-            print(f"{jobs} jobs: {median(w for w, _ in pairs):.2f} s; Hydra composes one in {median(composed):.3f} s")
-            show_ratio(f"{jobs} jobs, all finished: one more job / composing it", each, composed, f"<= {GOAL}")
+            print(
+                f"{jobs} jobs: {median(w for w, _ in pairs):.2f} s; Hydra composes one in {median(composed):.3f} s"
+            )
+            show_ratio(
+                f"{jobs} jobs, all finished: one more job / composing it",
+                each,
+                composed,
+                f"<= {GOAL}",
+            )
     keep(asked, "bookkeeping", {"rerun": added, "memory": memory})
 
 
@@ -71,14 +87,17 @@ def line(jobs: int) -> list[str]:
 
 
 def train(jobs: int, outputs: Path) -> dict[str, list[tuple[float, float]]]:
-    """Train short runs in a separate process, and sample the memory of each process every half second.
+    """Train short runs in a separate process, and sample the memory of each process every half
+    second.
 
     Returns:
         Pairs of time in seconds and memory in MB, keyed by process.
     """
     command = [sys.executable, "-m", "lenet_exp", "train", *line(jobs)]
     memory: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    sweep = subprocess.Popen(command, env=environment(outputs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    sweep = subprocess.Popen(
+        command, env=environment(outputs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     start, names = time.monotonic(), {sweep.pid: "sweep"}
     while sweep.poll() is None:
         for pid in started_by(sweep.pid):
@@ -95,13 +114,17 @@ def train(jobs: int, outputs: Path) -> dict[str, list[tuple[float, float]]]:
 def own_megabytes(pid: int) -> float:
     """Return the resident memory of a process in MB, not counting files and shared memory."""
     fields = dict(
-        row.split(":", 1) for row in Path(f"/proc/{pid}/status").read_text().splitlines() if row.startswith("Rss")
+        row.split(":", 1)
+        for row in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if row.startswith("Rss")
     )
     return float(fields.get("RssAnon", "0 kB").split()[0]) / 1024
 
 
 def show_memory(memory: dict[str, list[tuple[float, float]]]) -> None:
-    """Print each process's median memory in the second quarter and in the last quarter of the training time."""
+    """Print each process's median memory in the second quarter and in the last quarter of the
+    training time.
+    """
     training = [at for name, samples in memory.items() if name != "sweep" for at, _ in samples]
     first, last = min(training), max(training)
     for name, samples in memory.items():
@@ -109,7 +132,9 @@ def show_memory(memory: dict[str, list[tuple[float, float]]]) -> None:
         n = len(values)
         if n >= 8:
             early, late = median(values[n // 4 : n // 2]), median(values[3 * n // 4 :])
-            print(f"{name}: {early:.0f} MB in the second quarter of the training, {late:.0f} MB in the last")
+            print(
+                f"{name}: {early:.0f} MB in the second quarter of the training, {late:.0f} MB in the last"
+            )
 
 
 def plot(memory: dict[str, list[tuple[float, float]]], path: Path) -> None:
@@ -120,13 +145,17 @@ def plot(memory: dict[str, list[tuple[float, float]]], path: Path) -> None:
     axes = figure.subplots()
     for name, samples in memory.items():
         axes.plot(*zip(*samples, strict=True), label=name)
-    axes.set(xlabel="seconds", ylabel="own memory, MB", ylim=(0, None), title="short runs in one sweep")
+    axes.set(
+        xlabel="seconds", ylabel="own memory, MB", ylim=(0, None), title="short runs in one sweep"
+    )
     axes.legend()
     figure.savefig(path, dpi=120)
 
 
 def rerun(jobs: int, outputs: Path) -> float:
-    """Return the duration in seconds of a sweep with this number of jobs, run in the current process."""
+    """Return the duration in seconds of a sweep with this number of jobs, run in the current
+    process.
+    """
     from hydra.core.global_hydra import GlobalHydra
 
     from lenet_exp.commands.train import main as lenet_train

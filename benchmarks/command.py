@@ -1,12 +1,15 @@
-"""`lenet-train experiment=mnist_fast` is at least 80 times as fast as 50 epochs of the original script.
+"""`lenet-train experiment=mnist_fast` is at least 80 times as fast as 50 epochs of the original
+script.
 
-The time for the command includes imports, two epochs, tracking, the model in MLflow, and plots. The store exists, the
-engine is compiled, and a previous run has finished. The time for 50 epochs of the original script is extrapolated from
-a fifth of an epoch, without imports. The benchmark alternates between the command and the script. It also prints how
-long each part of the command takes. results.md lists the accuracies of both.
+The time for the command includes imports, two epochs, tracking, the model in MLflow, and plots. The
+store exists, the engine is compiled, and a previous run has finished. The time for 50 epochs of the
+original script is extrapolated from a fifth of an epoch, without imports. The benchmark alternates
+between the command and the script. It also prints how long each part of the command takes.
+results.md lists the accuracies of both.
 
     python -m benchmarks.command
-    python -m benchmarks.command --fresh       # use a new outputs folder without a store for each command
+    python -m benchmarks.command --fresh       # use a new outputs folder without a store for each
+                                               command
 
 Data folder: $LENET_EXP_DATA (default: `data`).
 """
@@ -32,8 +35,8 @@ from benchmarks.measure import interleave, keep, parser, show_ratio, show_second
 EPOCHS = 50
 RECIPE = "mnist_fast"
 ANCESTOR, COMMAND = f"ancestor, {EPOCHS} epochs, extrapolated", f"lenet-train experiment={RECIPE}"
-# Functions that the process of the command calls one after another. Each key is a label for the time from the call of
-# its function to the call of the next function.
+# Functions that the process of the command calls one after another. Each key is a label for the
+# time from the call of its function to the call of the next function.
 MARKS = {
     "Python and Hydra": None,
     "torch and the rest of the program": "lenet_exp.commands.train:train_alone",
@@ -47,8 +50,10 @@ MARKS = {
     "waiting for uploads": "lenet_exp.tracking.uploader.uploads:_complete",
     "the end": "lenet_exp.reports.terminal.run_summary:print_view",
 }
-TIMED = "BENCHMARK_TIMED"  # environment variable with the path of the file to which a process writes its times
-Noted = list[tuple[str, float]]  # labels from `MARKS`, with the times of their first calls in seconds since 1970
+# environment variable with the path of the file to which a process writes its times
+TIMED = "BENCHMARK_TIMED"
+# labels from `MARKS`, with the times of their first calls in seconds since 1970
+Noted = list[tuple[str, float]]
 
 
 def main() -> None:
@@ -58,17 +63,24 @@ def main() -> None:
         return
     options = parser(__doc__, repeats=5)
     options.add_argument("--fresh", action="store_true", help="each command makes its store")
-    options.add_argument("--fraction", type=float, default=0.2, help="of an epoch of the script is timed, and scaled")
+    options.add_argument(
+        "--fraction", type=float, default=0.2, help="of an epoch of the script is timed, and scaled"
+    )
     asked = options.parse_args()
     from benchmarks.training import Ancestor, torchvision_images
     from lenet_exp.config.compose import compose
 
     config = compose(["dataset=mnist"])
-    ancestor = Ancestor(torchvision_images(config, "command"), config.dataset.val_size, asked.fraction)
+    ancestor = Ancestor(
+        torchvision_images(config, "command"), config.dataset.val_size, asked.fraction
+    )
     with tempfile.TemporaryDirectory() as scratch:
         seeds = count()
         command = partial(run, Path(scratch), seeds, asked.fresh)
-        ways: dict[str, Callable[[], float]] = {ANCESTOR: lambda: EPOCHS * ancestor.epoch(), COMMAND: command}
+        ways: dict[str, Callable[[], float]] = {
+            ANCESTOR: lambda: EPOCHS * ancestor.epoch(),
+            COMMAND: command,
+        }
         seconds = interleave(ways, asked.repeats)
         show_seconds(seconds, "seconds")
         show_ratio("ancestor / command", seconds[ANCESTOR], seconds[COMMAND], ">= 80")
@@ -97,17 +109,23 @@ def run(scratch: Path, seeds: Any, fresh: bool, **environment: str) -> float:
 
 
 def run_noted(scratch: Path, seeds: Any, fresh: bool) -> dict[str, float]:
-    """Run the command with the next seed and return the duration of each part in seconds, keyed by label."""
+    """Run the command with the next seed and return the duration of each part in seconds, keyed by
+    label.
+    """
     file, start = scratch / "noted.json", time.time()
     run(scratch, seeds, fresh, **{TIMED: str(file)})
     end, passed = time.time(), dict(json.loads(file.read_text()))
     times = [start, *(passed[name] for name in MARKS if name in passed), end]
     names = [next(iter(MARKS)), *(name for name in MARKS if name in passed)]
-    return dict.fromkeys(MARKS, 0.0) | {n: b - a for n, a, b in zip(names, times, times[1:], strict=False)}
+    return dict.fromkeys(MARKS, 0.0) | {
+        n: b - a for n, a, b in zip(names, times, times[1:], strict=False)
+    }
 
 
 def noted(file: Path) -> None:
-    """Run lenet-train in this process, and write the time of the first call of each function in `MARKS` to a file."""
+    """Run lenet-train in this process, and write the time of the first call of each function in
+    `MARKS` to a file.
+    """
     passed: Noted = []
 
     def mark(name: str, place: str, also: Callable[[], None] = lambda: None) -> None:
@@ -126,7 +144,9 @@ def noted(file: Path) -> None:
 
         setattr(holder, last, marked)
 
-    def mark_others() -> None:  # called when the command itself imports the modules of the other functions
+    def mark_others() -> (
+        None
+    ):  # called when the command itself imports the modules of the other functions
         for name, place in later:
             mark(name, place)
 

@@ -1,7 +1,8 @@
-"""Measure the time to compare 1,000 runs from their run folders and from an MLflow store, excluding imports.
+"""Measure the time to compare 1,000 runs from their run folders and from an MLflow store, excluding
+imports.
 
-First, the benchmark trains 1,000 short runs: 200 configurations with five seeds, one step per run. For reference, it
-also reports how long MLflow takes to list these runs without comparing them.
+First, the benchmark trains 1,000 short runs: 200 configurations with five seeds, one step per run.
+For reference, it also reports how long MLflow takes to list these runs without comparing them.
 
     python -m benchmarks.compare
 """
@@ -38,9 +39,13 @@ GOAL = 5.0
 
 
 def main() -> None:
-    """Run the benchmark, and print the times and their ratio to the time that MLflow takes to list the runs."""
+    """Run the benchmark, and print the times and their ratio to the time that MLflow takes to list
+    the runs.
+    """
     options = parser(__doc__, repeats=3)
-    options.add_argument("--rates", type=positive, default=25, help="learning rates: 40 runs each (default 25)")
+    options.add_argument(
+        "--rates", type=positive, default=25, help="learning rates: 40 runs each (default 25)"
+    )
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         outputs = Path(scratch)
@@ -55,7 +60,12 @@ def main() -> None:
         seconds = interleave(ways, asked.repeats)
     show_seconds(seconds, f"{40 * asked.rates} runs")
     for way in ("folders", "folders, HTML", "store"):
-        show_ratio(f"{way} / MLflow's listing", seconds[way], seconds["MLflow's listing"], f"< {GOAL:.0f} s")
+        show_ratio(
+            f"{way} / MLflow's listing",
+            seconds[way],
+            seconds["MLflow's listing"],
+            f"< {GOAL:.0f} s",
+        )
     keep(asked, "compare", seconds)
 
 
@@ -68,9 +78,13 @@ def train(rates: int, outputs: Path) -> None:
     """
     swept = ",".join(f"{0.001 * (i + 1):.3f}" for i in range(rates))
     command = [sys.executable, "-m", "lenet_exp", "train", *LINE, f"optimizer.lr={swept}"]
-    done = subprocess.run(command, env=environment(outputs), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment(outputs), capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        sys.exit(f"benchmarks.compare: the sweep ended with status {done.returncode}\n{done.stderr[-2000:]}")
+        sys.exit(
+            f"benchmarks.compare: the sweep ended with status {done.returncode}\n{done.stderr[-2000:]}"
+        )
 
 
 def timed(*arguments: str) -> float:

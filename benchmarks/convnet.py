@@ -1,8 +1,10 @@
 """An epoch of `model=convnet` takes little more time than in a bare loop of PyTorch.
 
-For each shape of the network, the benchmark compares three ways to train and validate an epoch of MNIST:
+For each shape of the network, the benchmark compares three ways to train and validate an epoch of
+MNIST:
 
-  bare            a loop without other features: the same layers in plain PyTorch, tensors in memory, fused SGD
+  bare            a loop without other features: the same layers in plain PyTorch, tensors in
+                  memory, fused SGD
   channels_last   the same with channels-last maps
   fit             lenet_exp.training.fit.fit, the training loop of lenet-train
 
@@ -28,7 +30,14 @@ from lenet_exp.config.compose import compose
 from lenet_exp.data.images import load_training_data
 
 BATCH = 64
-LINE = ["dataset=mnist", "num_epoch=1", "engine=torch", "device=cpu", f"batch_size={BATCH}", "activation=relu"]
+LINE = [
+    "dataset=mnist",
+    "num_epoch=1",
+    "engine=torch",
+    "device=cpu",
+    f"batch_size={BATCH}",
+    "activation=relu",
+]
 SHAPES = {
     "4,8,8 (1,030 parameters)": ["model.channels=[4,8,8]"],
     "8,16,16 (3,778 parameters)": [],
@@ -43,15 +52,25 @@ class Plain(nn.Module):
 
     def __init__(self, channels: list[int], *, depthwise: bool, residual: bool) -> None:
         super().__init__()
-        self.convolutions, self.norms, self.shortcuts, inputs = nn.ModuleList(), nn.ModuleList(), nn.ModuleList(), 1
+        self.convolutions, self.norms, self.shortcuts, inputs = (
+            nn.ModuleList(),
+            nn.ModuleList(),
+            nn.ModuleList(),
+            1,
+        )
         for n, outputs in enumerate(channels):
             layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]
             if depthwise and n:
-                layers = [nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False), nn.BatchNorm2d(inputs)]
+                layers = [
+                    nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False),
+                    nn.BatchNorm2d(inputs),
+                ]
                 layers += [nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False)]
             self.convolutions.append(nn.Sequential(*layers))
             self.norms.append(nn.BatchNorm2d(outputs))
-            projection = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+            projection = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+            )
             self.shortcuts.append(projection if inputs != outputs else nn.Identity())
             inputs = outputs
         self.residual, self.fc = residual, nn.Linear(inputs, 10)
@@ -73,7 +92,9 @@ def main() -> None:
     """Run the benchmark, and print the times and ratios."""
     options = parser(__doc__, repeats=3)
     options.add_argument("--threads", type=positive, default=1, help="default: 1, as in a sweep")
-    options.add_argument("--images", type=positive, default=20_000, help="number of training images")
+    options.add_argument(
+        "--images", type=positive, default=20_000, help="number of training images"
+    )
     asked = options.parse_args()
     torch.set_num_threads(asked.threads)
     found: dict[str, list[float]] = {}
@@ -89,7 +110,9 @@ def main() -> None:
         }
         seconds = interleave(ways, asked.repeats)
         show_seconds(seconds, f"seconds an epoch, {name}")
-        faster = min(("bare", "channels_last"), key=lambda way: sorted(seconds[way])[asked.repeats // 2])
+        faster = min(
+            ("bare", "channels_last"), key=lambda way: sorted(seconds[way])[asked.repeats // 2]
+        )
         show_ratio(f"fit / {faster}", seconds["fit"], seconds[faster], "<= 1.05")
         found |= {f"{name}: {way}": its for way, its in seconds.items()}
     keep(asked, "convnet", found)

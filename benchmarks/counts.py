@@ -18,11 +18,13 @@ CHUNK = 4_000_000  # maximum number of values in memory at the same time
 
 @dataclass(frozen=True)
 class Claims:
-    """What a verdict states about each configuration except the leader. Each array has the shape (sweeps, k - 1).
+    """What a verdict states about each configuration except the leader. Each array has the shape
+    (sweeps, k - 1).
 
     Attributes:
         behind: whether the leader is declared better.
-        outside: whether the configuration is outside the set of configurations that could be the best.
+        outside: whether the configuration is outside the set of configurations that could be the
+            best.
         low, high: ends of the interval of the leader's lead; NaN if there is no interval.
     """
 
@@ -35,7 +37,8 @@ class Claims:
     def of(cls, found: Pairs, behind: Bools, outside: Bools) -> Claims:
         """Add the plain simultaneous intervals to the claims about the leader's pairs."""
         low, high = (
-            np.where(np.isnan(found.p), np.nan, end) for end in intervals(found, comb(behind.shape[-1] + 1, 2))
+            np.where(np.isnan(found.p), np.nan, end)
+            for end in intervals(found, comb(behind.shape[-1] + 1, 2))
         )
         return cls(behind, outside, low, high)
 
@@ -47,8 +50,8 @@ def shipped(table: AccuracyTable, images: int | None = None) -> Claims:
 
 
 def release_0_2(table: AccuracyTable) -> Claims:
-    """Return the claims of release 0.2, which did not moderate variances, and excluded only configurations that were
-    behind. The first row of the table must be the leader."""
+    """Return the claims of release 0.2, which did not moderate variances, and excluded only
+    configurations that were behind. The first row of the table must be the leader."""
     k = table.values.shape[-2]
     everything = pairs(table)
     found = everything.first(k - 1)
@@ -65,15 +68,19 @@ class Counts:
     Attributes:
         k: number of configurations in a sweep.
         sweeps: number of sweeps.
-        false_behind: number of sweeps in which the leader is declared better than an equally good or better one.
-        false_wins: number of sweeps in which the leader wins although another one is equally good or better.
+        false_behind: number of sweeps in which the leader is declared better than an equally good
+            or better one.
+        false_wins: number of sweeps in which the leader wins although another one is equally good
+            or better.
         wins: number of sweeps in which the leader wins and is the best.
         held: number of sweeps in which all intervals contain the true differences.
         worse: number of configurations that are worse than the best.
         worse_behind: number of these that the leader is declared better than.
-        worse_outside: number of these that are outside the set of configurations that could be the best.
+        worse_outside: number of these that are outside the set of configurations that could be the
+            best.
         best: for each configuration, the number of sweeps in which it is a truly best one.
-        best_outside: for each configuration, the number of sweeps in which it is a truly best one outside the set.
+        best_outside: for each configuration, the number of sweeps in which it is a truly best one
+            outside the set.
     """
 
     k: int
@@ -114,8 +121,8 @@ class Counts:
         self.best_outside += np.bincount(order[is_best & outside], minlength=self.k)
 
     def percent(self, name: str) -> float:
-        """Return a count as a percentage: of the sweeps, or of the configurations that it counts. For the truly best
-        configurations, return the largest percentage of them."""
+        """Return a count as a percentage: of the sweeps, or of the configurations that it counts.
+        For the truly best configurations, return the largest percentage of them."""
         if name == "best_outside":
             return float(100 * (self.best_outside / np.maximum(self.best, 1)).max())
         total = self.worse if name.startswith("worse") else self.sweeps
@@ -123,7 +130,9 @@ class Counts:
 
 
 def run(source: Source, sweeps: int, seed: Sequence[int]) -> tuple[Counts, Counts]:
-    """Simulate sweeps in parts that fit into memory; return the counts for lenet_exp and for release 0.2."""
+    """Simulate sweeps in parts that fit into memory; return the counts for lenet_exp and for
+    release 0.2.
+    """
     rng, new, old = np.random.default_rng(seed), Counts(source.k), Counts(source.k)
     part = max(1, min(sweeps, CHUNK // max(source.size, comb(source.k, 2) * 4)))
     for begin in range(0, sweeps, part):

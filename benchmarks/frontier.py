@@ -1,12 +1,14 @@
-"""Measure how accuracy grows with the number of parameters: networks found by searches, trained with ten seeds each.
+"""Measure how accuracy grows with the number of parameters: networks found by searches, trained
+with ten seeds each.
 
-Like `benchmarks.results`, this trains and tests the runs that benchmarks/manifest.json lacks. It then writes the table
-benchmarks/frontier.md and the figure docs/reference/frontier.png. benchmarks/search.md describes the searches.
+Like `benchmarks.results`, this trains and tests the runs that benchmarks/manifest.json lacks. It
+then writes the table benchmarks/frontier.md and the figure docs/reference/frontier.png.
+benchmarks/search.md describes the searches.
 
     python -m benchmarks.frontier
 
-The eleven LeNets in the table took two and a half hours on two busy cores, the convolutional network an hour. Data
-folder: $LENET_EXP_DATA (default: `data`).
+The eleven LeNets in the table took two and a half hours on two busy cores, the convolutional
+network an hour. Data folder: $LENET_EXP_DATA (default: `data`).
 """
 
 from __future__ import annotations
@@ -35,10 +37,16 @@ DATASETS = ("mnist", "fashion_mnist")
 
 def main() -> None:
     """Train the networks, and write the table and the figure."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--workers", type=positive, help="runs side by side (default: one a core)")
-    options.add_argument("--networks", nargs="+", default=[r.name for r in FRONTIER], help="default: all")
-    options.add_argument("--as-is", action="store_true", help="train nothing: show the runs in the manifest")
+    options.add_argument(
+        "--networks", nargs="+", default=[r.name for r in FRONTIER], help="default: all"
+    )
+    options.add_argument(
+        "--as-is", action="store_true", help="train nothing: show the runs in the manifest"
+    )
     asked = options.parse_args()
     for row in FRONTIER:
         if row.name in asked.networks and not asked.as_is:
@@ -67,7 +75,8 @@ def table(kept: Mapping[str, Runs]) -> list[str]:
 
 
 def figure(kept: Mapping[str, Runs]) -> Figure:
-    """Draw the test error of the networks and recipes versus their number of parameters, for each dataset.
+    """Draw the test error of the networks and recipes versus their number of parameters, for each
+    dataset.
 
     Bars show the standard deviation over seeds.
     """
@@ -77,14 +86,41 @@ def figure(kept: Mapping[str, Runs]) -> Figure:
     drawn = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, dataset in zip(drawn.subplots(1, len(DATASETS)), DATASETS, strict=True):
         for label, style, rows in (
-            ("LeNet-5, 40 epochs, 50,000 images", "C0o-", [row for row in FRONTIER if row.engine == "native"]),
-            ("LeNet-5, recipes, 58,000 images", "C1s", [row for row in RECIPES if row.seeds == NEW_SEEDS]),
-            ("convnet, 59,000 images", "C2^-", [row for row in (*RECIPES, *FRONTIER) if row.engine == "torch"]),
+            (
+                "LeNet-5, 40 epochs, 50,000 images",
+                "C0o-",
+                [row for row in FRONTIER if row.engine == "native"],
+            ),
+            (
+                "LeNet-5, recipes, 58,000 images",
+                "C1s",
+                [row for row in RECIPES if row.seeds == NEW_SEEDS],
+            ),
+            (
+                "convnet, 59,000 images",
+                "C2^-",
+                [row for row in (*RECIPES, *FRONTIER) if row.engine == "torch"],
+            ),
         ):
-            known = sorted((row for row in rows if row.dataset == dataset and row.key in kept), key=parameters)
+            known = sorted(
+                (row for row in rows if row.dataset == dataset and row.key in kept), key=parameters
+            )
             x, y = [parameters(row) for row in known], [errors(kept[row.key]) for row in known]
-            axes.errorbar(x, [mean(its) for its in y], [stdev(its) for its in y], fmt=style, capsize=3, label=label)
-        axes.set(xscale="log", yscale="log", title=NAMES[dataset], xlabel="parameters", ylabel="test error, %")
+            axes.errorbar(
+                x,
+                [mean(its) for its in y],
+                [stdev(its) for its in y],
+                fmt=style,
+                capsize=3,
+                label=label,
+            )
+        axes.set(
+            xscale="log",
+            yscale="log",
+            title=NAMES[dataset],
+            xlabel="parameters",
+            ylabel="test error, %",
+        )
         for axis, subs in ((axes.xaxis, (1, 3)), (axes.yaxis, (1, 1.5, 2, 3, 4, 6, 8))):
             axis.set_major_locator(LogLocator(subs=subs, numticks=20))
             axis.set_major_formatter(StrMethodFormatter("{x:,g}"))

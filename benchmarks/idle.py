@@ -1,9 +1,10 @@
-"""The workers of a search are idle less than 2% of the time, although the durations of its runs differ tenfold.
+"""The workers of a search are idle less than 2% of the time, although the durations of its runs
+differ tenfold.
 
-The benchmark runs a real search on MNIST. The search is asynchronous: a free worker gets the next trial immediately.
-The measurement lasts from the start of the first run to the start of the last run. A worker is busy from the start of a
-run to its end, as recorded. Therefore, all work between two runs counts as idle time: reporting the trial, requesting
-the next trial, and opening its run.
+The benchmark runs a real search on MNIST. The search is asynchronous: a free worker gets the next
+trial immediately. The measurement lasts from the start of the first run to the start of the last
+run. A worker is busy from the start of a run to its end, as recorded. Therefore, all work between
+two runs counts as idle time: reporting the trial, requesting the next trial, and opening its run.
 
     python -m benchmarks.idle --trials 60
 
@@ -45,7 +46,9 @@ def main() -> None:
     asked = options.parse_args()
     shares = [measure(asked.trials, asked.workers) for _ in range(asked.repeats)]
     for share, shortest, longest in shares:
-        print(f"idle {share:.2%} of the workers' time, goal < {GOAL:.0%}; runs of {shortest:.1f} to {longest:.1f} s")
+        print(
+            f"idle {share:.2%} of the workers' time, goal < {GOAL:.0%}; runs of {shortest:.1f} to {longest:.1f} s"
+        )
     keep(asked, "idle", shares)
 
 
@@ -53,17 +56,21 @@ def measure(trials: int, workers: int) -> tuple[float, float, float]:
     """Run a search and measure how long its workers are idle.
 
     Returns:
-        The fraction of time for which workers are idle, and the durations of the shortest and the longest run in
-        seconds.
+        The fraction of time for which workers are idle, and the durations of the shortest and the
+        longest run in seconds.
     """
     with tempfile.TemporaryDirectory() as scratch:
         outputs = Path(scratch)
         line = [*LINE, f"n_trials={trials}", f"sweep.workers={workers}"]
         command = [sys.executable, "-m", "lenet_exp", "train", "-m", *line]
-        done = subprocess.run(command, env=environment(outputs), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=environment(outputs), capture_output=True, text=True, check=False
+        )
         records = [record for run in all_runs(outputs) if (record := run.record()) is not None]
     if len(records) < trials:
-        sys.exit(f"benchmarks.idle: {len(records)} of {trials} runs\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        sys.exit(
+            f"benchmarks.idle: {len(records)} of {trials} runs\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
     start, last = min(r.created_ms for r in records), max(r.created_ms for r in records)
     busy = sum(max(0, min(r.ended_ms, last) - r.created_ms) for r in records)
     seconds = [(r.ended_ms - r.created_ms) / 1000 for r in records]

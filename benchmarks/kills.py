@@ -1,11 +1,13 @@
-"""A sweep that is repeatedly killed (kill -9) and rerun ends with the same results as an undisturbed sweep.
+"""A sweep that is repeatedly killed (kill -9) and rerun ends with the same results as an
+undisturbed sweep.
 
-Each kill happens at a random time and affects the sweep's main process, one of its workers, its uploading process, or
-several of these processes. At the end, MLflow must have a FINISHED run for each job and no RUNNING runs. No point of a
-curve may be duplicated, and each weights digest must be the same as in an undisturbed sweep.
+Each kill happens at a random time and affects the sweep's main process, one of its workers, its
+uploading process, or several of these processes. At the end, MLflow must have a FINISHED run for
+each job and no RUNNING runs. No point of a curve may be duplicated, and each weights digest must be
+the same as in an undisturbed sweep.
 
-    python -m benchmarks.kills --kills 100 --log kills.log
-    python -m benchmarks.kills --kills 30 --victims uploader 'sweep and uploader'
+    python -m benchmarks.kills --kills 100 --log kills.log python -m benchmarks.kills --kills 30
+    --victims uploader 'sweep and uploader'
 """
 
 from __future__ import annotations
@@ -56,14 +58,28 @@ UPLOADING_SECONDS = 8.0  # the same for a kill of the uploading process, which f
 
 
 def main() -> None:
-    """Run the benchmark, and print the kills and the differences. Exit with status 1 if the results differ."""
+    """Run the benchmark, and print the kills and the differences. Exit with status 1 if the results
+    differ.
+    """
     options = parser(__doc__, repeats=1)
     options.add_argument("--kills", type=positive, default=100, help="how often (default 100)")
     options.add_argument("--epochs", type=positive, default=100, help="epochs a run (default 100)")
-    options.add_argument("--line", choices=LINES, default="network", help="what is swept (default network)")
-    options.add_argument("--victims", choices=VICTIMS, nargs="+", default=VICTIMS, help="what is killed (default: any)")
-    options.add_argument("--seed", type=int, default=0, help="of the victims and moments (default 0)")
-    options.add_argument("--log", type=Path, metavar="FILE", help="write what was killed there, too")
+    options.add_argument(
+        "--line", choices=LINES, default="network", help="what is swept (default network)"
+    )
+    options.add_argument(
+        "--victims",
+        choices=VICTIMS,
+        nargs="+",
+        default=VICTIMS,
+        help="what is killed (default: any)",
+    )
+    options.add_argument(
+        "--seed", type=int, default=0, help="of the victims and moments (default 0)"
+    )
+    options.add_argument(
+        "--log", type=Path, metavar="FILE", help="write what was killed there, too"
+    )
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch, (asked.log or Path(os.devnull)).open("w") as log:
 
@@ -74,10 +90,17 @@ def main() -> None:
         line = (*LINES[asked.line], f"num_epoch={asked.epochs}")
         rng = random.Random(asked.seed)
         calm = run_calmly(partial(start, line), Path(scratch) / "calm")
-        batter(partial(start, line), Path(scratch) / "battered", rng.choices(asked.victims, k=asked.kills), rng, tell)
+        batter(
+            partial(start, line),
+            Path(scratch) / "battered",
+            rng.choices(asked.victims, k=asked.kills),
+            rng,
+            tell,
+        )
         wrong = differences(Path(scratch) / "battered", calm)
         tell(
-            "\n".join(wrong) or f"{len(calm)} runs FINISHED, none RUNNING, no point doubled, all weights digests equal"
+            "\n".join(wrong)
+            or f"{len(calm)} runs FINISHED, none RUNNING, no point doubled, all weights digests equal"
         )
     sys.exit(1 if wrong else 0)
 
@@ -97,7 +120,9 @@ class Process(Protocol):
 def start(line: tuple[str, ...], outputs: Path) -> Process:
     """Start `lenet-train -m <line>` in a new session and return the process."""
     command = [sys.executable, "-m", "lenet_exp", "train", "-m", *line]
-    return subprocess.Popen(command, env=environment(outputs), stdout=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(
+        command, env=environment(outputs), stdout=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 def run_calmly(start: Callable[[Path], Process], outputs: Path) -> dict[str, tuple[str, int]]:
@@ -147,12 +172,16 @@ def batter(
             sweep.wait()
         if sweep.poll() == 0 and not lost_uploader:
             if done < len(victims):
-                raise RuntimeError(f"the sweep ended after {done} of {len(victims)} kills; give it more epochs")
+                raise RuntimeError(
+                    f"the sweep ended after {done} of {len(victims)} kills; give it more epochs"
+                )
             return
 
 
 def differences(outputs: Path, calm: dict[str, tuple[str, int]]) -> list[str]:
-    """Compare the results of a sweep with those of an undisturbed sweep, and return a line for each difference."""
+    """Compare the results of a sweep with those of an undisturbed sweep, and return a line for each
+    difference.
+    """
     from mlflow import MlflowClient
 
     store = MlflowClient(sqlite_uri(outputs / "mlflow.db"))
@@ -170,19 +199,29 @@ def differences(outputs: Path, calm: dict[str, tuple[str, int]]) -> list[str]:
             points = store.get_metric_history(run.info.run_id, name)
             steps = Counter(p.step for p in points)
             if max(steps.values()) > 1:
-                wrong.append(f"{run.info.run_name}: {name} has {max(steps.values())} points at one step")
+                wrong.append(
+                    f"{run.info.run_name}: {name} has {max(steps.values())} points at one step"
+                )
             if name == "val_accuracy" and sorted(steps) != list(range(1, epochs + 1)):
                 wrong.append(f"{run.info.run_name}: {len(steps)} of {epochs} epochs")
     battered = results(outputs)
-    wrong += [f"{what}: other weights or epochs" for what in calm if battered.get(what) != calm[what]]
+    wrong += [
+        f"{what}: other weights or epochs" for what in calm if battered.get(what) != calm[what]
+    ]
     left = [f for folder in (outputs / "runs").iterdir() for f in folder.glob("state-*")]
     return wrong + [f"left behind: {f}" for f in left]
 
 
 def results(outputs: Path) -> dict[str, tuple[str, int]]:
-    """Return the weights digest and the number of epochs of each finished run, keyed by fingerprint."""
+    """Return the weights digest and the number of epochs of each finished run, keyed by
+    fingerprint.
+    """
     records = [json.loads(path.read_text()) for path in (outputs / "runs").glob("*/record.json")]
-    return {r["fingerprint"]: (r["weights_digest"], r["epochs"]) for r in records if r["outcome"] == "finished"}
+    return {
+        r["fingerprint"]: (r["weights_digest"], r["epochs"])
+        for r in records
+        if r["outcome"] == "finished"
+    }
 
 
 def environment(outputs: Path) -> dict[str, str]:

@@ -39,10 +39,11 @@ ROW = 0.5
 
 
 def draw() -> Figure:
-    """Draw a matrix of imports, with a row and a column for each layer, from the top layer to the bottom layer.
+    """Draw a matrix of imports, with a row and a column for each layer, from the top layer to the
+    bottom layer.
 
-    A cell contains the number of imports in the row's layer from the column's layer. All cells to the left of the
-    diagonal are empty, because a layer imports only from layers below it.
+    A cell contains the number of imports in the row's layer from the column's layer. All cells to
+    the left of the diagonal are empty, because a layer imports only from layers below it.
     """
 
     def top(module: str) -> str:
@@ -62,12 +63,27 @@ def draw() -> Figure:
         y = (row + 0.5) * ROW
         axes.text(-7.9, y, above, fontsize=11, fontweight="bold", va="center")
         axes.text(-5.9, y, purpose, fontsize=10, va="center")
-        axes.text(-0.15, y, f"{lines[above]:,} lines", fontsize=9, va="center", ha="right", color="#64748b")
+        axes.text(
+            -0.15,
+            y,
+            f"{lines[above]:,} lines",
+            fontsize=9,
+            va="center",
+            ha="right",
+            color="#64748b",
+        )
         axes.text(y, -0.1, above, fontsize=10, rotation=55, va="bottom", ha="left")
         for column, below in enumerate(PURPOSE):
             count = imports[above, below]
             shade = "#e2e8f0" if row == column else "#dbeafe" if count else "#ffffff"
-            cell = Rectangle((column * ROW, row * ROW), ROW, ROW, facecolor=shade, edgecolor="#cbd5e1", linewidth=0.6)
+            cell = Rectangle(
+                (column * ROW, row * ROW),
+                ROW,
+                ROW,
+                facecolor=shade,
+                edgecolor="#cbd5e1",
+                linewidth=0.6,
+            )
             axes.add_patch(cell)
             if count:
                 axes.text((column + 0.5) * ROW, y, str(count), fontsize=9, va="center", ha="center")

@@ -1,11 +1,14 @@
-"""The manifest of the runs behind the published results, and its comparison with the results and with your runs.
+"""The manifest of the runs behind the published results, and its comparison with the results and
+with your runs.
 
-    python -m benchmarks.manifest check           # compare the manifest with the published table and the MLflow store
+    python -m benchmarks.manifest check           # compare the manifest with the published table
+                                                  and the MLflow store
 
-`python -m benchmarks.results` and `python -m benchmarks.frontier` add their runs to benchmarks/manifest.json, and the
-validation accuracy after each epoch to benchmarks/histories. The store is MLFLOW_TRACKING_URI or, if this is not set,
-mlflow.db in the outputs folder. If a run is not in the store, the check prints its seed but does not fail, because the
-repository does not contain runs. If a row differs, the check fails with status 1. To retrain a run, use
+`python -m benchmarks.results` and `python -m benchmarks.frontier` add their runs to
+benchmarks/manifest.json, and the validation accuracy after each epoch to benchmarks/histories. The
+store is MLFLOW_TRACKING_URI or, if this is not set, mlflow.db in the outputs folder. If a run is
+not in the store, the check prints its seed but does not fail, because the repository does not
+contain runs. If a row differs, the check fails with status 1. To retrain a run, use
 `lenet-reproduce`.
 """
 
@@ -35,13 +38,16 @@ HISTORIES = MANIFEST.with_name("histories")
 ROOT = MANIFEST.parent.parent
 EXPERIMENT = "results"
 NAMES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}
-# Runs keyed by seed. Each run has the keys fingerprint, weights_digest, best_val_accuracy, and test_accuracy.
+# Runs keyed by seed. Each run has the keys fingerprint, weights_digest, best_val_accuracy, and
+# test_accuracy.
 Runs = dict[str, dict[str, str | float]]
 
 
 def main() -> None:
     """Check the manifest."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("what", choices=["check"])
     options.parse_args()
     kept = manifest()
@@ -51,8 +57,12 @@ def main() -> None:
 
 
 def pages() -> str:
-    """Return the text of README.md and all documentation pages, one of which contains the table of results."""
-    return "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))])
+    """Return the text of README.md and all documentation pages, one of which contains the table of
+    results.
+    """
+    return "\n".join(
+        path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    )
 
 
 def manifest() -> dict[str, Runs]:
@@ -62,17 +72,25 @@ def manifest() -> dict[str, Runs]:
 
 
 def known(row: Row) -> Runs:
-    """Return the runs of a row that are in the manifest and belong to the current version of its configuration."""
+    """Return the runs of a row that are in the manifest and belong to the current version of its
+    configuration.
+    """
     kept = manifest().get(row.key, {})
     wanted = fingerprints(row, [seed for seed in row.seeds if str(seed) in kept])
-    return {str(seed): kept[str(seed)] for seed, its in wanted.items() if kept[str(seed)]["fingerprint"] == its}
+    return {
+        str(seed): kept[str(seed)]
+        for seed, its in wanted.items()
+        if kept[str(seed)]["fingerprint"] == its
+    }
 
 
 def add(row: Row) -> None:
     """Add the tested runs of a row in the store to the manifest and to the histories."""
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
     runs = known(row)
-    found = {seed: run for seed, run in stored(row, store).items() if "test_accuracy" in run.data.metrics}
+    found = {
+        seed: run for seed, run in stored(row, store).items() if "test_accuracy" in run.data.metrics
+    }
     kept = manifest() | {row.key: runs | {seed: entry(run) for seed, run in found.items()}}
     MANIFEST.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
     path = HISTORIES / f"{row.name}_{row.dataset}.csv"
@@ -86,13 +104,19 @@ def add(row: Row) -> None:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["epoch", *(f"seed {seed}" for seed in sorted(columns, key=int))])
         ordered = [columns[seed] for seed in sorted(columns, key=int)]
-        lines.writerows([epoch, *its] for epoch, its in enumerate(zip(*ordered, strict=True), start=1))
+        lines.writerows(
+            [epoch, *its] for epoch, its in enumerate(zip(*ordered, strict=True), start=1)
+        )
 
 
 def _histories(path: Path) -> dict[str, list[str]]:
     with path.open(newline="") as file:
         heads, *lines = csv.reader(file)
-    return {head.removeprefix("seed "): list(its) for head, *its in zip(heads, *lines, strict=True) if head != "epoch"}
+    return {
+        head.removeprefix("seed "): list(its)
+        for head, *its in zip(heads, *lines, strict=True)
+        if head != "epoch"
+    }
 
 
 def fingerprints(row: Row, seeds: Iterable[int]) -> dict[int, str]:
@@ -113,11 +137,20 @@ def entry(run: Run) -> dict[str, str | float]:
     """Return what the manifest contains about a run."""
     metrics, tags = run.data.metrics, run.data.tags
     digests = {name: tags[name] for name in ("fingerprint", "weights_digest")}
-    return {**digests, **{name: metrics[name] for name in ("best_val_accuracy", "test_accuracy") if name in metrics}}
+    return {
+        **digests,
+        **{
+            name: metrics[name]
+            for name in ("best_val_accuracy", "test_accuracy")
+            if name in metrics
+        },
+    }
 
 
 def against_table(kept: dict[str, Runs], text: str) -> list[str]:
-    """Compare the table of results in a text with the manifest, and return a line for each difference."""
+    """Compare the table of results in a text with the manifest, and return a line for each
+    difference.
+    """
     faults = []
     for dataset, recipe, *said in _rows(text):
         runs = kept.get(f"{recipe} {dataset}")
@@ -126,12 +159,16 @@ def against_table(kept: dict[str, Runs], text: str) -> list[str]:
             continue
         true = [spread(runs, "best_val_accuracy"), spread(runs, "test_accuracy"), str(len(runs))]
         if said != true:
-            faults.append(f"results: {recipe} on {dataset} is {' / '.join(said)}, its runs say {' / '.join(true)}")
+            faults.append(
+                f"results: {recipe} on {dataset} is {' / '.join(said)}, its runs say {' / '.join(true)}"
+            )
     return faults
 
 
 def against_store(kept: dict[str, Runs], rows: Iterable[Row]) -> list[str]:
-    """Compare the manifest with the store, and return a line for each difference. Print runs that the store lacks."""
+    """Compare the manifest with the store, and return a line for each difference. Print runs that
+    the store lacks.
+    """
     faults = []
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
     for row in rows:
@@ -148,13 +185,14 @@ def against_store(kept: dict[str, Runs], rows: Iterable[Row]) -> list[str]:
 def _rows(text: str) -> list[list[str]]:
     """Return the rows of the tables of results in a text.
 
-    Each row consists of the dataset, the name of the recipe or network, the validation accuracy, the test accuracy, and
-    n.
+    Each row consists of the dataset, the name of the recipe or network, the validation accuracy,
+    the test accuracy, and n.
     """
     datasets = {name: dataset for dataset, name in NAMES.items()}
     results = r"\d+ \| ([^|]+) \| ([^|]+) \| [\d.]+ \| (\d+) \|"
     recipes = re.findall(rf"^\| (\w+) \| `(\w+)` \| [\d,]+ \| {results}", text, re.MULTILINE)
-    sizes = r"\| ([\d, ]+) \| (\d)x\d \| ([\d, ]*) \|"  # channels, kernel size, and units (empty for convnets)
+    # channels, kernel size, and units (empty for convnets)
+    sizes = r"\| ([\d, ]+) \| (\d)x\d \| ([\d, ]*) \|"
     networks = re.findall(rf"^\| (\w+) \| [\d,]+ \| [\d,]+ {sizes} {results}", text, re.MULTILINE)
     rows = [[datasets[name], *row] for name, *row in recipes]
     for name, channels, kernel_size, units, *row in networks:

@@ -1,4 +1,6 @@
-"""Functions that all benchmarks share: interleaved repetitions, ratios for each round, and output of numbers."""
+"""Functions that all benchmarks share: interleaved repetitions, ratios for each round, and output
+of numbers.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,15 @@ def parser(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
         doc: docstring of the benchmark, which becomes the help text.
         repeats: default number of rounds.
     """
-    found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--repeats", type=positive, default=repeats, help=f"rounds that are timed (default {repeats})")
+    found = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument(
+        "--repeats",
+        type=positive,
+        default=repeats,
+        help=f"rounds that are timed (default {repeats})",
+    )
     found.add_argument("--json", type=Path, metavar="FILE", help="write the raw numbers there")
     return found
 
@@ -68,22 +77,31 @@ def show_seconds(seconds: Seconds, what: str) -> None:
 
 
 def show_ratio(name: str, over: Sequence[float], under: Sequence[float], goal: str) -> None:
-    """Print the median and range of the ratios in all rounds, and the ratio of the shortest durations.
+    """Print the median and range of the ratios in all rounds, and the ratio of the shortest
+    durations.
 
     The ratio of the shortest durations is the most reliable ratio on a busy machine.
     """
     ratios = [a / b for a, b in zip(over, under, strict=True)]
     fastest = min(over) / min(under)
-    print(f"{name}: {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; fastest {fastest:.2f}), goal {goal}")
+    print(
+        f"{name}: {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; fastest {fastest:.2f}), goal {goal}"
+    )
 
 
 def keep(options: argparse.Namespace, benchmark: str, seconds: Any) -> None:
-    """Print a description of the machine. If `--json` is set, also write it with the raw numbers to that file."""
+    """Print a description of the machine. If `--json` is set, also write it with the raw numbers to
+    that file.
+    """
     machine = {
         "date": time.strftime("%Y-%m-%d"),
         "cores": cpu_count(),
         "cpu": cpu_model(),
-        **{name: v for name, v in versions().items() if name in {"python", "torch", "mlflow", "hydra-core"}},
+        **{
+            name: v
+            for name, v in versions().items()
+            if name in {"python", "torch", "mlflow", "hydra-core"}
+        },
     }
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     if options.json is not None:

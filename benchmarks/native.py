@@ -1,15 +1,19 @@
 """A native training step on one core takes at most 0.2 times as long as a step in eager PyTorch.
 
-With batch size 256, a native step also takes no longer than its dense limit. The dense limit is the time for the
-multiplications of a step (1.13 million per image) at the speed of a large matrix product.
+With batch size 256, a native step also takes no longer than its dense limit. The dense limit is the
+time for the multiplications of a step (1.13 million per image) at the speed of a large matrix
+product.
 
-The benchmark trains on random images with the recipe mnist_fast: SELU, Nesterov momentum 0.9, and weight decay 5e-4.
-It measures CPU times, because they are more reliable on a busy machine, and tests each compiler that is found.
+The benchmark trains on random images with the recipe mnist_fast: SELU, Nesterov momentum 0.9, and
+weight decay 5e-4. It measures CPU times, because they are more reliable on a busy machine, and
+tests each compiler that is found.
 
     python -m benchmarks.native
-    python -m benchmarks.native --shapes   # the same for networks of other shapes, with batch size 128
+    python -m benchmarks.native --shapes   # the same for networks of other shapes, with batch size
+                                           128
 
-For other shapes, a step in eager PyTorch is the faster of two memory layouts (channels last or first).
+For other shapes, a step in eager PyTorch is the faster of two memory layouts (channels last or
+first).
 """
 
 from __future__ import annotations
@@ -26,7 +30,6 @@ from lenet_exp.cache import cache_folder
 from lenet_exp.config.compose import compose
 from lenet_exp.data.images import TrainingData
 from lenet_exp.training.engine import Engine, TorchEngine
-from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native.build import KEPT, build_with
 from lenet_exp.training.native.compiler import find_compilers
 from lenet_exp.training.native.engine import NativeEngine
@@ -35,6 +38,7 @@ from lenet_exp.training.native.library import Kernels, kernels
 from lenet_exp.training.native.options import native_shape
 from lenet_exp.training.native.target import find_target
 from lenet_exp.training.network import network_size
+from lenet_exp.training.state import new_lane
 
 STEPS = 5  # number of steps that are timed together
 SIDE = 1024  # number of rows and columns in the matrices
@@ -57,14 +61,26 @@ def made_up_data(side: int = 32) -> TrainingData:
     """Create random training data."""
     images, labels = torch.rand(2000, 1, side, side) * 2 - 1, torch.randint(10, (2000,))
     index = torch.arange(2000)
-    return TrainingData("made up", tuple("0123456789"), images, labels, index, index[:10], {}, "", {})
+    return TrainingData(
+        "made up", tuple("0123456789"), images, labels, index, index[:10], {}, "", {}
+    )
 
 
 def steps(
     engine: Engine, batch_size: int, data: TrainingData, *overrides: str, channels_last: bool = True
 ) -> Callable[[], float]:
-    """Return a function that trains a network for a few steps and returns the CPU time per step in seconds."""
-    config = compose(["experiment=mnist_fast", f"batch_size={batch_size}", "num_threads=1", "device=cpu", *overrides])
+    """Return a function that trains a network for a few steps and returns the CPU time per step in
+    seconds.
+    """
+    config = compose(
+        [
+            "experiment=mnist_fast",
+            f"batch_size={batch_size}",
+            "num_threads=1",
+            "device=cpu",
+            *overrides,
+        ]
+    )
     lane = new_lane(config, torch.device("cpu"))
     if not channels_last:
         for parameter in lane.model.parameters():
@@ -84,7 +100,9 @@ def steps(
 
 
 def products(batch_size: int, multiply_adds: float = MULTIPLY_ADDS) -> Callable[[], float]:
-    """Return a function that returns the dense limit for a step: its CPU time in seconds at matrix product speed."""
+    """Return a function that returns the dense limit for a step: its CPU time in seconds at matrix
+    product speed.
+    """
     a, b = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
 
     def timed() -> float:
@@ -96,7 +114,9 @@ def products(batch_size: int, multiply_adds: float = MULTIPLY_ADDS) -> Callable[
 
 
 def without_gradient(shape: NativeShape) -> int:
-    """Return the number of multiplications per image of the first layer. The gradient of the images is not computed."""
+    """Return the number of multiplications per image of the first layer. The gradient of the images
+    is not computed.
+    """
     if not shape.channels:
         return shape.side**2 * (*shape.units, shape.classes)[0]
     return (shape.side + 1 - shape.kernel_size) ** 2 * shape.kernel_size**2 * shape.channels[0]
@@ -119,7 +139,10 @@ def shapes(asked: Namespace) -> Seconds:
         }
         seconds = interleave(ways, asked.repeats)
         everything |= {f"{override} {name}": values for name, values in seconds.items()}
-        show_seconds({f"{override} {name}": [1000 * s for s in v] for name, v in seconds.items()}, "ms of a core")
+        show_seconds(
+            {f"{override} {name}": [1000 * s for s in v] for name, v in seconds.items()},
+            "ms of a core",
+        )
         faster = min((seconds["last"], seconds["first"]), key=min)
         show_ratio(f"{override} / torch", seconds["native"], faster, of_torch)
         show_ratio(f"{override} / dense", seconds["native"], seconds["dense"], of_dense)
@@ -146,14 +169,23 @@ def main() -> None:
     for batch_size in (128, 256):
         ways = {f"torch {batch_size}": steps(TorchEngine(), batch_size, data)}
         ways[f"dense {batch_size}"] = products(batch_size)
-        ways |= {f"{name} {batch_size}": steps(NativeEngine(k), batch_size, data) for name, k in compiled.items()}
+        ways |= {
+            f"{name} {batch_size}": steps(NativeEngine(k), batch_size, data)
+            for name, k in compiled.items()
+        }
         seconds = interleave(ways, asked.repeats)
         everything |= seconds
-        show_seconds({name: [1000 * s for s in values] for name, values in seconds.items()}, "ms of a core")
+        show_seconds(
+            {name: [1000 * s for s in values] for name, values in seconds.items()}, "ms of a core"
+        )
         for name in compiled:
             native = seconds[f"{name} {batch_size}"]
-            show_ratio(f"{name} {batch_size} / torch", native, seconds[f"torch {batch_size}"], "<= 0.2")
-            show_ratio(f"{name} {batch_size} / dense", native, seconds[f"dense {batch_size}"], "<= 1")
+            show_ratio(
+                f"{name} {batch_size} / torch", native, seconds[f"torch {batch_size}"], "<= 0.2"
+            )
+            show_ratio(
+                f"{name} {batch_size} / dense", native, seconds[f"dense {batch_size}"], "<= 1"
+            )
     print(f"{target.name}, one core, {asked.repeats} rounds of {STEPS} steps")
     keep(asked, "native", everything)
 

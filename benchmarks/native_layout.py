@@ -19,7 +19,11 @@ from lenet_exp.training.native.layout import LANES, LENET5, Layout, NativeShape
 
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "native_layout.png"
 WIDTH, HEIGHT = 7.0, 7.45  # inches; 100 pixels per inch in a page that is 700 pixels wide
-LEFT, BAR, ROW = 0.05, 0.2, 0.23  # left margin, height of a bar, height of a row in the list of parameters
+LEFT, BAR, ROW = (
+    0.05,
+    0.2,
+    0.23,
+)  # left margin, height of a bar, height of a row in the list of parameters
 FLOAT = 0.15  # width of a float where single floats are shown
 VECTOR = 0.3  # width of a vector where rows of vectors are shown
 NOTE = LEFT + 2 * LANES * FLOAT + 0.12  # left edge of the notes
@@ -34,7 +38,8 @@ ORDERS = {  # as in kernels/network.h
 
 
 def draw(shape: NativeShape) -> Figure:
-    """Draw the values of one image and the array of parameters. The shape must have convolutions and two hidden layers.
+    """Draw the values of one image and the array of parameters. The shape must have convolutions
+    and two hidden layers.
 
     Args:
         shape: shape of the network.
@@ -103,7 +108,15 @@ def _parameters(axes: Axes, layout: Layout) -> None:
     right = 0.55  # right edge of the positions
     columns = {"position": right, "order in memory": 1.7, f"one row, in vectors of {LANES}": 3.5}
     for text, x in columns.items():
-        axes.text(x, top + 0.25, text, fontsize=8.5, va="center", ha="right" if x == right else "left", color=EDGE)
+        axes.text(
+            x,
+            top + 0.25,
+            text,
+            fontsize=8.5,
+            va="center",
+            ha="right" if x == right else "left",
+            color=EDGE,
+        )
     lines = [
         (offset, name, _used(layout, name), _row(layout, name, end - offset), end - offset)
         for name, (offset, end) in zip(names, pairwise([*offsets, slopes]), strict=True)
@@ -117,7 +130,13 @@ def _parameters(axes: Axes, layout: Layout) -> None:
         axes.text(0.62, middle, name, fontsize=8.5, va="center", fontweight="bold")
         axes.text(1.7, middle, ORDERS.get(name, ""), fontsize=8.5, va="center")
         width = _vectors(axes, 3.5, y, used, row)
-        axes.text(3.5 + width + 0.08, middle, f"x {size // row:,}" if size > row else "", fontsize=8.5, va="center")
+        axes.text(
+            3.5 + width + 0.08,
+            middle,
+            f"x {size // row:,}" if size > row else "",
+            fontsize=8.5,
+            va="center",
+        )
 
 
 def _used(layout: Layout, name: str) -> int:
@@ -128,7 +147,9 @@ def _used(layout: Layout, name: str) -> int:
 
 def _row(layout: Layout, name: str, size: int) -> int:
     """Return the length of a row. conv1's weights and the biases have only one row."""
-    return size if name == "conv1.weight" or name.endswith("bias") else layout.slots[name].strides[1]
+    return (
+        size if name == "conv1.weight" or name.endswith("bias") else layout.slots[name].strides[1]
+    )
 
 
 def _title(axes: Axes, y: float, text: str) -> None:
@@ -143,14 +164,22 @@ def _box(axes: Axes, left: float, top: float, width: float, color: str | None) -
     """Draw a box; a color of None means padding."""
     hatch = "/////" if color is None else None
     box = Rectangle(
-        (left, top), width, BAR, facecolor=color or PADDING, edgecolor="#94a3b8", linewidth=0.5, hatch=hatch
+        (left, top),
+        width,
+        BAR,
+        facecolor=color or PADDING,
+        edgecolor="#94a3b8",
+        linewidth=0.5,
+        hatch=hatch,
     )
     axes.add_patch(box)
 
 
 def _frame(axes: Axes, left: float, top: float, width: float) -> None:
     """Draw the edges of a vector."""
-    axes.add_patch(Rectangle((left, top), width, BAR, facecolor="none", edgecolor=EDGE, linewidth=1.4))
+    axes.add_patch(
+        Rectangle((left, top), width, BAR, facecolor="none", edgecolor=EDGE, linewidth=1.4)
+    )
 
 
 def _floats(axes: Axes, top: float, colors: Iterable[int | None]) -> None:
@@ -163,7 +192,9 @@ def _floats(axes: Axes, top: float, colors: Iterable[int | None]) -> None:
 
 
 def _vectors(axes: Axes, left: float, top: float, used: int, row: int = 0) -> float:
-    """Draw a row of vectors, of which the first `used` floats are not padding. Return its width in inches."""
+    """Draw a row of vectors, of which the first `used` floats are not padding. Return its width in
+    inches.
+    """
     vectors = -(-max(used, row) // LANES)
     full = used / LANES * VECTOR
     _box(axes, left, top, full, COLORS[0])

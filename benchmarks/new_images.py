@@ -47,9 +47,29 @@ it.
 
 | k x n | images | accuracy | false, last epoch | false, best epoch |
 | --- | --- | --- | --- | --- |"""
-IMAGE, OWN = 2.0, 0.7  # standard deviations of an image's difficulty: for all configurations, and for one of them
-SD = {0.85: 0.005, 0.98: 0.002, 0.995: 0.0004}  # standard deviation over seeds by accuracy, both as fractions
-SIZES = ((2, 3), (2, 5), (2, 10), (4, 3), (4, 5), (4, 10), (6, 3), (6, 5), (6, 10), (10, 3), (10, 5), (10, 10))
+IMAGE, OWN = (
+    2.0,
+    0.7,
+)  # standard deviations of an image's difficulty: for all configurations, and for one of them
+SD = {
+    0.85: 0.005,
+    0.98: 0.002,
+    0.995: 0.0004,
+}  # standard deviation over seeds by accuracy, both as fractions
+SIZES = (
+    (2, 3),
+    (2, 5),
+    (2, 10),
+    (4, 3),
+    (4, 5),
+    (4, 10),
+    (6, 3),
+    (6, 5),
+    (6, 10),
+    (10, 3),
+    (10, 5),
+    (10, 10),
+)
 SET_SIZES = (250, 1000, 10_000)
 MOST_FALSE, REPETITION = 5.5, 10
 EPOCHS = 10
@@ -61,9 +81,10 @@ class Scenario:
 
     Attributes:
         lower: true accuracy of each configuration, in standard deviations below `accuracy`.
-        spreads: standard deviation of each configuration over seeds, as a multiple of the usual one.
-        alike: for sweeps with several epochs, the share of variance that two epochs of each configuration have in
-            common; empty if there is one epoch.
+        spreads: standard deviation of each configuration over seeds, as a multiple of the usual
+            one.
+        alike: for sweeps with several epochs, the share of variance that two epochs of each
+            configuration have in common; empty if there is one epoch.
     """
 
     n: int
@@ -79,8 +100,8 @@ class Scenario:
         return len(self.lower)
 
     def draw(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Draw which images are right in one sweep, shape (k, n, images), in the last epoch and, if there are several
-        epochs, in the best one."""
+        """Draw which images are right in one sweep, shape (k, n, images), in the last epoch and, if
+        there are several epochs, in the best one."""
         rest = IMAGE**2 + OWN**2 + 1
         noise = np.array(self.spreads) * rng.normal(size=(self.n, self.k)) - np.array(self.lower)
         accuracy = np.minimum(self.accuracy + noise * SD[self.accuracy], 0.9999).T[..., None]
@@ -93,14 +114,17 @@ class Scenario:
         alike = np.array(self.alike, dtype=np.float32)[:, None, None]
         level += np.sqrt(alike) * rng.standard_normal(shape, dtype=np.float32)
         own = np.sqrt(1 - alike)
-        epochs = np.stack([level + own * rng.standard_normal(shape, dtype=np.float32) > 0 for _ in range(EPOCHS)])
+        epochs = np.stack(
+            [level + own * rng.standard_normal(shape, dtype=np.float32) > 0 for _ in range(EPOCHS)]
+        )
         best = epochs.mean(axis=-1).argmax(axis=0)
         return [epochs[-1], np.take_along_axis(epochs, best[None, ..., None], axis=0)[0]]
 
     def claims(self, sweeps: int, seed: tuple[int, ...]) -> Floats:
         """Return the percentages of false claims and of worse configurations found.
 
-        The shape is (2, epochs, 2): false and found, last and best epoch, test over seeds only and over both.
+        The shape is (2, epochs, 2): false and found, last and best epoch, test over seeds only and
+        over both.
         """
         rng = np.random.default_rng(seed)
         drawn = [self.draw(rng) for _ in range(sweeps)]
@@ -109,7 +133,9 @@ class Scenario:
     def _rates(self, drawn: list[np.ndarray]) -> Floats:
         values = np.stack([right.mean(axis=-1, dtype=np.float64) for right in drawn])
         order = np.argsort(-values.mean(axis=-1), axis=-1, kind="stable")
-        variances = np.stack([self._variances(right[its]) for right, its in zip(drawn, order, strict=True)])
+        variances = np.stack(
+            [self._variances(right[its]) for right, its in zip(drawn, order, strict=True)]
+        )
         replicates = np.arange(self.n), np.zeros(self.n, dtype=np.int64)
         table = AccuracyTable(np.take_along_axis(values, order[..., None], axis=1), *replicates)
         lower = np.array(self.lower)[order]
@@ -118,7 +144,9 @@ class Scenario:
         for its in (judged(table, self.images), judged(table, self.images, variances)):
             behind = its.differs & (its.found.points > 0)
             truly = worse[lower[:, 0] == 0]
-            share = behind[lower[:, 0] == 0][truly].sum() / max((np.array(self.lower) > 0).sum() * len(drawn), 1)
+            share = behind[lower[:, 0] == 0][truly].sum() / max(
+                (np.array(self.lower) > 0).sum() * len(drawn), 1
+            )
             found.append([100 * (behind & ~worse).any(axis=-1).mean(), 100 * share])
         return np.array(found).T
 
@@ -142,19 +170,31 @@ def new_image_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
         for number, scenario in enumerate(dict.fromkeys(nulls(k, n, images))):
             rate = scenario.claims(count, (seed, k, n, images, number))[0, 0]
             if rate[1] > MOST_FALSE:
-                rate, mark = scenario.claims(REPETITION * count, (seed, k, n, images, number, 1))[0, 0], "*"
+                rate, mark = (
+                    scenario.claims(REPETITION * count, (seed, k, n, images, number, 1))[0, 0],
+                    "*",
+                )
             rates.append(rate)
         seeds, both = np.max(rates, axis=0)
         steps = np.linspace(1, 12, k - 1) if k > 2 else [4.0]
         ladder = Scenario(n, images, 0.0, (0.0, *steps), (1.0,) * k)
-        found = [replace(ladder, accuracy=a).claims(count // 2, (seed, k, n, images))[1, 0] for a in SD]
+        found = [
+            replace(ladder, accuracy=a).claims(count // 2, (seed, k, n, images))[1, 0] for a in SD
+        ]
         cells = " | ".join(f"{one:.0f} → {other:.0f}" for one, other in found)
-        yield f"| {k}x{n} | {images:,} | {seeds:.1f} → {both:.1f}{mark} | {cells} |", both <= MOST_FALSE
+        yield (
+            f"| {k}x{n} | {images:,} | {seeds:.1f} → {both:.1f}{mark} | {cells} |",
+            both <= MOST_FALSE,
+        )
 
 
 def best_epoch_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
-    """Yield the rows of the table of the best epoch, each with whether the goal for the last epoch is reached."""
+    """Yield the rows of the table of the best epoch, each with whether the goal for the last epoch
+    is reached.
+    """
     for (k, n), images, accuracy in product(((2, 5), (6, 3)), SET_SIZES, SD):
-        scenario = Scenario(n, images, accuracy, (0.0,) * k, (1.0,) * k, alike=(0.5, *(0.95,) * (k - 1)))
+        scenario = Scenario(
+            n, images, accuracy, (0.0,) * k, (1.0,) * k, alike=(0.5, *(0.95,) * (k - 1))
+        )
         (last, best), _ = scenario.claims(sweeps // 5, (seed, k, n, images, 2))[..., 1]
         yield f"| {k}x{n} | {images:,} | {accuracy} | {last:.1f} | {best:.1f} |", last <= MOST_FALSE

@@ -1,4 +1,5 @@
-"""Execute docs/tutorials/first_hour.ipynb in an empty folder, and save its outputs with neutral paths.
+"""Execute docs/tutorials/first_hour.ipynb in an empty folder, and save its outputs with neutral
+paths.
 
 Run `python -m benchmarks.notebook` after editing the cells in the notebook.
 """
@@ -20,7 +21,8 @@ SECONDS = 600  # time limit for each cell
 
 
 def executed(notebook: Path, folder: Path) -> Any:
-    """Execute a notebook in a folder, with the current Python interpreter, and return it with its outputs.
+    """Execute a notebook in a folder, with the current Python interpreter, and return it with its
+    outputs.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell failed.
@@ -42,15 +44,21 @@ def executed(notebook: Path, folder: Path) -> Any:
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
     )
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_OUTPUTS"))}
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_OUTPUTS"))
+    }
     client.execute(env=environment | {"COLUMNS": "110"})
     return found
 
 
 def neutral(notebook: Any, folder: Path) -> Any:
-    """Remove paths, times, and warnings that are specific to this machine from a notebook and return the result."""
+    """Remove paths, times, and warnings that are specific to this machine from a notebook and
+    return the result.
+    """
     kept = copy.deepcopy(notebook)
-    kept.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    kept.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}
+    }
     for cell in kept.cells:
         cell.metadata = {}
         # Standard error contains only warnings from libraries on this machine.

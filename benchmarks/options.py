@@ -1,13 +1,14 @@
 """Augmentation takes only a small fraction of the time for a training step.
 
-With one thread and PyTorch, shift and flip take less than 5% of a step, and affine changes less than 25%. With the
-native engine, whose steps take a fifth of the time, affine and elastic changes together take less than 35%.
+With one thread and PyTorch, shift and flip take less than 5% of a step, and affine changes less
+than 25%. With the native engine, whose steps take a fifth of the time, affine and elastic changes
+together take less than 35%.
 
-The benchmark alternates between training steps with and without each option, with batch size 256 and the default
-network. It uses the scikit-learn digits, because the cost of a step does not depend on the images.
+The benchmark alternates between training steps with and without each option, with batch size 256
+and the default network. It uses the scikit-learn digits, because the cost of a step does not depend
+on the images.
 
-    python -m benchmarks.options
-    python -m benchmarks.options --engine native
+    python -m benchmarks.options python -m benchmarks.options --engine native
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from lenet_exp.config.compose import compose
 from lenet_exp.config.schema import EngineName
 from lenet_exp.data.images import load_training_data
 from lenet_exp.training.engine import engine_of
-from lenet_exp.training.lane import new_lane
+from lenet_exp.training.state import new_lane
 
 WITHOUT = "without"
 OPTIONS = {
@@ -38,7 +39,8 @@ OPTIONS = {
 
 
 class Steps:
-    """Training steps with certain options. Each call trains a few steps and returns the time per step.
+    """Training steps with certain options. Each call trains a few steps and returns the time per
+    step.
 
     Args:
         overrides: overrides that select the options.
@@ -48,7 +50,9 @@ class Steps:
     def __init__(self, overrides: list[str], number: int) -> None:
         config = compose(["dataset=digits", "batch_size=256", "device=cpu", *overrides])
         self.data = load_training_data(config, torch.device("cpu"))
-        self.step = engine_of(config).stepper(new_lane(config, torch.device("cpu")), self.data, 10**6)
+        self.step = engine_of(config).stepper(
+            new_lane(config, torch.device("cpu")), self.data, 10**6
+        )
         self.number, self.done = number, 0
 
     def __call__(self) -> float:
@@ -64,7 +68,9 @@ def main() -> None:
     """Run the benchmark and print the ratios."""
     options = parser(__doc__, repeats=15)
     options.add_argument("--threads", type=positive, default=1, help="default 1")
-    options.add_argument("--steps", type=positive, default=20, help="that are timed at a time (default 20)")
+    options.add_argument(
+        "--steps", type=positive, default=20, help="that are timed at a time (default 20)"
+    )
     options.add_argument("--engine", choices=list(EngineName)[1:], default=EngineName.torch.value)
     asked = options.parse_args()
     torch.set_num_threads(asked.threads)

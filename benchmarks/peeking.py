@@ -1,8 +1,9 @@
 """How much higher the reported accuracy is if test images choose the epoch or the seed.
 
-The benchmark trains recipes with ten seeds that no other result uses, and evaluates each run on the test images after
-each epoch. It prints the mean test accuracy of the epoch that the recipe selects (by validation images, or the last
-epoch), which is what the published results report, and what would have been reported instead:
+The benchmark trains recipes with ten seeds that no other result uses, and evaluates each run on the
+test images after each epoch. It prints the mean test accuracy of the epoch that the recipe selects
+(by validation images, or the last epoch), which is what the published results report, and what
+would have been reported instead:
 
   best epoch       each run's highest test accuracy over its epochs
   best of 5 seeds  the highest of five runs, on average over all choices of five of the ten runs
@@ -37,7 +38,7 @@ from lenet_exp.data.readers import read_images
 from lenet_exp.training.engine import engine_of
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import fit
-from lenet_exp.training.lane import new_lane
+from lenet_exp.training.state import new_lane
 
 TABLE = MANIFEST.with_name("peeking.md")
 SEEDS = range(700, 710)
@@ -47,9 +48,13 @@ PEEKED = ("ancestor", "mnist_10k", "fashion_10k")  # names of the recipes
 
 def main() -> None:
     """Train the runs, and write the table."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--recipes", nargs="+", default=PEEKED, help="default: %(default)s")
-    options.add_argument("--workers", type=positive, default=2, help="runs side by side (default: 2)")
+    options.add_argument(
+        "--workers", type=positive, default=2, help="runs side by side (default: 2)"
+    )
     asked = options.parse_args()
     lines = [
         "| dataset | recipe | epochs | test, % | best epoch | best of 5 seeds | both | n |",
@@ -58,16 +63,23 @@ def main() -> None:
     with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
         for row in (row for row in RECIPES if row.name in asked.recipes):
             runs = list(pool.map(accuracies, [row] * len(SEEDS), SEEDS))
-            lines.append(f"| {NAMES[row.dataset]} | `{row.name}` | {len(runs[0][1])} | {' | '.join(cells(runs))} |")
+            lines.append(
+                f"| {NAMES[row.dataset]} | `{row.name}` | {len(runs[0][1])} | {' | '.join(cells(runs))} |"
+            )
             print(lines[-1], flush=True)
     TABLE.write_text("\n".join(lines) + "\n")
 
 
 def accuracies(row: Row, seed: int) -> tuple[float, list[float]]:
-    """Train a run, and return the test accuracy of its selected epoch, and of each epoch, as fractions."""
+    """Train a run, and return the test accuracy of its selected epoch, and of each epoch, as
+    fractions.
+    """
     torch.set_num_threads(1)
     config = compose([*row.overrides, f"seed={seed}", f"engine={row.engine}", "num_threads=1"])
-    lane, data = new_lane(config, torch.device("cpu")), load_training_data(config, torch.device("cpu"))
+    lane, data = (
+        new_lane(config, torch.device("cpu")),
+        load_training_data(config, torch.device("cpu")),
+    )
     raw = read_images(config.dataset, config.data_root, "test")
     images = normalize(raw.images, raw.white, data.images.shape[-1], data.normalization)
     index = torch.arange(len(raw.labels))
@@ -76,17 +88,23 @@ def accuracies(row: Row, seed: int) -> tuple[float, list[float]]:
     for result in fit(lane, data, engine=engine):
         if not isinstance(result, EpochResult):
             raise RuntimeError(f"{row.key} seed {seed} diverged")
-        measured.append(float((engine.evaluate(lane, test).predictions == raw.labels).double().mean()))
+        measured.append(
+            float((engine.evaluate(lane, test).predictions == raw.labels).double().mean())
+        )
     if lane.best is None:
         raise RuntimeError(f"{row.key} seed {seed} has no epoch")
     return measured[lane.best.epoch - 1], measured
 
 
 def cells(runs: Sequence[tuple[float, list[float]]]) -> list[str]:
-    """Return the accuracies and the number of runs as text; accuracies in percent, and leads over the first one."""
+    """Return the accuracies and the number of runs as text; accuracies in percent, and leads over
+    the first one.
+    """
     selected, best = [100 * one for one, _ in runs], [100 * max(epochs) for _, epochs in runs]
     best_seed, both = (mean(map(max, combinations(values, CHOSEN))) for values in (selected, best))
-    leads = [f"{value:.2f} (+{value - mean(selected):.2f})" for value in (mean(best), best_seed, both)]
+    leads = [
+        f"{value:.2f} (+{value - mean(selected):.2f})" for value in (mean(best), best_seed, both)
+    ]
     return [f"{mean(selected):.2f} ± {stdev(selected):.2f}", *leads, str(len(runs))]
 
 

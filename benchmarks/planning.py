@@ -1,12 +1,14 @@
 """Measure how often a planned confirmation confirms a true lead.
 
-In each simulated sweep, k configurations have n seeds each. One configuration is truly ahead of all others, by the
-difference that `confirm=` specifies. If this configuration leads the sweep, lenet_exp plans a confirmation. The
-confirmation is simulated and judged like a real confirmation. Goal for equal spreads: 80 to 90% of confirmations
-succeed if the median plan has at least ten seeds.
+In each simulated sweep, k configurations have n seeds each. One configuration is truly ahead of all
+others, by the difference that `confirm=` specifies. If this configuration leads the sweep,
+lenet_exp plans a confirmation. The confirmation is simulated and judged like a real confirmation.
+Goal for equal spreads: 80 to 90% of confirmations succeed if the median plan has at least ten
+seeds.
 
-The benchmark also measures how often `lenet-compare` warns of an outlier although no run is one. Goal for equal spreads
-and normal noise: at most 1% of sweeps. The last table shows the lead that a sweep with a given number of seeds detects.
+The benchmark also measures how often `lenet-compare` warns of an outlier although no run is one.
+Goal for equal spreads and normal noise: at most 1% of sweeps. The last table shows the lead that a
+sweep with a given number of seeds detects.
 
     python -m benchmarks.planning --output benchmarks/planning.md
 """
@@ -59,8 +61,8 @@ DETECTED, KS, NS = 0.8, (2, 3, 4, 6, 10, 18), (2, 3, 5, 10, 20)  # of the third 
 UNIT = 0.002  # standard deviation over seeds, as a fraction
 AGAIN = 50  # number of simulated confirmations for each plan
 MOST_WARNED = 1.0  # maximum percentage of sweeps with a warning
-# Limits for the percentage of confirmed leads, including the error of the simulation, and the minimum median number of
-# planned seeds for which they apply.
+# Limits for the percentage of confirmed leads, including the error of the simulation, and the
+# minimum median number of planned seeds for which they apply.
 LEAST, MOST, FROM = 79.0, 91.0, 10
 
 
@@ -71,10 +73,10 @@ class Scenario:
     Attributes:
         k: number of configurations.
         n: number of seeds per configuration.
-        lead: true lead of the best configuration, in standard deviations over seeds. It is also the difference that
-            `confirm=` specifies.
-        spreads: standard deviations of the configurations over seeds, starting with the best configuration; by default,
-            all are 1.
+        lead: true lead of the best configuration, in standard deviations over seeds. It is also the
+            difference that `confirm=` specifies.
+        spreads: standard deviations of the configurations over seeds, starting with the best
+            configuration; by default, all are 1.
     """
 
     k: int
@@ -90,14 +92,23 @@ class Scenario:
 
 def scenarios() -> list[Scenario]:
     """Return all scenarios."""
-    found = [Scenario(k, n, lead) for k in (2, 4, 10) for n in (3, 5, 10) for lead in (0.5, 1.0, 2.0)]
+    found = [
+        Scenario(k, n, lead) for k in (2, 4, 10) for n in (3, 5, 10) for lead in (0.5, 1.0, 2.0)
+    ]
     return found + [
-        Scenario(k, n, lead, tuple(np.geomspace(1, 3, k))) for k in (2, 4, 10) for n in (5, 10) for lead in (1.0, 2.0)
+        Scenario(k, n, lead, tuple(np.geomspace(1, 3, k)))
+        for k in (2, 4, 10)
+        for n in (5, 10)
+        for lead in (1.0, 2.0)
     ]
 
 
-def values(means: Sequence[float], spreads: Floats, shape: tuple[int, ...], n: int, rng: Generator) -> Floats:
-    """Draw accuracies (*shape, configurations, n). Each seed has an effect that all configurations share."""
+def values(
+    means: Sequence[float], spreads: Floats, shape: tuple[int, ...], n: int, rng: Generator
+) -> Floats:
+    """Draw accuracies (*shape, configurations, n). Each seed has an effect that all configurations
+    share.
+    """
     common = rng.normal(size=(*shape, 1, n))
     own = rng.normal(size=(*shape, len(means), n)) * spreads[:, None]
     return 0.9 + UNIT * (np.array(means)[:, None] + common + own)
@@ -125,7 +136,11 @@ def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
     counts = Counts([], [])
     for _ in range(sweeps):
         table = values(means, spreads, (), scenario.n, rng)
-        runs = [run(c, seed, float(table[c, seed])) for c in range(scenario.k) for seed in range(scenario.n)]
+        runs = [
+            run(c, seed, float(table[c, seed]))
+            for c in range(scenario.k)
+            for seed in range(scenario.n)
+        ]
         (comparison,) = compare_runs(runs)
         leader = comparison.leader
         if leader is None or leader.flags["activation"] != "0":
@@ -148,17 +163,25 @@ def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
 def run(configuration: int, seed: int, accuracy: float) -> ComparedRun:
     """Create a finished run of a configuration with a seed and an accuracy."""
     flags = {"dataset": "mnist", "activation": str(configuration)}
-    return ComparedRun(f"{configuration} {seed}", flags, seed, "finished", accuracy, 1, 1.0, list, lambda: accuracy)
+    return ComparedRun(
+        f"{configuration} {seed}", flags, seed, "finished", accuracy, 1, 1.0, list, lambda: accuracy
+    )
 
 
 def warned(k: int, n: int, spreads: Floats, sweeps: int, rng: Generator) -> float:
-    """Simulate sweeps with normal noise, and return the percentage in which a run is reported as an outlier."""
+    """Simulate sweeps with normal noise, and return the percentage in which a run is reported as an
+    outlier.
+    """
     means = [0.0] * k
-    return 100 * float(np.mean([bool(far_below(list(values(means, spreads, (), n, rng)))) for _ in range(sweeps)]))
+    return 100 * float(
+        np.mean([bool(far_below(list(values(means, spreads, (), n, rng)))) for _ in range(sweeps)])
+    )
 
 
 def detected_lead(k: int, n: int, sweeps: int, rng: Generator) -> float:
-    """Return the lead, in standard deviations over seeds, that excludes 80% of the other configurations as the best."""
+    """Return the lead, in standard deviations over seeds, that excludes 80% of the other
+    configurations as the best.
+    """
     drawn = values([0.0] * k, np.ones(k), (sweeps,), n, rng)
     low, high = 0.0, 64.0
     while high - low > 0.05:
@@ -167,7 +190,9 @@ def detected_lead(k: int, n: int, sweeps: int, rng: Generator) -> float:
         table[:, 0] += UNIT * lead
         order = np.argsort(-table.mean(axis=-1), axis=-1, kind="stable")
         ordered = np.take_along_axis(table, order[..., None], axis=1)
-        excluded = judged(AccuracyTable(ordered, np.arange(n), np.zeros(n, dtype=np.int64))).excluded
+        excluded = judged(
+            AccuracyTable(ordered, np.arange(n), np.zeros(n, dtype=np.int64))
+        ).excluded
         found = (excluded & (order[:, 1:] != 0)).sum() / (sweeps * (k - 1))
         low, high = (low, lead) if found >= DETECTED else (lead, high)
     return high
@@ -175,8 +200,12 @@ def detected_lead(k: int, n: int, sweeps: int, rng: Generator) -> float:
 
 def main() -> None:
     """Run the simulations and print the tables. Exit with status 1 if a goal is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sweeps", type=positive, default=1000, help="of each scenario (default 1,000)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sweeps", type=positive, default=1000, help="of each scenario (default 1,000)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the table there, too")
     asked = parser.parse_args()
@@ -196,12 +225,17 @@ def main() -> None:
         )
         print(lines[-1], flush=True)
         if not scenario.spreads and middle >= FROM and not LEAST <= confirmed <= MOST:
-            missed.append(f"{scenario.name}, k={scenario.k}, n={scenario.n}, {scenario.lead:g}: {confirmed:.1f}")
-    lines.append("\n| k | n | warned, equal spreads, % | spreads 1 to 10, % |\n| --- | --- | --- | --- |")
+            missed.append(
+                f"{scenario.name}, k={scenario.k}, n={scenario.n}, {scenario.lead:g}: {confirmed:.1f}"
+            )
+    lines.append(
+        "\n| k | n | warned, equal spreads, % | spreads 1 to 10, % |\n| --- | --- | --- | --- |"
+    )
     for k, n in ((1, 3), (1, 5), (2, 3), (2, 5), (4, 3), (4, 5), (10, 3), (10, 10), (50, 3)):
         rng = np.random.default_rng([asked.seed, k, n])
         equal, unequal = (
-            warned(k, n, spreads, 5 * asked.sweeps, rng) for spreads in (np.ones(k), np.geomspace(1, 10, k))
+            warned(k, n, spreads, 5 * asked.sweeps, rng)
+            for spreads in (np.ones(k), np.geomspace(1, 10, k))
         )
         lines.append(f"| {k} | {n} | {equal:.2f} | {unequal:.2f} |")
         print(lines[-1], flush=True)
@@ -210,7 +244,9 @@ def main() -> None:
     lines.append(f"\n| k | {' | '.join(f'{n} seeds' for n in NS)} |\n|{' ---: |' * (len(NS) + 1)}")
     for k in KS:
         rng = np.random.default_rng([asked.seed, k])
-        lines.append(f"| {k} | {' | '.join(f'{detected_lead(k, n, asked.sweeps, rng):.1f}' for n in NS)} |")
+        lines.append(
+            f"| {k} | {' | '.join(f'{detected_lead(k, n, asked.sweeps, rng):.1f}' for n in NS)} |"
+        )
         print(lines[-1], flush=True)
     lines.append(
         f"\n{asked.sweeps:,} sweeps per row of the first table and cell of the third, {5 * asked.sweeps:,} per row of "

@@ -1,11 +1,14 @@
-"""Measure how often a search with `seeds=` drops the truly best configuration, and how many seeds it uses.
+"""Measure how often a search with `seeds=` drops the truly best configuration, and how many seeds
+it uses.
 
-The searches are simulated with known true means. `searches.seed_race.SeedRace` selects the configuration that gets the
-next seed, as in a search with `n_trials`. All runs that are trained in parallel take the same time.
+The searches are simulated with known true means. `searches.seed_race.SeedRace` selects the
+configuration that gets the next seed, as in a search with `n_trials`. All runs that are trained in
+parallel take the same time.
 
-The table shows the percentage of searches that drop the truly best configuration and the percentage of all seeds that
-are used. It also shows how far the true mean of the selected configuration is below the best mean, in standard
-deviations over seeds, both for this method and if each configuration gets all seeds.
+The table shows the percentage of searches that drop the truly best configuration and the percentage
+of all seeds that are used. It also shows how far the true mean of the selected configuration is
+below the best mean, in standard deviations over seeds, both for this method and if each
+configuration gets all seeds.
 
     python -m benchmarks.racing                # about five minutes on one core
     python -m benchmarks.racing --workers 1    # takes eight times as long
@@ -42,7 +45,9 @@ class Scenario:
     seeds: int
     means: Callable[[Generator, int], Floats]
     spreads: Callable[[Generator, int], Floats] = lambda dice, k: np.ones(k)
-    noise: Callable[[Generator, tuple[int, int]], Floats] = lambda dice, shape: dice.standard_normal(shape)
+    noise: Callable[[Generator, tuple[int, int]], Floats] = lambda dice, shape: (
+        dice.standard_normal(shape)
+    )
 
 
 def equal(dice: Generator, k: int) -> Floats:
@@ -51,12 +56,16 @@ def equal(dice: Generator, k: int) -> Floats:
 
 
 def close(dice: Generator, k: int) -> Floats:
-    """Draw means like those near a good optimum: the best tenth is close together, and the rest is far below."""
+    """Draw means like those near a good optimum: the best tenth is close together, and the rest is
+    far below.
+    """
     return -np.sort(dice.exponential(3.0, k))
 
 
 def wide(dice: Generator, k: int) -> Floats:
-    """Draw means like those in most searches over a wide space: only one in twenty is close to the best mean."""
+    """Draw means like those in most searches over a wide space: only one in twenty is close to the
+    best mean.
+    """
     return -np.sort(dice.exponential(20.0, k))
 
 
@@ -81,7 +90,10 @@ def skewed(dice: Generator, shape: tuple[int, int]) -> Floats:
 
 
 SCENARIOS = (
-    *(Scenario(f"equal, {k} x {n}", k, n, equal) for k, n in ((5, 5), (10, 3), (60, 3), (60, 5), (60, 10), (200, 5))),
+    *(
+        Scenario(f"equal, {k} x {n}", k, n, equal)
+        for k, n in ((5, 5), (10, 3), (60, 3), (60, 5), (60, 10), (200, 5))
+    ),
     *(Scenario(f"close, {k} x {n}", k, n, close) for k, n in ((60, 3), (60, 5), (200, 5))),
     *(Scenario(f"wide, {k} x {n}", k, n, wide) for k, n in ((15, 5), (60, 5))),
     Scenario("flat, 60 x 5", 60, 5, flat),
@@ -101,7 +113,8 @@ class Raced:
     Attributes:
         best_dropped: whether the search dropped the truly best configuration.
         spent: fraction of all seeds that the search used.
-        below: how far the true mean of the selected configuration is below the best mean, in standard deviations.
+        below: how far the true mean of the selected configuration is below the best mean, in
+            standard deviations.
         below_with_all: the same distance if each configuration gets all seeds.
     """
 
@@ -115,7 +128,10 @@ def race(scenario: Scenario, dice: Generator, workers: int) -> Raced:
     """Simulate one search with a number of parallel workers."""
     k, n = scenario.configurations, scenario.seeds
     truth = dice.permutation(scenario.means(dice, k))
-    spread, common = scenario.spreads(dice, k), dice.standard_normal(n)  # `common`: effects that configurations share
+    spread, common = (
+        scenario.spreads(dice, k),
+        dice.standard_normal(n),
+    )  # `common`: effects that configurations share
     table = truth[:, None] + common + spread[:, None] * scenario.noise(dice, (k, n))
     seeds, trials, spent = SeedRace(n, 1), 0, 0
     while True:
@@ -141,8 +157,12 @@ def race(scenario: Scenario, dice: Generator, workers: int) -> Raced:
 def main() -> None:
     """Run the simulations and print the table."""
     options = parser(__doc__, repeats=1)
-    options.add_argument("--searches", type=positive, default=200, help="of each scenario (default 200)")
-    options.add_argument("--workers", type=positive, default=8, help="runs side by side (default 8)")
+    options.add_argument(
+        "--searches", type=positive, default=200, help="of each scenario (default 200)"
+    )
+    options.add_argument(
+        "--workers", type=positive, default=8, help="runs side by side (default 8)"
+    )
     asked = options.parse_args()
     print(f"{'scenario':<38} best dropped   seeds spent   below the best: raced, all seeds")
     for scenario in SCENARIOS:
@@ -150,9 +170,13 @@ def main() -> None:
         found = [race(scenario, dice, asked.workers) for _ in range(asked.searches)]
         share = np.mean([f.best_dropped for f in found])
         spent, below, with_all = (
-            np.mean([getattr(f, name) for f in found]) for name in ("spent", "below", "below_with_all")
+            np.mean([getattr(f, name) for f in found])
+            for name in ("spent", "below", "below_with_all")
         )
-        print(f"{scenario.name:<38} {share:11.1%} {spent:13.1%} {below:16.2f} {with_all:10.2f}", flush=True)
+        print(
+            f"{scenario.name:<38} {share:11.1%} {spent:13.1%} {below:16.2f} {with_all:10.2f}",
+            flush=True,
+        )
     print(f"{asked.searches} searches each; must be at most {DROP_LEVEL:.0%} of best ones dropped")
 
 

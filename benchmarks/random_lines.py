@@ -1,9 +1,11 @@
-"""Run random command lines, and list those that end with a traceback, an unknown exit status, or several error lines.
+"""Run random command lines, and list those that end with a traceback, an unknown exit status, or
+several error lines.
 
-Each line is a process in an empty outputs folder that all lines share. The flags are those of the commands, and the
-values are usual ones and those of hasty or hostile users.
+Each line is a process in an empty outputs folder that all lines share. The flags are those of the
+commands, and the values are usual ones and those of hasty or hostile users.
 
-    python -m benchmarks.random_lines                        # 500 lines, about 10 minutes on one core
+    python -m benchmarks.random_lines                        # 500 lines, about 10 minutes on one
+                                                             core
     python -m benchmarks.random_lines --lines 100 --seed 7
 """
 
@@ -26,10 +28,25 @@ from tests.tools.commands import NO_NETWORK, start
 
 SECONDS = 120  # time limit for a line
 MOST_LINES = 3  # maximum number of lines that explain an invalid request
-SHORT = ("batch_size=128", "num_epoch=1", "tracking.plots=false", "tracking.models=none", "dataset=digits")
+SHORT = (
+    "batch_size=128",
+    "num_epoch=1",
+    "tracking.plots=false",
+    "tracking.models=none",
+    "dataset=digits",
+)
 GRIDS = ("seed=1,2", "activation=relu,tanh", "optimizer.lr=0.1,0.01")
 COMMANDS = ("compare", "export", "sync", "reproduce", "ui")  # each has a dictionary FLAGS
-PREDICT = ("dataset", "trained_model", "sweep", "configurations", "ensemble", "images", "output", "trust")
+PREDICT = (
+    "dataset",
+    "trained_model",
+    "sweep",
+    "configurations",
+    "ensemble",
+    "images",
+    "output",
+    "trust",
+)
 SWEEP = ("list", "status", "rm", "stop", "watch", "nope")
 VALUES = """
     0 1 -1 2 0.1 1e-3 1e400 nan inf null true false '' x é [1,2] [] {} {a:1} range(3) 1,2 1,x interval(0,1) choice(1,2)
@@ -48,7 +65,9 @@ class Lines:
         self._random = random.Random(seed)
         self._values = [*shlex.split(VALUES), "9" * 30, "\t", "'"]
         self._flags = sorted(
-            known_flags() | set(config_groups()) | {"hydra/launcher", "hydra/sweeper", "n_trials", "seeds"}
+            known_flags()
+            | set(config_groups())
+            | {"hydra/launcher", "hydra/sweeper", "n_trials", "seeds"}
         )
 
     def draw(self) -> tuple[str, list[str]]:
@@ -82,7 +101,9 @@ class Lines:
 
     def _value(self, flag: str) -> str:
         options = [file.stem for file in (CONF_DIR / flag).glob("*.yaml")]
-        return self._random.choice(options if options and self._random.random() < 0.5 else self._values)
+        return self._random.choice(
+            options if options and self._random.random() < 0.5 else self._values
+        )
 
 
 def problem(status: int | None, stdout: str, stderr: str) -> str:
@@ -100,7 +121,9 @@ def problem(status: int | None, stdout: str, stderr: str) -> str:
 
 def main() -> None:
     """Run the lines. Exit with status 1 if any of them ends badly."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--lines", type=positive, default=500)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -125,7 +148,10 @@ def main() -> None:
                 found = problem(None, "", "")
             if found:
                 wrong += 1
-                print(f"{number}: {found}: {shlex.join([f'lenet-{program}', *arguments])}\n{stderr}", flush=True)
+                print(
+                    f"{number}: {found}: {shlex.join([f'lenet-{program}', *arguments])}\n{stderr}",
+                    flush=True,
+                )
     print(f"{asked.lines} lines with seed {asked.seed}: {wrong} ended badly")
     sys.exit(wrong > 0)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SEEDS = range(300, 320)  # no recipe was selected with these seeds; exceptions are stated in search.md
-NEW_SEEDS = range(400, 420)  # for recipes that extend recipes whose results with the seeds above were known
+# no recipe was selected with these seeds; exceptions are stated in search.md
+SEEDS = range(300, 320)
+# for recipes that extend recipes whose results with the seeds above were known
+NEW_SEEDS = range(400, 420)
 NEWEST_SEEDS = range(600, 620)  # for recipes of release 0.3
 
 
@@ -69,7 +71,9 @@ RECIPES = (
 )
 
 
-def network(dataset: str, channels: Sequence[int], units: Sequence[int], kernel_size: int = 5) -> Row:
+def network(
+    dataset: str, channels: Sequence[int], units: Sequence[int], kernel_size: int = 5
+) -> Row:
     """Return the row of a network on the frontier, which is trained with ten seeds."""
     model = {"channels": list(channels), "units": list(units), "kernel_size": kernel_size}
     flags = [f"model.{name}={value}".replace(" ", "") for name, value in model.items()]
@@ -83,7 +87,9 @@ def network(dataset: str, channels: Sequence[int], units: Sequence[int], kernel_
 
 
 def convnet(channels: Sequence[int], *flags: str) -> Row:
-    """Return the row of a convolutional network on the frontier of MNIST, which is trained with ten seeds."""
+    """Return the row of a convolutional network on the frontier of MNIST, which is trained with ten
+    seeds.
+    """
     return Row(
         name=network_name(channels, [], 3),
         dataset="mnist",
@@ -94,7 +100,12 @@ def convnet(channels: Sequence[int], *flags: str) -> Row:
     )
 
 
-ORDINARY = ("model.depthwise=false", "model.residual=true", "optimizer.lr=0.3", "regularization.weight_decay=2e-4")
+ORDINARY = (
+    "model.depthwise=false",
+    "model.residual=true",
+    "optimizer.lr=0.3",
+    "regularization.weight_decay=2e-4",
+)
 
 
 def network_name(channels: Sequence[object], units: Sequence[object], kernel_size: object) -> str:

@@ -1,15 +1,18 @@
-"""Train the published results and write their table: each recipe with twenty seeds, tested once per seed.
+"""Train the published results and write their table: each recipe with twenty seeds, tested once per
+seed.
 
-The benchmark uses the commands `lenet-train` and `lenet-predict`, like a user, and reads the results from MLflow.
-Models are selected on validation data. The runs are added to benchmarks/manifest.json after every six runs. Runs in the
-manifest are not trained again, so you can interrupt the command and rerun it, also on another machine. To train all
-runs again, set `--retrain`; `python -m benchmarks.manifest check` then compares them with the manifest.
+The benchmark uses the commands `lenet-train` and `lenet-predict`, like a user, and reads the
+results from MLflow. Models are selected on validation data. The runs are added to
+benchmarks/manifest.json after every six runs. Runs in the manifest are not trained again, so you
+can interrupt the command and rerun it, also on another machine. To train all runs again, set
+`--retrain`; `python -m benchmarks.manifest check` then compares them with the manifest.
 
     python -m benchmarks.results --output benchmarks/results.md
 
 With `--retrain`, this takes an estimated five hours on two idle cores.
 
-Data folder: $LENET_EXP_DATA (default: `data`). Outputs folder: $LENET_EXP_OUTPUTS (default: `outputs`).
+Data folder: $LENET_EXP_DATA (default: `data`). Outputs folder: $LENET_EXP_OUTPUTS (default:
+`outputs`).
 """
 
 from __future__ import annotations
@@ -25,30 +28,54 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from benchmarks.manifest import EXPERIMENT, MANIFEST, NAMES, Runs, add, known, manifest, spread, stored
+from benchmarks.manifest import (
+    EXPERIMENT,
+    MANIFEST,
+    NAMES,
+    Runs,
+    add,
+    known,
+    manifest,
+    spread,
+    stored,
+)
 from benchmarks.measure import positive
 from benchmarks.recipes import RECIPES, Row
 from lenet_exp.api import compose
 from lenet_exp.tracking.stores.store import open_store
 from lenet_exp.training.network import count_parameters
 
-SECONDS = MANIFEST.with_name("seconds.json")  # measured durations of runs, in seconds, by row and engine
+# measured durations of runs, in seconds, by row and engine
+SECONDS = MANIFEST.with_name("seconds.json")
 TEST_IMAGES = 10_000  # number of test images in each dataset
 ENGINES = ("native", "torch")  # the torch engine can train each recipe
 TIMED_EPOCHS = 3
 BATCH = 6  # number of runs after which the manifest is updated
-# Validation and test accuracy, in percent, of one run of 50 epochs per dataset, from the README of the original script.
+# Validation and test accuracy, in percent, of one run of 50 epochs per dataset, from the README of
+# the original script.
 PUBLISHED = {"mnist": (99.13, 98.94), "fashion_mnist": (90.94, 90.36)}
 
 
 def main() -> None:
-    """Train the recipes and print the table of results. If `--output` is set, also write it to that file."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--recipes", nargs="+", default=[r.name for r in RECIPES], help="default: all")
+    """Train the recipes and print the table of results. If `--output` is set, also write it to that
+    file.
+    """
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument(
+        "--recipes", nargs="+", default=[r.name for r in RECIPES], help="default: all"
+    )
     options.add_argument("--workers", type=positive, help="runs side by side (default: one a core)")
-    options.add_argument("--retrain", action="store_true", help="also train runs that are in the manifest")
-    options.add_argument("--as-is", action="store_true", help="train nothing: show the runs in the manifest")
-    options.add_argument("--time", action="store_true", help="measure how long a run takes (on an idle machine)")
+    options.add_argument(
+        "--retrain", action="store_true", help="also train runs that are in the manifest"
+    )
+    options.add_argument(
+        "--as-is", action="store_true", help="train nothing: show the runs in the manifest"
+    )
+    options.add_argument(
+        "--time", action="store_true", help="measure how long a run takes (on an idle machine)"
+    )
     options.add_argument("--output", type=Path, metavar="FILE", help="write the table there")
     asked = options.parse_args()
     chosen = [row for row in RECIPES if row.name in asked.recipes]
@@ -83,24 +110,46 @@ def complete(row: Row, workers: int | None, *, retrain: bool = False) -> None:
 
 
 def _train_and_test(row: Row, seeds: Sequence[int], workers: int | None) -> None:
-    line = [*row.overrides, f"seed={','.join(map(str, seeds))}", f"tracking.experiment={EXPERIMENT}"]
-    own = [f"engine={row.engine}", "num_threads=1", f"tracking.tags.recipe={row.name}", "tracking.plots=false"]
+    line = [
+        *row.overrides,
+        f"seed={','.join(map(str, seeds))}",
+        f"tracking.experiment={EXPERIMENT}",
+    ]
+    own = [
+        f"engine={row.engine}",
+        "num_threads=1",
+        f"tracking.tags.recipe={row.name}",
+        "tracking.plots=false",
+    ]
     _run("train", "-m", *line, *own, *([f"sweep.workers={workers}"] if workers else []))
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
-    unopened = [run for run in stored(row, store).values() if "test_accuracy" not in run.data.metrics]
-    lines = [(f"dataset={row.dataset}", f"trained_model=runs:/{run.info.run_id}", "num_threads=1") for run in unopened]
+    unopened = [
+        run for run in stored(row, store).values() if "test_accuracy" not in run.data.metrics
+    ]
+    lines = [
+        (f"dataset={row.dataset}", f"trained_model=runs:/{run.info.run_id}", "num_threads=1")
+        for run in unopened
+    ]
     with ThreadPoolExecutor(workers or 2) as pool:
         for _ in pool.map(lambda line: _run("predict", *line), lines):
             pass
 
 
 def measure(row: Row) -> None:
-    """Measure how long a run takes with each engine on one thread, including validation, from three epochs."""
+    """Measure how long a run takes with each engine on one thread, including validation, from three
+    epochs.
+    """
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
     epochs, seconds = compose(row.overrides).num_epoch, {}
     for engine in ENGINES[ENGINES.index(row.engine) :]:
         tag = f"{row.key} {engine}"
-        line = [*row.overrides, f"num_epoch={TIMED_EPOCHS}", f"engine={engine}", "num_threads=1", "sweep.force=true"]
+        line = [
+            *row.overrides,
+            f"num_epoch={TIMED_EPOCHS}",
+            f"engine={engine}",
+            "num_threads=1",
+            "sweep.force=true",
+        ]
         only = [f"tracking.tags.timed={tag}", "tracking.plots=false", "tracking.models=none"]
         _run("train", *line, f"tracking.experiment={EXPERIMENT}", *only)
         (run, *_) = store.client.search_runs([store.experiment_id], f"tags.timed = '{tag}'")
@@ -111,8 +160,8 @@ def measure(row: Row) -> None:
 
 
 def table(rows: Iterable[Row]) -> list[str]:
-    """Return the table of results in Markdown: the published results of the original script, and those of the recipes
-    in the manifest."""
+    """Return the table of results in Markdown: the published results of the original script, and
+    those of the recipes in the manifest."""
     kept = manifest()
     timed = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}
     lines = [
@@ -126,7 +175,12 @@ def table(rows: Iterable[Row]) -> list[str]:
         for row in rows:
             if row.dataset == dataset and (runs := kept.get(row.key)):
                 seconds = timed.get(row.key, {})
-                cells = [NAMES[dataset], f"`{row.name}`", f"{parameters(row):,}", str(compose(row.overrides).num_epoch)]
+                cells = [
+                    NAMES[dataset],
+                    f"`{row.name}`",
+                    f"{parameters(row):,}",
+                    str(compose(row.overrides).num_epoch),
+                ]
                 cells += results_cells(runs)
                 cells += [f"{seconds[engine]:,}" if engine in seconds else "" for engine in ENGINES]
                 lines.append(f"| {' | '.join(cells)} |")
@@ -145,7 +199,8 @@ def parameters(row: Row) -> int:
 
 
 def fast_words(runs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Describe how two epochs of `mnist_fast` compare with 50 epochs of `ancestor`, over their common seeds.
+    """Describe how two epochs of `mnist_fast` compare with 50 epochs of `ancestor`, over their
+    common seeds.
 
     Args:
         runs: the manifest.
@@ -160,7 +215,9 @@ def fast_words(runs: Mapping[str, Mapping[str, Any]]) -> str:
         p = float(ttest_rel(one, other).pvalue)
         ahead = mean(one) - mean(other)
         word = "better" if ahead > 0 else "worse"
-        told.append(f"{abs(ahead):.2f} points {word} than `ancestor` on {name} images (p = {p:.1g})")
+        told.append(
+            f"{abs(ahead):.2f} points {word} than `ancestor` on {name} images (p = {p:.1g})"
+        )
     return f"On MNIST, `mnist_fast` is {' and '.join(told)}, in paired t tests over {len(seeds)} shared seeds."
 
 

@@ -4,15 +4,19 @@
 
     samples/seven.png       the digit 7, dark on light
     samples/my scan.jpg     the digit 4 in chalk, light on dark
-    samples/set             a custom dataset with a folder of pictures for each class: circle, cross, square
-    samples/colors          a custom dataset in color with 20 classes, such as red_circle and blue_square
+    samples/set             a custom dataset with a folder of pictures for each class: circle,
+                            cross, square
+    samples/colors          a custom dataset in color with 20 classes, such as red_circle and
+                            blue_square
     samples/ancestor.pkl    the bundled MNIST model, in the format of the original argparse script
 
 To train on the datasets, run
 
-    lenet-train dataset=folder data_root=samples dataset.folder=set dataset.val_size=30 batch_size=10
+    lenet-train dataset=folder data_root=samples dataset.folder=set dataset.val_size=30
+    batch_size=10
         num_epoch=10
-    lenet-train dataset=folder data_root=samples dataset.folder=colors dataset.name=colors dataset.channels=3
+    lenet-train dataset=folder data_root=samples dataset.folder=colors dataset.name=colors
+    dataset.channels=3
         dataset.val_size=200 dataset.stratified=true batch_size=20 num_epoch=5
 """
 
@@ -52,7 +56,9 @@ def main() -> None:
 
 
 def own_set(folder: Path, classes: Sequence[str] = CLASSES) -> Path:
-    """Create a dataset of pictures <folder>/<part>/<class>/*.png, light on dark, and return its folder."""
+    """Create a dataset of pictures <folder>/<part>/<class>/*.png, light on dark, and return its
+    folder.
+    """
     draws = np.random.default_rng(28)
     for part, images in IMAGES.items():
         for name in classes:
@@ -63,7 +69,9 @@ def own_set(folder: Path, classes: Sequence[str] = CLASSES) -> Path:
 
 
 def shape(name: str, draws: np.random.Generator) -> Image.Image:
-    """Draw a shape of a class with a random size and position: in gray, or in color for a name such as red_circle."""
+    """Draw a shape of a class with a random size and position: in gray, or in color for a name such
+    as red_circle.
+    """
     color, _, name = name.rpartition("_")
     picture = Image.new("RGB" if color else "L", (SIDE, SIDE))
     pen = ImageDraw.Draw(picture)

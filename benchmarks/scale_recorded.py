@@ -2,9 +2,9 @@
 
     python -m benchmarks.scale_recorded -m dataset=fashion_mnist ...
 
-All other parts of the program are unchanged. In the workers of the sweep, `fit` returns the results that
-`search_table.npz` contains for the configuration. In each epoch, the weights are the initial weights plus a tiny number
-that depends on the epoch.
+All other parts of the program are unchanged. In the workers of the sweep, `fit` returns the results
+that `search_table.npz` contains for the configuration. In each epoch, the weights are the initial
+weights plus a tiny number that depends on the epoch.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.executors.work import WorkSpec
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence
-from lenet_exp.training.lane import Best, Lane, Position
+from lenet_exp.training.state import Best, Position, TrainingState
 from lenet_exp.training.trained.weights import weights_digest
 
 
-def prepare(before: Callable[[Sequence[SharedDataset]], object], sets: Sequence[SharedDataset]) -> None:
+def prepare(
+    before: Callable[[Sequence[SharedDataset]], object], sets: Sequence[SharedDataset]
+) -> None:
     """Prepare a worker before its first job, and replace `fit` in the worker with `recorded`.
 
     Args:
@@ -48,7 +50,11 @@ def prepare(before: Callable[[Sequence[SharedDataset]], object], sets: Sequence[
 @cache
 def _table() -> tuple[Any, Any, Any]:
     with np.load(PACKED) as table:
-        return table["accuracy"].astype(float), table["loss"].astype(float), table["seconds"].astype(float)
+        return (
+            table["accuracy"].astype(float),
+            table["loss"].astype(float),
+            table["seconds"].astype(float),
+        )
 
 
 def row_of(flags: dict[str, str]) -> int:
@@ -69,7 +75,10 @@ def _same(shown: str, value: str) -> bool:
 
 
 def recorded(
-    lanes: Sequence[Lane], data: TrainingData, echo: object = None, stop: Callable[[], bool] = lambda: False
+    lanes: Sequence[TrainingState],
+    data: TrainingData,
+    echo: object = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[EpochResult | Divergence]]:
     """Yield recorded results instead of training, with the same interface as `fit`."""
     (lane,) = lanes
@@ -84,12 +93,17 @@ def recorded(
         if not np.isfinite(accuracy[row, 0, at]):
             yield [Divergence(epoch, 79 * epoch, float("nan"), [])]
             return
-        hits = round(len(labels) * min(0.999, accuracy[row, 0, at] + 0.002 * noise.standard_normal()))
+        hits = round(
+            len(labels) * min(0.999, accuracy[row, 0, at] + 0.002 * noise.standard_normal())
+        )
         predictions = torch.where(torch.arange(len(labels)) < hits, labels, (labels + 1) % 10)
         value = hits / len(labels)
         improved = lane.best is None or value > lane.best.val_accuracy
         if improved:
-            weights = {name: t.detach().clone() + 1e-7 * epoch for name, t in lane.eval_model.state_dict().items()}
+            weights = {
+                name: t.detach().clone() + 1e-7 * epoch
+                for name, t in lane.eval_model.state_dict().items()
+            }
             lane.best = Best(epoch, value, weights, predictions)
         lane.position = Position(epoch + 1)
         result = EpochResult(
@@ -124,6 +138,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from benchmarks.scale_recorded import main as imported  # the workers import `prepare` from the module of this name
+    from benchmarks.scale_recorded import (
+        main as imported,
+    )  # the workers import `prepare` from the module of this name
 
     imported()

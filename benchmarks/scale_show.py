@@ -31,7 +31,8 @@ COSTS: dict[str, Callable[[Kept], float | None]] = {
 
 
 def show(kept: Sequence[Kept], plot: Path | None) -> None:
-    """Print a Markdown table for each store, with a row for each cost, and plot the costs if `plot` is not None.
+    """Print a Markdown table for each store, with a row for each cost, and plot the costs if `plot`
+    is not None.
 
     Each row includes the growth of the cost and an extrapolation to a million runs.
     """
@@ -54,8 +55,9 @@ def _number(value: float | None) -> str:
 def _growth(sizes: Sequence[int], values: Sequence[float | None], name: str) -> list[str]:
     """Return three table cells that describe how a cost grows with the number of runs.
 
-    The cells contain the cost per additional run between the two largest sizes, its ratio to the cost per additional
-    run between the previous sizes, and the extrapolated cost for a million runs.
+    The cells contain the cost per additional run between the two largest sizes, its ratio to the
+    cost per additional run between the previous sizes, and the extrapolated cost for a million
+    runs.
     """
     known = [(n, v) for n, v in zip(sizes, values, strict=True) if v is not None]
     if len(known) < 2:
@@ -90,15 +92,39 @@ def draw(kept: Sequence[Kept], path: Path) -> None:
                 points = [(k["runs"], cost(k)) for k in kept if k["store"] == store]
                 known = sorted((n, v) for n, v in points if v is not None and v > 0)
                 if known:
-                    axes.plot(*zip(*known, strict=True), style, marker="o", markersize=4, color=f"C{i % 10}")
+                    axes.plot(
+                        *zip(*known, strict=True),
+                        style,
+                        marker="o",
+                        markersize=4,
+                        color=f"C{i % 10}",
+                    )
         low, high = min(k["runs"] for k in kept), max(k["runs"] for k in kept)
         bottom, top = axes.get_ylim()
         for power in range(math.floor(math.log10(max(bottom, 0.1))), math.ceil(math.log10(top))):
-            axes.plot([low, high], [10.0**power, 10.0**power * high / low], color="0.88", linewidth=1, zorder=0)
-        axes.set(xscale="log", yscale="log", xlabel="runs in the sweep", ylabel={"s": "seconds", "MB": "MB"}[unit])
+            axes.plot(
+                [low, high],
+                [10.0**power, 10.0**power * high / low],
+                color="0.88",
+                linewidth=1,
+                zorder=0,
+            )
+        axes.set(
+            xscale="log",
+            yscale="log",
+            xlabel="runs in the sweep",
+            ylabel={"s": "seconds", "MB": "MB"}[unit],
+        )
         axes.set_ylim(max(bottom, 0.1), 1.5 * top)
         lines = [Line2D([], [], color=f"C{i % 10}") for i in range(len(costs))]
         names = [name.removesuffix(unit).rstrip(", ") for name in costs]
         lines += [Line2D([], [], color="0.3", linestyle=style) for style in styles.values()]
-        axes.legend(lines, [*names, *styles], fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
+        axes.legend(
+            lines,
+            [*names, *styles],
+            fontsize=7,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.1),
+            ncols=3,
+        )
     figure.savefig(path, dpi=110)

@@ -12,14 +12,23 @@ from benchmarks.simulated import SPREADS, WILD_MEAN, Recorded, Scenario, equal
 
 SEEDS_OF = (3, 5, 10)  # numbers of seeds in the grid of scenarios
 TWO, THREE, LADDER = "two best, others 4 lower", "three best, others 4 lower", "ladder"
-EARLIER_SEEDS = {2: (2, 3, 5, 10, 30), 3: (2, 3, 5, 10, 30), 10: (2, 3, 5, 10, 30), 50: (3, 10), 200: (2, 5, 30)}
+EARLIER_SEEDS = {
+    2: (2, 3, 5, 10, 30),
+    3: (2, 3, 5, 10, 30),
+    10: (2, 3, 5, 10, 30),
+    50: (3, 10),
+    200: (2, 5, 30),
+}
 
 
 def truths(k: int) -> dict[str, tuple[float, ...]]:
     """Return the true means of each name."""
     found = {"all equal": equal(k), LADDER: (0.0, *np.linspace(-1, -12, k - 1).tolist())}
     if k > 2:
-        found |= {"two best, others 20 lower": (0.0, 0.0, *[-20.0] * (k - 2)), TWO: (0.0, 0.0, *[-4.0] * (k - 2))}
+        found |= {
+            "two best, others 20 lower": (0.0, 0.0, *[-20.0] * (k - 2)),
+            TWO: (0.0, 0.0, *[-4.0] * (k - 2)),
+        }
     if k > 3:
         found[THREE] = (0.0, 0.0, 0.0, *[-4.0] * (k - 3))
     return found
@@ -45,7 +54,9 @@ def grid(k: int, n: int) -> Iterator[Scenario]:
 
 
 def earlier(quick: bool) -> list[Scenario]:
-    """Return the scenarios that release 0.2 was tested with. Each seed has an effect on all configurations."""
+    """Return the scenarios that release 0.2 was tested with. Each seed has an effect on all
+    configurations.
+    """
     found = []
     for k, ns in EARLIER_SEEDS.items():
         found += [Scenario("all equal", equal(k), n) for n in ns if k < 200 or not quick]
@@ -54,14 +65,24 @@ def earlier(quick: bool) -> list[Scenario]:
         found += [Scenario("all equal, sd 1 to 10", equal(k), n, ten) for n in (2, 3, 10)]
     for k in (3, 10):
         noisy = (10.0, 10.0, *[1.0] * (k - 2))
-        found += [Scenario("all equal, two of them 10 times as noisy", equal(k), n, noisy) for n in (3, 10)]
+        found += [
+            Scenario("all equal, two of them 10 times as noisy", equal(k), n, noisy)
+            for n in (3, 10)
+        ]
     for k, ns in {2: (2, 3, 4, 5, 10), 3: (2, 4, 5, 10), 10: (3, 5, 10)}.items():
         ten = tuple(np.geomspace(1, 10, k))
         found += [Scenario("all equal, other seeds each", equal(k), n, paired=False) for n in ns]
-        found += [Scenario("all equal, other seeds, sd 1 to 10", equal(k), n, ten, paired=False) for n in ns]
+        found += [
+            Scenario("all equal, other seeds, sd 1 to 10", equal(k), n, ten, paired=False)
+            for n in ns
+        ]
     for k in (3, 10):
         found += [Scenario("all equal, a fifth missing", equal(k), n, missing=0.2) for n in (5, 10)]
-        found += [Scenario("all equal, a fifth missing, other seeds", equal(k), 10, missing=0.2, paired=False)]
+        found += [
+            Scenario(
+                "all equal, a fifth missing, other seeds", equal(k), 10, missing=0.2, paired=False
+            )
+        ]
     for n in (3, 5, 10):
         found += [
             Scenario("two best, the rest 3 lower", (0.0, 0.0, *[-3.0] * 3), n),
@@ -73,19 +94,42 @@ def earlier(quick: bool) -> list[Scenario]:
             Scenario("three best, seven 3 lower", (*[0.0] * 3, *[-3.0] * 7), n),
             Scenario("one 3 above, other seeds", (3.0, *[0.0] * 3), n, paired=False),
         ]
-    found += [Scenario("all equal, correlated", equal(k), n, noise="correlated") for k in (3, 10) for n in (3, 10)]
-    found += [Scenario("all equal, seeds x 3 splits", equal(k), n, splits=3) for k in (2, 3, 10) for n in (3, 5)]
+    found += [
+        Scenario("all equal, correlated", equal(k), n, noise="correlated")
+        for k in (3, 10)
+        for n in (3, 10)
+    ]
+    found += [
+        Scenario("all equal, seeds x 3 splits", equal(k), n, splits=3)
+        for k in (2, 3, 10)
+        for n in (3, 5)
+    ]
     for noise in ("skewed", "collapse", "rounded"):
-        found += [Scenario(f"all equal, {noise}", equal(k), n, noise=noise) for k in (2, 10) for n in (3, 10)]
+        found += [
+            Scenario(f"all equal, {noise}", equal(k), n, noise=noise)
+            for k in (2, 10)
+            for n in (3, 10)
+        ]
     for noise in ("one skewed", "one collapses"):
-        found += [Scenario(f"equal means, {noise}", equal(k), n, noise=noise) for k in (2, 10) for n in (3, 10)]
+        found += [
+            Scenario(f"equal means, {noise}", equal(k), n, noise=noise)
+            for k in (2, 10)
+            for n in (3, 10)
+        ]
     return found
 
 
 def collapses() -> Iterator[Scenario]:
     """Yield the scenarios in which one configuration collapses in a tenth of its runs."""
     for k, n, drop in product((2, 4, 10, 18), SEEDS_OF, (20.0, 50.0)):
-        yield Scenario(f"one collapses by {drop:g} sd", equal(k), n, noise="one collapses", drop=drop, correlation=0.0)
+        yield Scenario(
+            f"one collapses by {drop:g} sd",
+            equal(k),
+            n,
+            noise="one collapses",
+            drop=drop,
+            correlation=0.0,
+        )
 
 
 def recorded() -> Iterator[Recorded]:

@@ -1,7 +1,8 @@
 """Take the screenshots for README.md and the documentation: `python -m benchmarks.screenshots`.
 
-The script trains a small sweep on the digits dataset in a folder with a neutral name, starts `lenet-ui`, and opens its
-pages in Chromium. To add a screenshot, add an entry to PICTURES with a function that opens the page.
+The script trains a small sweep on the digits dataset in a folder with a neutral name, starts
+`lenet-ui`, and opens its pages in Chromium. To add a screenshot, add an entry to PICTURES with a
+function that opens the page.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from tests.tools.commands import ROOT, end, start
 if TYPE_CHECKING:
     from playwright.sync_api import Page, ViewportSize
 
-LINE = "dataset=digits batch_size=32 num_epoch=10 activation=relu,selu,tanh seed=range(5)"  # as in README.md
-NEUTRAL = Path(tempfile.gettempdir()) / "lenet_exp"  # folder with a neutral name, because MLflow shows it
+# as in README.md
+LINE = "dataset=digits batch_size=32 num_epoch=10 activation=relu,selu,tanh seed=range(5)"
+# folder with a neutral name, because MLflow shows it
+NEUTRAL = Path(tempfile.gettempdir()) / "lenet_exp"
 SIZE: ViewportSize = {"width": 1440, "height": 780}
 
 
@@ -40,7 +43,9 @@ def curves(page: Page, served: Served) -> None:
 
 
 def own_page(page: Page, served: Served) -> None:
-    """Open MLflow's page for the run that represents the sweep, down to the tags, which contain a path."""
+    """Open MLflow's page for the run that represents the sweep, down to the tags, which contain a
+    path.
+    """
     page.set_viewport_size({**SIZE, "height": 700})
     page.goto(served.links["sweep"])
     page.get_by_test_id("note-editor-preview-content").locator("a").first.wait_for()
@@ -64,17 +69,31 @@ PICTURES: dict[str, Callable[[Page, Served], None]] = {
 def main() -> None:
     """Take all screenshots and save each as .github/<name>.png."""
     executable = next(path for name in BROWSERS if (path := shutil.which(name)))
-    NEUTRAL.mkdir()  # fails if the folder already exists; an existing folder must not be removed at the end
+    # fails if the folder already exists; an existing folder must not be removed at the end
+    NEUTRAL.mkdir()
     os.environ["LOGNAME"] = "you"
     try:
         done = end(start("-m", *LINE.split(), outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True))
         assert done.returncode == 0, done.stderr
-        done = end(start("output=report.html", program="compare", outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True))
+        done = end(
+            start(
+                "output=report.html",
+                program="compare",
+                outputs=NEUTRAL / "outputs",
+                cwd=NEUTRAL,
+                cold=True,
+            )
+        )
         assert done.returncode == 0, done.stderr
-        with sync_playwright() as started, lenet_ui(outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True) as served:
+        with (
+            sync_playwright() as started,
+            lenet_ui(outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True) as served,
+        ):
             browser = started.chromium.launch(executable_path=executable, args=list(QUIET))
             user, password = served.login
-            context = browser.new_context(viewport=SIZE, http_credentials={"username": user, "password": password})
+            context = browser.new_context(
+                viewport=SIZE, http_credentials={"username": user, "password": password}
+            )
             context.set_default_timeout(WAIT)
             context.add_init_script(QUIET_ASSISTANT)
             for name, show in PICTURES.items():

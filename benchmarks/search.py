@@ -1,16 +1,21 @@
-"""Measure what fraction of a grid a search must train to find the best configuration, by replaying searches.
+"""Measure what fraction of a grid a search must train to find the best configuration, by replaying
+searches.
 
-The searches are replayed on a table with the real curves of all configurations in a grid on FashionMNIST
-(`search_table.py`). A replay requests trials and reports results in the same way as `hydra/sweeper=search`. It has four
-simulated workers, for which each epoch takes the recorded time. Each repetition samples with a different seed. A search
-sees the results for only one training seed, which depends on the repetition.
+The searches are replayed on a table with the real curves of all configurations in a grid on
+FashionMNIST (`search_table.py`). A replay requests trials and reports results in the same way as
+`hydra/sweeper=search`. It has four simulated workers, for which each epoch takes the recorded time.
+Each repetition samples with a different seed. A search sees the results for only one training seed,
+which depends on the repetition.
 
-After each epoch, the benchmark evaluates the best configuration that the search has found so far. The regret of this
-configuration is how far its mean accuracy over the seeds in the table is below that of the grid's best configuration.
+After each epoch, the benchmark evaluates the best configuration that the search has found so far.
+The regret of this configuration is how far its mean accuracy over the seeds in the table is below
+that of the grid's best configuration.
 
-    python -m benchmarks.search                                     # all methods; about an hour on one core
+    python -m benchmarks.search                                     # all methods; about an hour on
+                                                                    one core
     python -m benchmarks.search --ways tpe,asha random,none --repetitions 10
-    python -m benchmarks.search --tried                             # settings that were considered for the defaults
+    python -m benchmarks.search --tried                             # settings that were considered
+                                                                    for the defaults
     python -m benchmarks.search --json x.json                       # save the raw results
     python -m benchmarks.search --read x.json --output x.md --plot x.png
 """
@@ -29,7 +34,16 @@ import numpy as np
 
 from benchmarks.measure import keep, parser, positive
 from benchmarks.search_plot import regret_figure
-from benchmarks.search_replay import OPTUNAS, Floats, Replayed, Table, Way, load, quick_copies, replay
+from benchmarks.search_replay import (
+    OPTUNAS,
+    Floats,
+    Replayed,
+    Table,
+    Way,
+    load,
+    quick_copies,
+    replay,
+)
 from lenet_exp.config.schema import PrunerName, SamplerName
 from lenet_exp.machine import cpu_model
 from lenet_exp.reports.files.plots import png
@@ -76,8 +90,8 @@ class Found:
     Attributes:
         name: name of the method.
         searches: results of the searches, one for each repetition.
-        regret: (repetitions, epochs + 1) regret after each number of trained epochs, starting at 0 epochs. Before the
-            first result, it is the regret of the worst configuration.
+        regret: (repetitions, epochs + 1) regret after each number of trained epochs, starting at 0
+            epochs. Before the first result, it is the regret of the worst configuration.
     """
 
     name: str
@@ -93,15 +107,21 @@ class Found:
         return float(np.median(self.regret[:, epochs]))
 
     def nine_of_ten(self, epochs: int) -> float:
-        """Return the regret that at least nine in ten repetitions do not exceed after a number of trained epochs."""
+        """Return the regret that at least nine in ten repetitions do not exceed after a number of
+        trained epochs.
+        """
         return float(np.quantile(self.regret[:, epochs], 0.9, method="higher"))
 
     def share_below(self, regret: float, epochs: int) -> float:
-        """Return the fraction of repetitions whose regret is below a limit after a number of trained epochs."""
+        """Return the fraction of repetitions whose regret is below a limit after a number of
+        trained epochs.
+        """
         return float((self.regret[:, epochs] < regret).mean())
 
     def epochs_to(self, regret: float) -> int | None:
-        """Return the number of epochs after which the median regret reaches a value, or None if it does not."""
+        """Return the number of epochs after which the median regret reaches a value, or None if it
+        does not.
+        """
         reached = np.flatnonzero(np.median(self.regret, 0) <= regret)
         return int(reached[0]) if len(reached) else None
 
@@ -118,7 +138,9 @@ def search_all(table: Table, way: Way, repetitions: int, share: float) -> Found:
     return judged(table, way.name, searches, share)
 
 
-def judged(table: Table, name: str, searches: list[Replayed], share: float, *, seen: bool = False) -> Found:
+def judged(
+    table: Table, name: str, searches: list[Replayed], share: float, *, seen: bool = False
+) -> Found:
     """Compute the regret of searches after each epoch, up to a fraction of the grid's epochs.
 
     Args:
@@ -166,14 +188,24 @@ def markdown(table: Table, found: Sequence[Found]) -> str:
     heads = ["method", "n", *shares, "below sd", "frugal", "trials", "pruned", "min"]
     lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
     for f in found:
-        regrets = [f"{_points(f.median(n))} / {_points(f.nine_of_ten(n))}" if f.has(n) else "-" for n in at]
+        regrets = [
+            f"{_points(f.median(n))} / {_points(f.nine_of_ten(n))}" if f.has(n) else "-" for n in at
+        ]
         frugal, whole = "-", f.has(at[-1])
         if random is not None and goal is not None and whole:
             needed, own = random.epochs_to(goal), f.epochs_to(goal)
             frugal = f"{needed / own:.1f}" if needed and own else "< 1"
-        counts = [f"{f.mean('trials'):.0f}", f"{f.mean('pruned'):.0f}", f"{f.mean('seconds') / 60:.1f}"]
+        counts = [
+            f"{f.mean('trials'):.0f}",
+            f"{f.mean('pruned'):.0f}",
+            f"{f.mean('seconds') / 60:.1f}",
+        ]
         below = f"{f.share_below(spread, at[-1]):.0%}" if math.isfinite(spread) and whole else "-"
-        lines.append("| " + " | ".join([f.name, str(len(f.searches)), *regrets, below, frugal, *counts]) + " |")
+        lines.append(
+            "| "
+            + " | ".join([f.name, str(len(f.searches)), *regrets, below, frugal, *counts])
+            + " |"
+        )
     lines += [
         "",
         "Each percentage column shows the regret, in points, after that fraction of the grid's epochs: the median, and "
@@ -187,7 +219,11 @@ def markdown(table: Table, found: Sequence[Found]) -> str:
 
 def _measured(found: Sequence[Found]) -> str:
     repetitions = sorted({len(f.searches) for f in found})
-    few = "" if len(repetitions) == 1 else f" ({repetitions[0]} to {repetitions[-1]} repetitions per method: n)"
+    few = (
+        ""
+        if len(repetitions) == 1
+        else f" ({repetitions[0]} to {repetitions[-1]} repetitions per method: n)"
+    )
     date = time.strftime("%Y-%m-%d")
     return f"`python -m benchmarks.search`{few}, {date}, {cpu_model()}, optuna {version('optuna')}."
 
@@ -197,8 +233,15 @@ def _points(regret: float) -> str:
 
 
 def _chosen(names: Sequence[str]) -> list[Way]:
-    pairs = [(sampler, pruner) for sampler in SamplerName for pruner in PrunerName if sampler is not SamplerName.grid]
-    known = {f"{sampler},{pruner}": Way(sampler, pruner) for sampler, pruner in pairs} | {"batches": BATCHES}
+    pairs = [
+        (sampler, pruner)
+        for sampler in SamplerName
+        for pruner in PrunerName
+        if sampler is not SamplerName.grid
+    ]
+    known = {f"{sampler},{pruner}": Way(sampler, pruner) for sampler, pruner in pairs} | {
+        "batches": BATCHES
+    }
     unknown = [name for name in names if name not in known]
     if unknown:
         raise SystemExit(f"--ways {unknown[0]}: allowed are {', '.join(known)}")
@@ -212,10 +255,18 @@ def _raw(found: Sequence[Found]) -> Mapping[str, object]:
 def main() -> None:
     """Replay the searches with each method and print the table."""
     options = parser(__doc__, repeats=1)
-    options.add_argument("--repetitions", type=positive, default=50, help="of each way (default 50; gp and qmc: 10)")
-    options.add_argument("--share", type=float, default=SHARES[-1], help="of the grid's epochs (default 0.15)")
-    options.add_argument("--ways", nargs="+", metavar="SAMPLER,PRUNER", help="only these; batches is one, too")
-    options.add_argument("--read", nargs="+", type=Path, metavar="FILE", help="nothing is replayed: what --json kept")
+    options.add_argument(
+        "--repetitions", type=positive, default=50, help="of each way (default 50; gp and qmc: 10)"
+    )
+    options.add_argument(
+        "--share", type=float, default=SHARES[-1], help="of the grid's epochs (default 0.15)"
+    )
+    options.add_argument(
+        "--ways", nargs="+", metavar="SAMPLER,PRUNER", help="only these; batches is one, too"
+    )
+    options.add_argument(
+        "--read", nargs="+", type=Path, metavar="FILE", help="nothing is replayed: what --json kept"
+    )
     options.add_argument("--tried", action="store_true", help="other settings instead")
     options.add_argument("--output", type=Path, help="writes the table there, too")
     options.add_argument("--plot", type=Path, help="draws the regret over the epochs there (PNG)")
@@ -226,15 +277,30 @@ def main() -> None:
     for file in asked.read or []:
         kept = json.loads(file.read_text())
         for name, searches in kept["seconds"].items():
-            found.append(judged(table, name, [Replayed(**search) for search in searches], kept["options"]["share"]))
+            found.append(
+                judged(
+                    table,
+                    name,
+                    [Replayed(**search) for search in searches],
+                    kept["options"]["share"],
+                )
+            )
     ways = _chosen(asked.ways) if asked.ways else TRIED if asked.tried else WAYS
     for way in ways if not asked.read else ():
         repetitions = min(asked.repetitions, 10) if way.sampler in FEWER else asked.repetitions
         found.append(search_all(table, way, repetitions, asked.share))
-        print(markdown(table, [found[-1]]).splitlines()[2], f"{time.process_time() - start:.0f} s of CPU", flush=True)
+        print(
+            markdown(table, [found[-1]]).splitlines()[2],
+            f"{time.process_time() - start:.0f} s of CPU",
+            flush=True,
+        )
     shares = [(f.regret.shape[1] - 1) / table.grid_epochs for f in found]
-    seen = [judged(table, f.name, f.searches, s, seen=True) for f, s in zip(found, shares, strict=True)]
-    tables = "\n".join([markdown(table, found), SEEN, "", markdown(table, seen).partition("\n\n")[0], ""])
+    seen = [
+        judged(table, f.name, f.searches, s, seen=True) for f, s in zip(found, shares, strict=True)
+    ]
+    tables = "\n".join(
+        [markdown(table, found), SEEN, "", markdown(table, seen).partition("\n\n")[0], ""]
+    )
     print(f"\n{tables}")
     if asked.output is not None:
         asked.output.write_text(f"# Replayed searches\n\n{_measured(found)}\n\n{said}\n\n{tables}")

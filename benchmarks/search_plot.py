@@ -21,15 +21,19 @@ FIRST = 0.01  # fraction of the grid's epochs at which the figure begins
 
 
 def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
-    """Plot the median regret for each method. For some methods, also plot the range of the middle 80% of repetitions.
+    """Plot the median regret for each method. For some methods, also plot the range of the middle
+    80% of repetitions.
 
-    The range is shown for the best method, for random search without pruning, and for search in batches.
+    The range is shown for the best method, for random search without pruning, and for search in
+    batches.
 
     Args:
-        regret: arrays (repetitions, epochs + 1), keyed by method, with the regret after each number of trained epochs,
-            as a fraction.
+        regret: arrays (repetitions, epochs + 1), keyed by method, with the regret after each number
+            of trained epochs, as a fraction.
     """
-    ways = sorted(regret, key=lambda name: float(np.median(regret[name][:, -1]) + regret[name][:, -1].mean()))
+    ways = sorted(
+        regret, key=lambda name: float(np.median(regret[name][:, -1]) + regret[name][:, -1].mean())
+    )
     banded = {ways[0], *(name for name in ways if name.startswith(("random, none", "batches")))}
     figure = Figure(figsize=(9, 5))
     axes = figure.subplots(gridspec_kw={"left": 0.105, "right": 0.73, "bottom": 0.115, "top": 0.9})
@@ -43,7 +47,9 @@ def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
         dashed = "--" if name.startswith("random") else ":" if name.startswith("batches") else "-"
         width = 2.0 if name in banded else 1.2
         color = COLORS(n % 10)
-        axes.plot(share[kept], np.median(points, 0), dashed, color=color, linewidth=width, label=name)
+        axes.plot(
+            share[kept], np.median(points, 0), dashed, color=color, linewidth=width, label=name
+        )
         if name in banded:
             low, high = np.quantile(points, [0.1, 0.9], axis=0)
             axes.fill_between(share[kept], low, high, color=color, alpha=0.12, linewidth=0)
@@ -51,7 +57,13 @@ def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
         _spread_line(axes, spread * 100)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    top = max(float(np.median(values[:, round(FIRST * table.grid_epochs)])) for values in regret.values()) * 100
+    top = (
+        max(
+            float(np.median(values[:, round(FIRST * table.grid_epochs)]))
+            for values in regret.values()
+        )
+        * 100
+    )
     axes.set_ylim(FLOOR * 0.9, min(max(top, 1.0), 10.0))
     axes.set_xlim(FIRST, max(values.shape[1] - 1 for values in regret.values()) / table.grid_epochs)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -79,7 +91,10 @@ def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
         title_fontsize=8,
         alignment="left",
     )
-    figure.suptitle("Searches replayed on FashionMNIST's curves: median, and 10 to 90% of the repetitions", fontsize=11)
+    figure.suptitle(
+        "Searches replayed on FashionMNIST's curves: median, and 10 to 90% of the repetitions",
+        fontsize=11,
+    )
     return figure
 
 

@@ -1,7 +1,8 @@
 """Replay searches on a table of recorded curves, in simulated time, for `search.py`.
 
-The decisions of a search (`lenet_exp.searches.trials`) depend only on events. In a replay, the events come from
-`search_table.npz`: a simulated worker takes the recorded time for each recorded epoch.
+The decisions of a search (`lenet_exp.searches.trials`) depend only on events. In a replay, the
+events come from `search_table.npz`: a simulated worker takes the recorded time for each recorded
+epoch.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ from lenet_exp.searches.trials import Choose, Trials
 
 Floats = NDArray[np.float64]
 DIVERGED = 0.0  # accuracy that is assigned to a diverged curve
-OPTUNAS = {"min_resource": 1, "reduction_factor": 4}  # default options of `asha` in earlier releases
+OPTUNAS = {
+    "min_resource": 1,
+    "reduction_factor": 4,
+}  # default options of `asha` in earlier releases
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class Table:
     Attributes:
         flags: values of each flag in the grid, keyed by flag.
         trained: (configurations, seeds) whether the curve exists.
-        accuracy: (configurations, seeds, epochs) validation accuracy as a fraction; NaN after a divergence.
+        accuracy: (configurations, seeds, epochs) validation accuracy as a fraction; NaN after a
+            divergence.
         seconds: (configurations, seeds, epochs) duration of each epoch in seconds.
     """
 
@@ -63,7 +68,9 @@ class Table:
 
     @cached_property
     def reached(self) -> Floats:
-        """The best validation accuracy (configurations, seeds): 0 for a diverged curve, and NaN for a missing curve."""
+        """The best validation accuracy (configurations, seeds): 0 for a diverged curve, and NaN for
+        a missing curve.
+        """
         best: Floats = np.nan_to_num(self.accuracy, nan=DIVERGED).max(2)
         best[np.isnan(self.accuracy).any(2)] = DIVERGED
         best[~self.trained] = np.nan
@@ -71,12 +78,16 @@ class Table:
 
     @cached_property
     def regret(self) -> Floats:
-        """The regret of each configuration: how far its mean over `seeds` is below that of the best configuration."""
+        """The regret of each configuration: how far its mean over `seeds` is below that of the best
+        configuration.
+        """
         means: Floats = self.reached[:, self.seeds].mean(1)
         return np.asarray(means.max() - means)
 
     def regret_with(self, seed: int) -> Floats:
-        """Return the regret of each configuration based on one seed, which is all that a search with this seed sees."""
+        """Return the regret of each configuration based on one seed, which is all that a search
+        with this seed sees.
+        """
         return np.asarray(self.reached[:, seed].max() - self.reached[:, seed])
 
     @property
@@ -100,7 +111,9 @@ class Table:
         Returns:
             The standard deviation, and the number of configurations that are used.
         """
-        top = self.reached[np.argsort(self.regret, kind="stable")[: max(2, round(best * len(self.reached)))]]
+        top = self.reached[
+            np.argsort(self.regret, kind="stable")[: max(2, round(best * len(self.reached)))]
+        ]
         several = top[(~np.isnan(top)).sum(1) > 1]
         squares = np.nansum((several - np.nanmean(several, 1, keepdims=True)) ** 2)
         freedom = int((~np.isnan(several)).sum()) - len(several)
@@ -117,7 +130,8 @@ class Table:
         """Return the part of the table for a smaller grid.
 
         Args:
-            options: values to keep, keyed by the last part of the flag's name. Other flags keep all values.
+            options: values to keep, keyed by the last part of the flag's name. Other flags keep all
+                values.
         """
         short = {flag.rpartition(".")[2]: flag for flag in self.flags}
         kept = {flag: list(self.flags[flag]) for flag in self.flags}
@@ -132,9 +146,16 @@ class Table:
 
         Shorter curves are truncated. Longer curves are created by linear interpolation.
         """
-        at = np.linspace(0, self.num_epoch - 1, num_epoch) if num_epoch > self.num_epoch else np.arange(num_epoch)
+        at = (
+            np.linspace(0, self.num_epoch - 1, num_epoch)
+            if num_epoch > self.num_epoch
+            else np.arange(num_epoch)
+        )
         low, high, share = np.floor(at).astype(int), np.ceil(at).astype(int), at % 1
-        columns = [c[:, :, low] * (1 - share) + c[:, :, high] * share for c in (self.accuracy, self.seconds)]
+        columns = [
+            c[:, :, low] * (1 - share) + c[:, :, high] * share
+            for c in (self.accuracy, self.seconds)
+        ]
         return Table(self.flags, self.trained, *columns)
 
 
@@ -162,10 +183,11 @@ class Way:
     """A search method: the options of a replayed search.
 
     Attributes:
-        sampler, pruner, sampler_options, pruner_options: values of the `search.*` flags with these names.
+        sampler, pruner, sampler_options, pruner_options: values of the `search.*` flags with these
+            names.
         workers: number of simulated workers.
-        batches: whether to use Optuna in the same way as hydra-optuna-sweeper: request one trial for each worker, train
-            these trials without pruning, and report their results together.
+        batches: whether to use Optuna in the same way as hydra-optuna-sweeper: request one trial
+            for each worker, train these trials without pruning, and report their results together.
         repeats: whether to allow trials with a configuration that was already drawn.
     """
 
@@ -205,7 +227,8 @@ class Replayed:
     Attributes:
         spent: numbers of trained epochs after which the search found a new best configuration.
         named: row numbers of these best configurations.
-        epochs, seconds: total number of trained epochs, and simulated duration of the search in seconds.
+        epochs, seconds: total number of trained epochs, and simulated duration of the search in
+            seconds.
         trials, pruned, diverged: numbers of all trials, of pruned trials, and of diverged trials.
     """
 
@@ -218,17 +241,24 @@ class Replayed:
     diverged: int = 0
 
     def at(self, epochs: int) -> int | None:
-        """Return the best configuration so far after this many epochs, or None if there is no result yet."""
-        known = [name for spent, name in zip(self.spent, self.named, strict=True) if spent <= epochs]
+        """Return the best configuration so far after this many epochs, or None if there is no
+        result yet.
+        """
+        known = [
+            name for spent, name in zip(self.spent, self.named, strict=True) if spent <= epochs
+        ]
         return known[-1] if known else None
 
 
-def replay(table: Table, way: Way, repetition: int, max_epochs: float, n_trials: float = math.inf) -> Replayed:
+def replay(
+    table: Table, way: Way, repetition: int, max_epochs: float, n_trials: float = math.inf
+) -> Replayed:
     """Replay one search.
 
     Args:
         way: the search method.
-        repetition: number that seeds the sampler and selects the training seed for all trials of this search.
+        repetition: number that seeds the sampler and selects the training seed for all trials of
+            this search.
         max_epochs: number of trained epochs after which no trial starts.
         n_trials: maximum number of trials; ignored for search in batches.
     """
@@ -243,15 +273,19 @@ def replay(table: Table, way: Way, repetition: int, max_epochs: float, n_trials:
 def quick_copies() -> Iterator[None]:
     """Speed up Optuna in a `with` block, by avoiding deep copies of distributions and trials.
 
-    Optuna copies and compares the distributions of all trials in each step. In a replay, the distributions are a few
-    constant objects, and an in-memory study replaces trials instead of changing them. Therefore, the decisions of a
-    search are not affected.
+    Optuna copies and compares the distributions of all trials in each step. In a replay, the
+    distributions are a few constant objects, and an in-memory study replaces trials instead of
+    changing them. Therefore, the decisions of a search are not affected.
     """
     choice, trial = optuna.distributions.CategoricalDistribution, FrozenTrial
     with ExitStack() as stack:
         for cls, name, made in (
             (choice, "__deepcopy__", lambda self, memo: self),
-            (choice, "__eq__", lambda self, other: type(self) is type(other) and self.choices == other.choices),
+            (
+                choice,
+                "__eq__",
+                lambda self, other: type(self) is type(other) and self.choices == other.choices,
+            ),
             (choice, "__hash__", lambda self: hash(self.choices)),
             (trial, "__deepcopy__", lambda self, memo: copy.copy(self)),
         ):
@@ -262,23 +296,35 @@ def quick_copies() -> Iterator[None]:
 def _flags(table: Table) -> list[Flag]:
     """Return the flags in the order in which a search samples them: config groups first."""
     groups = set(config_groups())
-    found = [Flag(f, Choice(tuple(v)), f in groups, f"{f}={','.join(v)}") for f, v in table.flags.items()]
+    found = [
+        Flag(f, Choice(tuple(v)), f in groups, f"{f}={','.join(v)}") for f, v in table.flags.items()
+    ]
     return sorted(found, key=lambda flag: not flag.group)
 
 
 class _Replay:
     """Simulates `searches/search.py` without processes, folders, or clocks."""
 
-    def __init__(self, table: Table, way: Way, repetition: int, seed: int, max_epochs: float, n_trials: float) -> None:
+    def __init__(
+        self, table: Table, way: Way, repetition: int, seed: int, max_epochs: float, n_trials: float
+    ) -> None:
         self.table, self.way, self.max_epochs, self.n_trials = table, way, max_epochs, n_trials
         self.curves, self.seconds = table.accuracy[:, seed], table.seconds[:, seed]
         self.flags = _flags(table)
-        self.trials = Trials(f"replay {repetition}", way.search(repetition), self.flags, table.num_epoch)
+        self.trials = Trials(
+            f"replay {repetition}", way.search(repetition), self.flags, table.num_epoch
+        )
         self.found = Replayed()
         self.committed: dict[int, int] = {}  # number of trained epochs, keyed by configuration
-        self.results: dict[int, Outcome] = {}  # outcomes of configurations that finished or diverged
-        self.flying: dict[int, list[int]] = {}  # trials that wait for a configuration that is being trained
-        self.events: list[tuple[float, int, int, int]] = []  # time, trial, configuration, and its epochs at that time
+        self.results: dict[
+            int, Outcome
+        ] = {}  # outcomes of configurations that finished or diverged
+        self.flying: dict[
+            int, list[int]
+        ] = {}  # trials that wait for a configuration that is being trained
+        self.events: list[
+            tuple[float, int, int, int]
+        ] = []  # time, trial, configuration, and its epochs at that time
         self.best = -math.inf
         self.fruitless = 0
         self.asked: set[int] = set()
@@ -301,7 +347,9 @@ class _Replay:
         return self.found
 
     def _next(self, now: float) -> bool | None:
-        """Start the next trial that requires training. Return True, or None if no trial can be started."""
+        """Start the next trial that requires training. Return True, or None if no trial can be
+        started.
+        """
         repeated = 0
         while not (self._over() or self.trials.exhausted()):
             if max(repeated, self.fruitless) >= MOST_REPEATED:
@@ -323,12 +371,16 @@ class _Replay:
         def make(choose: Choose) -> int:
             return self.table.number({flag.name: choose(flag) for flag in self.flags})
 
-        found, trial = self.trials.ask(make, (lambda at: False) if self.way.repeats else self.asked.__contains__)
+        found, trial = self.trials.ask(
+            make, (lambda at: False) if self.way.repeats else self.asked.__contains__
+        )
         self.asked.add(found)
         return found, trial
 
     def _begins(self, now: float, number: int, configuration: int) -> bool:
-        """Start a trial after its recorded epochs, which are reported to the pruner again. Return whether it trains."""
+        """Start a trial after its recorded epochs, which are reported to the pruner again. Return
+        whether it trains.
+        """
         begun = self.committed.get(configuration, 0)
         for epoch in range(1, begun + 1):
             if self._report(number, configuration, epoch):
@@ -341,7 +393,9 @@ class _Replay:
     def _train(self, now: float, number: int, configuration: int, epoch: int) -> None:
         seconds = self.seconds[configuration, epoch - 1]
         if math.isnan(seconds):  # the configuration diverges in this epoch
-            seconds = np.nanmean(self.seconds[configuration]) if epoch > 1 else np.nanmedian(self.seconds)
+            seconds = (
+                np.nanmean(self.seconds[configuration]) if epoch > 1 else np.nanmedian(self.seconds)
+            )
         heapq.heappush(self.events, (now + float(seconds), number, configuration, epoch))
 
     def _epoch_ended(self, now: float, number: int, configuration: int, epoch: int) -> bool:
@@ -363,7 +417,9 @@ class _Replay:
         return False
 
     def _report(self, number: int, configuration: int, epoch: int) -> bool:
-        """Report the best value so far to the pruner, as a search does, and return whether the trial is pruned."""
+        """Report the best value so far to the pruner, as a search does, and return whether the
+        trial is pruned.
+        """
         return self.trials.report(number, epoch, float(self.curves[configuration, :epoch].max()))
 
     def _tell(self, number: int, configuration: int, outcome: Outcome, trained: bool) -> None:
@@ -385,7 +441,9 @@ class _Replay:
 def _in_batches(table: Table, way: Way, repetition: int, seed: int, max_epochs: float) -> Replayed:
     """Replay a search in batches, without pruning. Repeated configurations are trained again."""
     found, best = Replayed(), -math.inf
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=repetition))
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=repetition)
+    )
     flags = _flags(table)
     while found.epochs < max_epochs:
         batch: list[tuple[Any, int]] = []

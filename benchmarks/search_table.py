@@ -1,11 +1,15 @@
-"""Record the curves of 1,008 configurations on FashionMNIST with three seeds, for replaying searches.
+"""Record the curves of 1,008 configurations on FashionMNIST with three seeds, for replaying
+searches.
 
-The grid consists of 7 activations, 4 optimizers, 3 learning rates, 3 dropout rates, 2 weight decays, and 2 schedules.
-Each run trains on 10,000 images with batch size 128 for 9 epochs, with the native engine. This takes about an hour and
-a half on two idle cores. If it is interrupted, rerun the same command to resume.
+The grid consists of 7 activations, 4 optimizers, 3 learning rates, 3 dropout rates, 2 weight
+decays, and 2 schedules. Each run trains on 10,000 images with batch size 128 for 9 epochs, with the
+native engine. This takes about an hour and a half on two idle cores. If it is interrupted, rerun
+the same command to resume.
 
-    python -m benchmarks.search_table train --workers 2     # add a line per curve to search_table.jsonl in the outputs
-    python -m benchmarks.search_table pack                  # write these curves to benchmarks/search_table.npz
+    python -m benchmarks.search_table train --workers 2     # add a line per curve to
+                                                            search_table.jsonl in the outputs
+    python -m benchmarks.search_table pack                  # write these curves to
+                                                            benchmarks/search_table.npz
 
 Data folder: $LENET_EXP_DATA (default: `data`).
 """
@@ -30,7 +34,7 @@ from lenet_exp.data.images import load_training_data
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import fit
-from lenet_exp.training.lane import new_lane
+from lenet_exp.training.state import new_lane
 
 PACKED = Path(__file__).with_name("search_table.npz")
 EPOCHS, SEEDS = 9, (0, 1, 2)
@@ -55,11 +59,16 @@ BASE = [
 
 def configurations() -> list[list[str]]:
     """Return the overrides of each configuration, in the table's order."""
-    return [[f"{f}={v}" for f, v in zip(FLAGS, v, strict=True)] for v in itertools.product(*FLAGS.values())]
+    return [
+        [f"{f}={v}" for f, v in zip(FLAGS, v, strict=True)]
+        for v in itertools.product(*FLAGS.values())
+    ]
 
 
 def curve(number: int, seed: int) -> str:
-    """Train a configuration with a seed, and return its curve as a line of JSON. A diverged curve has fewer epochs."""
+    """Train a configuration with a seed, and return its curve as a line of JSON. A diverged curve
+    has fewer epochs.
+    """
     torch.set_num_threads(1)
     config = compose([*BASE, *configurations()[number], f"seed={seed}"])
     device = torch.device("cpu")
@@ -75,7 +84,9 @@ def lines_file() -> Path:
 
 
 def known() -> Iterator[dict[str, Any]]:
-    """Yield all existing curves, packed or not. Incomplete lines, which remain after a kill, are ignored."""
+    """Yield all existing curves, packed or not. Incomplete lines, which remain after a kill, are
+    ignored.
+    """
     if PACKED.exists():
         table = np.load(PACKED)
         columns = [table[name].astype(float) for name in ("accuracy", "loss", "seconds")]
@@ -92,15 +103,24 @@ def known() -> Iterator[dict[str, Any]]:
 
 
 def train(workers: int) -> None:
-    """Train the missing curves in random order, so that an incomplete table is a sample of the whole table."""
+    """Train the missing curves in random order, so that an incomplete table is a sample of the
+    whole table.
+    """
     there = {(c["number"], c["seed"]) for c in known()}
-    todo = [(n, s) for s in SEEDS for n in np.random.default_rng(s).permutation(len(configurations())).tolist()]
+    todo = [
+        (n, s)
+        for s in SEEDS
+        for n in np.random.default_rng(s).permutation(len(configurations())).tolist()
+    ]
     todo = [pair for pair in todo if pair not in there]
     lines_file().parent.mkdir(parents=True, exist_ok=True)
     print(f"{len(todo)} curves to train")
     with lines_file().open("a") as file, ProcessPoolExecutor(workers) as pool:
-        for done, future in enumerate(as_completed([pool.submit(curve, *pair) for pair in todo]), 1):
-            file.write("\n" + future.result())  # the line break separates the curve from an incomplete line
+        for done, future in enumerate(
+            as_completed([pool.submit(curve, *pair) for pair in todo]), 1
+        ):
+            # the line break separates the curve from an incomplete line
+            file.write("\n" + future.result())
             file.flush()
             if done % 100 == 0:
                 print(f"{done} of {len(todo)}", flush=True)
@@ -109,8 +129,8 @@ def train(workers: int) -> None:
 def pack() -> None:
     """Write all curves to the file `PACKED`, as arrays (configurations, seeds, epochs).
 
-    The arrays contain the validation accuracy, the validation loss, and the duration in seconds; NaN after a
-    divergence.
+    The arrays contain the validation accuracy, the validation loss, and the duration in seconds;
+    NaN after a divergence.
     """
     shape = (len(configurations()), len(SEEDS), EPOCHS)
     accuracy, loss, seconds = (np.full(shape, math.nan, dtype=np.float32) for _ in range(3))
@@ -128,12 +148,16 @@ def pack() -> None:
         seconds=seconds.astype(np.float16),
         flags=np.array(json.dumps(FLAGS)),
     )
-    print(f"{trained.sum()} of {trained.size} curves in {PACKED} ({PACKED.stat().st_size / 1e3:.0f} kB)")
+    print(
+        f"{trained.sum()} of {trained.size} curves in {PACKED} ({PACKED.stat().st_size / 1e3:.0f} kB)"
+    )
 
 
 def main() -> None:
     """Train or pack the curves, as the command line specifies."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("what", choices=["train", "pack"])
     options.add_argument("--workers", type=positive, default=2)
     asked = options.parse_args()

@@ -1,9 +1,11 @@
-"""Create the bundled models from the runs of `benchmarks.results` with the best validation accuracy.
+"""Create the bundled models from the runs of `benchmarks.results` with the best validation
+accuracy.
 
     python -m benchmarks.ship
 
-The script writes lenet_exp/champions/<dataset>.safetensors. Each file contains the run's record, from which paths and
-names that are specific to the machine are removed. Run the script in the folder in which you ran `benchmarks.results`.
+The script writes lenet_exp/champions/<dataset>.safetensors. Each file contains the run's record,
+from which paths and names that are specific to the machine are removed. Run the script in the
+folder in which you ran `benchmarks.results`.
 """
 
 from __future__ import annotations
@@ -29,11 +31,16 @@ BEST = {"mnist": "mnist_best", "fashion_mnist": "fashion_best"}
 
 def main() -> None:
     """Write the bundled models."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
     for row in (row for row in RECIPES if BEST.get(row.dataset) == row.name):
-        best = max(stored(row, store).values(), key=lambda run: float(run.data.metrics["best_val_accuracy"]))
+        best = max(
+            stored(row, store).values(),
+            key=lambda run: float(run.data.metrics["best_val_accuracy"]),
+        )
         folder = RunFolder(outputs_dir() / "runs" / best.data.tags["run_folder"])
         record, weights = folder.record(), folder.best_weights()
         assert record is not None
@@ -45,7 +52,13 @@ def main() -> None:
         SHIPPED.mkdir(exist_ok=True)
         kept = with_digest(record_to_json(record))
         save_weights(SHIPPED / f"{row.dataset}.safetensors", weights, {"record": json.dumps(kept)})
-        logging.info("%s: %s, seed %s, %.4f", row.dataset, row.name, record.config.seed, record.best_val_accuracy)
+        logging.info(
+            "%s: %s, seed %s, %.4f",
+            row.dataset,
+            row.name,
+            record.config.seed,
+            record.best_val_accuracy,
+        )
 
 
 if __name__ == "__main__":

@@ -13,14 +13,21 @@ import numpy as np
 
 from lenet_exp.comparison.pairs import AccuracyTable, Floats
 
-ACCURACY, SD, NO_IMAGES = 0.9, 0.002, 0  # accuracy of a value of 0, standard deviation, number of images (0: unknown)
+ACCURACY, SD, NO_IMAGES = (
+    0.9,
+    0.002,
+    0,
+)  # accuracy of a value of 0, standard deviation, number of images (0: unknown)
 ROUNDED = {
     "rounded": (0.9, 0.002, 500),
     "250 images": (0.985, 0.004, 250),
     "10,000 images": (0.995, 0.0004, 10_000),
 }
 SPREADS = ("1", "3^U", "10^U", "one 10", "one 0.1", "half 10", "wild")
-WILD, WILD_MEAN = 40.0, -100.0  # standard deviation of wild configurations, and their mean on a ladder
+WILD, WILD_MEAN = (
+    40.0,
+    -100.0,
+)  # standard deviation of wild configurations, and their mean on a ladder
 GRIDS = {6: (3, 2), 10: (5, 2), 18: (3, 3, 2)}  # numbers of values of the flags in a recorded grid
 RECORDED = Path(__file__).with_name("search_table.npz")  # written by benchmarks/search_table.py
 HISTORIES = RECORDED.with_name("histories")  # written by benchmarks/manifest.py
@@ -42,20 +49,28 @@ class Sweeps:
     images: int | None = None
 
     def comparable(self) -> Iterator[tuple[AccuracyTable, np.ndarray, Floats]]:
-        """Yield tables that can be judged together, with the best configuration of each sweep in the first row.
+        """Yield tables that can be judged together, with the best configuration of each sweep in
+        the first row.
 
-        A configuration with fewer than two runs is left out. So is a sweep with fewer than two other configurations.
+        A configuration with fewer than two runs is left out. So is a sweep with fewer than two
+        other configurations.
 
         Yields:
-            The table, the number of the configuration in each row (sweeps, rows), and the true means (sweeps, k).
+            The table, the number of the configuration in each row (sweeps, rows), and the true
+            means (sweeps, k).
         """
         for chosen, order in by_mean(self.table):
             values = np.take_along_axis(self.table.values[chosen], order[..., None], axis=1)
-            yield AccuracyTable(values, self.table.seeds, self.table.splits), order, self.means[chosen]
+            yield (
+                AccuracyTable(values, self.table.seeds, self.table.splits),
+                order,
+                self.means[chosen],
+            )
 
 
 def by_mean(table: AccuracyTable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield indices of sweeps that can be judged together, and the order of their configurations, best mean first.
+    """Yield indices of sweeps that can be judged together, and the order of their configurations,
+    best mean first.
 
     The order contains only configurations with at least two runs.
     """
@@ -115,21 +130,24 @@ class Scenario:
         noise: type of noise:
 
             - normal: a normal distribution.
-            - correlated: normal, with an additional effect of each seed that differs between configurations. Therefore,
-              it affects the differences between configurations.
+            - correlated: normal, with an additional effect of each seed that differs between
+              configurations. Therefore, it affects the differences between configurations.
             - skewed: an exponential tail toward lower values.
             - collapse: one run in ten ends lower by `drop`.
             - rounded: accuracies are multiples of a standard deviation, as with few images.
-            - 250 images, 10,000 images: accuracies near 100% are multiples of 1 / images and at most 1.
-            - one skewed, one collapses: only the first configuration is skewed or collapses. All runs of a collapsing
-              configuration are better by a constant, so that its mean does not change.
-        splits: number of splits per seed. Seed, split, and residual have effects of the same size on each
-            configuration.
+            - 250 images, 10,000 images: accuracies near 100% are multiples of 1 / images and at
+              most 1.
+            - one skewed, one collapses: only the first configuration is skewed or collapses. All
+              runs of a collapsing configuration are better by a constant, so that its mean does not
+              change.
+        splits: number of splits per seed. Seed, split, and residual have effects of the same size
+            on each configuration.
         drop: how far a collapsed run ends below the others, in standard deviations.
-        vary: how the standard deviations are drawn for each sweep instead (an entry of SPREADS); U is uniform between 0
-            and 1 for each configuration, "one" and "half" are at random positions, and "wild" are the last k / 6.
-        correlation: correlation of each two configurations over seeds. By default, each seed has an effect with
-            standard deviation 1 on all configurations.
+        vary: how the standard deviations are drawn for each sweep instead (an entry of SPREADS); U
+            is uniform between 0 and 1 for each configuration, "one" and "half" are at random
+            positions, and "wild" are the last k / 6.
+        correlation: correlation of each two configurations over seeds. By default, each seed has an
+            effect with standard deviation 1 on all configurations.
     """
 
     name: str
@@ -154,13 +172,18 @@ class Scenario:
         """A description of the noise; empty if the name includes it."""
         if self.correlation is None or "collapse" in self.noise:
             return ""
-        parts = [f"sd {self.vary or f'a best {self.spreads[0]:g}'}", f"correlation {self.correlation:g}"]
+        parts = [
+            f"sd {self.vary or f'a best {self.spreads[0]:g}'}",
+            f"correlation {self.correlation:g}",
+        ]
         parts += [self.noise] * (self.noise != "normal") + ["other seeds"] * (not self.paired)
         return "; ".join([*parts, f"{self.missing:.0%} missing"] if self.missing else parts)
 
     @property
     def goal(self) -> bool:
-        """Whether the goals apply: not if the noise of one configuration differs from all others, or runs collapse."""
+        """Whether the goals apply: not if the noise of one configuration differs from all others,
+        or runs collapse.
+        """
         return not ("collapse" in self.noise or self.noise.startswith("one "))
 
     @property
@@ -181,16 +204,17 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Sweeps with the means and the spreads of recorded grids (`benchmarks/search_table.py`), or of the networks on the
-    frontier (`benchmarks/histories`).
+    """Sweeps with the means and the spreads of recorded grids (`benchmarks/search_table.py`), or of
+    the networks on the frontier (`benchmarks/histories`).
 
     Attributes:
         k: number of configurations: 6, 10, or 18; 6 on the frontier.
         n: number of seeds per configuration.
         tied: number of configurations whose true means are set to the best one.
-        residuals: whether half of the variance comes from recorded residuals, which are drawn by seed for all
-            configurations together; otherwise, all noise is normal.
-        frontier: whether the configurations are the networks on MNIST's frontier, with ten recorded seeds.
+        residuals: whether half of the variance comes from recorded residuals, which are drawn by
+            seed for all configurations together; otherwise, all noise is normal.
+        frontier: whether the configurations are the networks on MNIST's frontier, with ten recorded
+            seeds.
     """
 
     k: int
@@ -205,7 +229,9 @@ class Recorded:
     def name(self) -> str:
         """The name of the scenario."""
         tied = {1: "recorded means", self.k: "all tied"}.get(self.tied, f"{self.tied} tied")
-        return f"{'frontier, ' * self.frontier}{tied}, {'residuals' if self.residuals else 'normal'}"
+        return (
+            f"{'frontier, ' * self.frontier}{tied}, {'residuals' if self.residuals else 'normal'}"
+        )
 
     @property
     def size(self) -> int:
@@ -224,17 +250,21 @@ class Recorded:
         if self.residuals:
             seed = rng.integers(off.shape[-1], size=(sweeps, 1, self.n))
             seeds = off.shape[-1]  # residuals from the mean of few seeds are too small
-            noise = np.sqrt(0.5) * (noise + np.sqrt(seeds / (seeds - 1)) * np.take_along_axis(off, seed, axis=-1))
+            noise = np.sqrt(0.5) * (
+                noise + np.sqrt(seeds / (seeds - 1)) * np.take_along_axis(off, seed, axis=-1)
+            )
         values = np.round((means[..., None] + noise) * RECORDED_IMAGES) / RECORDED_IMAGES
         return Sweeps(
-            AccuracyTable(values, np.arange(self.n), np.zeros(self.n, dtype=np.int64)), means, RECORDED_IMAGES
+            AccuracyTable(values, np.arange(self.n), np.zeros(self.n, dtype=np.int64)),
+            means,
+            RECORDED_IMAGES,
         )
 
 
 @cache
 def recorded_grids(k: int) -> Floats:
-    """Return the best accuracies in 2,000 random grids without diverged runs, with shape (grids, k, seeds), sorted by
-    mean."""
+    """Return the best accuracies in 2,000 random grids without diverged runs, with shape (grids, k,
+    seeds), sorted by mean."""
     with np.load(RECORDED) as file:
         table, flags = file["accuracy"].astype(float), json.loads(str(file["flags"]))
     reached = np.where(np.isnan(table).any(axis=-1), np.nan, table.max(axis=-1))
@@ -257,9 +287,17 @@ def recorded_grids(k: int) -> Floats:
 
 @cache
 def frontier_grid() -> Floats:
-    """Return the best accuracies of the networks on MNIST's frontier, with shape (1, networks, seeds), best first."""
-    paths = [path for path in sorted(HISTORIES.glob("channels_*_mnist.csv")) if "fashion" not in path.name]
-    reached = np.array([np.genfromtxt(path, delimiter=",", skip_header=1)[:, 1:].max(axis=0) for path in paths])
+    """Return the best accuracies of the networks on MNIST's frontier, with shape (1, networks,
+    seeds), best first.
+    """
+    paths = [
+        path
+        for path in sorted(HISTORIES.glob("channels_*_mnist.csv"))
+        if "fashion" not in path.name
+    ]
+    reached = np.array(
+        [np.genfromtxt(path, delimiter=",", skip_header=1)[:, 1:].max(axis=0) for path in paths]
+    )
     found: Floats = reached[np.argsort(-reached.mean(axis=-1))][None]
     return found
 
@@ -299,9 +337,14 @@ def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> Accu
         own[:, 0] = 1 - rng.exponential(size=own[:, 0].shape)
     elif scenario.noise == "one collapses":
         own[:, 0] += scenario.drop / 10 - scenario.drop * (rng.random(own[:, 0].shape) < 0.1)
-    spread, means = spreads(scenario, sweeps, rng)[..., None, None], np.array(scenario.means)[:, None, None]
+    spread, means = (
+        spreads(scenario, sweeps, rng)[..., None, None],
+        np.array(scenario.means)[:, None, None],
+    )
     if scenario.correlation is None:
-        values = means + spread * own + rng.normal(size=(sweeps, 1 if scenario.paired else k, n, splits))
+        values = (
+            means + spread * own + rng.normal(size=(sweeps, 1 if scenario.paired else k, n, splits))
+        )
     elif scenario.correlation:
         common = np.sqrt(scenario.correlation) * rng.normal(size=(sweeps, 1, n, splits))
         values = means + spread * (np.sqrt(1 - scenario.correlation) * own + common)

@@ -1,14 +1,18 @@
-"""lenet-train starts almost as fast as an empty Hydra app, and prints its result long before its uploads are complete.
+"""lenet-train starts almost as fast as an empty Hydra app, and prints its result long before its
+uploads are complete.
 
-Compared with an app that consists only of @hydra.main, the ratio must be at most 1.4 for --help, and at most 1.6 for
---cfg job and shell completion. Compared with --help, the ratio must be at most 1.5 for an error. Compared with
-`python -c "import mlflow, torch"`, `ANSWERS` has the goals for a run and for the sweep in README.md. The store exists,
-and the engine is compiled. Each command runs in a separate process, and the benchmark alternates between the commands.
+Compared with an app that consists only of @hydra.main, the ratio must be at most 1.4 for --help,
+and at most 1.6 for --cfg job and shell completion. Compared with --help, the ratio must be at most
+1.5 for an error. Compared with `python -c "import mlflow, torch"`, `ANSWERS` has the goals for a
+run and for the sweep in README.md. The store exists, and the engine is compiled. Each command runs
+in a separate process, and the benchmark alternates between the commands.
 
     python -m benchmarks.startup
     python -m benchmarks.startup --only answers --repeats 5
-    python -m benchmarks.startup --only many --repeats 1      # 300 runs of one epoch, trained and tracked
-    python -m benchmarks.startup --only beside --repeats 5    # training with and without uploads beside it
+    python -m benchmarks.startup --only many --repeats 1      # 300 runs of one epoch, trained and
+                                                              tracked
+    python -m benchmarks.startup --only beside --repeats 5    # training with and without uploads
+                                                              beside it
 """
 
 from __future__ import annotations
@@ -38,13 +42,30 @@ def main(cfg):
 
 main()
 """
-QUESTIONS = {"--help": ["--help"], "--cfg job": ["--cfg", "job"], "completion": ["-sc", "query=bash"]}
+QUESTIONS = {
+    "--help": ["--help"],
+    "--cfg job": ["--cfg", "job"],
+    "completion": ["-sc", "query=bash"],
+}
 GOALS = {"--help": "<= 1.4", "--cfg job": "<= 1.6", "completion": "<= 1.6"}
-MISTAKES = ("--nope", "batch_size=abc", "optimizer.lr=-1", "optimizer.lrr=1", "-m optimizer.lr=0.1,-1")
+MISTAKES = (
+    "--nope",
+    "batch_size=abc",
+    "optimizer.lr=-1",
+    "optimizer.lrr=1",
+    "-m optimizer.lr=0.1,-1",
+)
 IMPORTS = "import mlflow, torch"
 SMALL = ["dataset=digits", "batch_size=32", "num_epoch=10"]
 README = ["-m", *SMALL, "activation=relu,selu,tanh", "seed=range(5)"]
-MANY = ["-m", "dataset=digits", "batch_size=32", "num_epoch=1", "activation=relu,selu,tanh", "seed=range(100)"]
+MANY = [
+    "-m",
+    "dataset=digits",
+    "batch_size=32",
+    "num_epoch=1",
+    "activation=relu,selu,tanh",
+    "seed=range(100)",
+]
 RESULT, VERDICT = "best validation accuracy", r"\S+ wins|\d+ of \d+|no significant|next:"
 BESIDE = """\
 import sys, time
@@ -73,20 +94,24 @@ ANSWERS = [  # what is timed, and the goal for its ratio to the imports
     ("finished sweep again: prompt back", "<= 0.7"),
     ("with uploads", "<= 1.05"),
 ]
-TYPED = "lenet-train opt"  # command line to complete with Tab, for which the configuration must be composed
+# command line to complete with Tab, for which the configuration must be composed
+TYPED = "lenet-train opt"
 
 
 def seconds_of(command: list[str], folder: str, status: int = 0) -> float:
     """Run a command in a process and return its wall time in seconds.
 
     Args:
-        command: command to run. Its environment variables are those that a shell sets for completion.
+        command: command to run. Its environment variables are those that a shell sets for
+            completion.
         folder: working directory of the process.
         status: expected exit status.
     """
     environment = os.environ | {"COMP_LINE": TYPED, "COMP_POINT": str(len(TYPED))}
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     seconds = time.perf_counter() - start
     if done.returncode != status:
         raise RuntimeError(f"{command}: status {done.returncode}: {done.stderr.decode()}")
@@ -94,7 +119,8 @@ def seconds_of(command: list[str], folder: str, status: int = 0) -> float:
 
 
 def answer(line: list[str], outputs: Path, begins: str) -> tuple[float, float]:
-    """Run lenet-train, and return the seconds until stdout has a line with this beginning, and until the prompt.
+    """Run lenet-train, and return the seconds until stdout has a line with this beginning, and
+    until the prompt.
 
     Args:
         line: arguments of the command.
@@ -120,7 +146,9 @@ def answer(line: list[str], outputs: Path, begins: str) -> tuple[float, float]:
 
 
 def time_answers(repeats: int) -> Seconds:
-    """Time a run, the sweep in README.md, and a finished sweep, each until its answer and until the prompt."""
+    """Time a run, the sweep in README.md, and a finished sweep, each until its answer and until the
+    prompt.
+    """
     seconds: Seconds = {name: [] for name in (IMPORTS, *(name for name, _ in ANSWERS[:-1]))}
     with tempfile.TemporaryDirectory() as folder:
         warm, fresh = Path(folder) / "warm", count()
@@ -147,12 +175,16 @@ def time_beside(repeats: int) -> Seconds:
             shutil.copy(Path(warm) / "mlflow.db", outputs)
             environment = os.environ | {"LENET_EXP_OUTPUTS": outputs}
             command = [sys.executable, "-c", BESIDE, how, *README]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=True
+            )
             return float(re.findall(r"([\d.]+) s of training", done.stderr)[0])
 
     with tempfile.TemporaryDirectory() as warm:
         answer([*SMALL, "seed=99"], Path(warm), RESULT)
-        return interleave({how: partial(training, how) for how in ("without", "with uploads")}, repeats)
+        return interleave(
+            {how: partial(training, how) for how in ("without", "with uploads")}, repeats
+        )
 
 
 def time_many(repeats: int) -> Seconds:
@@ -191,18 +223,28 @@ def main() -> None:
         ways: dict[str, Callable[[], float]] = {}
         for name, arguments in QUESTIONS.items():
             for app, start in (("lenet-train", ours), ("empty app", [str(empty)])):
-                ways[f"{app} {name}"] = partial(seconds_of, [sys.executable, *start, *arguments], folder)
+                ways[f"{app} {name}"] = partial(
+                    seconds_of, [sys.executable, *start, *arguments], folder
+                )
         for typed in MISTAKES:
-            ways[f"lenet-train {typed}"] = partial(seconds_of, [sys.executable, *ours, *typed.split()], folder, 2)
+            ways[f"lenet-train {typed}"] = partial(
+                seconds_of, [sys.executable, *ours, *typed.split()], folder, 2
+            )
         seconds = interleave(ways, asked.repeats)
     show_seconds(seconds, "seconds a process")
     for name, goal in GOALS.items():
         show_ratio(
-            f"{name}: lenet-train / empty app", seconds[f"lenet-train {name}"], seconds[f"empty app {name}"], goal
+            f"{name}: lenet-train / empty app",
+            seconds[f"lenet-train {name}"],
+            seconds[f"empty app {name}"],
+            goal,
         )
     for typed in MISTAKES:
         show_ratio(
-            f"lenet-train {typed} / --help", seconds[f"lenet-train {typed}"], seconds["lenet-train --help"], "<= 1.5"
+            f"lenet-train {typed} / --help",
+            seconds[f"lenet-train {typed}"],
+            seconds["lenet-train --help"],
+            "<= 1.5",
         )
     print(f"{asked.repeats} rounds")
     keep(asked, "startup", seconds)

@@ -49,7 +49,9 @@ LEAST_HELD = 94.0
 
 @dataclass(frozen=True)
 class Grid:
-    """A type of simulated grid: the number of values of each flag, the number of seeds, and an entry of SPREADS."""
+    """A type of simulated grid: the number of values of each flag, the number of seeds, and an
+    entry of SPREADS.
+    """
 
     shape: tuple[int, ...]
     n: int
@@ -77,7 +79,9 @@ class Grid:
 
 
 def by_pair(values: Floats, dims: int, measure: Callable[[Floats], Floats]) -> Floats:
-    """Return the measure of each pair of flags, with shape (sweeps, pairs), from accuracies as `Grid.draw` returns."""
+    """Return the measure of each pair of flags, with shape (sweeps, pairs), from accuracies as
+    `Grid.draw` returns.
+    """
     found = []
     for i, j in combinations(range(1, dims + 1), 2):
         table = np.moveaxis(values, (i, j), (1, 2))
@@ -86,14 +90,20 @@ def by_pair(values: Floats, dims: int, measure: Callable[[Floats], Floats]) -> F
 
 
 def pooled_p(table: Floats, error: Floats, error_df: int, runs: int) -> Floats:
-    """Return the p-value of an interaction in a randomized complete block design with equal spreads.
+    """Return the p-value of an interaction in a randomized complete block design with equal
+    spreads.
 
     Args:
         table: accuracies of a pair of flags, with shape (sweeps, values, values, seeds).
         error: mean square of the residuals of all runs, with shape (sweeps,).
     """
     mean = table.mean(axis=-1)
-    off = mean - mean.mean(axis=1, keepdims=True) - mean.mean(axis=2, keepdims=True) + mean.mean((1, 2), keepdims=True)
+    off = (
+        mean
+        - mean.mean(axis=1, keepdims=True)
+        - mean.mean(axis=2, keepdims=True)
+        + mean.mean((1, 2), keepdims=True)
+    )
     df = (mean.shape[1] - 1) * (mean.shape[2] - 1)
     square = (off**2).mean(axis=(1, 2)) * runs / df
     found: Floats = f_distribution.sf(square / error, df, error_df)
@@ -101,7 +111,9 @@ def pooled_p(table: Floats, error: Floats, error_df: int, runs: int) -> Floats:
 
 
 def residuals(values: Floats) -> tuple[Floats, int]:
-    """Return the mean square of the residuals of a randomized complete block design, and its degrees of freedom."""
+    """Return the mean square of the residuals of a randomized complete block design, and its
+    degrees of freedom.
+    """
     cells = values.reshape(len(values), -1, values.shape[-1])
     rest = cells - cells.mean(axis=-1, keepdims=True)
     rest = rest - rest.mean(axis=1, keepdims=True)
@@ -110,11 +122,14 @@ def residuals(values: Floats) -> tuple[Floats, int]:
 
 
 def holds(test: InteractionTest, grid: Grid, lift: float) -> float:
-    """Return the percentage of intervals of the first pair of flags that contain the true partial omega squared."""
+    """Return the percentage of intervals of the first pair of flags that contain the true partial
+    omega squared.
+    """
     a, b = grid.shape[:2]
     others = int(np.prod(grid.shape[2:]))
     own = grid.sd.reshape(a, b, -1) ** 2
-    share = (1 - 1 / a) * (1 - 1 / b)  # of a single combination's variance or square that belongs to the interaction
+    # of a single combination's variance or square that belongs to the interaction
+    share = (1 - 1 / a) * (1 - 1 / b)
     signal = share * (lift / others) ** 2 / (a * b)
     true = signal / (signal + own.mean())
     return float(100 * ((test.low <= true) & (true <= test.high)).mean())
@@ -140,7 +155,8 @@ def interaction_row(grid: Grid, sweeps: int, rng: np.random.Generator) -> tuple[
     power = 100 * (holm_adjusted(found)[:, 0] <= LEVEL).mean()
     shown = "x".join(map(str, grid.shape))
     row = f"| {shown} | {grid.n} | {grid.spreads} | {false:.1f} | {usual:.1f} |"
-    if grid.spreads == SPREADS[-1]:  # partial omega squared has no common definition if seeds interact
+    # partial omega squared has no common definition if seeds interact
+    if grid.spreads == SPREADS[-1]:
         return f"{row} | | | {power:.1f} |", bool(false <= grid.most_false)
     noisy = values.copy()
     noisy.reshape(sweeps, -1, grid.n)[:, 0] += 2 * LIFT
@@ -153,7 +169,9 @@ def interaction_row(grid: Grid, sweeps: int, rng: np.random.Generator) -> tuple[
 def interaction_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
     """Yield the rows of the table of interactions, each with whether the goals are reached."""
     for number, (shape, spreads, n) in enumerate(product(GRIDS, SPREADS, (3, 5, 10))):
-        yield interaction_row(Grid(shape, n, spreads), sweeps, np.random.default_rng(seed * 1000 + number))
+        yield interaction_row(
+            Grid(shape, n, spreads), sweeps, np.random.default_rng(seed * 1000 + number)
+        )
 
 
 VALUES = """
@@ -174,7 +192,8 @@ is 2.2.
 
 
 def contrasts_of(values: Floats) -> tuple[Bools, Bools]:
-    """Return which pairs of values of the first flag are declared different, and which intervals contain 0.
+    """Return which pairs of values of the first flag are declared different, and which intervals
+    contain 0.
 
     Both have the shape (sweeps, pairs).
 
@@ -194,10 +213,13 @@ def value_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
     """Yield the rows of the table of values, each with whether the goals are reached."""
     for number, (k, spreads, n) in enumerate(product((2, 3, 5), SPREADS, (3, 5, 10))):
         rng = np.random.default_rng(seed * 1000 + number)
-        values = Grid((k, 6), n, spreads).draw(2 * sweeps, rng)  # only flags with at most five values are compared
+        # only flags with at most five values are compared
+        values = Grid((k, 6), n, spreads).draw(2 * sweeps, rng)
         differs, held = contrasts_of(values)
         better, _ = contrasts_of(values[: sweeps // 10] + np.arange(k)[:, None, None])
-        false, hold, found = (100 * its.mean() for its in (differs.any(axis=-1), held.all(axis=-1), better))
+        false, hold, found = (
+            100 * its.mean() for its in (differs.any(axis=-1), held.all(axis=-1), better)
+        )
         row = f"| {k} | {n} | {spreads} | {false:.1f} | {hold:.1f} | {found:.0f} |"
         yield row, bool(false <= MOST_FALSE and hold >= LEAST_HELD)
 
@@ -223,25 +245,42 @@ configurations of each value are one standard deviation apart. With "one 10", on
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
 
 
-def best_per_rates(means: Floats, n: int, noisy: float, sweeps: int, rng: np.random.Generator) -> tuple[float, ...]:
-    """Return the percentages of sweeps with a false lead or with an excluded best value, and of excluded other values.
+def best_per_rates(
+    means: Floats, n: int, noisy: float, sweeps: int, rng: np.random.Generator
+) -> tuple[float, ...]:
+    """Return the percentages of sweeps with a false lead or with an excluded best value, and of
+    excluded other values.
 
     Args:
-        means: true means, with shape (values, configurations of each value), in standard deviations.
-        noisy: standard deviation of the first configuration of the first value; that of all others is 1.
+        means: true means, with shape (values, configurations of each value), in standard
+            deviations.
+        noisy: standard deviation of the first configuration of the first value; that of all others
+            is 1.
     """
     best, sds = means.max(axis=1).tolist(), np.ones(means.shape)
     sds[0, 0] = noisy
     counts = np.zeros(4)
     for _ in range(sweeps):
-        drawn = means[..., None] + rng.normal(size=(*means.shape, n)) * sds[..., None] + rng.normal(size=n)
+        drawn = (
+            means[..., None]
+            + rng.normal(size=(*means.shape, n)) * sds[..., None]
+            + rng.normal(size=n)
+        )
         runs = [
-            made(where[-1], float(0.9 + 0.002 * drawn[where]), activation=str(where[0]), batch_size=str(where[1]))
+            made(
+                where[-1],
+                float(0.9 + 0.002 * drawn[where]),
+                activation=str(where[0]),
+                batch_size=str(where[1]),
+            )
             for where in np.ndindex(drawn.shape)
         ]
         whole = compare_runs(runs, ["activation", "batch_size"])
         (part,) = select_part(whole, None, "activation")
-        leads = {int(g.value("activation")): lead for g, lead in zip(part.groups, part.leads, strict=True)}
+        leads = {
+            int(g.value("activation")): lead
+            for g, lead in zip(part.groups, part.leads, strict=True)
+        }
         left = {int(g.value("activation")) for g in whole[0].not_excluded}
         first = next(value for value, lead in leads.items() if lead is None)
         others = {value: lead for value, lead in leads.items() if lead is not None}
@@ -255,17 +294,31 @@ def best_per_rates(means: Floats, n: int, noisy: float, sweeps: int, rng: np.ran
 
 
 def best_per_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
-    """Yield the rows of the table of values at their own best, each with whether the goals are reached."""
-    cases = product(((3, 3), (6, 3), (2, 6)), (3, 5), ("all equal", "many against one", "ladder"), ("equal", "one 10"))
+    """Yield the rows of the table of values at their own best, each with whether the goals are
+    reached.
+    """
+    cases = product(
+        ((3, 3), (6, 3), (2, 6)),
+        (3, 5),
+        ("all equal", "many against one", "ladder"),
+        ("equal", "one 10"),
+    )
     for number, (shape, n, kind, spreads) in enumerate(cases):
         rng = np.random.default_rng(seed * 1000 + number)
-        means = np.zeros(shape) if kind == "all equal" else np.tile(-np.arange(shape[1], dtype=float), (shape[0], 1))
+        means = (
+            np.zeros(shape)
+            if kind == "all equal"
+            else np.tile(-np.arange(shape[1], dtype=float), (shape[0], 1))
+        )
         if kind == "many against one":
             means = np.full(shape, -20.0)
             means[0], means[1, 0] = 0.0, 0.0
         count, noisy = sweeps // 8, 10.0 if spreads == "one 10" else 1.0
         false = best_per_rates(means, n, noisy, count, rng)[0]
-        apart, power = means - 2.0 * np.arange(shape[0])[:, None], np.random.default_rng(seed * 1000 + 500 + number)
+        apart, power = (
+            means - 2.0 * np.arange(shape[0])[:, None],
+            np.random.default_rng(seed * 1000 + 500 + number),
+        )
         means[-1, -1] = means.max() + 0.5
         lost = best_per_rates(means, n, noisy, count, rng)[1]
         *_, better, whole = best_per_rates(apart, n, noisy, count // 10, power)
@@ -305,15 +358,23 @@ With spreads of "1 to 4", the standard deviation is 1 for the best configuration
 | --- | --- | --- | --- | --- | --- |"""
 
 
-def on_each(gaps: Sequence[float], k: int, n: int, spreads: str, sweeps: int, rng: np.random.Generator) -> Bools:
+def on_each(
+    gaps: Sequence[float], k: int, n: int, spreads: str, sweeps: int, rng: np.random.Generator
+) -> Bools:
     """Return which pairs are declared better on each dataset, with shape (sweeps, pairs).
 
     Args:
-        gaps: for each dataset, the difference between the true means of neighboring configurations, best first.
+        gaps: for each dataset, the difference between the true means of neighboring configurations,
+            best first.
     """
     sds = tuple(np.geomspace(1, 4, k)) if spreads == "1 to 4" else ()
-    found = [pairs(simulated(Scenario("", tuple(-gap * np.arange(k)), n, sds, True), sweeps, rng)) for gap in gaps]
-    return better_on_each(np.array([its.p for its in found]), np.array([its.points for its in found]))
+    found = [
+        pairs(simulated(Scenario("", tuple(-gap * np.arange(k)), n, sds, True), sweeps, rng))
+        for gap in gaps
+    ]
+    return better_on_each(
+        np.array([its.p for its in found]), np.array([its.points for its in found])
+    )
 
 
 def dataset_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
@@ -321,13 +382,23 @@ def dataset_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
     cases = product((2, 4, 10), (2, 4), (3, 5, 10), ("equal", "1 to 4"))
     for number, (k, datasets, n, spreads) in enumerate(cases):
         rng = np.random.default_rng(seed * 1000 + number)
-        false = 100 * on_each([0.0, *[9.0] * (datasets - 1)], k, n, spreads, sweeps, rng).any(axis=-1).mean()
+        false = (
+            100
+            * on_each([0.0, *[9.0] * (datasets - 1)], k, n, spreads, sweeps, rng)
+            .any(axis=-1)
+            .mean()
+        )
         power = 100 * on_each([3.0] * datasets, k, n, spreads, sweeps, rng).mean()
-        yield f"| {k} | {datasets} | {n} | {spreads} | {false:.1f} | {power:.1f} |", bool(false <= MOST_FALSE)
+        yield (
+            f"| {k} | {datasets} | {n} | {spreads} | {false:.1f} | {power:.1f} |",
+            bool(false <= MOST_FALSE),
+        )
 
 
 def asymptotic(ranks: Floats) -> bool:
-    """Return whether some pair differs by Friedman's test (Iman and Davenport 1980) and Nemenyi's difference."""
+    """Return whether some pair differs by Friedman's test (Iman and Davenport 1980) and Nemenyi's
+    difference.
+    """
     n, k = ranks.shape
     mean = ranks.mean(axis=0)
     chi2 = 12 * n / (k * (k + 1)) * float(((mean - (k + 1) / 2) ** 2).sum())

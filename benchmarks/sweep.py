@@ -1,9 +1,9 @@
 """A sweep of 16 runs with 5 epochs on MNIST is at least 12 times as fast as the original script.
 
-The duration of the sweep is the time from the start of the command until MLflow shows the last run as finished. This
-includes imports, a new store, tracking, models, and figures. The original script, called "ancestor" in the output,
-trains one run after another. Its time for all runs is extrapolated from three epochs. The benchmark alternates between
-the script and the sweep.
+The duration of the sweep is the time from the start of the command until MLflow shows the last run
+as finished. This includes imports, a new store, tracking, models, and figures. The original script,
+called "ancestor" in the output, trains one run after another. Its time for all runs is extrapolated
+from three epochs. The benchmark alternates between the script and the sweep.
 
     python -m benchmarks.sweep
 
@@ -28,7 +28,9 @@ RUNS, EPOCHS, ANCESTOR_EPOCHS = 16, 5, 3
 
 
 def sweep(line: list[str]) -> tuple[float, float]:
-    """Run a sweep, and return the times in seconds until MLflow shows the last run as finished and until it ends."""
+    """Run a sweep, and return the times in seconds until MLflow shows the last run as finished and
+    until it ends.
+    """
     from mlflow import MlflowClient
 
     with tempfile.TemporaryDirectory() as folder:
@@ -36,7 +38,10 @@ def sweep(line: list[str]) -> tuple[float, float]:
         environment["LENET_EXP_OUTPUTS"] = folder
         start = time.time()
         subprocess.run(
-            [sys.executable, "-m", "lenet_exp", "train", "-m", *line], env=environment, capture_output=True, check=True
+            [sys.executable, "-m", "lenet_exp", "train", "-m", *line],
+            env=environment,
+            capture_output=True,
+            check=True,
         )
         whole = time.time() - start
         store = MlflowClient(sqlite_uri(Path(folder) / "mlflow.db"))
@@ -51,11 +56,18 @@ def main() -> None:
     """Time the script and the sweep alternately, and print the ratio."""
     options = parser(__doc__, repeats=3)
     options.add_argument("--engine", default="auto", choices=["auto", "native", "torch"])
-    options.add_argument("--ancestor-epochs", type=positive, default=ANCESTOR_EPOCHS, help="timed in a round (3)")
+    options.add_argument(
+        "--ancestor-epochs", type=positive, default=ANCESTOR_EPOCHS, help="timed in a round (3)"
+    )
     asked = options.parse_args()
     config = compose(["dataset=mnist"])
     ancestor = Ancestor(torchvision_images(config, "sweep"), config.dataset.val_size, 1.0)
-    line = [f"num_epoch={EPOCHS}", f"seed=range({RUNS})", f"engine={asked.engine}", f"data_root={config.data_root}"]
+    line = [
+        f"num_epoch={EPOCHS}",
+        f"seed=range({RUNS})",
+        f"engine={asked.engine}",
+        f"data_root={config.data_root}",
+    ]
     seconds: Seconds = {"ancestor": [], "sweep": [], "whole command": []}
     ancestor.epoch()  # warm-up, which is not timed
     for _ in range(asked.repeats):
@@ -66,7 +78,9 @@ def main() -> None:
         seconds["whole command"].append(whole)
     show_seconds(seconds, f"seconds of {RUNS} runs")
     show_ratio("ancestor / sweep", seconds["ancestor"], seconds["sweep"], ">= 12")
-    print(f"{RUNS} runs of {EPOCHS} epochs, {asked.repeats} rounds; the ancestor's time is extrapolated")
+    print(
+        f"{RUNS} runs of {EPOCHS} epochs, {asked.repeats} rounds; the ancestor's time is extrapolated"
+    )
     keep(asked, "sweep", seconds)
 
 

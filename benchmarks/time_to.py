@@ -1,12 +1,14 @@
 """How long training to a test accuracy takes on one core.
 
-The benchmark times the published recipe for MNIST that needs the fewest multiply-adds to reach the accuracy, in the
-mean of its seeds in benchmarks/manifest.json (`python -m benchmarks.results` trained and tested them). For each of
-these seeds, it prints three times, on one core and with the native engine already compiled:
+The benchmark times the published recipe for MNIST that needs the fewest multiply-adds to reach the
+accuracy, in the mean of its seeds in benchmarks/manifest.json (`python -m benchmarks.results`
+trained and tested them). For each of these seeds, it prints three times, on one core and with the
+native engine already compiled:
 
   training          the training steps alone
   with data         reading, resizing, and splitting the dataset, training, and validation
-  whole command     `lenet-train` with its imports, tracking, and the model in MLflow, in an existing store
+  whole command     `lenet-train` with its imports, tracking, and the model in MLflow, in an
+                    existing store
 
     python -m benchmarks.time_to 0.99
 
@@ -36,7 +38,12 @@ def main() -> None:
     """Time the recipe once with each of its seeds."""
     options = parser(__doc__, repeats=1)
     options.add_argument("accuracy", type=accuracy, help="mean test accuracy, such as 0.99")
-    options.add_argument("--alone", nargs=2, metavar=("RECIPE", "SEED"), help="time training in this process, as JSON")
+    options.add_argument(
+        "--alone",
+        nargs=2,
+        metavar=("RECIPE", "SEED"),
+        help="time training in this process, as JSON",
+    )
     asked = options.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # subprocesses inherit the core
     if asked.alone:
@@ -48,7 +55,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as outputs:
         command(row, min(row.seeds) - 1, outputs)  # compiles the engine, and creates the store
         for seed in list(row.seeds) * asked.repeats:
-            own = [sys.executable, "-m", "benchmarks.time_to", str(asked.accuracy), "--alone", row.name, str(seed)]
+            own = [
+                sys.executable,
+                "-m",
+                "benchmarks.time_to",
+                str(asked.accuracy),
+                "--alone",
+                row.name,
+                str(seed),
+            ]
             for name, value in json.loads(subprocess.check_output(own, text=True)).items():
                 seconds[name].append(value)
             seconds["whole command"].append(command(row, seed, outputs))
@@ -58,7 +73,8 @@ def main() -> None:
 
 
 def quickest(accuracy: float) -> tuple[Row, float]:
-    """Return the recipe for MNIST that reaches a mean test accuracy with the fewest multiply-adds, and its accuracy.
+    """Return the recipe for MNIST that reaches a mean test accuracy with the fewest multiply-adds,
+    and its accuracy.
 
     Raises:
         SystemExit: no recipe reaches it.
@@ -73,36 +89,63 @@ def quickest(accuracy: float) -> tuple[Row, float]:
         if reached >= accuracy:
             config = compose(row.overrides)
             images = config.dataset.train_size or 60_000 - config.dataset.val_size
-            found.append((network_size(config).multiply_adds * images * config.num_epoch, row.name, row, reached))
+            found.append(
+                (
+                    network_size(config).multiply_adds * images * config.num_epoch,
+                    row.name,
+                    row,
+                    reached,
+                )
+            )
     if not found:
-        sys.exit(f"benchmarks.time_to: {accuracy}: no recipe for MNIST in benchmarks/manifest.json reaches it")
+        sys.exit(
+            f"benchmarks.time_to: {accuracy}: no recipe for MNIST in benchmarks/manifest.json reaches it"
+        )
     *_, row, reached = min(found)
     return row, reached
 
 
 def train(recipe: str, seed: str) -> dict[str, float]:
-    """Train a recipe in this process, and return the seconds of training, and of training with data and validation."""
+    """Train a recipe in this process, and return the seconds of training, and of training with data
+    and validation.
+    """
     import torch
 
     from lenet_exp.data.images import load_training_data
     from lenet_exp.training.epoch import EpochResult
     from lenet_exp.training.fit import fit
-    from lenet_exp.training.lane import new_lane
+    from lenet_exp.training.state import new_lane
 
     torch.set_num_threads(1)
     config = compose([f"experiment={recipe}", f"seed={seed}", "engine=native", "num_threads=1"])
     start = time.perf_counter()
     data = load_training_data(config, torch.device("cpu"))
-    results = [result for result in fit(new_lane(config, torch.device("cpu")), data) if isinstance(result, EpochResult)]
+    results = [
+        result
+        for result in fit(new_lane(config, torch.device("cpu")), data)
+        if isinstance(result, EpochResult)
+    ]
     whole = time.perf_counter() - start
-    return {"training": sum(len(data.train_index) / r.images_per_second for r in results), "with data": whole}
+    return {
+        "training": sum(len(data.train_index) / r.images_per_second for r in results),
+        "with data": whole,
+    }
 
 
 def command(row: Row, seed: int, outputs: str) -> float:
     """Run `lenet-train` with a seed, and return its wall time in seconds."""
     start = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "lenet_exp", "train", *row.overrides, f"seed={seed}", "engine=native", "num_threads=1"],
+        [
+            sys.executable,
+            "-m",
+            "lenet_exp",
+            "train",
+            *row.overrides,
+            f"seed={seed}",
+            "engine=native",
+            "num_threads=1",
+        ],
         env={**os.environ, "LENET_EXP_OUTPUTS": str(Path(outputs))},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,14 +1,17 @@
-"""An epoch takes little more time than its arithmetic, and much less time than in the original script.
+"""An epoch takes little more time than its arithmetic, and much less time than in the original
+script.
 
 The benchmark compares four ways to train and validate an epoch:
 
-  ancestor  the original script: DataLoader, transforms per sample, contiguous tensors, activation before pooling
-  bare      a hand-tuned loop without other features: tensors in memory, channels-last, pooling first, fused SGD
+  ancestor  the original script: DataLoader, transforms per sample, contiguous tensors, activation
+            before pooling
+  bare      a hand-tuned loop without other features: tensors in memory, channels-last, pooling
+            first, fused SGD
   fit       lenet_exp.training.fit.fit, the training loop of lenet-train, with engine=torch
   native    the same training loop with engine=native, if the native engine is available
 
-The goals are fit / bare <= 1.1, ancestor / fit >= 4, and ancestor / native >= 15. The batch size is 256, the activation
-is SELU, and SGD uses learning rate 0.01, momentum 0.9, and weight decay 5e-4.
+The goals are fit / bare <= 1.1, ancestor / fit >= 4, and ancestor / native >= 15. The batch size is
+256, the activation is SELU, and SGD uses learning rate 0.01, momentum 0.9, and weight decay 5e-4.
 
     python -m benchmarks.training
 
@@ -40,8 +43,8 @@ from lenet_exp.machine import cpu_count
 from lenet_exp.training.engine import why_not_native
 from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.fit import fit
-from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native.library import describe_kernels
+from lenet_exp.training.state import new_lane
 
 BATCH = 256
 SGD: dict[str, Any] = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
@@ -117,7 +120,9 @@ def bare_epoch(
     batch_size: int = BATCH,
     form: torch.memory_format = torch.channels_last,
 ) -> float:
-    """Train and validate one epoch in a loop without other features, and return its duration in seconds."""
+    """Train and validate one epoch in a loop without other features, and return its duration in
+    seconds.
+    """
     train_images, train_labels = data.images[data.train_index], data.labels[data.train_index]
     model = cast(Any, build()).to(memory_format=form)
     optimizer = torch.optim.SGD(model.parameters(), **SGD, fused=True)
@@ -143,11 +148,17 @@ def fit_epoch(config: Config, data: TrainingData) -> float:
 
 
 def torchvision_images(config: Config, benchmark: str) -> datasets.MNIST:
-    """Open the dataset with torchvision, like the original script. Exit with a one-line error if it is not found."""
+    """Open the dataset with torchvision, like the original script. Exit with a one-line error if it
+    is not found.
+    """
     cls = getattr(datasets, str(config.dataset.torchvision_class))
-    # The images are resized as floats, as in the original script. This is required for its published models to reach
-    # exactly their published accuracies.
-    steps = [transforms.ToTensor(), transforms.Resize(32, antialias=True), transforms.Normalize(0.5, 0.5)]
+    # The images are resized as floats, as in the original script. This is required for its
+    # published models to reach exactly their published accuracies.
+    steps = [
+        transforms.ToTensor(),
+        transforms.Resize(32, antialias=True),
+        transforms.Normalize(0.5, 0.5),
+    ]
     try:
         return cls(config.data_root, train=True, transform=transforms.Compose(steps))
     except (RuntimeError, OSError):
@@ -160,15 +171,24 @@ def torchvision_images(config: Config, benchmark: str) -> datasets.MNIST:
 def main() -> None:
     """Run the benchmark, and print the times and ratios."""
     options = parser(__doc__, repeats=5)
-    options.add_argument("--dataset", default="mnist", choices=["mnist", "fashion_mnist", "kmnist", "qmnist"])
+    options.add_argument(
+        "--dataset", default="mnist", choices=["mnist", "fashion_mnist", "kmnist", "qmnist"]
+    )
     options.add_argument("--threads", type=positive, default=cpu_count(), help="default: all cores")
-    options.add_argument("--ancestor-fraction", type=fraction, default=1.0, help="time this share of its epoch, scaled")
+    options.add_argument(
+        "--ancestor-fraction",
+        type=fraction,
+        default=1.0,
+        help="time this share of its epoch, scaled",
+    )
     asked = options.parse_args()
 
     config = compose([f"dataset={asked.dataset}", "num_epoch=1", "engine=torch", "device=cpu"])
     native = replace(config, engine=EngineName.native)
     why_not = why_not_native(native)
-    ancestor = Ancestor(torchvision_images(config, "training"), config.dataset.val_size, asked.ancestor_fraction)
+    ancestor = Ancestor(
+        torchvision_images(config, "training"), config.dataset.val_size, asked.ancestor_fraction
+    )
     data = load_training_data(config, torch.device("cpu"))
     torch.set_num_threads(asked.threads)
     ways: dict[str, Callable[[], float]] = {
@@ -184,7 +204,9 @@ def main() -> None:
     seconds = interleave(ways, asked.repeats)
     show_seconds(seconds, "seconds an epoch")
     if asked.ancestor_fraction < 1:
-        print(f"ancestor: {asked.ancestor_fraction:g} of an epoch was timed, and scaled to a whole one")
+        print(
+            f"ancestor: {asked.ancestor_fraction:g} of an epoch was timed, and scaled to a whole one"
+        )
     show_ratio("fit / bare", seconds["fit"], seconds["bare"], "<= 1.1")
     show_ratio("ancestor / fit", seconds["ancestor"], seconds["fit"], ">= 4")
     if why_not is None:

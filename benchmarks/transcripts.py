@@ -1,8 +1,9 @@
 """Update the command output that README.md and the documentation pages show.
 
-`python -m benchmarks.transcripts` runs the commands in order, in a folder with a neutral name, and updates the pages
-with their output. The environment variable LENET_EXP_DATA must be the folder that contains FashionMNIST. In a page, a
-line ` ...` represents omitted lines. tests/documents compares the pages with the output of the commands.
+`python -m benchmarks.transcripts` runs the commands in order, in a folder with a neutral name, and
+updates the pages with their output. The environment variable LENET_EXP_DATA must be the folder that
+contains FashionMNIST. In a page, a line ` ...` represents omitted lines. tests/documents compares
+the pages with the output of the commands.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from tests.tools.commands import ROOT, end, start
 NEUTRAL = Path(tempfile.gettempdir()) / "lenet_exp"
 HOME = "/home/me"  # path that replaces `NEUTRAL` in a page
 LEFT_OUT = " ..."
-CHEAPER = ("tracking.plots=false", "tracking.models=none")  # flags that save time and do not change the output
+CHEAPER = (
+    "tracking.plots=false",
+    "tracking.models=none",
+)  # flags that save time and do not change the output
 VARIES = (  # parts of the output that vary: times, speeds, cores, IDs, and paths
     (re.compile(r"(about )?(\d+(\.\d+)? (s|min|minutes?|h)\b|(half )?a minute)"), "TIME"),
     (re.compile(r"[\d,]+ images/s"), "SPEED"),
@@ -40,7 +44,8 @@ def differing(shown: str, out: str, err: str) -> list[str]:
 
     Args:
         shown: output that the page shows.
-        out: the command's stdout, which the page must show completely, except for lines marked with ` ...`.
+        out: the command's stdout, which the page must show completely, except for lines marked with
+            ` ...`.
         err: the command's stderr, of which the page can show any lines.
     """
     printed, progress = steady(out), set(steady(err))
@@ -53,11 +58,15 @@ def differing(shown: str, out: str, err: str) -> list[str]:
             if found < 0 or (found > at and not gap):
                 wrong.append(line)
             at, gap = (found if found >= 0 else at) + 1, False
-    return wrong + ([f"not shown: {printed[at]}"] if at < len(printed) and not gap and not wrong else [])
+    return wrong + (
+        [f"not shown: {printed[at]}"] if at < len(printed) and not gap and not wrong else []
+    )
 
 
 def steady(text: str) -> list[str]:
-    """Return the lines of a text, with placeholders for parts that vary, such as a table's column of seconds."""
+    """Return the lines of a text, with placeholders for parts that vary, such as a table's column
+    of seconds.
+    """
     lines, column = [], None
     for line in filter(str.strip, text.splitlines()):
         cells = re.split(r"\s{2,}", line.strip())
@@ -75,11 +84,14 @@ def steady(text: str) -> list[str]:
 def renewed(shown: str, out: str, err: str) -> str:
     """Return the output that a page shows, updated to the current output of the command.
 
-    Lines ` ...` divide the shown output into parts. The new version of a part starts at the line that is most similar
-    to the first line of the part, and has the same length. The first part starts at the beginning of the output, and
-    the last part extends to its end.
+    Lines ` ...` divide the shown output into parts. The new version of a part starts at the line
+    that is most similar to the first line of the part, and has the same length. The first part
+    starts at the beginning of the output, and the last part extends to its end.
     """
-    parts = [part.strip("\n").split("\n") for part in re.split(r"^ *\.\.\. *$", shown, flags=re.MULTILINE)]
+    parts = [
+        part.strip("\n").split("\n")
+        for part in re.split(r"^ *\.\.\. *$", shown, flags=re.MULTILINE)
+    ]
     made = []
     for n, part in enumerate(parts):
         if part == [""]:
@@ -88,7 +100,9 @@ def renewed(shown: str, out: str, err: str) -> str:
         of_err = _likeness(part[0], err) > _likeness(part[0], out)
         printed = [line.rstrip() for line in (err if of_err else out).rstrip().splitlines()]
         whole = n == 0 and not of_err
-        begin = 0 if whole else max(range(len(printed)), key=lambda at: _likeness(part[0], printed[at]))
+        begin = (
+            0 if whole else max(range(len(printed)), key=lambda at: _likeness(part[0], printed[at]))
+        )
         end = None if n == len(parts) - 1 else begin + len(part)
         made.append("\n".join(printed[begin:end]))
     return f"\n{LEFT_OUT}\n".join(made).strip("\n").replace(str(NEUTRAL), HOME)
@@ -96,7 +110,10 @@ def renewed(shown: str, out: str, err: str) -> str:
 
 def _likeness(line: str, text: str) -> float:
     words = " ".join(line.split())
-    return max((SequenceMatcher(None, words, " ".join(o.split())).ratio() for o in text.splitlines()), default=0.0)
+    return max(
+        (SequenceMatcher(None, words, " ".join(o.split())).ratio() for o in text.splitlines()),
+        default=0.0,
+    )
 
 
 def main() -> None:
@@ -104,9 +121,12 @@ def main() -> None:
     for page in COMPARED:
         path = ROOT / page
         text = path.read_text()
-        NEUTRAL.mkdir()  # fails if the folder already exists; an existing folder must not be removed at the end
+        # fails if the folder already exists; an existing folder must not be removed at the end
+        NEUTRAL.mkdir()
         try:
-            for command in (c for block in ALL[page] for c in commands(block) if c.shown and not c.is_mistake):
+            for command in (
+                c for block in ALL[page] for c in commands(block) if c.shown and not c.is_mistake
+            ):
                 out, err = _printed(command)
                 assert text.count(command.shown or "") == 1, command
                 text = text.replace(command.shown or "", renewed(command.shown or "", out, err))
@@ -120,7 +140,9 @@ def _printed(command: Command) -> tuple[str, str]:
     environment = {"LENET_EXP_DATA": os.environ.get("LENET_EXP_DATA", "data")}
     program = words[0].removeprefix("lenet-")
     outputs = NEUTRAL / "outputs"
-    done = end(start(*words[1:], program=program, cold=True, outputs=outputs, cwd=NEUTRAL, env=environment))
+    done = end(
+        start(*words[1:], program=program, cold=True, outputs=outputs, cwd=NEUTRAL, env=environment)
+    )
     assert done.returncode == command.status, (command, done.stderr)
     return done.stdout, done.stderr
 

@@ -1,11 +1,15 @@
-"""Measure how often verdicts are wrong, and how much they find, in simulated sweeps with known true means.
+"""Measure how often verdicts are wrong, and how much they find, in simulated sweeps with known true
+means.
 
-The functions of lenet_exp judge each sweep. Three percentages must be at most 5.5: sweeps in which a configuration is
-wrongly declared behind, sweeps with a wrong winner, and sweeps in which a truly best configuration is outside the set
-that could be the best. A row above 5.5% is repeated with 100,000 sweeps on other random numbers, which count instead.
+The functions of lenet_exp judge each sweep. Three percentages must be at most 5.5: sweeps in which
+a configuration is wrongly declared behind, sweeps with a wrong winner, and sweeps in which a truly
+best configuration is outside the set that could be the best. A row above 5.5% is repeated with
+100,000 sweeps on other random numbers, which count instead.
 
-    python -m benchmarks.verdicts                       # 5,000 sweeps per scenario, fewer with many configurations
-    python -m benchmarks.verdicts --quick               # 1,000 sweeps, few scenarios, no repetitions, no goals
+    python -m benchmarks.verdicts                       # 5,000 sweeps per scenario, fewer with many
+                                                        configurations
+    python -m benchmarks.verdicts --quick               # 1,000 sweeps, few scenarios, no
+                                                        repetitions, no goals
     python -m benchmarks.verdicts --output FILE         # write the tables to a Markdown file
 """
 
@@ -141,7 +145,9 @@ rows with one skewed configuration.
 
 @dataclass(frozen=True)
 class Row:
-    """The results of a scenario: counts for lenet_exp and for release 0.2, and whether they are from a repetition."""
+    """The results of a scenario: counts for lenet_exp and for release 0.2, and whether they are
+    from a repetition.
+    """
 
     source: Source
     new: Counts
@@ -174,29 +180,42 @@ class Row:
         for name in measures:
             mark = "*" if self.repeated and name in GOALS else ""
             empty = not self.new.worse and name in ("worse_behind", "worse_outside", "wins")
-            cells.append("" if empty else f"{self.old.percent(name):.1f} → {self.new.percent(name):.1f}{mark}")
+            cells.append(
+                ""
+                if empty
+                else f"{self.old.percent(name):.1f} → {self.new.percent(name):.1f}{mark}"
+            )
         return " | ".join(cells)
 
 
 def simulate(sources: Iterable[Source], sweeps: int, seed: int, quick: bool) -> Iterator[Row]:
     """Yield the results of each scenario; repeat those that are above the goal."""
     for number, its in enumerate(sources):
-        row = Row(its, *run(its, max(int(sweeps * SHARE.get(its.k, 1)), 100), (seed, its.k, its.n, number)))
+        row = Row(
+            its,
+            *run(its, max(int(sweeps * SHARE.get(its.k, 1)), 100), (seed, its.k, its.n, number)),
+        )
         if row.missed and not quick:
-            again = 20_000 if "other seeds" in row.name and its.k > 6 else REPEATED.get(its.k, 100_000)
+            again = (
+                20_000 if "other seeds" in row.name and its.k > 6 else REPEATED.get(its.k, 100_000)
+            )
             row = Row(its, *run(its, again, (seed, its.k, its.n, number, 1)), repeated=True)
             print(f"repeated: {row.size} {row.name}: {row.worst:.2f}", file=sys.stderr, flush=True)
         yield row
 
 
 def head(*columns: str) -> str:
-    """Return the first two lines of a table, with spaces instead of underscores in the names of its columns."""
+    """Return the first two lines of a table, with spaces instead of underscores in the names of its
+    columns.
+    """
     names = [name.replace("_", " ").replace("held", "hold") for name in columns]
     return f"| {' | '.join(names)} |\n|{' --- |' * len(names)}"
 
 
 def worst_of(rows: Iterable[Row], key: Callable[[Row], str]) -> Iterator[str]:
-    """Yield a line of a table for each key: the worst percentages of its rows, and the size of the worst row."""
+    """Yield a line of a table for each key: the worst percentages of its rows, and the size of the
+    worst row.
+    """
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
@@ -207,7 +226,9 @@ def worst_of(rows: Iterable[Row], key: Callable[[Row], str]) -> Iterator[str]:
             old = max(found, key=lambda row: sign * row.old.percent(measure))
             new = max(found, key=lambda row: sign * row.new.percent(measure))
             mark = "*" if new.repeated and measure in GOALS else ""
-            cells.append(f"{old.old.percent(measure):.1f} → {new.new.percent(measure):.1f}{mark} ({new.size})")
+            cells.append(
+                f"{old.old.percent(measure):.1f} → {new.new.percent(measure):.1f}{mark} ({new.size})"
+            )
         yield f"| {name} | {' | '.join(cells)} |"
 
 
@@ -222,7 +243,9 @@ def tables(found: dict[str, list[Row]]) -> Iterator[str]:
     sizes = list(dict.fromkeys(row.size for row in rows))
     yield "## False claims\n\nThe worst of all scenarios by number of configurations and seeds (k x n).\n"
     yield head("k x n", *GOALS, "held")
-    yield from (line.replace(f" ({line.split()[1]})", "") for line in worst_of(rows, lambda row: row.size))
+    yield from (
+        line.replace(f" ({line.split()[1]})", "") for line in worst_of(rows, lambda row: row.size)
+    )
     yield "\nThe worst of all k x n by scenario. The size in parentheses belongs to the second percentage.\n"
     yield head("scenario", *GOALS, "held")
     yield from worst_of(rows, lambda row: row.name)
@@ -238,12 +261,22 @@ def tables(found: dict[str, list[Row]]) -> Iterator[str]:
         yield f"| {size} | {cells} | {row.cells('worse_behind', 'wins')} |"
     yield UNEQUAL
     yield head(
-        "k x n", *(f"{name}, {more}" for more in ("sd 1", "3", "10") for name in ("false_behind", "best_outside"))
+        "k x n",
+        *(
+            f"{name}, {more}"
+            for more in ("sd 1", "3", "10")
+            for name in ("false_behind", "best_outside")
+        ),
     )
     for size in sizes:
-        noisy = [at.get((size, f"{TWO}; sd {sd}; correlation 0")) for sd in ("1", "a best 3", "a best 10")]
+        noisy = [
+            at.get((size, f"{TWO}; sd {sd}; correlation 0"))
+            for sd in ("1", "a best 3", "a best 10")
+        ]
         if noisy[0] is not None:
-            cells = " | ".join(its.cells("false_behind", "best_outside") for its in noisy if its is not None)
+            cells = " | ".join(
+                its.cells("false_behind", "best_outside") for its in noisy if its is not None
+            )
             yield f"| {size} | {cells} |"
     for text, name, measures in (
         (RECORDED, "recorded", MEASURES),
@@ -258,28 +291,50 @@ def tables(found: dict[str, list[Row]]) -> Iterator[str]:
 
 def main() -> None:
     """Run the simulations and print the tables. Exit with status 1 if a goal is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sweeps", type=positive, default=None, help="of each scenario with few configurations")
-    parser.add_argument("--quick", action="store_true", help="1,000 sweeps, few scenarios, no repetitions, no goals")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sweeps", type=positive, default=None, help="of each scenario with few configurations"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="1,000 sweeps, few scenarios, no repetitions, no goals"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables there, too")
     asked = parser.parse_args()
-    sweeps, begin, lines, missed = asked.sweeps or (1000 if asked.quick else 5000), time.process_time(), [], []
+    sweeps, begin, lines, missed = (
+        asked.sweeps or (1000 if asked.quick else 5000),
+        time.process_time(),
+        [],
+        [],
+    )
 
     def say(line: str) -> None:
         print(line, flush=True)
         lines.append(line)
 
     groups: dict[str, list[Source]] = {
-        "grid": [its for k, n in product(QUICK_K if asked.quick else GRID_K, SEEDS_OF) for its in grid(k, n)],
+        "grid": [
+            its
+            for k, n in product(QUICK_K if asked.quick else GRID_K, SEEDS_OF)
+            for its in grid(k, n)
+        ],
         "recorded": list(recorded()),
         "collapses": list(collapses()),
         "earlier": list(earlier(asked.quick)),
     }
-    found = {name: list(simulate(its, sweeps, asked.seed, asked.quick)) for name, its in groups.items()}
+    found = {
+        name: list(simulate(its, sweeps, asked.seed, asked.quick)) for name, its in groups.items()
+    }
     for line in tables(found):
         say(line)
-    missed += [f"{row.size} {row.name}: {row.worst:.2f}" for rows in found.values() for row in rows if row.missed]
+    missed += [
+        f"{row.size} {row.name}: {row.worst:.2f}"
+        for rows in found.values()
+        for row in rows
+        if row.missed
+    ]
     flags = (INTERACTIONS, interaction_rows), (VALUES, value_rows), (BEST_PER, best_per_rows)
     images = (NEW_IMAGES, new_image_rows), (BEST_EPOCH, best_epoch_rows)
     studies = (DATASETS, dataset_rows), (RANKS, rank_rows)

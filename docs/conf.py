@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 
 from lenet_exp.config.compose import composed, composing
 from lenet_exp.config.params import text
-from lenet_exp.config.schema import knobs, range_text, value_of
+from lenet_exp.config.schema import all_flags, range_text, value_of
 
 project = "lenet_exp"
 version = release = installed("lenet_exp")
@@ -44,9 +44,10 @@ def flag_table() -> str:
     with composing():
         values = OmegaConf.to_container(composed([]), resolve=False)
     rows = ["| flag | default | meaning | range |", "| --- | --- | --- | --- |"]
-    for flag, _, field in knobs():
+    for flag, _, field in all_flags():
         value = value_of(values, flag)
-        if isinstance(value, dict) and "_target_" in value:  # the class and the keywords of a configuration group
+        # the class and the keywords of a configuration group
+        if isinstance(value, dict) and "_target_" in value:
             default = value["name"]
         else:
             default = re.sub(r"\$\{oc\.env:(\w+),(\w+)\}", r"$\1, else \2", text(value))

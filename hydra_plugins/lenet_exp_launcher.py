@@ -1,4 +1,6 @@
-"""Hydra launchers of lenet_exp. Their base classes are in other modules, because Hydra can load this module twice."""
+"""Hydra launchers of lenet_exp. Their base classes are in other modules, because Hydra can load
+this module twice.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,18 +18,26 @@ class LocalLauncherConf:
     """Options of `hydra/launcher=local`."""
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.LocalLauncher"
-    workers: Any = "${oc.select:sweep.workers,null}"  # number of parallel jobs; null for as many as the cores allow
+    # number of parallel jobs; null for as many as the cores allow
+    workers: Any = "${oc.select:sweep.workers,null}"
     retries: Any = "${oc.select:sweep.retries,1}"  # number of retries for a job whose process died
-    time_limit: Any = "${oc.select:sweep.time_limit,null}"  # maximum duration of a job, in seconds; null for no limit
-    max_failures: Any = "${oc.select:sweep.max_failures,null}"  # consecutive failures before the sweep stops
+    # maximum duration of a job, in seconds; null for no limit
+    time_limit: Any = "${oc.select:sweep.time_limit,null}"
+    max_failures: Any = (
+        "${oc.select:sweep.max_failures,null}"  # consecutive failures before the sweep stops
+    )
 
 
 @dataclass
 class RayLauncherConf(LocalLauncherConf):
-    """Options of `hydra/launcher=cluster_ray`. If `workers` is null, the cluster limits the number of workers."""
+    """Options of `hydra/launcher=cluster_ray`. If `workers` is null, the cluster limits the number
+    of workers.
+    """
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.RayLauncher"
-    address: str | None = None  # auto, host:port, or ray://host:port; null to start Ray on this machine
+    address: str | None = (
+        None  # auto, host:port, or ray://host:port; null to start Ray on this machine
+    )
     cpus: float | None = None  # CPUs per run; null for the run's number of threads
     gpus: float = 0.0  # GPUs per run; can be a fraction
     memory: int | None = None  # bytes per run
@@ -37,27 +47,41 @@ class RayLauncherConf(LocalLauncherConf):
 
 @dataclass
 class SlurmLauncherConf(LocalLauncherConf, SlurmOptions):
-    """Options of `hydra/launcher=cluster_slurm`. The default number of workers is `allocations` times `tasks`."""
+    """Options of `hydra/launcher=cluster_slurm`. The default number of workers is `allocations`
+    times `tasks`.
+    """
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.SlurmLauncher"
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="lenet_exp")
+ConfigStore.instance().store(
+    group="hydra/launcher", name="local", node=LocalLauncherConf, provider="lenet_exp"
+)
 
 
 class LocalLauncher(local_launcher.LocalLauncher):
-    """The launcher `hydra/launcher=local`, defined here because Hydra looks for launchers in this module."""
+    """The launcher `hydra/launcher=local`, defined here because Hydra looks for launchers in this
+    module.
+    """
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="cluster_ray", node=RayLauncherConf, provider="lenet_exp")
+ConfigStore.instance().store(
+    group="hydra/launcher", name="cluster_ray", node=RayLauncherConf, provider="lenet_exp"
+)
 
 
 class RayLauncher(ray_launcher.RayLauncher):
-    """The launcher `hydra/launcher=cluster_ray`, defined here because Hydra looks for launchers in this module."""
+    """The launcher `hydra/launcher=cluster_ray`, defined here because Hydra looks for launchers in
+    this module.
+    """
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="cluster_slurm", node=SlurmLauncherConf, provider="lenet_exp")
+ConfigStore.instance().store(
+    group="hydra/launcher", name="cluster_slurm", node=SlurmLauncherConf, provider="lenet_exp"
+)
 
 
 class SlurmLauncher(slurm_launcher.SlurmLauncher):
-    """The launcher `hydra/launcher=cluster_slurm`, defined here because Hydra looks for launchers in this module."""
+    """The launcher `hydra/launcher=cluster_slurm`, defined here because Hydra looks for launchers
+    in this module.
+    """

@@ -1,7 +1,8 @@
-"""The sweepers `hydra/sweeper=grid` and `hydra/sweeper=search`, which adapt lenet_exp.sweeps and lenet_exp.searches.
+"""The sweepers `hydra/sweeper=grid` and `hydra/sweeper=search`, which adapt lenet_exp.sweeps and
+lenet_exp.searches.
 
-Hydra loads this module in every application, so it imports most modules only when needed. Hydra does not add it to
-sys.modules, so the evaluation of annotations cannot be postponed.
+Hydra loads this module in every application, so it imports most modules only when needed. Hydra
+does not add it to sys.modules, so the evaluation of annotations cannot be postponed.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.waiting import READING_OPTIONS, print_waiting, with_progress
 
 if TYPE_CHECKING:
-    from lenet_exp.config.quick import Compose
+    from lenet_exp.config.fast_compose import Compose
     from lenet_exp.folders.sweep_folder import SweepFolder
     from lenet_exp.searches.plan import PlannedSearch
     from lenet_exp.sweeps.launching import HydraLaunching
@@ -43,12 +44,18 @@ class SearchSweeperConf(GridSweeperConf):
     _target_: str = "hydra_plugins.lenet_exp_sweeper.SearchSweeper"
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="lenet_exp")
-ConfigStore.instance().store(group="hydra/sweeper", name="search", node=SearchSweeperConf, provider="lenet_exp")
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="lenet_exp"
+)
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="search", node=SearchSweeperConf, provider="lenet_exp"
+)
 
 
 class GridSweeper(Sweeper):
-    """Sweeper that trains all combinations of the swept flags, with the same syntax as `hydra/sweeper=basic`."""
+    """Sweeper that trains all combinations of the swept flags, with the same syntax as
+    `hydra/sweeper=basic`.
+    """
 
     hydra_context: HydraContext
     config: DictConfig
@@ -56,7 +63,9 @@ class GridSweeper(Sweeper):
     def __init__(self, params: Mapping[str, str] | None) -> None:
         self.params = params or {}
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         """Store Hydra's context and the configuration."""
         self.hydra_context = hydra_context
         self.config = config
@@ -69,7 +78,9 @@ class GridSweeper(Sweeper):
         """
         READING_OPTIONS.end()
         given = [*(f"{flag}={values}" for flag, values in self.params.items()), *arguments]
-        if any(o.lstrip("+").startswith("sweep.resume=") and not o.endswith("=null") for o in given):
+        if any(
+            o.lstrip("+").startswith("sweep.resume=") and not o.endswith("=null") for o in given
+        ):
             self.resume(given)
         else:
             self.start(given)
@@ -81,8 +92,8 @@ class GridSweeper(Sweeper):
         Args:
             given: overrides from the command line and from `hydra.sweeper.params`.
         """
+        from lenet_exp.config.fast_compose import FastComposer
         from lenet_exp.config.grid import compose_jobs, expand_grid
-        from lenet_exp.config.quick import QuickComposer
 
         flags = cast(Mapping[str, object], OmegaConf.to_container(self.config.sweep, resolve=True))
         zipped, skipped, most = (flags.get(flag) for flag in ("zip", "skip", "max_jobs"))
@@ -90,8 +101,10 @@ class GridSweeper(Sweeper):
         jobs = expand_grid(parsed, zipped, most, skipped)
         swept = {o.get_key_element() for o in parsed if o.is_sweep_override()}
         without = None if self.params else self.config  # `config` does not contain `params`
-        quick = QuickComposer(self.compose, without=without, swept=swept)
-        configs = compose_jobs(jobs, quick.config, partial(with_progress, "composing configurations"))
+        quick = FastComposer(self.compose, without=without, swept=swept)
+        configs = compose_jobs(
+            jobs, quick.config, partial(with_progress, "composing configurations")
+        )
         self.check_launcher()
         self.load()
         from lenet_exp.sweeps.grid import plan_grid, train_grid
@@ -100,7 +113,9 @@ class GridSweeper(Sweeper):
         train_grid(plan, self.launching)
 
     def resume(self, given: list[str]) -> None:
-        """Resume the grid or search that `sweep.resume=` specifies, regardless of the selected sweeper."""
+        """Resume the grid or search that `sweep.resume=` specifies, regardless of the selected
+        sweeper.
+        """
         self.load()
         from lenet_exp.runs.former_defaults import former_overrides
         from lenet_exp.sweeps import resume
@@ -148,13 +163,21 @@ class GridSweeper(Sweeper):
             train_search(planned, command, self.launching)
         except RunsFailed:  # some trials failed
             failed = True
-        given = cast(Mapping[str, list[str]], OmegaConf.to_container(self.config.hydra.overrides))  # not resolved
-        where = [o for o in (*given["hydra"], *given["task"]) if o.lstrip("+").startswith(OF_CONFIRMATION)]
+        given = cast(
+            Mapping[str, list[str]], OmegaConf.to_container(self.config.hydra.overrides)
+        )  # not resolved
+        where = [
+            o
+            for o in (*given["hydra"], *given["task"])
+            if o.lstrip("+").startswith(OF_CONFIRMATION)
+        ]
         if confirm_search(planned, where) or failed:
             raise RunsFailed
 
     def load(self) -> None:
-        """Check the store, start logging to the terminal, and show a message. The subsequent imports take seconds."""
+        """Check the store, start logging to the terminal, and show a message. The subsequent
+        imports take seconds.
+        """
         from lenet_exp.tracking.stores.usable import check_tracking_uri
         from lenet_exp.tracking.uploader.client import start_uploader
 
@@ -170,28 +193,38 @@ class GridSweeper(Sweeper):
         """Check that lenet_exp supports the selected launcher, and check the launcher's options.
 
         Args:
-            search: whether the sweep is a search, which needs a launcher that accepts jobs one at a time.
+            search: whether the sweep is a search, which needs a launcher that accepts jobs one at a
+                time.
 
         Raises:
-            ConfigError: the launcher is not supported, an option does not exist, or `hydra.launcher.workers` is not a
-                positive integer.
+            ConfigError: the launcher is not supported, an option does not exist, or
+                `hydra.launcher.workers` is not a positive integer.
         """
-        launcher, stored = self.config.hydra.launcher, ConfigStore.instance().repo["hydra"]["launcher"].values()
+        launcher, stored = (
+            self.config.hydra.launcher,
+            ConfigStore.instance().repo["hydra"]["launcher"].values(),
+        )
         providers = {"lenet_exp"} if search else {"lenet_exp", "hydra"}
         known = {option.node._target_: option for option in stored if option.provider in providers}
         name = self.config.hydra.runtime.choices["hydra/launcher"]
         if launcher.get("_target_") not in known:
-            names = ", ".join(sorted(option.name.removesuffix(".yaml") for option in known.values()))
+            names = ", ".join(
+                sorted(option.name.removesuffix(".yaml") for option in known.values())
+            )
             raise ConfigError(f"hydra/launcher={name}: expected one of: {names}")
         if unknown := sorted(set(launcher) - set(known[launcher._target_].node)):
-            raise ConfigError(f"hydra.launcher.{unknown[0]}: unknown option of hydra/launcher={name}")
+            raise ConfigError(
+                f"hydra.launcher.{unknown[0]}: unknown option of hydra/launcher={name}"
+            )
         workers = launcher.get("workers")
         if workers is not None and not (isinstance(workers, int) and workers >= 1):
             raise ConfigError(f"hydra.launcher.workers={workers}: must be an integer of at least 1")
 
     def parsed(self, given: list[str]) -> list[Override]:
         """Return the overrides, parsed with Hydra's parser."""
-        return OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(given)
+        return OverridesParser.create(
+            config_loader=self.hydra_context.config_loader
+        ).parse_overrides(given)
 
     @cached_property
     def compose(self) -> "Compose":
@@ -209,13 +242,17 @@ class GridSweeper(Sweeper):
         from lenet_exp.sweeps.launching import HydraLaunching
         from lenet_exp.tracking.uploader.uploads import follow_sweep
 
-        is_on_this_machine = str(self.config.hydra.launcher._target_).endswith((".LocalLauncher", ".BasicLauncher"))
+        is_on_this_machine = str(self.config.hydra.launcher._target_).endswith(
+            (".LocalLauncher", ".BasicLauncher")
+        )
         follow = partial(follow_sweep, rests=is_on_this_machine)
         return HydraLaunching(context=self.hydra_context, config=self.config, follow=follow)
 
 
 class SearchSweeper(GridSweeper):
-    """Sweeper that samples one trial at a time with Optuna. The search space has the same syntax as a grid."""
+    """Sweeper that samples one trial at a time with Optuna. The search space has the same syntax as
+    a grid.
+    """
 
     def start(self, given: list[str]) -> None:
         """Check the search space, and then run the search."""

@@ -1,4 +1,6 @@
-"""Entry point for `python -m lenet_exp <name> ...`, which runs `lenet-<name>` without the command's own script."""
+"""Entry point for `python -m lenet_exp <name> ...`, which runs `lenet-<name>` without the command's
+own script.
+"""
 
 from __future__ import annotations
 

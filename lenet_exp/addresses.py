@@ -1,4 +1,6 @@
-"""Functions that select the address of an MLflow store, hide its secrets, and derive the store's name from it."""
+"""Functions that select the address of an MLflow store, hide its secrets, and derive the store's
+name from it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ HIDDEN = "***"
 
 
 def store_uri(uri: str | None, outputs: Path | None = None) -> str:
-    """Return the address of the MLflow store: `uri` or, by default, mlflow.db in the outputs folder.
+    """Return the address of the MLflow store: `uri` or, by default, mlflow.db in the outputs
+    folder.
 
     Args:
         uri: value of `tracking.uri`, whose default is MLFLOW_TRACKING_URI.
@@ -27,7 +30,8 @@ def store_uri(uri: str | None, outputs: Path | None = None) -> str:
 def default_uri() -> str:
     """Return the address of the default MLflow store, for commands that are not Hydra apps.
 
-    The address is the value of MLFLOW_TRACKING_URI or, if that is unset, mlflow.db in the outputs folder.
+    The address is the value of MLFLOW_TRACKING_URI or, if that is unset, mlflow.db in the outputs
+    folder.
     """
     return store_uri(os.environ.get("MLFLOW_TRACKING_URI"))
 
@@ -36,7 +40,8 @@ def sqlite_uri(database: Path) -> str:
     """Return the address of an SQLite database file.
 
     Raises:
-        ConfigError: the path contains a character that different SQLAlchemy releases interpret differently.
+        ConfigError: the path contains a character that different SQLAlchemy releases interpret
+            differently.
     """
     if {"%", "?"} & set(str(database)):
         fix = "set LENET_EXP_OUTPUTS to a folder whose path contains neither"
@@ -45,8 +50,14 @@ def sqlite_uri(database: Path) -> str:
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """Return the absolute path of the file that an SQLite address refers to, or None for any other kind of address."""
-    return Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute() if uri.startswith(SQLITE) else None
+    """Return the absolute path of the file that an SQLite address refers to, or None for any other
+    kind of address.
+    """
+    return (
+        Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute()
+        if uri.startswith(SQLITE)
+        else None
+    )
 
 
 def is_database(uri: str) -> bool:
@@ -56,13 +67,17 @@ def is_database(uri: str) -> bool:
 
 
 def missing_database(uri: str) -> Path | None:
-    """Return the path of the file that an SQLite address refers to, if the file does not exist; otherwise, None."""
+    """Return the path of the file that an SQLite address refers to, if the file does not exist;
+    otherwise, None.
+    """
     database = sqlite_path(uri)
     return database if database is not None and not database.exists() else None
 
 
 def frozen_uri(uri: str | None) -> str | None:
-    """Return a store's address in the form saved in records: valid in any working directory and without secrets."""
+    """Return a store's address in the form saved in records: valid in any working directory and
+    without secrets.
+    """
     if uri is None:
         return None
     database = sqlite_path(uri)
@@ -70,7 +85,8 @@ def frozen_uri(uri: str | None) -> str | None:
 
 
 def store_name(uri: str) -> str:
-    """Return the name that identifies a store in files and messages: the store's address without secrets.
+    """Return the name that identifies a store in files and messages: the store's address without
+    secrets.
 
     The name contains no query, and the name of an HTTP server contains no user. In the name of a
     database server, `***` replaces the user and the password, so that users of one database share
@@ -91,14 +107,17 @@ def store_name(uri: str) -> str:
 def full_uri(name: str, *known: str | None) -> str:
     """Return the full address of the store with the given name.
 
-    If neither an address in `known` nor MLFLOW_TRACKING_URI has this name, the name itself is returned. A name contains
-    no secrets.
+    If neither an address in `known` nor MLFLOW_TRACKING_URI has this name, the name itself is
+    returned. A name contains no secrets.
 
     Args:
         name: name of the store, from `store_name`.
         known: addresses to try before MLFLOW_TRACKING_URI.
     """
-    return next((u for u in (*known, os.environ.get("MLFLOW_TRACKING_URI")) if u and store_name(u) == name), name)
+    return next(
+        (u for u in (*known, os.environ.get("MLFLOW_TRACKING_URI")) if u and store_name(u) == name),
+        name,
+    )
 
 
 def hide_password(text: str) -> str:
@@ -109,7 +128,12 @@ def hide_password(text: str) -> str:
 
 _DIGEST = re.compile(r"#[0-9a-f]{8}$")
 _USER_PLACE = re.compile(r"://(?:\*\*\*@)?")
-# Hydra can quote a colon as `\:`. A password with an unquoted slash is never sent to a server, so it is not matched.
-_USER = re.compile(r"""(?<!sqlite)(?<!file)(\\*://)(?:[^/\s]*|(?![^\s/@]*:\d+(?:[/\s]|$))[^\s'",]*)@""")
+# Hydra can quote a colon as `\:`. A password with an unquoted slash is never sent to a server, so
+# it is not matched.
+_USER = re.compile(
+    r"""(?<!sqlite)(?<!file)(\\*://)(?:[^/\s]*|(?![^\s/@]*:\d+(?:[/\s]|$))[^\s'",]*)@"""
+)
 # Errors from requests show the address without the server: `url: /path?query`.
-_QUERY = re.compile(r"""(://[^\s?#]+|\burl: /[^\s?#]*)\?(?=[^\s'"),;\]])\S*?(?=['"),:;\]}>]*(?:\s|$))""")
+_QUERY = re.compile(
+    r"""(://[^\s?#]+|\burl: /[^\s?#]*)\?(?=[^\s'"),;\]])\S*?(?=['"),:;\]}>]*(?:\s|$))"""
+)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 
 def megabytes(count: int) -> str:
-    """Format a number of bytes in megabytes (10^6 bytes), with fewer decimals for larger sizes: `0.02`, `10,240`."""
+    """Format a number of bytes in megabytes (10^6 bytes), with fewer decimals for larger sizes:
+    `0.02`, `10,240`.
+    """
     value = count / 1e6
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
 

@@ -1,4 +1,6 @@
-"""The functions of the Python API, such as `compose`, `train`, `sweep`, `search`, `compare`, and `load`."""
+"""The functions of the Python API, such as `compose`, `train`, `sweep`, `search`, `compare`, and
+`load`.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,12 @@ if TYPE_CHECKING:
 
 
 def compose(overrides: str | Sequence[str] | None = None) -> Config:
-    """Compose and check the configuration that `lenet-train <overrides>` would train, and return it.
+    """Compose and check the configuration that `lenet-train <overrides>` would train, and return
+    it.
 
     Args:
-        overrides: list of overrides, such as `["dataset=digits", "num_epoch=10"]`; a string is treated as a list with a
-            single item.
+        overrides: list of overrides, such as `["dataset=digits", "num_epoch=10"]`; a string is
+            treated as a list with a single item.
 
     Raises:
         ConfigError: an override is invalid.
@@ -51,19 +54,21 @@ def train(
     The run is saved in a run folder and logged to MLflow.
 
     Args:
-        config: a `Config` from `compose`, a dict with the same structure, or overrides such as `["dataset=digits",
-            "num_epoch=10"]`; a string is treated as a list with a single item.
-        images, labels: arrays to train on, as in a file for `dataset=arrays`; require overrides. They are saved in the
-            outputs folder.
-        on_epoch: function that is called once per epoch, in order, with the epoch's result; earlier epochs of a
-            resumed run are included. If the function returns a true value before the last epoch, the run ends as
-            `pruned` and can be resumed later.
+        config: a `Config` from `compose`, a dict with the same structure, or overrides such as
+            `["dataset=digits", "num_epoch=10"]`; a string is treated as a list with a single item.
+        images, labels: arrays to train on, as in a file for `dataset=arrays`; require overrides.
+            They are saved in the outputs folder.
+        on_epoch: function that is called once per epoch, in order, with the epoch's result; earlier
+            epochs of a resumed run are included. If the function returns a true value before the
+            last epoch, the run ends as `pruned` and can be resumed later.
 
     Raises:
         UserError: the configuration is invalid, or the data or the store cannot be used.
     """
     if isinstance(config, Config | dict) and not (images is None and labels is None):
-        raise ConfigError("images, labels: require overrides, such as ['num_epoch=10'], instead of a configuration")
+        raise ConfigError(
+            "images, labels: require overrides, such as ['num_epoch=10'], instead of a configuration"
+        )
     if isinstance(config, dict):
         config = composing.typed(config)
     elif not isinstance(config, Config):
@@ -89,30 +94,34 @@ def train(
             result = run_alone(job, prune=prune)
         result = followed.with_run_id(result)
     if on_epoch is not None:
-        for epoch in RunFolder(result.folder).history().epochs:  # the last epoch, or all if the run had a result
+        # the last epoch, or all if the run had a result
+        for epoch in RunFolder(result.folder).history().epochs:
             if epoch.epoch not in told:
                 on_epoch(epoch)
     return result
 
 
-def sweep(overrides: str | Sequence[str], *, images: object = None, labels: object = None) -> pd.DataFrame:
-    """Train a grid of configurations in parallel processes, as `lenet-train -m` does, and compare the runs.
+def sweep(
+    overrides: str | Sequence[str], *, images: object = None, labels: object = None
+) -> pd.DataFrame:
+    """Train a grid of configurations in parallel processes, as `lenet-train -m` does, and compare
+    the runs.
 
-    Call `sweep` again with the same overrides to train only the missing runs. In a script, call it under
-    `if __name__ == "__main__":`.
+    Call `sweep` again with the same overrides to train only the missing runs. In a script, call it
+    under `if __name__ == "__main__":`.
 
     Args:
-        overrides: list of overrides, such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a string is
-            treated as a list with a single item.
+        overrides: list of overrides, such as `["dataset=digits", "activation=relu,selu",
+            "seed=range(3)"]`; a string is treated as a list with a single item.
         images, labels: arrays to train on, as for `train`.
 
     Returns:
-        The leaderboard that `compare` returns; empty with `sweep.dry_run=true`, which only prints what would be
-        trained.
+        The leaderboard that `compare` returns; empty with `sweep.dry_run=true`, which only prints
+        what would be trained.
 
     Raises:
-        UserError: a configuration is invalid, or the data or the store cannot be used. Failed runs do not raise an
-            exception; the leaderboard lists them.
+        UserError: a configuration is invalid, or the data or the store cannot be used. Failed runs
+            do not raise an exception; the leaderboard lists them.
     """
     import pandas as pd
 
@@ -141,17 +150,19 @@ def search(
 ) -> SearchResult:
     """Search a space of configurations, as `lenet-train -m hydra/sweeper=search` does.
 
-    Call `search` again with the same arguments to resume the search, or with larger budgets to extend it.
+    Call `search` again with the same arguments to resume the search, or with larger budgets to
+    extend it.
 
     Args:
-        space: dict that maps each searched flag to an expression in Hydra's grammar or to a list of values, such as
-            `{"optimizer.lr": "tag(log,interval(1e-3,1))"}`.
-        overrides: overrides that apply to all trials, and flags of the search itself, such as `search.sampler=gp`.
+        space: dict that maps each searched flag to an expression in Hydra's grammar or to a list of
+            values, such as `{"optimizer.lr": "tag(log,interval(1e-3,1))"}`.
+        overrides: overrides that apply to all trials, and flags of the search itself, such as
+            `search.sampler=gp`.
         n_trials, max_epochs, max_seconds: budgets for the entire search; at least one is required.
-        seeds: maximum number of seeds per configuration. Seeds after the first are used only while the configuration
-            could still be the best.
-        confirm: lead of the best configuration, in percentage points, to confirm on new seeds after the search; None to
-            skip the confirmation.
+        seeds: maximum number of seeds per configuration. Seeds after the first are used only while
+            the configuration could still be the best.
+        confirm: lead of the best configuration, in percentage points, to confirm on new seeds after
+            the search; None to skip the confirmation.
 
     Returns:
         The result of the search, with all trials and the best finished run.
@@ -173,7 +184,10 @@ def search(
         budgets = {"n_trials": n_trials, "max_epochs": max_epochs, "max_seconds": max_seconds}
         budgets |= {"seeds": seeds, "confirm": confirm}
         given = [f"{name}={value}" for name, value in budgets.items() if value is not None]
-        spelt = {k: v if isinstance(v, str) else f"choice({','.join(map(text, v))})" for k, v in space.items()}
+        spelt = {
+            k: v if isinstance(v, str) else f"choice({','.join(map(text, v))})"
+            for k, v in space.items()
+        }
         start_uploader()
         searched = [f"{flag}={v}" for flag, v in spelt.items()]
         planned, found = search_here([*_listed(overrides), *given, *searched], follow_sweep)
@@ -194,38 +208,43 @@ def compare(
     """Return the leaderboard for one or more sweeps, or for the runs that match a filter.
 
     Args:
-        sweep: sweep to compare, or a list of sweeps: `last`, a sweep ID or its first few characters, an MLflow run ID,
-            or a sweep folder; by default, the last sweep.
-        filter: MLflow filter that selects the runs to compare, such as `"params.activation = 'selu'"`.
-        tracking_uri: address of the MLflow store for `filter`; by default, the value of MLFLOW_TRACKING_URI or, if that
-            is unset, mlflow.db in the outputs folder.
+        sweep: sweep to compare, or a list of sweeps: `last`, a sweep ID or its first few
+            characters, an MLflow run ID, or a sweep folder; by default, the last sweep.
+        filter: MLflow filter that selects the runs to compare, such as `"params.activation =
+            'selu'"`.
+        tracking_uri: address of the MLflow store for `filter`; by default, the value of
+            MLFLOW_TRACKING_URI or, if that is unset, mlflow.db in the outputs folder.
         experiment: MLflow experiment for `filter`.
         by: epoch whose validation accuracy is compared: "best" or "last".
-        only: conditions for the configurations to show, such as `"optimizer.lr<0.05 and activation=relu,selu"`. All
-            tests remain corrected for all configurations.
+        only: conditions for the configurations to show, such as `"optimizer.lr<0.05 and
+            activation=relu,selu"`. All tests remain corrected for all configurations.
         best_per: flag whose values are compared, each at its own best values of the other flags.
 
     Returns:
-        One row per configuration, best first within each dataset; configurations with diverged runs come last. Columns:
+        One row per configuration, best first within each dataset; configurations with diverged runs
+        come last. Columns:
 
-        - `dataset`, `rank`, and one column for each flag that differs between configurations (numeric if all values
-          are numbers; NaN if the flag has no effect in a configuration);
-        - `n`, `mean`, `sd`, `low`, `high`: number of finished runs, and the mean, standard deviation, and 95%
-          confidence interval of their validation accuracy, as fractions;
+        - `dataset`, `rank`, and one column for each flag that differs between configurations
+          (numeric if all values are numbers; NaN if the flag has no effect in a configuration);
+        - `n`, `mean`, `sd`, `low`, `high`: number of finished runs, and the mean, standard
+          deviation, and 95% confidence interval of their validation accuracy, as fractions;
         - `best_epoch`, `seconds_to_best`: means over the seeds;
-        - `parameters`, `multiply_adds`: number of parameters of the network, and number of multiply-adds per image in
-          its convolutions and linear layers;
-        - `runs`, and one column for each outcome except finished (`pruned` only if a run was pruned): numbers of runs;
-        - `behind`, `behind_low`, `behind_high`, `p`, `test`, `differs`, `verdict`: comparison with the leader;
-        - `relation`: `leader`, `behind`, `excluded` (not the best), `open` (could be the best), `unstable`, or
-          `untested`; `not_excluded`: whether the configuration could be the best;
-        - `mean_rank`, `worse_on_each`: for several datasets, the mean rank of the configuration, and whether the
-          configuration with the best mean rank is significantly better on each dataset; with five or more datasets,
-          also `friedman_p` and `critical_difference` (of mean ranks);
-        - `run_ids`: MLflow run IDs of the finished runs, in the order of their seeds (run folders for runs that are
-          not in a store);
-        - `test_n`, `test_mean`, `test_sd`, `test_behind`, `test_behind_low`, `test_behind_high`: results on the test
-          set, present once `lenet-predict` has evaluated runs.
+        - `parameters`, `multiply_adds`: number of parameters of the network, and number of
+          multiply-adds per image in its convolutions and linear layers;
+        - `runs`, and one column for each outcome except finished (`pruned` only if a run was
+          pruned): numbers of runs;
+        - `behind`, `behind_low`, `behind_high`, `p`, `test`, `differs`, `verdict`: comparison with
+          the leader;
+        - `relation`: `leader`, `behind`, `excluded` (not the best), `open` (could be the best),
+          `unstable`, or `untested`; `not_excluded`: whether the configuration could be the best;
+        - `mean_rank`, `worse_on_each`: for several datasets, the mean rank of the configuration,
+          and whether the configuration with the best mean rank is significantly better on each
+          dataset; with five or more datasets, also `friedman_p` and `critical_difference` (of mean
+          ranks);
+        - `run_ids`: MLflow run IDs of the finished runs, in the order of their seeds (run folders
+          for runs that are not in a store);
+        - `test_n`, `test_mean`, `test_sd`, `test_behind`, `test_behind_low`, `test_behind_high`:
+          results on the test set, present once `lenet-predict` has evaluated runs.
 
     Raises:
         UserError: the sweep, store, or runs are not found, or MLflow rejects the filter.
@@ -254,7 +273,8 @@ def compare(
 
 
 def interactions(*, sweep: str | list[str] | None = None, by: str = "best") -> pd.DataFrame:
-    """Return the interactions between the swept flags: whether the effect of one flag depends on another flag.
+    """Return the interactions between the swept flags: whether the effect of one flag depends on
+    another flag.
 
     Args:
         sweep, by: the sweeps and the accuracy to compare, as in `compare`.
@@ -263,11 +283,15 @@ def interactions(*, sweep: str | list[str] | None = None, by: str = "best") -> p
         One row per pair of flags, smallest p-value first within each dataset. Columns:
 
         - `dataset`, and `flags`: the two flags;
-        - `p`: p-value, corrected for the number of pairs by Holm's method; `uncorrected_p`; `significant`: whether `p`
-          is at most 0.05; `f`, `df`, `error_df`: F statistic and its degrees of freedom;
-        - `omega_squared`, `low`, `high`: partial omega squared and its 95% confidence interval, from 0 to 1;
-        - `values`, `means`: values of both flags, and mean accuracy (a fraction) for each combination of these values;
-        - `pattern`, `contrast`: where the effect of the second flag differs most, as a sentence and as values;
+        - `p`: p-value, corrected for the number of pairs by Holm's method; `uncorrected_p`;
+          `significant`: whether `p` is at most 0.05; `f`, `df`, `error_df`: F statistic and its
+          degrees of freedom;
+        - `omega_squared`, `low`, `high`: partial omega squared and its 95% confidence interval,
+          from 0 to 1;
+        - `values`, `means`: values of both flags, and mean accuracy (a fraction) for each
+          combination of these values;
+        - `pattern`, `contrast`: where the effect of the second flag differs most, as a sentence and
+          as values;
         - `left_out`: values and seeds that were left out to obtain a full grid.
 
     Raises:
@@ -279,16 +303,18 @@ def interactions(*, sweep: str | list[str] | None = None, by: str = "best") -> p
 
 
 def contrasts(*, sweep: str | list[str] | None = None, by: str = "best") -> pd.DataFrame:
-    """Return the differences between the values of each swept flag, averaged over all values of the other flags.
+    """Return the differences between the values of each swept flag, averaged over all values of the
+    other flags.
 
     Args:
         sweep, by: the sweeps and the accuracy to compare, as in `compare`.
 
     Returns:
-        One row per pair of values of each flag with at most five values. Columns: `dataset`; `flag`; `better`, `worse`:
-        the values; `points`, `low`, `high`: the difference (a fraction) and its simultaneous 95% interval; `p`:
-        p-value, not corrected; `differs`: whether the difference is significant, corrected for all pairs of values of
-        the flag; `left_out`: values and seeds that were left out to obtain a full grid.
+        One row per pair of values of each flag with at most five values. Columns: `dataset`;
+        `flag`; `better`, `worse`: the values; `points`, `low`, `high`: the difference (a fraction)
+        and its simultaneous 95% interval; `p`: p-value, not corrected; `differs`: whether the
+        difference is significant, corrected for all pairs of values of the flag; `left_out`: values
+        and seeds that were left out to obtain a full grid.
 
     Raises:
         UserError: the flags cannot be compared, or see `compare`.
@@ -297,7 +323,9 @@ def contrasts(*, sweep: str | list[str] | None = None, by: str = "best") -> pd.D
 
 
 def _studied(
-    sweep: str | list[str] | None, by: str, rows_of: Callable[[Interactions], Sequence[Mapping[str, Json]]]
+    sweep: str | list[str] | None,
+    by: str,
+    rows_of: Callable[[Interactions], Sequence[Mapping[str, Json]]],
 ) -> pd.DataFrame:
     """Return the rows about each full grid as a table."""
     import pandas as pd
@@ -306,34 +334,43 @@ def _studied(
     from lenet_exp.tracking.stores.find_runs import runs_of_filter
 
     which = ",".join(sweep) if isinstance(sweep, list) else sweep
-    comparisons, _ = load_comparisons(which, None, None, "lenet_exp", by=by, find_runs=runs_of_filter)
+    comparisons, _ = load_comparisons(
+        which, None, None, "lenet_exp", by=by, find_runs=runs_of_filter
+    )
     rows = []
     for comparison in comparisons:
         found = comparison.interactions
         if found is None or not rows_of(found):
             reason = "sweep at least two flags, with at most five values for contrasts, and seed=range(3) in a grid"
             reason = found.no_test or reason if found is not None else reason
-            raise ConfigError(f"effects of flags on {comparison.dataset} cannot be tested: {reason}")
-        rows += [{"dataset": comparison.dataset, "left_out": [*found.left_out], **row} for row in rows_of(found)]
+            raise ConfigError(
+                f"effects of flags on {comparison.dataset} cannot be tested: {reason}"
+            )
+        rows += [
+            {"dataset": comparison.dataset, "left_out": [*found.left_out], **row}
+            for row in rows_of(found)
+        ]
     return pd.DataFrame(rows)
 
 
 def predict(overrides: str | Sequence[str]) -> list[dict[str, Json]]:
-    """Evaluate a model or the leader of a sweep on the test set, or classify pictures, as `lenet-predict` does.
+    """Evaluate a model or the leader of a sweep on the test set, or classify pictures, as
+    `lenet-predict` does.
 
     Each evaluation counts in the tag `test_opened` of the model's MLflow run, as for the command.
 
     Args:
-        overrides: list of overrides, such as `["sweep=last", "ensemble=true"]`; a string is treated as a list with a
-            single item.
+        overrides: list of overrides, such as `["sweep=last", "ensemble=true"]`; a string is treated
+            as a list with a single item.
 
     Returns:
-        The results that `output=` writes to a .json file: one dict for a model or for pictures, or one for each
-        evaluated configuration of a sweep.
+        The results that `output=` writes to a .json file: one dict for a model or for pictures, or
+        one for each evaluated configuration of a sweep.
 
     Raises:
         UserError: an override is invalid, or a model or the data cannot be used.
-        RunsFailed: some of the pictures cannot be read; with `output=`, the results of the others are written.
+        RunsFailed: some of the pictures cannot be read; with `output=`, the results of the others
+            are written.
     """
     from lenet_exp.prediction import leader
     from lenet_exp.reports.terminal.progress import log_to_notebook
@@ -350,17 +387,20 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
     The weights are checked against the digest in the run's record.
 
     Args:
-        model: model to load: `runs:/<MLflow run ID>`, a run folder, a `.safetensors` file in `model_path`, a registered
-            name such as `lenet5-mnist` (loads its champion), or `name@alias`.
-        tracking_uri: address of the MLflow store; by default, the value of MLFLOW_TRACKING_URI or, if that is unset,
-            mlflow.db in the outputs folder.
-        trust: your own classes or modules, separated by commas, that the model is allowed to use for its network or
-            activation, or the digests of their copied code, as `sha256:<digest>`. Classes from torch and lenet_exp, and
-            copies in your own outputs folder, are always allowed. All other classes must be listed, because loading a
-            class runs its code.
+        model: model to load: `runs:/<MLflow run ID>`, a run folder, a `.safetensors` file in
+            `model_path`, a registered name such as `lenet5-mnist` (loads its champion), or
+            `name@alias`.
+        tracking_uri: address of the MLflow store; by default, the value of MLFLOW_TRACKING_URI or,
+            if that is unset, mlflow.db in the outputs folder.
+        trust: your own classes or modules, separated by commas, that the model is allowed to use
+            for its network or activation, or the digests of their copied code, as
+            `sha256:<digest>`. Classes from torch and lenet_exp, and copies in your own outputs
+            folder, are always allowed. All other classes must be listed, because loading a class
+            runs its code.
 
     Raises:
-        UserError: the model is not found, its weights do not match its record, or its classes are not trusted.
+        UserError: the model is not found, its weights do not match its record, or its classes are
+            not trusted.
     """
     from lenet_exp.addresses import default_uri
     from lenet_exp.reports.terminal.progress import log_to_notebook
@@ -370,7 +410,9 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
         return load_model(model, tracking_uri or default_uri(), dataset="", trust=trust).network
 
 
-def _listed(overrides: str | Sequence[str], images: object = None, labels: object = None) -> list[str]:
+def _listed(
+    overrides: str | Sequence[str], images: object = None, labels: object = None
+) -> list[str]:
     """Return a list of overrides, with `./conf` as the folder of own options if it can be used.
 
     If images and labels are given, save them, and select them.
@@ -379,13 +421,18 @@ def _listed(overrides: str | Sequence[str], images: object = None, labels: objec
         ConfigError: the images and labels cannot be used.
     """
     given = [overrides] if isinstance(overrides, str) else list(overrides)
-    if not any(o.startswith("hydra.searchpath=") for o in given) and (folder := default_config_dir()) is not None:
+    if (
+        not any(o.startswith("hydra.searchpath=") for o in given)
+        and (folder := default_config_dir()) is not None
+    ):
         given.append(f"hydra.searchpath=[{composing.quoted(f'file://{folder}')}]")
     if images is None and labels is None:
         return given
     file = next((o for o in given if o.lstrip("+").startswith("dataset.file=")), None)
     if file is not None:
-        raise ConfigError(f"{file}: cannot be set together with images and labels; omit one of them")
+        raise ConfigError(
+            f"{file}: cannot be set together with images and labels; omit one of them"
+        )
     from lenet_exp.data.arrays import save_arrays
 
     try:
@@ -393,13 +440,24 @@ def _listed(overrides: str | Sequence[str], images: object = None, labels: objec
     except Exception as e:  # see save_arrays
         raise ConfigError(f"images, labels: {first_line(e)}") from e
     dataset = [] if any(o.startswith("dataset=") for o in given) else ["dataset=arrays"]
-    return [*dataset, f"dataset.channels={channels}", *given, f"dataset.file={composing.quoted(str(path))}"]
+    return [
+        *dataset,
+        f"dataset.channels={channels}",
+        *given,
+        f"dataset.file={composing.quoted(str(path))}",
+    ]
 
 
 def _numbers(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a flag's values as numbers, with NaN for `-` (no effect) and `null`; unchanged if any is not numeric."""
+    """Return a flag's values as numbers, with NaN for `-` (no effect) and `null`; unchanged if any
+    is not numeric.
+    """
     import pandas as pd
 
     without = values.isin(["-", "null", "None"])
     numbers = pd.to_numeric(values.mask(without), errors="coerce")
-    return values if bool((numbers.isna() & ~without & values.notna()).any()) or without.all() else numbers
+    return (
+        values
+        if bool((numbers.isna() & ~without & values.notna()).any()) or without.all()
+        else numbers
+    )

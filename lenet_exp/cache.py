@@ -1,7 +1,7 @@
 """A private cache folder for files that are created once per machine, such as compiled kernels.
 
-The files can contain executable code. Therefore, the folder and its files must belong to this user and must not be
-writable by others.
+The files can contain executable code. Therefore, the folder and its files must belong to this user
+and must not be writable by others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ class NoCache(Exception):
 
 
 def cache_folder(name: str) -> Path:
-    """Return the path of the cache folder `lenet_exp/<name>` in $XDG_CACHE_HOME or, by default, in ~/.cache.
+    """Return the path of the cache folder `lenet_exp/<name>` in $XDG_CACHE_HOME or, by default, in
+    ~/.cache.
 
     Raises:
         NoCache: this user has no home folder.
@@ -33,9 +34,13 @@ def claim_folder(folder: Path) -> None:
     """Create a private folder if it does not exist, and check that it is private.
 
     Raises:
-        NoCache: the folder cannot be created, is not owned by this user, or is writable by other users.
+        NoCache: the folder cannot be created, is not owned by this user, or is writable by other
+            users.
     """
-    for part in (folder.parent, folder):  # a user who can write to the parent could replace the folder
+    for part in (
+        folder.parent,
+        folder,
+    ):  # a user who can write to the parent could replace the folder
         try:
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = part.lstat()

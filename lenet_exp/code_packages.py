@@ -1,8 +1,8 @@
 """Packages from which copies of the user's own code are imported.
 
-Copies whose files fit together share a package, so a module that several classes of a run import is imported once.
-Otherwise, each copy has a package of its own, such as `lenet_exp_code_<digest>.mine`, so several versions and the
-user's own imports do not mix.
+Copies whose files fit together share a package, so a module that several classes of a run import is
+imported once. Otherwise, each copy has a package of its own, such as
+`lenet_exp_code_<digest>.mine`, so several versions and the user's own imports do not mix.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class OwnCode:
     """The files of a class.
 
     Attributes:
-        digest: SHA-256 digest of the files' names and contents, without comments, docstrings, and blank lines.
+        digest: SHA-256 digest of the files' names and contents, without comments, docstrings, and
+            blank lines.
         files: content of each file, by its path in the folder from which the class was imported.
     """
 
@@ -44,7 +45,9 @@ class OwnCode:
 
     @cached_property
     def modules(self) -> dict[str, str]:
-        """The path of each module's file, by the module's name; empty for a folder without `__init__.py`."""
+        """The path of each module's file, by the module's name; empty for a folder without
+        `__init__.py`.
+        """
         modules: dict[str, str] = {}
         namespaces: dict[str, str] = {}
         for path in sorted(map(PurePosixPath, self.files), key=_precedence):
@@ -62,7 +65,9 @@ class OwnCode:
 
     @cached_property
     def imported(self) -> set[str]:
-        """The names of all modules that the files may import, and of the packages that contain these modules."""
+        """The names of all modules that the files may import, and of the packages that contain
+        these modules.
+        """
         names: set[str] = set()
         for path, content in self.files.items():
             for name in imports_of(path, content).names:
@@ -71,7 +76,9 @@ class OwnCode:
         return names
 
     def fits(self, other: OwnCode) -> bool:
-        """Return whether each name means the same module in both copies, as in copies from one folder."""
+        """Return whether each name means the same module in both copies, as in copies from one
+        folder.
+        """
         shared_names = self.modules.keys() & other.modules.keys()
         if any(self.modules[name] != other.modules[name] for name in shared_names):
             return False
@@ -131,9 +138,13 @@ class _Package:
 
     @cached_property
     def _importlib(self) -> ModuleType:
-        """The module `importlib`, with an `import_module` that finds the modules of this package before others."""
+        """The module `importlib`, with an `import_module` that finds the modules of this package
+        before others.
+        """
         module = ModuleType("importlib")
-        vars(module).update(import_module=self._import_module, __getattr__=partial(getattr, importlib))
+        vars(module).update(
+            import_module=self._import_module, __getattr__=partial(getattr, importlib)
+        )
         return module
 
     def _import_module(self, name: str, package: str | None = None) -> ModuleType:
@@ -153,8 +164,12 @@ class _Loader(SourceLoader):
         self._path = path
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run a module's code. Its imports, also those in functions, find the modules of the same package."""
-        vars(module)["__builtins__"] = vars(builtins) | {"__import__": self._package.import_statement}
+        """Run a module's code. Its imports, also those in functions, find the modules of the same
+        package.
+        """
+        vars(module)["__builtins__"] = vars(builtins) | {
+            "__import__": self._package.import_statement
+        }
         super().exec_module(module)
 
     def get_filename(self, name: str) -> str:
@@ -169,8 +184,9 @@ class _Loader(SourceLoader):
 class _CompiledLoader(ExtensionFileLoader):
     """Loads a compiled module of a copy.
 
-    The system can only load it from a file. The copy in the outputs folder may not exist yet, because a class is
-    checked before anything is written. Therefore, each process loads it from a temporary file with the same content.
+    The system can only load it from a file. The copy in the outputs folder may not exist yet,
+    because a class is checked before anything is written. Therefore, each process loads it from a
+    temporary file with the same content.
     """
 
     def __init__(self, name: str, code: OwnCode, folder: Path, path: str) -> None:
@@ -181,7 +197,9 @@ class _CompiledLoader(ExtensionFileLoader):
         """Load the library, which stays in memory after the temporary file is removed."""
         file_name = Path(self.path).name
         if not file_name.endswith(tuple(EXTENSION_SUFFIXES)):
-            raise ImportError(f"{file_name} was compiled for another version of Python; compile it again")
+            raise ImportError(
+                f"{file_name} was compiled for another version of Python; compile it again"
+            )
         with tempfile.TemporaryDirectory(prefix="lenet_exp-") as folder:
             file = Path(folder) / file_name
             file.write_bytes(self._content)
@@ -212,8 +230,11 @@ class _Finder(MetaPathFinder):
 
 
 _PACKAGES: dict[str, _Package] = {}  # by name
-_CURRENT: dict[str, _Package] = {}  # the package from which a copy is imported now, by the digest of the copy
-# First, because Python's own finder would import submodules from the outputs folder, without this loader's imports.
+_CURRENT: dict[
+    str, _Package
+] = {}  # the package from which a copy is imported now, by the digest of the copy
+# First, because Python's own finder would import submodules from the outputs folder, without this
+# loader's imports.
 sys.meta_path.insert(0, _Finder())
 
 
@@ -234,7 +255,9 @@ def import_together(codes: Sequence[OwnCode]) -> None:
 
 
 def _import_group(group: Sequence[OwnCode]) -> None:
-    """Import copies that fit together from one package: their present one, another that they fit, or a new one."""
+    """Import copies that fit together from one package: their present one, another that they fit,
+    or a new one.
+    """
     present = [_CURRENT.get(code.digest) for code in group]
     if present[0] is not None and all(package is present[0] for package in present):
         return
@@ -259,5 +282,7 @@ def _package_of(code: OwnCode) -> _Package:
 
 
 def _precedence(path: PurePosixPath) -> tuple[bool, bool]:
-    """Return a sort key: Python prefers packages to other modules, and compiled modules to Python files."""
+    """Return a sort key: Python prefers packages to other modules, and compiled modules to Python
+    files.
+    """
     return path.name.startswith("__init__."), path.name.endswith(COMPILED)

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-COMPILED = ".so"  # end of the name of a compiled module, such as fast.cpython-312-x86_64-linux-gnu.so
+COMPILED = (
+    ".so"  # end of the name of a compiled module, such as fast.cpython-312-x86_64-linux-gnu.so
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Imports:
 
     Attributes:
         names: names of the modules that the file may import.
-        computed: numbers of the lines that import a module whose name is computed, and thus not in `names`.
+        computed: numbers of the lines that import a module whose name is computed, and thus not in
+            `names`.
     """
 
     names: list[str]
@@ -39,7 +42,8 @@ def digest_of(texts: Mapping[str, str]) -> str:
 
 
 def text_of(path: str, content: bytes) -> str:
-    """Return the text of a file that a digest covers: blanked Python code, or the digest of a compiled module.
+    """Return the text of a file that a digest covers: blanked Python code, or the digest of a
+    compiled module.
 
     Raises:
         SyntaxError, ValueError, RecursionError: the file is not valid Python.
@@ -50,7 +54,8 @@ def text_of(path: str, content: bytes) -> str:
 
 
 def imports_of(path: str, content: bytes) -> Imports:
-    """Return the imports in a Python file: the statements, and calls of `import_module` and `__import__`.
+    """Return the imports in a Python file: the statements, and calls of `import_module` and
+    `__import__`.
 
     Imports in a compiled module are unknown.
 
@@ -84,7 +89,8 @@ def imports_of(path: str, content: bytes) -> Imports:
 
 
 def blanked(text: str) -> str:
-    """Return Python code without comments, docstrings, and blank lines. Other strings stay unchanged.
+    """Return Python code without comments, docstrings, and blank lines. Other strings stay
+    unchanged.
 
     The result does not depend on the version of Python, unlike a dump of the syntax tree.
 
@@ -96,36 +102,63 @@ def blanked(text: str) -> str:
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     firsts = [node.body[0] for node in ast.walk(tree) if isinstance(node, documented) and node.body]
     values = [e.value for e in firsts if isinstance(e, ast.Expr)]
-    docstrings = [node for node in values if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    docstrings = [
+        node for node in values if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
     cuts = [_span(node, lines) for node in docstrings]
-    comments = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT]
-    cuts += [(t.start, t.end) for t in comments if not any(start < t.start < end for start, end in cuts)]
-    strings = [n for n in ast.walk(tree) if isinstance(n, ast.Constant | ast.JoinedStr) and n not in docstrings]
-    kept = {line for node in strings for line in range(node.lineno, node.end_lineno or 0)}  # all lines but the last
+    comments = [
+        t
+        for t in tokenize.generate_tokens(io.StringIO(text).readline)
+        if t.type == tokenize.COMMENT
+    ]
+    cuts += [
+        (t.start, t.end) for t in comments if not any(start < t.start < end for start, end in cuts)
+    ]
+    strings = [
+        n
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Constant | ast.JoinedStr) and n not in docstrings
+    ]
+    # all lines but the last
+    kept = {line for node in strings for line in range(node.lineno, node.end_lineno or 0)}
     for (first, begin), (last, stop) in sorted(cuts, reverse=True):
         joined = lines[first - 1][:begin] + lines[last - 1][stop:]
         lines[first - 1 : last] = [joined, *[""] * (last - first)]
-    kept |= {n for n, before in enumerate(lines, 2) if before.endswith("\\")}  # a blank line ends the statement
+    # a blank line ends the statement
+    kept |= {n for n, before in enumerate(lines, 2) if before.endswith("\\")}
     numbered = [(n in kept, line) for n, line in enumerate(lines, 1)]
-    return "\n".join(line if keep else line.rstrip() for keep, line in numbered if keep or line.strip())
+    return "\n".join(
+        line if keep else line.rstrip() for keep, line in numbered if keep or line.strip()
+    )
 
 
 def _span(node: ast.Constant, lines: list[str]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return where a string starts and ends, in lines and characters; a syntax tree counts bytes of UTF-8."""
+    """Return where a string starts and ends, in lines and characters; a syntax tree counts bytes of
+    UTF-8.
+    """
     first, last = node.lineno, node.end_lineno or node.lineno
     begin = lines[first - 1].encode()[: node.col_offset].decode()
-    return (first, len(begin)), (last, len(lines[last - 1].encode()[: node.end_col_offset].decode()))
+    return (first, len(begin)), (
+        last,
+        len(lines[last - 1].encode()[: node.end_col_offset].decode()),
+    )
 
 
 def _names_of_importers(tree: ast.Module) -> tuple[set[str], set[str]]:
-    """Return the names of the functions that import a module, and the names of the module `importlib`."""
+    """Return the names of the functions that import a module, and the names of the module
+    `importlib`.
+    """
     functions = {"__import__"}
     modules = {"importlib"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            modules |= {alias.asname for alias in node.names if alias.name == "importlib" and alias.asname}
+            modules |= {
+                alias.asname for alias in node.names if alias.name == "importlib" and alias.asname
+            }
         elif isinstance(node, ast.ImportFrom) and node.module == "importlib":
-            functions |= {alias.asname or alias.name for alias in node.names if alias.name == "import_module"}
+            functions |= {
+                alias.asname or alias.name for alias in node.names if alias.name == "import_module"
+            }
     return functions, modules
 
 
@@ -138,7 +171,8 @@ def _is_import(function: ast.expr, functions: set[str], modules: set[str]) -> bo
 
 
 def _imported_by_call(call: ast.Call, package: tuple[str, ...]) -> list[str]:
-    """Return the names of the modules that a call of an import function may import; empty if they are computed.
+    """Return the names of the modules that a call of an import function may import; empty if they
+    are computed.
 
     Args:
         package: names of the packages that contain the file.
@@ -152,7 +186,10 @@ def _imported_by_call(call: ast.Call, package: tuple[str, ...]) -> list[str]:
     if name.value.startswith(".") and texts:  # import_module(".part", "package")
         package = tuple(texts[0].split("."))
     module = _absolute(name.value, package)
-    candidates = [module, *(f"{module}.{text}" for text in texts)]  # __import__("package", fromlist=["part"])
+    candidates = [
+        module,
+        *(f"{module}.{text}" for text in texts),
+    ]  # __import__("package", fromlist=["part"])
     return [candidate for candidate in candidates if candidate.replace(".", "_").isidentifier()]
 
 
@@ -163,7 +200,9 @@ def _texts(expression: ast.expr) -> Iterator[str]:
 
 
 def _absolute(name: str, package: tuple[str, ...]) -> str:
-    """Return the absolute name of a module, whose name starts with dots if it is relative to a package."""
+    """Return the absolute name of a module, whose name starts with dots if it is relative to a
+    package.
+    """
     module = name.lstrip(".")
     level = len(name) - len(module)
     before = package[: len(package) - level + 1] if level else ()

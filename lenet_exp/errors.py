@@ -1,4 +1,6 @@
-"""Exceptions for errors that users see. A command prints each error as a single line, without a traceback."""
+"""Exceptions for errors that users see. A command prints each error as a single line, without a
+traceback.
+"""
 
 import difflib
 import re
@@ -32,7 +34,8 @@ class StoreError(UserError):
 
 
 class DamagedError(UserError):
-    """Raised if a file of a run or sweep is corrupt; the message contains the file's path and the fix.
+    """Raised if a file of a run or sweep is corrupt; the message contains the file's path and the
+    fix.
 
     Attributes:
         problem: beginning of the message, without the fix.
@@ -44,11 +47,15 @@ class DamagedError(UserError):
 
 
 class RunsFailed(Exception):
-    """Raised if runs failed or diverged, after the command has reported these runs. The command exits with status 1."""
+    """Raised if runs failed or diverged, after the command has reported these runs. The command
+    exits with status 1.
+    """
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """Return the valid name closest to `name`, ignoring case, `-`, and `_`; None if no name is close."""
+    """Return the valid name closest to `name`, ignoring case, `-`, and `_`; None if no name is
+    close.
+    """
 
     def plain(text: str) -> str:
         return text.lower().replace("-", "").replace("_", "")
@@ -59,7 +66,9 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Return a hint such as `; did you mean fashion_mnist?`, or an empty string if no valid name is close."""
+    """Return a hint such as `; did you mean fashion_mnist?`, or an empty string if no valid name is
+    close.
+    """
     hint = nearest(name, valid)
     return f"; did you mean {hint}?" if hint else ""
 
@@ -72,7 +81,9 @@ def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
     """
     if value is None or value not in allowed:
         expected = f"expected one of: {', '.join(allowed)}{did_you_mean(str(value), allowed)}"
-        raise ConfigError(f"{flag}={value}: {expected}" if value else f"{flag}= is required; {expected}")
+        raise ConfigError(
+            f"{flag}={value}: {expected}" if value else f"{flag}= is required; {expected}"
+        )
     return value
 
 
@@ -83,10 +94,11 @@ PLAIN_ERRORS = (
 
 
 def from_hydra(error: BaseException) -> bool:
-    """Return whether a built-in exception (one of `PLAIN_ERRORS`) reports invalid overrides rather than a bug.
+    """Return whether a built-in exception (one of `PLAIN_ERRORS`) reports invalid overrides rather
+    than a bug.
 
-    An error that was raised by Hydra, or by a library function that Hydra called, reports invalid overrides. An error
-    from code in lenet_exp indicates a bug.
+    An error that was raised by Hydra, or by a library function that Hydra called, reports invalid
+    overrides. An error from code in lenet_exp indicates a bug.
     """
     last = ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -96,11 +108,12 @@ def from_hydra(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the name of the error's class if the message is empty.
+    """Return the first line of an error's message, or the name of the error's class if the message
+    is empty.
 
-    The message of a `SystemExit` is only a number, so the name also precedes messages of such exceptions. A line
-    about SQLAlchemy's autoflush, which can precede the reason, is left out. A line that ends with a colon is followed
-    by the next line. The middle of a long line is left out.
+    The message of a `SystemExit` is only a number, so the name also precedes messages of such
+    exceptions. A line about SQLAlchemy's autoflush, which can precede the reason, is left out. A
+    line that ends with a colon is followed by the next line. The middle of a long line is left out.
     """
     message = re.sub(r"^\(raised as a result of .*\n", "", message_of(error).strip())
     lines = message.splitlines()

@@ -16,8 +16,12 @@ from typing import IO, Any, TypeAlias
 
 from lenet_exp.errors import ConfigError, nearest
 
-LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; limits of the file system, minus room for appended names
-# Error numbers for a full or read-only disk, an exceeded quota, or a file larger than `ulimit -f` allows.
+LONGEST_NAME, LONGEST_PATH = (
+    255,
+    4096 - 256,
+)  # bytes; limits of the file system, minus room for appended names
+# Error numbers for a full or read-only disk, an exceeded quota, or a file larger than `ulimit -f`
+# allows.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 # Type of the content of a JSON file.
@@ -42,11 +46,14 @@ def user_path(text: str) -> Path:
 
 @contextmanager
 def same_directory() -> Iterator[None]:
-    """Restore the working directory at the end of a `with` block, in which the user's own code may change it.
+    """Restore the working directory at the end of a `with` block, in which the user's own code may
+    change it.
 
-    Relative paths depend on the working directory. It may no longer exist, so a descriptor refers to it.
+    Relative paths depend on the working directory. It may no longer exist, so a descriptor refers
+    to it.
     """
-    directory = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))  # O_PATH needs no permission to list it
+    # O_PATH needs no permission to list it
+    directory = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
     try:
         yield
     finally:
@@ -62,7 +69,8 @@ def output_path(output: str, endings: Sequence[str]) -> Path:
         endings: allowed file extensions.
 
     Raises:
-        ConfigError: the path has an extension that is not in `endings`, or the file cannot be written.
+        ConfigError: the path has an extension that is not in `endings`, or the file cannot be
+            written.
     """
     path = Path(os.path.abspath(user_path(output)))
     if path.suffix.lower() not in endings:
@@ -138,7 +146,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     Raises:
         OSError: the file cannot be written, or its folder's parent does not exist.
     """
-    path.parent.mkdir(exist_ok=True)  # not `parents=True`, which would re-create an outputs folder that was moved
+    # Not `parents=True`, which would re-create an outputs folder that was moved.
+    path.parent.mkdir(exist_ok=True)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with aside.open("xb") as f:
@@ -160,7 +169,8 @@ def remove_temporary_files(folder: Path, *, keep: str = "", only: str = "") -> N
 
     Args:
         keep: name of a file whose temporary files are kept, because other processes write it.
-        only: name of the only file whose temporary files are removed; by default, all temporary files are removed.
+        only: name of the only file whose temporary files are removed; by default, all temporary
+            files are removed.
     """
     for aside in folder.glob(".*.????????"):
         name = aside.name[1:-9]  # temporary files are named `.<name>.<8 characters>`
@@ -184,7 +194,8 @@ def json_text(value: Any) -> str:
 
 
 def from_json(text: bytes | str) -> Any:
-    """Parse a JSON text, without the constants NaN and Infinity that Python's parser accepts, and return the value.
+    """Parse a JSON text, without the constants NaN and Infinity that Python's parser accepts, and
+    return the value.
 
     Raises:
         ValueError: the text is not valid JSON.

@@ -1,4 +1,6 @@
-"""Properties of this machine and process, for use in records: host, CPU, versions, git commit, and command."""
+"""Properties of this machine and process, for use in records: host, CPU, versions, git commit, and
+command.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ from pathlib import Path
 
 from lenet_exp.addresses import hide_password
 
-# Prefixes of environment variables that affect the numerical kernels of torch and the libraries that it uses. These
-# variables can change exact results.
+# Prefixes of environment variables that affect the numerical kernels of torch and the libraries
+# that it uses. These variables can change exact results.
 STEERING = (
     "ATEN_",
     "CUBLAS_",
@@ -33,8 +35,8 @@ STEERING = (
     "OPENBLAS_",
     "TORCH_ALLOW_TF32_",
 )
-# Endings of variables that cannot change results despite such a prefix. These variables control printing, caching,
-# waiting, or the number of threads, which is passed to torch explicitly.
+# Endings of variables that cannot change results despite such a prefix. These variables control
+# printing, caching, waiting, or the number of threads, which is passed to torch explicitly.
 HARMLESS = (
     "AFFINITY_FORMAT",
     "CACHE_CAPACITY",
@@ -50,7 +52,16 @@ HARMLESS = (
     "WAIT_POLICY",
 )
 
-PACKAGES = ("lenet_exp", "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "mlflow", "scikit-learn")
+PACKAGES = (
+    "lenet_exp",
+    "torch",
+    "torchvision",
+    "numpy",
+    "hydra-core",
+    "omegaconf",
+    "mlflow",
+    "scikit-learn",
+)
 
 
 def cpu_count() -> int:
@@ -61,9 +72,9 @@ def cpu_count() -> int:
 def let_waiting_threads_sleep() -> None:
     """Make waiting OpenMP threads sleep after a short time instead of spinning.
 
-    Spinning threads can make a run up to 40 times slower if one other process is busy. Call this function before torch
-    is imported, because OpenMP reads the setting from the environment at that time. The setting does not change the
-    trained weights.
+    Spinning threads can make a run up to 40 times slower if one other process is busy. Call this
+    function before torch is imported, because OpenMP reads the setting from the environment at that
+    time. The setting does not change the trained weights.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -94,10 +105,11 @@ def cpu_model() -> str:
 
 
 def cpu_numbers() -> dict[str, str]:
-    """Return the CPU's family and model numbers, as assigned by the vendor, if the system reports them.
+    """Return the CPU's family and model numbers, as assigned by the vendor, if the system reports
+    them.
 
-    The keys are `cpu_family` and `cpu_model`. CPUs with different capabilities can have the same name; these numbers
-    distinguish them.
+    The keys are `cpu_family` and `cpu_model`. CPUs with different capabilities can have the same
+    name; these numbers distinguish them.
     """
     info = _cpuinfo()
     found = {
@@ -108,8 +120,12 @@ def cpu_numbers() -> dict[str, str]:
 
 
 def kernel_settings(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the environment variables that affect numerical kernels, as sorted `NAME=value` pairs joined by spaces."""
-    names = (name for name in environment if name.startswith(STEERING) and not name.endswith(HARMLESS))
+    """Return the environment variables that affect numerical kernels, as sorted `NAME=value` pairs
+    joined by spaces.
+    """
+    names = (
+        name for name in environment if name.startswith(STEERING) and not name.endswith(HARMLESS)
+    )
     return " ".join(f"{name}={environment[name]}" for name in sorted(names))
 
 
@@ -134,7 +150,9 @@ def versions() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """Return the command that started this process, quoted for a shell and without secrets in addresses."""
+    """Return the command that started this process, quoted for a shell and without secrets in
+    addresses.
+    """
     return hide_password(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
@@ -142,20 +160,25 @@ def command_line() -> str:
 def git_state() -> dict[str, str]:
     """Return the git commit of the running code and whether the checkout has uncommitted changes.
 
-    The keys are `git_commit` and `git_dirty`. The dict is empty if the code is not in its own git checkout.
+    The keys are `git_commit` and `git_dirty`. The dict is empty if the code is not in its own git
+    checkout.
     """
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return {}
     try:
         commit = _git(root, "rev-parse", "HEAD")
-        return {"git_commit": commit, "git_dirty": str(bool(_git(root, "status", "--porcelain"))).lower()}
+        return {
+            "git_commit": commit,
+            "git_dirty": str(bool(_git(root, "status", "--porcelain"))).lower(),
+        }
     except (OSError, subprocess.SubprocessError):
         return {}
 
 
 def _git(root: Path, *arguments: str) -> str:
-    # Without locks, because a killed command would leave .git/index.lock, and git would refuse to commit.
+    # Without locks, because a killed command would leave .git/index.lock, and git would refuse to
+    # commit.
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     return done.stdout.strip()

@@ -24,7 +24,8 @@ def outputs_dir() -> Path:
 
 @contextmanager
 def fixed_outputs_dir() -> Iterator[None]:
-    """Keep the outputs folder in a `with` block, in which the user's own code may change the working directory.
+    """Keep the outputs folder in a `with` block, in which the user's own code may change the
+    working directory.
 
     Raises:
         ConfigError: LENET_EXP_OUTPUTS is not a valid path.
@@ -51,7 +52,11 @@ def check_outputs(folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):
             pass
     except OSError as e:
-        why = e.strerror if there.exists() else f"{there} is a symbolic link whose target does not exist"
+        why = (
+            e.strerror
+            if there.exists()
+            else f"{there} is a symbolic link whose target does not exist"
+        )
         raise ConfigError(
             f"outputs folder {folder}: cannot be written ({why}); set LENET_EXP_OUTPUTS to another folder"
         ) from e

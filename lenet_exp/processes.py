@@ -19,8 +19,8 @@ def start_module(module: str, *arguments: str, quiet: bool = True) -> subprocess
         quiet: whether to discard its stderr.
     """
     return subprocess.Popen(
-        # Without -P, Python would import an mlflow.py from the working directory instead of MLflow. Without -W,
-        # PYTHONWARNINGS=error would turn MLflow's warnings into errors.
+        # Without -P, Python would import an mlflow.py from the working directory instead of MLflow.
+        # Without -W, PYTHONWARNINGS=error would turn MLflow's warnings into errors.
         [sys.executable, "-PWdefault", "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -6,9 +6,11 @@ import torch
 
 
 def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a random generator for a single purpose, such as `weights`, `order`, `noise`, or `split`.
+    """Return a random generator for a single purpose, such as `weights`, `order`, `noise`, or
+    `split`.
 
-    Streams are independent: drawing more numbers from one stream, for example with dropout, does not change the others.
+    Streams are independent: drawing more numbers from one stream, for example with dropout, does
+    not change the others.
 
     Args:
         stream: name of the purpose, which selects the stream.

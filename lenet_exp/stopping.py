@@ -1,7 +1,7 @@
 """Handling of SIGINT, SIGTERM, and the end of threads and processes.
 
-After the first signal, the work ends cleanly. A second signal ends the process immediately. A parent command forwards
-the signals that it receives to its child process.
+After the first signal, the work ends cleanly. A second signal ends the process immediately. A
+parent command forwards the signals that it receives to its child process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ LOOK_SECONDS = 0.1  # interval between checks for signals to forward
 THREAD_SECONDS = 3.0  # maximum time for other threads to end after the main thread
 
 _asked: signal.Signals | None = None
-_raised: type[BaseException] | None = None  # raised because of a signal; the exception may have been discarded
+_raised: type[BaseException] | None = (
+    None  # raised because of a signal; the exception may have been discarded
+)
 _depth = 0
 _before_leaving: list[Callable[[], None]] = []
 
@@ -33,7 +35,8 @@ def in_background(work: Callable[[threading.Event], None], name: str) -> Iterato
     """Call a function in a thread for the duration of a `with` block.
 
     Args:
-        work: function that returns soon after its argument, an event, is set at the end of the block.
+        work: function that returns soon after its argument, an event, is set at the end of the
+            block.
         name: name of the thread.
     """
     stop = threading.Event()
@@ -47,22 +50,25 @@ def in_background(work: Callable[[threading.Event], None], name: str) -> Iterato
 
 
 def limit_gc() -> None:
-    """Run Python's garbage collector rarely, which makes imports a tenth faster, and skip it at exit.
+    """Run Python's garbage collector rarely, which makes imports a tenth faster, and skip it at
+    exit.
 
-    The final collection would take over a second once torch and mlflow are loaded. While a run trains, the usual
-    thresholds apply.
+    The final collection would take over a second once torch and mlflow are loaded. While a run
+    trains, the usual thresholds apply.
     """
     gc.set_threshold(100_000)  # new objects
     atexit.register(_freeze)
 
 
 def _freeze() -> None:
-    if "triton" not in sys.modules:  # triton is in torch's GPU builds; it prints uncollected objects to stderr
+    # triton is in torch's GPU builds; it prints uncollected objects to stderr
+    if "triton" not in sys.modules:
         gc.freeze()
 
 
 def end_threads_at_exit(program: str, status: int) -> None:
-    """End the process soon after its main thread, even if other threads, such as those of a user's network, do not end.
+    """End the process soon after its main thread, even if other threads, such as those of a user's
+    network, do not end.
 
     Call this function last.
 
@@ -78,12 +84,18 @@ def end_threads_at_exit(program: str, status: int) -> None:
 
 def _end_threads(program: str, status: int) -> None:
     if not threading.main_thread().is_alive() and (names := _threads()):
-        print(f"{program}: threads are still running, such as {names[0]}; use daemon=True", file=sys.stderr, flush=True)
+        print(
+            f"{program}: threads are still running, such as {names[0]}; use daemon=True",
+            file=sys.stderr,
+            flush=True,
+        )
         os._exit(status)
 
 
 def _threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
+    return [
+        t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()
+    ]
 
 
 class Terminated(BaseException):
@@ -96,9 +108,11 @@ def raise_terminated(signum: int, frame: object) -> NoReturn:
 
 
 def raise_at_signals() -> None:
-    """Raise KeyboardInterrupt when SIGINT arrives, and Terminated when SIGTERM arrives, from now on.
+    """Raise KeyboardInterrupt when SIGINT arrives, and Terminated when SIGTERM arrives, from now
+    on.
 
-    SIGINT is still ignored if the process was started in this way, as by `nohup` or by `&` in a script.
+    SIGINT is still ignored if the process was started in this way, as by `nohup` or by `&` in a
+    script.
     """
     global _raised
     _raised = None
@@ -114,14 +128,17 @@ def _raise(error: type[BaseException]) -> NoReturn:
 
 
 def raise_discarded() -> None:
-    """Raise the KeyboardInterrupt or Terminated of a signal again if it was discarded; if not, do nothing.
+    """Raise the KeyboardInterrupt or Terminated of a signal again if it was discarded; if not, do
+    nothing.
 
-    Python discards exceptions that are raised in `__del__` or in the callback of a weak reference, and some libraries
-    catch all exceptions. Call this function in loops that wait, and before a command exits.
+    Python discards exceptions that are raised in `__del__` or in the callback of a weak reference,
+    and some libraries catch all exceptions. Call this function in loops that wait, and before a
+    command exits.
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    is_handled = sys.exc_info()[0] is not None  # code that cleans up after a signal must not be interrupted again
+    # code that cleans up after a signal must not be interrupted again
+    is_handled = sys.exc_info()[0] is not None
     if _raised is not None and not is_handled:
         raise _raised
 
@@ -150,14 +167,17 @@ def stop_signal() -> signal.Signals | None:
 
 @contextmanager
 def graceful() -> Iterator[None]:
-    """For the duration of a `with` block, record the first SIGINT or SIGTERM instead of raising an exception.
+    """For the duration of a `with` block, record the first SIGINT or SIGTERM instead of raising an
+    exception.
 
-    `stop_signal` returns the recorded signal. A second signal ends the process with status 130 or 143. On exit from the
-    block, a recorded signal is raised as KeyboardInterrupt or Terminated. Outside the main thread, this function has no
-    effect, because only the main thread receives signals.
+    `stop_signal` returns the recorded signal. A second signal ends the process with status 130 or
+    143. On exit from the block, a recorded signal is raised as KeyboardInterrupt or Terminated.
+    Outside the main thread, this function has no effect, because only the main thread receives
+    signals.
 
     Raises:
-        KeyboardInterrupt, Terminated: a signal arrived in the block, or before it (see `raise_discarded`).
+        KeyboardInterrupt, Terminated: a signal arrived in the block, or before it (see
+            `raise_discarded`).
     """
     global _asked, _depth
     if threading.current_thread() is not threading.main_thread():
@@ -190,10 +210,12 @@ def on_forced_exit(action: Callable[[], None]) -> Iterator[None]:
 
 
 def run_child(command: Sequence[str]) -> int:
-    """Run a command in a child process and return its exit status, or 128 + n if signal n ended the process.
+    """Run a command in a child process and return its exit status, or 128 + n if signal n ended the
+    process.
 
-    SIGINT, SIGTERM, and SIGHUP are forwarded, each as many times as it arrives. The command has its own process
-    group; otherwise, Ctrl-C in a terminal would reach the command twice and end it immediately.
+    SIGINT, SIGTERM, and SIGHUP are forwarded, each as many times as it arrives. The command has its
+    own process group; otherwise, Ctrl-C in a terminal would reach the command twice and end it
+    immediately.
 
     Raises:
         KeyboardInterrupt: SIGINT was the first signal that arrived while the command ran.
@@ -205,8 +227,10 @@ def run_child(command: Sequence[str]) -> int:
     def note(signum: int, frame: object) -> None:
         came.append(signum)
 
-    hung_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []  # nohup ignores SIGHUP
-    in_main_thread = threading.current_thread() is threading.main_thread()  # the only thread that receives signals
+    # nohup ignores SIGHUP
+    hung_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
+    # the only thread that receives signals
+    in_main_thread = threading.current_thread() is threading.main_thread()
     before = {s: signal.signal(s, note) for s in (*SIGNALS, *hung_up) if in_main_thread}
     try:
         with subprocess.Popen(command, process_group=0) as process:
@@ -229,7 +253,10 @@ def _note(signum: int, frame: object) -> None:
     if _asked is None:
         _asked = signal.Signals(signum)
         if sys.stderr is not None and sys.stderr.isatty():
-            os.write(2, b"\r\x1b[KStopping: saving checkpoints first. Press Ctrl-C again to quit immediately.\n")
+            os.write(
+                2,
+                b"\r\x1b[KStopping: saving checkpoints first. Press Ctrl-C again to quit immediately.\n",
+            )
         return
     for action in reversed(_before_leaving):
         action()

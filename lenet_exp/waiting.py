@@ -71,11 +71,14 @@ def with_progress(what: str, items: Sequence[T]) -> Iterator[T]:
         yield item
 
 
-_UNFINISHED: list[threading.Event] = []  # one for each `with` block of a step that has begun, the innermost last
+_UNFINISHED: list[
+    threading.Event
+] = []  # one for each `with` block of a step that has begun, the innermost last
 
 
 class SlowStep:
-    """A step that may never end, such as a check of the user's own code. After 5 s, a line on stderr names it.
+    """A step that may never end, such as a check of the user's own code. After 5 s, a line on
+    stderr names it.
 
     A step can contain itself or other steps. If several are slow, the line names the innermost one.
 
@@ -85,18 +88,25 @@ class SlowStep:
 
     def __init__(self, what: str) -> None:
         self._line = f"{what} ({FIRST_SECONDS:g} s so far; press Ctrl-C to stop)"
-        self._ends: list[threading.Event] = []  # one for each `with` block that has begun, the innermost last
+        self._ends: list[
+            threading.Event
+        ] = []  # one for each `with` block that has begun, the innermost last
 
     def __enter__(self) -> Self:
         ended = threading.Event()
         self._ends.append(ended)
         _UNFINISHED.append(ended)
-        watch = threading.Thread(target=self._watch, args=[ended], name="lenet_exp slow step", daemon=True)
+        watch = threading.Thread(
+            target=self._watch, args=[ended], name="lenet_exp slow step", daemon=True
+        )
         watch.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         ended = self._ends.pop()
         _UNFINISHED.remove(ended)
@@ -112,4 +122,5 @@ class SlowStep:
             print_status(self._line)
 
 
-READING_OPTIONS = SlowStep("reading option files")  # from the start of a command until its work begins
+# from the start of a command until its work begins
+READING_OPTIONS = SlowStep("reading option files")

@@ -1,7 +1,9 @@
-"""Run the tests marked `by_hand`, and update the table in CONTRIBUTING.md, which says when each file last passed.
+"""Run the tests marked `by_hand`, and update the table in CONTRIBUTING.md, which says when each
+file last passed.
 
     python -m tests.by_hand                    # run all of them, in about 40 minutes
-    python -m tests.by_hand tests/executors    # run only those in a folder or file; other rows keep their dates
+    python -m tests.by_hand tests/executors    # run only those in a folder or file; other rows keep
+                                               their dates
 
 Exit status: 1 if a test failed or none was selected.
 """
@@ -97,7 +99,9 @@ def rows_of_report(report: Path, date: str) -> list[Row]:
 
 
 def _file_of(module: str) -> str:
-    """Return the path of a test file, given the dotted name of its module, which a class may follow."""
+    """Return the path of a test file, given the dotted name of its module, which a class may
+    follow.
+    """
     parts = module.split(".")
     while parts and not (ROOT / "/".join(parts)).with_suffix(".py").is_file():
         parts.pop()
@@ -105,7 +109,8 @@ def _file_of(module: str) -> str:
 
 
 def with_rows(page: str, new: Iterable[Row]) -> str:
-    """Return a page whose table has these rows in addition to its rows about other files, sorted by file.
+    """Return a page whose table has these rows in addition to its rows about other files, sorted by
+    file.
 
     Rows of files that have no tests by hand are removed.
     """
@@ -123,7 +128,9 @@ def main(selected: list[str]) -> int:
     Other arguments, such as `-n 2`, are passed on to pytest.
     """
     if any("::" in argument for argument in selected):
-        sys.exit("a row of the table is about a whole file: name files or folders, not single tests")
+        sys.exit(
+            "a row of the table is about a whole file: name files or folders, not single tests"
+        )
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-m", "by_hand", f"--junitxml={report}"]

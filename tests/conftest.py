@@ -19,15 +19,24 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
 
-# Tests run in parallel. By default, OpenMP's waiting threads spin, which slows down the other tests several times.
-# OpenMP reads this when torch is imported, here and in the processes that tests start.
+# Tests run in parallel. By default, OpenMP's waiting threads spin, which slows down the other tests
+# several times. OpenMP reads this when torch is imported, here and in the processes that tests
+# start.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-gc.set_threshold(50_000)  # with so many imported modules, more frequent collections take 7% of the time
+# with so many imported modules, more frequent collections take 7% of the time
+gc.set_threshold(50_000)
 
 # A user's shell may set these variables. Tests must not depend on them.
-SETTINGS = ("LENET_EXP_OUTPUTS", "LENET_EXP_DATA", "HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+SETTINGS = (
+    "LENET_EXP_OUTPUTS",
+    "LENET_EXP_DATA",
+    "HYDRA_FULL_ERROR",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_EXPERIMENT_NAME",
+)
 
-# There is no deadline because the machine may be busy. CI uses the same examples each time, so results are stable.
+# There is no deadline because the machine may be busy. CI uses the same examples each time, so
+# results are stable.
 settings.register_profile("untimed", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("untimed")
 
@@ -40,7 +49,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if marker is None:
             return 0.0
         if "seconds" not in marker.kwargs:
-            raise pytest.UsageError(f"{item.nodeid}: add its duration: @pytest.mark.slow(seconds=...)")
+            raise pytest.UsageError(
+                f"{item.nodeid}: add its duration: @pytest.mark.slow(seconds=...)"
+            )
         return float(marker.kwargs["seconds"])
 
     items.sort(key=seconds, reverse=True)
@@ -53,12 +64,16 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
-    logging.getLogger("lenet_exp").propagate = True  # an earlier command in this process may have turned it off
+    logging.getLogger(
+        "lenet_exp"
+    ).propagate = True  # an earlier command in this process may have turned it off
 
 
 @pytest.fixture(autouse=True)
 def _forked_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fork the processes that commands start, which is faster than a new interpreter; end the uploading process."""
+    """Fork the processes that commands start, which is faster than a new interpreter; end the
+    uploading process.
+    """
     from lenet_exp import processes
     from tests.tools.warm import start_module
 
@@ -87,7 +102,9 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An outputs folder with an empty mlflow.db. `ready` copies it, because MLflow takes seconds to create one."""
+    """An outputs folder with an empty mlflow.db. `ready` copies it, because MLflow takes seconds to
+    create one.
+    """
     from lenet_exp.api import compose
     from lenet_exp.tracking.stores.store import open_store
 
@@ -97,7 +114,11 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.is_dir():  # no other test process has created it
             path.mkdir()
-            open_store(compose([f"tracking.uri=sqlite:///{path / 'mlflow.db'}", "tracking.experiment=other"]).tracking)
+            open_store(
+                compose(
+                    [f"tracking.uri=sqlite:///{path / 'mlflow.db'}", "tracking.experiment=other"]
+                ).tracking
+            )
     return path
 
 
@@ -108,8 +129,11 @@ def ready(outputs: Path, empty_store: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained_outputs(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`trained_outputs("dataset=digits", ...)` runs lenet-train in a new outputs folder, and returns the folder.
+def trained_outputs(
+    empty_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """`trained_outputs("dataset=digits", ...)` runs lenet-train in a new outputs folder, and
+    returns the folder.
 
     The text {outputs} in an argument is replaced by the folder.
     """
@@ -117,7 +141,10 @@ def trained_outputs(empty_store: Path, tmp_path_factory: pytest.TempPathFactory)
 
     def run(*arguments: str) -> Path:
         outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("trained") / "outputs"))
-        done = lenet_train(*(argument.replace("{outputs}", str(outputs)) for argument in arguments), outputs=outputs)
+        done = lenet_train(
+            *(argument.replace("{outputs}", str(outputs)) for argument in arguments),
+            outputs=outputs,
+        )
         assert done.returncode == 0, done.stderr
         return outputs
 
@@ -126,11 +153,12 @@ def trained_outputs(empty_store: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def cli(workdir: Path) -> Cli:
-    """`cli("dataset=digits", ...)` runs `python -m lenet_exp train dataset=digits ...` as a process of its own.
+    """`cli("dataset=digits", ...)` runs `python -m lenet_exp train dataset=digits ...` as a process
+    of its own.
 
-    It runs in `workdir` (or in `cwd=`), with `env=` on top of the environment, and without LENET_EXP_OUTPUTS unless
-    the test asks for the fixture `outputs`. Returns subprocess's returncode, stdout and stderr, as text. `status=0`
-    checks the exit status.
+    It runs in `workdir` (or in `cwd=`), with `env=` on top of the environment, and without
+    LENET_EXP_OUTPUTS unless the test asks for the fixture `outputs`. Returns subprocess's
+    returncode, stdout and stderr, as text. `status=0` checks the exit status.
     """
 
     def run(
@@ -159,10 +187,14 @@ def cli(workdir: Path) -> Cli:
 
 @pytest.fixture
 def main(workdir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Like `cli`, but in this process, which has already imported torch; use it for many quick cases."""
+    """Like `cli`, but in this process, which has already imported torch; use it for many quick
+    cases.
+    """
     monkeypatch.chdir(workdir)
 
-    def run(*arguments: str, program: str = "train", status: int | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, program: str = "train", status: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
         entry = import_module(f"lenet_exp.commands.{program}").main
         monkeypatch.setattr(sys, "argv", [f"lenet-{program}", *arguments])
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)  # the command sets it
@@ -173,7 +205,9 @@ def main(workdir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
             entry()
         for which, handler in handlers.items():
             signal.signal(which, handler)
-        done = subprocess.CompletedProcess(arguments, int(left.value.code or 0), *capfd.readouterr())
+        done = subprocess.CompletedProcess(
+            arguments, int(left.value.code or 0), *capfd.readouterr()
+        )
         assert status in (None, done.returncode), done.stdout + done.stderr
         return done
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import lenet_exp
-from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config
+from lenet_exp.config.typed_json import to_plain
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import ConfigError, StoreError, UserError
 from lenet_exp.folders.records import record_to_json
@@ -21,7 +21,14 @@ from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.trained.weights import load_weights, weights_digest
 from tests.tools.stores import client
 
-SMALL = ["dataset=digits", "batch_size=32", "num_epoch=1", "num_threads=1", "device=cpu", "tracking.plots=false"]
+SMALL = [
+    "dataset=digits",
+    "batch_size=32",
+    "num_epoch=1",
+    "num_threads=1",
+    "device=cpu",
+    "tracking.plots=false",
+]
 NO_MODEL = "tracking.models=none"
 
 
@@ -29,7 +36,7 @@ def test_train_accepts_overrides_dict_or_configuration(ready):
     overrides = [*SMALL, NO_MODEL]
     config = lenet_exp.compose(overrides)
     assert isinstance(config, Config)
-    result = lenet_exp.train(plain(config))
+    result = lenet_exp.train(to_plain(config))
     assert result.outcome == "finished"
     assert result.best_val_accuracy == result.value == result.record.best_val_accuracy > 0.5
     assert (result.best_epoch, result.seconds) == (1, result.record.seconds)
@@ -51,7 +58,8 @@ def test_train_accepts_overrides_dict_or_configuration(ready):
 
 
 @pytest.mark.parametrize(
-    "overrides", [["activation=tanh"], ["activation=rrelu", "regularization.dropout_rate=0.3", "num_epoch=2"]]
+    "overrides",
+    [["activation=tanh"], ["activation=rrelu", "regularization.dropout_rate=0.3", "num_epoch=2"]],
 )
 def test_load_returns_best_weights_bit_for_bit(overrides, ready, monkeypatch, tmp_path):
     result = lenet_exp.train([*SMALL, *overrides])
@@ -87,7 +95,9 @@ def test_diverged_run_has_no_value(ready):
 
 def test_import_loads_no_torch_mlflow_or_hydra(tmp_path):
     code = "import sys, lenet_exp; print({'torch', 'mlflow', 'hydra'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "set()\n"
 
 
@@ -128,7 +138,16 @@ def test_search_from_python_is_an_optuna_study(ready):
 
 def test_public_names_are_listed_and_have_distinct_docstrings():
     names = dir(lenet_exp)
-    assert {"train", "sweep", "search", "compare", "load", "compose", "RunResult", "__version__"} <= set(names)
+    assert {
+        "train",
+        "sweep",
+        "search",
+        "compare",
+        "load",
+        "compose",
+        "RunResult",
+        "__version__",
+    } <= set(names)
     docs = [getattr(lenet_exp, name).__doc__ for name in names if name != "__version__"]
     assert all(docs)
     assert len(set(docs)) == len(docs)
@@ -144,7 +163,11 @@ def test_single_override_can_be_a_string():
 
 @pytest.mark.slow(seconds=6)
 def test_sweep_from_python_matches_command_and_returns_numbers(ready, main):
-    swept = ["optimizer.lr=0.1,0.01", "training.ema_decay=null,0.9", "sweep.zip=[optimizer.lr,training.ema_decay]"]
+    swept = [
+        "optimizer.lr=0.1,0.01",
+        "training.ema_decay=null,0.9",
+        "sweep.zip=[optimizer.lr,training.ema_decay]",
+    ]
     line = [*SMALL, NO_MODEL, "dataset.train_size=64", "hydra/launcher=basic", *swept]
     table = lenet_exp.sweep(line)
     assert sorted(table["optimizer.lr"]) == [0.01, 0.1]

@@ -1,4 +1,6 @@
-"""Run deploy/ without Docker: its commands, settings, and scripts, with hosts, ports, and paths of this machine."""
+"""Run deploy/ without Docker: its commands, settings, and scripts, with hosts, ports, and paths of
+this machine.
+"""
 
 from __future__ import annotations
 
@@ -57,13 +59,17 @@ def test_each_secret_is_a_required_environment_variable():
     assert {name for name, _, _ in VARIABLE.findall(COMPOSE) if name} == set(example())
     assert needed == {name for name, value in example().items() if not value}
     for name in needed:
-        with pytest.raises(ValueError, match=rf"{name} is missing a value: set {name} in deploy/\.env"):
+        with pytest.raises(
+            ValueError, match=rf"{name} is missing a value: set {name} in deploy/\.env"
+        ):
             interpolated(COMPOSE, dict.fromkeys(needed - {name}, "x"))
 
 
 def instructions(name):
     """Return the instructions of a Dockerfile."""
-    text = re.sub(r"^#.*\n", "", (DEPLOY / name).read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    text = re.sub(r"^#.*\n", "", (DEPLOY / name).read_text(), flags=re.MULTILINE).replace(
+        "\\\n", " "
+    )
     return [tuple(line.split(" ", 1)) for line in text.splitlines() if line]
 
 
@@ -72,20 +78,36 @@ def test_training_image_copies_all_files_of_the_build():
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     needed = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
     needed |= {*wheel["packages"], *wheel["force-include"]}
-    copied = {path for word, rest in instructions("train.Dockerfile") if word == "COPY" for path in rest.split()[:-1]}
+    copied = {
+        path
+        for word, rest in instructions("train.Dockerfile")
+        if word == "COPY"
+        for path in rest.split()[:-1]
+    }
     assert copied == needed
     assert all((ROOT / path).exists() for path in copied)
-    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    kept = {
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
     assert kept == copied
 
 
 def test_images_install_required_dependencies():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     words = {
-        name: [w for _, rest in instructions(name) if rest.startswith("pip install") for w in shlex.split(rest)]
+        name: [
+            w
+            for _, rest in instructions(name)
+            if rest.startswith("pip install")
+            for w in shlex.split(rest)
+        ]
         for name in ("train.Dockerfile", "server.Dockerfile")
     }
-    assert {r for r in project["dependencies"] if r.startswith("torch")} <= set(words["train.Dockerfile"])
+    assert {r for r in project["dependencies"] if r.startswith("torch")} <= set(
+        words["train.Dockerfile"]
+    )
     server = words["server.Dockerfile"]
     (driver,) = (r for r in project["optional-dependencies"]["test"] if r.startswith("psycopg"))
     assert driver in server
@@ -93,7 +115,9 @@ def test_images_install_required_dependencies():
 
 
 def test_entry_point_of_training_image_runs_lenet_exp(tmp_path):
-    (entry,) = [json.loads(rest) for word, rest in instructions("train.Dockerfile") if word == "ENTRYPOINT"]
+    (entry,) = [
+        json.loads(rest) for word, rest in instructions("train.Dockerfile") if word == "ENTRYPOINT"
+    ]
     assert entry[0] == "python"
     environment = {**os.environ, "LENET_EXP_OUTPUTS": str(tmp_path), "PYTHONPATH": str(ROOT)}
     line = [sys.executable, *entry[1:], "sweep", "list"]
@@ -144,15 +168,32 @@ class Lab:
         return str(self.folder / "tls" / "ca.crt")
 
     def add(self, name):
-        """Create a user with the guide's command and return the environment for that user's commands."""
+        """Create a user with the guide's command and return the environment for that user's
+        commands.
+        """
         guide_command = next(line for line in GUIDE.splitlines() if line.startswith("curl "))
-        replacements = {"deploy/tls/ca.crt": self.ca, "https://mlflow.example.org": self.address, "alice": name}
-        guide_command = substituted(guide_command, replacements | {"alices-password": f"{SECRET}-of-{name}"})
+        replacements = {
+            "deploy/tls/ca.crt": self.ca,
+            "https://mlflow.example.org": self.address,
+            "alice": name,
+        }
+        guide_command = substituted(
+            guide_command, replacements | {"alices-password": f"{SECRET}-of-{name}"}
+        )
         variables = {**os.environ, "MLFLOW_ADMIN_PASSWORD": self.admin}
-        made = subprocess.run(["bash", "-c", guide_command], env=variables, capture_output=True, text=True)
+        made = subprocess.run(
+            ["bash", "-c", guide_command], env=variables, capture_output=True, text=True
+        )
         assert f'"username":"{name}"' in made.stdout, (made.stdout, made.stderr)
-        login = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": f"{SECRET}-of-{name}"}
-        return {"MLFLOW_TRACKING_URI": self.address, "MLFLOW_TRACKING_SERVER_CERT_PATH": self.ca, **login}
+        login = {
+            "MLFLOW_TRACKING_USERNAME": name,
+            "MLFLOW_TRACKING_PASSWORD": f"{SECRET}-of-{name}",
+        }
+        return {
+            "MLFLOW_TRACKING_URI": self.address,
+            "MLFLOW_TRACKING_SERVER_CERT_PATH": self.ca,
+            **login,
+        }
 
     def command(self, user, folder, *arguments, program="train"):
         done = end(start(*arguments, program=program, outputs=self.folder / folder, env=user))
@@ -166,31 +207,52 @@ def test_lab_server_can_be_used_and_restored_from_backup(tmp_path, monkeypatch):
     variables = {name: value or f"{SECRET}{name.lower()}" for name, value in example().items()}
     port, upstream = free_port(), free_port()
     variables |= {"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": str(port)}
-    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.setenv(
+        "PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    )
     artifacts = tmp_path / "artifacts"
     admin = variables["MLFLOW_ADMIN_PASSWORD"]
     lab = Lab(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{upstream}", tmp_path, admin)
     with postgres() as cluster, contextlib.ExitStack() as stack:
-        cluster.sql(f"CREATE ROLE mlflow SUPERUSER LOGIN PASSWORD '{variables['POSTGRES_PASSWORD']}'")
+        cluster.sql(
+            f"CREATE ROLE mlflow SUPERUSER LOGIN PASSWORD '{variables['POSTGRES_PASSWORD']}'"
+        )
         cluster.sql("CREATE DATABASE mlflow OWNER mlflow")
-        command, environment = service_of("mlflow", variables, tmp_path, cluster.port, upstream, artifacts)
-        auth = substituted((DEPLOY / "auth.ini").read_text(), {"@postgres:5432/": f"@127.0.0.1:{cluster.port}/"})
+        command, environment = service_of(
+            "mlflow", variables, tmp_path, cluster.port, upstream, artifacts
+        )
+        auth = substituted(
+            (DEPLOY / "auth.ini").read_text(), {"@postgres:5432/": f"@127.0.0.1:{cluster.port}/"}
+        )
 
         def up(permission):
             """Start both servers and return their process groups."""
             (tmp_path / "auth.ini").write_text(substituted(auth, {"= EDIT": f"= {permission}"}))
-            mlflow = stack.enter_context(serving(command, environment, tmp_path / "mlflow.log", f"{lab.direct}/health"))
-            return {"mlflow": mlflow, "proxy": stack.enter_context(tls(tmp_path / "tls", port, upstream))}
+            mlflow = stack.enter_context(
+                serving(command, environment, tmp_path / "mlflow.log", f"{lab.direct}/health")
+            )
+            return {
+                "mlflow": mlflow,
+                "proxy": stack.enter_context(tls(tmp_path / "tls", port, upstream)),
+            }
 
         groups = up("EDIT")
         for service, name in (("mlflow", "python"), ("proxy", "curl")):
             health = SERVICES[service]["healthcheck"]["test"]
-            kind, *check = [part.replace(":5000", f":{upstream}").replace(":8443", f":{port}") for part in health]
+            kind, *check = [
+                part.replace(":5000", f":{upstream}").replace(":8443", f":{port}")
+                for part in health
+            ]
             assert (kind, check[0]) == ("CMD", name)
-            assert not shutil.which(name) or subprocess.run(check, capture_output=True).returncode == 0
+            assert (
+                not shutil.which(name) or subprocess.run(check, capture_output=True).returncode == 0
+            )
 
         alice, bob = lab.add("alice"), lab.add("bob")
-        for user, seed in ((alice, "seed=0,1"), (bob, "seed=9")):  # all users may write to alice's experiment
+        for user, seed in (
+            (alice, "seed=0,1"),
+            (bob, "seed=9"),
+        ):  # all users may write to alice's experiment
             done = lab.command(user, user["MLFLOW_TRACKING_USERNAME"], *SWEEP, seed)
             assert (done.returncode, done.stderr.count(lab.address)) == (0, 0), done.stderr
 
@@ -214,18 +276,24 @@ def test_lab_server_can_be_used_and_restored_from_backup(tmp_path, monkeypatch):
         assert sorted(run.data.params["seed"] for run in found) == ["0", "1", "2", "3", "9"]
         assert {run.info.status for run in (*found, *runs(store, "sweep"))} == {"FINISHED"}
         assert all("record.json" in files(store, run.info.run_id) for run in found)
-        assert sorted(model.source_run_id for model in models(store)) == sorted(run.info.run_id for run in found)
+        assert sorted(model.source_run_id for model in models(store)) == sorted(
+            run.info.run_id for run in found
+        )
         check_colleague_writes_only_own_experiment(lab, bob, store)
         check_unusable_store_is_one_line_error(lab, alice)
         check_commands_read_credentials_file(lab, alice)
-        # No password is in a folder, in the server's artifacts, or in a table, which holds only hashes.
+        # No password is in a folder, in the server's artifacts, or in a table, which holds only
+        # hashes.
         assert leaks(tmp_path / "alice") == leaks(tmp_path / "bob") == leaks(artifacts) == []
         socket = ["-h", str(cluster.folder), "-p", str(cluster.port), "-U", "postgres"]
         assert SECRET not in cluster.run(str(postgres_tool("pg_dump")), *socket, "mlflow")
         for name, value in alice.items():
             monkeypatch.setenv(name, value)
         for run in found:
-            assert lenet_exp.load(f"runs:/{run.info.run_id}", tracking_uri=lab.address).training is False
+            assert (
+                lenet_exp.load(f"runs:/{run.info.run_id}", tracking_uri=lab.address).training
+                is False
+            )
 
 
 def check_colleague_writes_only_own_experiment(lab, bob, store):
@@ -254,7 +322,10 @@ def check_unusable_store_is_one_line_error(lab, alice):
         ("use http://", alice | {"MLFLOW_TRACKING_URI": lab.direct.replace("http", "https")}),
         ("MLFLOW_TRACKING_USERNAME", ca | {"MLFLOW_TRACKING_URI": lab.address}),
         ("alice", alice | {"MLFLOW_TRACKING_PASSWORD": f"{SECRET}-of-bob"}),
-        ("in the store's URI", ca | {"MLFLOW_TRACKING_URI": lab.address.replace("//", f"//me:{SECRET}@")}),
+        (
+            "in the store's URI",
+            ca | {"MLFLOW_TRACKING_URI": lab.address.replace("//", f"//me:{SECRET}@")},
+        ),
     ):
         done = lab.command(environment, "nobody", *ONE)
         assert done.returncode == 2, done.stderr
@@ -267,11 +338,22 @@ def check_commands_read_credentials_file(lab, alice):
     home = lab.folder / "home"
     (home / ".mlflow").mkdir(parents=True)
     user, password = alice["MLFLOW_TRACKING_USERNAME"], alice["MLFLOW_TRACKING_PASSWORD"]
-    content = f"[mlflow]\nmlflow_tracking_username = {user}\nmlflow_tracking_password = {password}\n"
-    environment = {"HOME": str(home), "MLFLOW_TRACKING_URI": lab.address, "REQUESTS_CA_BUNDLE": lab.ca}
+    content = (
+        f"[mlflow]\nmlflow_tracking_username = {user}\nmlflow_tracking_password = {password}\n"
+    )
+    environment = {
+        "HOME": str(home),
+        "MLFLOW_TRACKING_URI": lab.address,
+        "REQUESTS_CA_BUNDLE": lab.ca,
+    }
     for credentials, status in ((content, 0), ("", 2)):
         (home / ".mlflow" / "credentials").write_text(credentials)
-        for program, *arguments in (["compare", "filter="], ["ui"], ["predict", "dataset=digits"], ["train", *ONE]):
+        for program, *arguments in (
+            ["compare", "filter="],
+            ["ui"],
+            ["predict", "dataset=digits"],
+            ["train", *ONE],
+        ):
             done = lab.command(environment, f"at home {status}", *arguments, program=program)
             assert done.returncode == status, (program, done.stdout, done.stderr)
 
@@ -291,7 +373,11 @@ def docker(folder, groups, cluster, artifacts):
             "postgres": {"PGHOST": str(cluster.folder), "PGPORT": str(cluster.port), "PATH": tools},
         },
     }
-    return {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "SERVICES": json.dumps(settings)}
+    return {
+        **os.environ,
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "SERVICES": json.dumps(settings),
+    }
 
 
 def service_of(name, variables, folder, database_port, port, artifacts):

@@ -14,13 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lenet_exp.errors import ConfigError
-from lenet_exp.files import from_json, output_path, read_json, remove, user_path, write_atomic, write_json
+from lenet_exp.files import (
+    from_json,
+    output_path,
+    read_json,
+    remove,
+    user_path,
+    write_atomic,
+    write_json,
+)
 
 TEXTS = st.text()
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 ROOT = Path(__file__).resolve().parents[1]
 JSON = st.recursive(
-    st.none() | st.booleans() | NUMBERS | TEXTS, lambda v: st.lists(v) | st.dictionaries(TEXTS, v), max_leaves=20
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda v: st.lists(v) | st.dictionaries(TEXTS, v),
+    max_leaves=20,
 )
 
 
@@ -68,7 +78,9 @@ def test_invalid_path_is_refused(text):
         user_path(text)
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, Path.touch, lambda path: path.symlink_to(path)])
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, Path.mkdir, Path.touch, lambda path: path.symlink_to(path)]
+)
 def test_remove_deletes_any_kind_of_file_but_not_link_targets(tmp_path, make):
     make(tmp_path / "a")
     (tmp_path / "b").mkdir()
@@ -107,7 +119,9 @@ for i in itertools.count():
 @pytest.mark.parametrize("writes", [1, 5])
 def test_killed_write_leaves_a_complete_version(writes, tmp_path):
     path = tmp_path / "file"
-    with subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, str(path)], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITE_FOR_EVER, str(path)], stdout=subprocess.PIPE
+    ) as process:
         for _ in range(writes):
             last = int(process.stdout.readline())
             assert len(path.read_bytes()) == 3_000_000  # the next write is under way

@@ -1,4 +1,6 @@
-"""A folder imports only folders below it (late and TYPE_CHECKING imports count), and folders stay small."""
+"""A folder imports only folders below it (late and TYPE_CHECKING imports count), and folders stay
+small.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,8 @@ MOST_UNTYPED = 20
 MOST_POSITIONAL = 4  # positional arguments of a call
 LONGEST_TEST = 70  # characters in the name of a test
 MOST_OPTIONS = 38  # uses of the alias for the content of an option file
-# Private names of other libraries, by module. Each module explains its use, and a test checks the names.
+# Private names of other libraries, by module. Each module explains its use, and a test checks the
+# names.
 PRIVATE = {
     "lenet_exp.config.hydra_parts": {"hydra._internal.utils"},
     # These names are part of torch's pickles of whole modules, whose format is fixed.
@@ -115,9 +118,14 @@ def imported(module: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            above = (
+                package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            )
             base = ".".join([*above, *([node.module] if node.module else [])])
-            names = [f"{base}.{alias.name}" if f"{base}.{alias.name}" in FILES else base for alias in node.names]
+            names = [
+                f"{base}.{alias.name}" if f"{base}.{alias.name}" in FILES else base
+                for alias in node.names
+            ]
         yield from (name for name in names if name in FILES and name != module)
 
 
@@ -131,7 +139,12 @@ def test_every_module_is_in_a_layer():
 @pytest.mark.parametrize("above", LAYERS)
 def test_layer_imports_no_layer_above(above):
     lower = LAYERS[LAYERS.index(above) :]
-    wrong = [(m, i) for m, found in GRAPH.items() for i in found if layer(m) == above and layer(i) not in lower]
+    wrong = [
+        (m, i)
+        for m, found in GRAPH.items()
+        for i in found
+        if layer(m) == above and layer(i) not in lower
+    ]
     assert wrong == []
 
 
@@ -141,8 +154,14 @@ def test_imports_have_no_cycles():
 
 
 def test_only_commands_and_readers_of_mlflow_import_tracking():
-    """Training, runs, sweeps, searches, and executors write folders, which the uploading process follows."""
-    users = {layer(module) for module, found in GRAPH.items() if any("lenet_exp.tracking" in name for name in found)}
+    """Training, runs, sweeps, searches, and executors write folders, which the uploading process
+    follows.
+    """
+    users = {
+        layer(module)
+        for module, found in GRAPH.items()
+        if any("lenet_exp.tracking" in name for name in found)
+    }
     expected = {"commands", "hydra_plugins", "api", "ui", "removal", "reproduction", "prediction"}
     assert {name for name in users if not name.startswith("tracking")} == expected
 
@@ -156,8 +175,12 @@ def test_only_tracking_and_user_interface_import_mlflow():
 @pytest.mark.parametrize("cluster", ["ray", "slurm"])
 def test_only_launcher_plugin_imports_cluster_executors(cluster):
     package = f"lenet_exp.executors.{cluster}"
-    users = {module for module, found in GRAPH.items() if any(name.startswith(package) for name in found)}
-    assert {module for module in users if not module.startswith(package)} == {"hydra_plugins.lenet_exp_launcher"}
+    users = {
+        module for module, found in GRAPH.items() if any(name.startswith(package) for name in found)
+    }
+    assert {module for module in users if not module.startswith(package)} == {
+        "hydra_plugins.lenet_exp_launcher"
+    }
 
 
 def test_searches_package_is_imported_late():
@@ -165,7 +188,9 @@ def test_searches_package_is_imported_late():
     wrong = []
     for module, file in FILES.items():
         for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lenet_exp.searches"):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                "lenet_exp.searches"
+            ):
                 wrong += [module] if layer(module) != "searches" else []
     assert wrong == []
 
@@ -180,25 +205,51 @@ def test_folders_are_small_and_file_names_rarely_repeat(package):
 
 
 def test_calls_name_their_arguments_after_the_fourth():
-    nodes = [(module, node) for module, file in FILES.items() for node in ast.walk(ast.parse(file.read_text()))]
-    defined = {node.name for _, node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    defined -= {node.name for _, node in nodes if isinstance(node, ast.FunctionDef) and node.args.vararg is not None}
-    calls = [
-        (module, node) for module, node in nodes if isinstance(node, ast.Call) and len(node.args) > MOST_POSITIONAL
+    nodes = [
+        (module, node)
+        for module, file in FILES.items()
+        for node in ast.walk(ast.parse(file.read_text()))
     ]
-    names = {(module, ast.unparse(call)): ast.unparse(call.func).rpartition(".")[2] for module, call in calls}
-    starred = {ast.unparse(call) for _, call in calls if any(isinstance(a, ast.Starred) for a in call.args)}
-    assert [call for call, name in names.items() if name in defined and call[1] not in starred] == []
+    defined = {node.name for _, node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    defined -= {
+        node.name
+        for _, node in nodes
+        if isinstance(node, ast.FunctionDef) and node.args.vararg is not None
+    }
+    calls = [
+        (module, node)
+        for module, node in nodes
+        if isinstance(node, ast.Call) and len(node.args) > MOST_POSITIONAL
+    ]
+    names = {
+        (module, ast.unparse(call)): ast.unparse(call.func).rpartition(".")[2]
+        for module, call in calls
+    }
+    starred = {
+        ast.unparse(call) for _, call in calls if any(isinstance(a, ast.Starred) for a in call.args)
+    }
+    assert [
+        call for call, name in names.items() if name in defined and call[1] not in starred
+    ] == []
 
 
 def test_names_of_tests_are_short_statements():
-    names = [name for file in modules("tests").values() for name in re.findall(r"def (test_\w+)", file.read_text())]
+    names = [
+        name
+        for file in modules("tests").values()
+        for name in re.findall(r"def (test_\w+)", file.read_text())
+    ]
     vague = re.compile(r"test_(an?|the|it|its|they|those|what|who|so)_")
     assert [name for name in names if len(name) > LONGEST_TEST or vague.match(name)] == []
 
 
 def test_few_dictionaries_are_untyped():
-    lines = [line for file in FILES.values() for line in file.read_text().splitlines() if " import " not in line]
+    lines = [
+        line
+        for file in FILES.values()
+        for line in file.read_text().splitlines()
+        if " import " not in line
+    ]
     assert sum(len(UNTYPED.findall(line)) for line in lines) <= MOST_UNTYPED
     assert sum(len(re.findall(r"\bOption\b", line)) for line in lines) <= MOST_OPTIONS
 

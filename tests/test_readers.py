@@ -1,4 +1,6 @@
-"""Only listed modules may make calls that can run code from a file. Review each new call before you list it."""
+"""Only listed modules may make calls that can run code from a file. Review each new call before you
+list it.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,18 @@ _DANGEROUS = """
 """
 DANGEROUS = set(_DANGEROUS.split())
 ALLOWED = {
-    "lenet_exp.training.trained.ancestor": {"torch.load"},  # weights only, from a file that was scanned first
+    "lenet_exp.training.trained.ancestor": {
+        "torch.load"
+    },  # weights only, from a file that was scanned first
     "lenet_exp.prediction.portable": {"export.load"},  # only a file that it has just written
     "lenet_exp.executors.local.pool": {"cloudpickle.loads"},  # messages from its own processes
     "lenet_exp.executors.local.worker": {"cloudpickle.loads"},
     # names from the user's configuration, or names that training/trained/trust.py accepts
     "lenet_exp.config.targets": {"import_module", "importlib.import_module"},
     "lenet_exp.config.own_code": {"import_module", "importlib.import_module"},
-    "lenet_exp.code_packages": {"importlib.import_module"},  # copies of own code, and what they import by literal name
+    "lenet_exp.code_packages": {
+        "importlib.import_module"
+    },  # copies of own code, and what they import by literal name
     "lenet_exp.commands.ending": {"exec"},  # an empty string
     "lenet_exp.__main__": {"import_module", "importlib.import_module"},  # its own commands
     "lenet_exp.executors.queues": {"import_module", "importlib.import_module"},  # its own executors
@@ -42,12 +48,16 @@ def dangerous(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module.rpartition('.')[2]}.{alias.name}" for alias in node.names}
+            found |= {node.module} | {
+                f"{node.module.rpartition('.')[2]}.{alias.name}" for alias in node.names
+            }
     return found & DANGEROUS
 
 
 def test_only_listed_modules_call_readers_that_can_run_code():
-    assert {module: found for module, path in FILES.items() if (found := dangerous(path))} == ALLOWED
+    assert {
+        module: found for module, path in FILES.items() if (found := dangerous(path))
+    } == ALLOWED
 
 
 def test_torch_and_numpy_load_read_no_pickles():

@@ -32,4 +32,10 @@ def test_generator_leaves_global_random_state_unchanged():
 
 def test_split_stream_never_changes():
     order = torch.randperm(60_000, generator=generator(0, "split"))
-    assert order[:5].tolist() == [13605, 26343, 47469, 34023, 4345]  # other numbers would split MNIST differently
+    assert order[:5].tolist() == [
+        13605,
+        26343,
+        47469,
+        34023,
+        4345,
+    ]  # other numbers would split MNIST differently

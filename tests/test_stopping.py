@@ -52,7 +52,9 @@ def test_error_of_the_work_takes_precedence_over_signal():
 
 def test_graceful_in_another_thread_changes_no_handler():
     seen = []
-    thread = threading.Thread(target=work, args=(lambda: seen.append(signal.getsignal(signal.SIGINT)),))
+    thread = threading.Thread(
+        target=work, args=(lambda: seen.append(signal.getsignal(signal.SIGINT)),)
+    )
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGINT)]
@@ -71,7 +73,8 @@ CHILD = (
 
 
 @pytest.mark.parametrize(
-    ("which", "send"), [(signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill), (signal.SIGHUP, os.killpg)]
+    ("which", "send"),
+    [(signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill), (signal.SIGHUP, os.killpg)],
 )
 def test_signal_to_process_or_group_reaches_child_once(which, send):
     code = (
@@ -82,7 +85,11 @@ def test_signal_to_process_or_group_reaches_child_once(which, send):
         "except (KeyboardInterrupt, Terminated) as e: print(type(e).__name__)"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, CHILD], stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+        [sys.executable, "-c", code, CHILD],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -114,7 +121,9 @@ run_and_exit("ending", (lambda: 0) if sys.argv[1] == "late" else kill_later)
 
 @pytest.mark.parametrize(("when", "status"), [("early", 143), ("late", -signal.SIGTERM)])
 def test_signal_while_python_exits_is_not_ignored(when, status):
-    done = subprocess.run([sys.executable, "-c", ENDING, when], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING, when], cwd=ROOT, capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (status, "")
 
 

@@ -1,8 +1,10 @@
-"""Train small sweeps, write each kind of figure and table, and compile a two-column paper with them.
+"""Train small sweeps, write each kind of figure and table, and compile a two-column paper with
+them.
 
   python -m benchmarks.paper FOLDER
 
-The folder gets `paper.pdf`. This requires pdflatex, and FashionMNIST and MNIST in `$LENET_EXP_DATA` or `data`.
+The folder gets `paper.pdf`. This requires pdflatex, and FashionMNIST and MNIST in `$LENET_EXP_DATA`
+or `data`.
 """
 
 from __future__ import annotations
@@ -22,9 +24,18 @@ DATA = [
 ]
 RATES = "optimizer.lr=0.01,0.03,0.1,0.2"
 GRID = ["dataset=fashion_mnist", "activation=relu,selu,tanh", RATES, "num_epoch=8"]
-NETWORKS = ["dataset=mnist,fashion_mnist,digits", "model=lenet5,lenet5_1998,lenet_300_100,linear", "num_epoch=4"]
+NETWORKS = [
+    "dataset=mnist,fashion_mnist,digits",
+    "model=lenet5,lenet5_1998,lenet_300_100,linear",
+    "num_epoch=4",
+]
 WIDTHS = ["dataset=mnist", "model.width=0.25,0.5,1,2", "activation=relu,selu", "num_epoch=4"]
-SEARCH = ["dataset=fashion_mnist", "hydra/sweeper=search", "optimizer.lr=interval(0.001,0.3)", "n_trials=20"]
+SEARCH = [
+    "dataset=fashion_mnist",
+    "hydra/sweeper=search",
+    "optimizer.lr=interval(0.001,0.3)",
+    "n_trials=20",
+]
 SEARCH += ["activation=relu,selu,tanh", "num_epoch=6", "search.seed=1"]
 SMALL = ["dataset.train_size=1000", "dataset.val_size=500", *DATA[2:]]  # digits has 1,797 images
 SWEEPS = {
@@ -60,7 +71,11 @@ def main() -> None:
         _command(folder / sweep, "compare", f"output={folder / file}", *flags)
     shutil.copy(Path(__file__).with_name("paper.tex"), folder)
     for _ in range(2):  # the second time with the numbers of the figures
-        subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"], cwd=folder, check=True)
+        subprocess.run(
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+            cwd=folder,
+            check=True,
+        )
 
 
 def _command(outputs: Path, *arguments: str) -> None:

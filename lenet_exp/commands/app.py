@@ -32,36 +32,58 @@ from lenet_exp.config.option_files import default_config_dir, invalid_option_fil
 from lenet_exp.config.own_code import UNSAFE_FOLDERS, others_can_change
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import SCHEMAS
-from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, did_you_mean, from_hydra, shortened
+from lenet_exp.errors import (
+    PLAIN_ERRORS,
+    ConfigError,
+    RunsFailed,
+    UserError,
+    did_you_mean,
+    from_hydra,
+    shortened,
+)
 from lenet_exp.machine import let_waiting_threads_sleep
 from lenet_exp.stopping import raise_stop
 from lenet_exp.waiting import READING_OPTIONS
 
 MOST_DIGITS = 4300  # Python's limit for converting text to an integer
-COMPOSABLE = {"augmentation"}  # config groups whose options can be combined: augmentation=[shift,flip]
+# config groups whose options can be combined: augmentation=[shift,flip]
+COMPOSABLE = {"augmentation"}
 
 
 def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -> NoReturn:
-    """Compose `conf/<config_name>.yaml` with the overrides from the command line, run `task`, and exit."""
+    """Compose `conf/<config_name>.yaml` with the overrides from the command line, run `task`, and
+    exit.
+    """
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     let_waiting_threads_sleep()
     sys.argv[1:] = allow_new_keys(_last_of_each(sys.argv[1:]))
-    run_and_exit(program, lambda: _run(program, config_name, task, full_error), full_error=full_error)
+    run_and_exit(
+        program, lambda: _run(program, config_name, task, full_error), full_error=full_error
+    )
 
 
 def _last_of_each(arguments: list[str]) -> list[str]:
-    """Return the arguments without overrides of flags that are set again later, and print a note for each of them."""
-    flags = ["" if a.startswith("-") or "=" not in a else a.partition("=")[0].lstrip("+") for a in arguments]
+    """Return the arguments without overrides of flags that are set again later, and print a note
+    for each of them.
+    """
+    flags = [
+        "" if a.startswith("-") or "=" not in a else a.partition("=")[0].lstrip("+")
+        for a in arguments
+    ]
     last, kept = {flag: arguments[i] for i, flag in enumerate(flags)}, []
     for i, (flag, argument) in enumerate(zip(flags, arguments, strict=True)):
         if not flag or flag not in flags[i + 1 :]:
             kept.append(argument)
         elif argument != last[flag]:
-            print(hide_password(f"{argument}: ignored, because {last[flag]} follows"), file=sys.stderr)
+            print(
+                hide_password(f"{argument}: ignored, because {last[flag]} follows"), file=sys.stderr
+            )
     return kept
 
 
-def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full_error: bool) -> int:
+def _run(
+    program: str, config_name: str, task: Callable[[DictConfig], Any], full_error: bool
+) -> int:
     status, failed = 0, list[RunsFailed | OSError]()
 
     @functools.wraps(task)
@@ -75,7 +97,8 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
         try:
             return begin_task(cfg)
         except UserError as e:
-            if program == "lenet-train" and HydraConfig.get().mode is RunMode.MULTIRUN:  # raised again
+            # raised again
+            if program == "lenet-train" and HydraConfig.get().mode is RunMode.MULTIRUN:
                 raise
             status = print_error(program, str(e))
         except (RunsFailed, OSError) as e:
@@ -83,14 +106,22 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
         return math.nan
 
     arguments = _checked_arguments(program)
-    if arguments.config_dir is None and default_config_dir(warn=not arguments.shell_completion) is not None:
+    if (
+        arguments.config_dir is None
+        and default_config_dir(warn=not arguments.shell_completion) is not None
+    ):
         arguments.config_dir = "conf"
-        sys.argv[1:1] = ["--config-dir", "conf"]  # also for Hydra, and for the commands that records contain
+        sys.argv[1:1] = [
+            "--config-dir",
+            "conf",
+        ]  # also for Hydra, and for the commands that records contain
         if not arguments.shell_completion:
             print("using option files in ./conf", file=sys.stderr)
     overrides = arguments.overrides
     try:
-        if any("range(" in o for o in overrides) and (program != "lenet-train" or "hydra/sweeper=basic" in overrides):
+        if any("range(" in o for o in overrides) and (
+            program != "lenet-train" or "hydra/sweeper=basic" in overrides
+        ):
             # Hydra's own sweeper builds a list of all jobs, no matter how long the list becomes.
             check_size(OverridesParser.create().parse_overrides(overrides), MOST_JOBS, "")
         with READING_OPTIONS:
@@ -99,26 +130,34 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
         if full_error or (isinstance(e, PLAIN_ERRORS) and not from_hydra(e)):
             raise
         raise_stop(e)
-        problem = invalid_option_file(arguments.config_dir, overrides) if arguments.config_dir else None
+        problem = (
+            invalid_option_file(arguments.config_dir, overrides) if arguments.config_dir else None
+        )
         raise ConfigError(problem or explain_hydra(e)) from e
     if failed:
         raise failed[0]
     return status
 
 
-def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictConfig], Any]) -> None:
+def _run_by_hydra(
+    arguments: Namespace, config_name: str, task: Callable[[DictConfig], Any]
+) -> None:
     """Run or sweep as `hydra.main` does, or print the help.
 
-    `hydra.main` itself is used only for other options, such as --cfg, --info, and shell completion. It is not used to
-    run or sweep, because it prints errors in its own format unless an environment variable is set.
+    `hydra.main` itself is used only for other options, such as --cfg, --info, and shell completion.
+    It is not used to run or sweep, because it prints errors in its own format unless an environment
+    variable is set.
     """
     a = arguments
     others = (a.hydra_help, a.cfg, a.info, a.shell_completion, a.resolve)
     with hydra_app(job_name=config_name) as app:
         overrides = _with_search_path(a)
         if a.help or a.help_all:
-            mode = RunMode.MULTIRUN if a.multirun else RunMode.RUN  # RUN rejects flags with several values
-            composed = app.compose_config(config_name, overrides, mode, with_log_configuration=False)
+            # RUN rejects flags with several values
+            mode = RunMode.MULTIRUN if a.multirun else RunMode.RUN
+            composed = app.compose_config(
+                config_name, overrides, mode, with_log_configuration=False
+            )
             print(help_text(composed, SCHEMAS[config_name], everything=a.help_all))
             return
         if not any(others) and not (a.run and a.multirun):
@@ -128,7 +167,9 @@ def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictCo
             return
         if a.cfg is not None:
             # Hydra composes it again; this call only raises errors in the configuration.
-            composed = app.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration=False)
+            composed = app.compose_config(
+                config_name, overrides, RunMode.RUN, with_log_configuration=False
+            )
             _check_package(composed, a)
     run_as_hydra(config_name, task)
 
@@ -146,11 +187,14 @@ def _check_package(composed: DictConfig, arguments: Namespace) -> None:
     is_printed = arguments.cfg == "all" or is_of_hydra == (arguments.cfg == "hydra")
     if not is_printed or OmegaConf.select(composed, package) is None:
         names = [str(name) for name in composed]
-        raise ConfigError(f"--package {package}: not found in the configuration{did_you_mean(package, names)}")
+        raise ConfigError(
+            f"--package {package}: not found in the configuration{did_you_mean(package, names)}"
+        )
 
 
 def _with_search_path(arguments: Namespace) -> list[str]:
-    """Return the overrides from the command line, including an override that corresponds to `--config-dir`.
+    """Return the overrides from the command line, including an override that corresponds to
+    `--config-dir`.
 
     Raises:
         ConfigError: the folder was not found.
@@ -167,14 +211,18 @@ def _with_search_path(arguments: Namespace) -> list[str]:
     elif parent not in sys.path:
         sys.path.append(parent)  # own classes can be next to the folder
     given = "".join(f",{o.removeprefix(key)[:-1]}" for o in overrides if o.startswith(key))
-    return [*(o for o in overrides if not o.startswith(key)), f"{key}{quoted(f'file://{folder}')}{given}]"]
+    return [
+        *(o for o in overrides if not o.startswith(key)),
+        f"{key}{quoted(f'file://{folder}')}{given}]",
+    ]
 
 
 def _checked_arguments(program: str) -> Namespace:
     """Parse the command line with Hydra's parser and check the arguments.
 
     Raises:
-        ConfigError: an argument is unknown or not supported, or the overrides are not next to each other.
+        ConfigError: an argument is unknown or not supported, or the overrides are not next to each
+            other.
     """
     parser = command_line_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # the original method also prints the usage
@@ -184,22 +232,32 @@ def _checked_arguments(program: str) -> Namespace:
     if dashed:
         _refuse(explain_argument(dashed[0], dict(pairwise(sys.argv)).get(dashed[0], "")))
     if parsed.experimental_rerun is not None:  # argparse also accepts abbreviations of this option
-        _refuse("--experimental-rerun: not supported, because unpickling the file can execute arbitrary code")
+        _refuse(
+            "--experimental-rerun: not supported, because unpickling the file can execute arbitrary code"
+        )
     if parsed.config_name is not None or parsed.config_path is not None:
-        _refuse("--config-name, --config-path: not supported; use --config-dir to add your own configuration files")
+        _refuse(
+            "--config-name, --config-path: not supported; use --config-dir to add your own configuration files"
+        )
     for override in parsed.overrides:
         name, sign, value = override.partition("=")
         if re.search(rf"\d{{{MOST_DIGITS + 1}}}", value):
             _refuse(f"{shortened(override)}: must be a number with at most {MOST_DIGITS:,} digits")
-        if program == "lenet-predict" and not sign and os.path.exists(override):  # a file name without `images=`
+        # a file name without `images=`
+        if program == "lenet-predict" and not sign and os.path.exists(override):
             _refuse(f"{override}: must be written as name=value; did you mean images={override}?")
         if name in config_groups() and "null" in value.split(","):
             _refuse(f"{override}: null is not an option; run with --help to list the options")
-        if name in set(config_groups()) - COMPOSABLE and value.startswith("["):  # Hydra would merge them silently
+        # Hydra would merge them silently
+        if name in set(config_groups()) - COMPOSABLE and value.startswith("["):
             sweep = f"; to sweep several, run: lenet-train -m {name}={value.strip('[]')}"
-            _refuse(f"{override}: must be a single option{sweep if program == 'lenet-train' else ''}")
+            _refuse(
+                f"{override}: must be a single option{sweep if program == 'lenet-train' else ''}"
+            )
     if unknown:  # argparse requires positional arguments to be next to each other
-        _refuse(f"{unknown[0]}: must come after -m and all other options, together with the other flags")
+        _refuse(
+            f"{unknown[0]}: must come after -m and all other options, together with the other flags"
+        )
     return parsed
 
 

@@ -1,43 +1,52 @@
 """lenet-compare: compare configurations across seeds.
 
   lenet-compare                          compare the configurations of the last sweep
-  lenet-compare sweep=<id>,<id>          compare several sweeps together; give 'last', IDs (or their first few
-                                         characters), MLflow run IDs, or folders
+  lenet-compare sweep=<id>,<id>          compare several sweeps together; give 'last', IDs (or their
+                                         first few characters), MLflow run IDs, or folders
   lenet-compare filter="params.model = 'lenet5' and tags.users LIKE '%ada%' and tags.note = 'first'"
-                                         compare all runs in the store that match an MLflow filter, here on the model,
-                                         the users, and a custom tag; an empty filter= matches every run. There is no
-                                         verdict if the filter selects runs by a metric
-  lenet-compare confirm=0.2              print a command that tests the leader on enough new seeds to confirm a lead of
-                                         0.2 percentage points with 80% power; run=true also runs that command
+                                         compare all runs in the store that match an MLflow filter,
+                                         here on the model, the users, and a custom tag; an empty
+                                         filter= matches every run. There is no verdict if the
+                                         filter selects runs by a metric
+  lenet-compare confirm=0.2              print a command that tests the leader on enough new seeds
+                                         to confirm a lead of 0.2 percentage points with 80% power;
+                                         run=true also runs that command
   lenet-compare confirm=0.2 against=baseline
-                                         test the leader against a baseline: the configuration that the sweep's command
-                                         gives without its swept flags
+                                         test the leader against a baseline: the configuration that
+                                         the sweep's command gives without its swept flags
   lenet-compare confirm=0.2 against='optimizer.lr=0.1 batch_size=64'
                                          test the leader against a configuration of your choice
   lenet-compare confirm=0.2 seeds=10     set the number of new seeds
-  lenet-compare output=report.html       also write a report: .html (interactive page), .md (for a pull request),
-                                         .tex (table for a paper), .csv, or .json
+  lenet-compare output=report.html       also write a report: .html (interactive page), .md (for a
+                                         pull request), .tex (table for a paper), .csv, or .json
   lenet-compare output=table.tex columns=accuracy,n
-                                         write only these columns of accuracy, interval, n, parameters, lead, test, and
-                                         test_lead
+                                         write only these columns of accuracy, interval, n,
+                                         parameters, lead, test, and test_lead
   lenet-compare output=table.tex matrix=model,dataset
-                                         write a matrix (.tex, .md, .html, or .csv), or print it without output=: the
-                                         flags of the rows and of the columns; matrix=model+optimizer,dataset has a row
-                                         for each combination
+                                         write a matrix (.tex, .md, .html, or .csv), or print it
+                                         without output=: the flags of the rows and of the columns;
+                                         matrix=model+optimizer,dataset has a row for each
+                                         combination
   lenet-compare output=figure.pdf figure=curves
-                                         write a figure (.pdf, .svg, or .png) as wide as a column of a paper; figure= is
-                                         leaderboard (default), curves, interaction, parameters, or history;
-                                         figure.width=17 sets the width in centimeters
+                                         write a figure (.pdf, .svg, or .png) as wide as a column of
+                                         a paper; figure= is leaderboard (default), curves,
+                                         interaction, parameters, or history; figure.width=17 sets
+                                         the width in centimeters
   lenet-compare output=figure.pdf figure=interaction flags=activation,optimizer
-                                         show a line for each activation, and the optimizers along the axis
+                                         show a line for each activation, and the optimizers along
+                                         the axis
   lenet-compare only='optimizer.lr<0.05 and activation=relu,selu'
-                                         show part of the configurations; the signs are = != < <= > >=
-  lenet-compare best_per=activation      compare each activation at its own best values of the other flags
-  lenet-compare details=true             also print the effects of flags, interactions, and all notes
-  lenet-compare by=last                  compare accuracy after the last epoch instead of after the best epoch
+                                         show part of the configurations; the signs are = != < <= >
+                                         >=
+  lenet-compare best_per=activation      compare each activation at its own best values of the other
+                                         flags
+  lenet-compare details=true             also print the effects of flags, interactions, and all
+                                         notes
+  lenet-compare by=last                  compare accuracy after the last epoch instead of after the
+                                         best epoch
 
-  tracking.uri=      MLflow store for filter= and for MLflow run IDs of sweeps in other outputs folders
-                     (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
+  tracking.uri=      MLflow store for filter= and for MLflow run IDs of sweeps in other outputs
+                     folders (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
   experiment=        MLflow experiment for filter= and for these run IDs (default: lenet_exp)
 
 How it works
@@ -93,7 +102,9 @@ def compare(arguments: list[str]) -> int:
     output = None if values["output"] is None else output_path(values["output"], formats)
     for key, kinds in REQUIRES.items():
         if values[key] is not None and (output is None or output.suffix.lower() not in kinds):
-            raise ConfigError(f"{key}={values[key]}: requires output= with a file that ends with {' or '.join(kinds)}")
+            raise ConfigError(
+                f"{key}={values[key]}: requires output= with a file that ends with {' or '.join(kinds)}"
+            )
     flags = None if values["flags"] is None else values["flags"].split(",")
     if flags is not None and values["figure"] != "interaction":
         raise ConfigError(f"flags={values['flags']}: requires figure=interaction")
@@ -101,12 +112,20 @@ def compare(arguments: list[str]) -> int:
         if values["matrix"] is not None and values[key] != FLAGS[key]:
             raise ConfigError(f"{key}={values[key]}: cannot be combined with matrix=")
     columns = None if values["columns"] is None else values["columns"].split(",")
-    width = _number("figure.width", values["figure.width"], "a width in centimeters from 4 to 100", 4, most=100)
+    width = _number(
+        "figure.width", values["figure.width"], "a width in centimeters from 4 to 100", 4, most=100
+    )
     expected = "a number of percentage points greater than 0 and less than 100"
-    points = _number("confirm", values["confirm"], expected, math.ulp(0), most=math.nextafter(100, 0))
+    points = _number(
+        "confirm", values["confirm"], expected, math.ulp(0), most=math.nextafter(100, 0)
+    )
     seeds = _seeds(values["seeds"])
-    if points is None and (alone := next((k for k in ("against", "seeds", "run") if values[k] != FLAGS[k]), None)):
-        raise ConfigError(f"{alone}={values[alone]}: requires confirm=; for example, add confirm=0.2")
+    if points is None and (
+        alone := next((k for k in ("against", "seeds", "run") if values[k] != FLAGS[k]), None)
+    ):
+        raise ConfigError(
+            f"{alone}={values[alone]}: requires confirm=; for example, add confirm=0.2"
+        )
     allowed = {"confirm", "sweep", "against", "seeds", "run", "tracking.uri"}
     others = any(values[flag] != default for flag, default in FLAGS.items() if flag not in allowed)
     if points is not None and (others or "," in (values["sweep"] or "")):
@@ -151,7 +170,9 @@ def compare(arguments: list[str]) -> int:
 
         print_status(f"comparing runs and writing {output}")
         if output.suffix.lower() in FIGURES:
-            paths = write_figures(output, comparisons, values["figure"] or "leaderboard", width, flags=flags)
+            paths = write_figures(
+                output, comparisons, values["figure"] or "leaderboard", width, flags=flags
+            )
             written = [f"figure: {path}" for path in paths]
         else:
             write_comparison(output, comparisons, source, columns)
@@ -182,7 +203,9 @@ def _matrix(matrix: Matrix, output: Path | None) -> int:
     return 0
 
 
-def _number(key: str, value: str | None, expected: str, least: float, *, most: float) -> float | None:
+def _number(
+    key: str, value: str | None, expected: str, least: float, *, most: float
+) -> float | None:
     try:
         number = None if value is None else float(value)
     except ValueError:

@@ -42,7 +42,8 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
     - 2 if the request is invalid, which is reported in one line on stderr;
     - 130 after SIGINT or 143 after SIGTERM.
 
-    `lenet-reproduce` returns 0 if the results are identical, 1 if they differ, and 3 if they are not comparable.
+    `lenet-reproduce` returns 0 if the results are identical, 1 if they differ, and 3 if they are
+    not comparable.
 
     Args:
         program: name of the command, for error messages.
@@ -52,7 +53,8 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
     limit_gc()
     if any(option.startswith("error") for option in sys.warnoptions):
         warnings.simplefilter("default")  # a library's deprecation warning must not end the command
-    atexit.register(_end_at_signals)  # before libraries register functions, so that Python calls it after them
+    # before libraries register functions, so that Python calls it after them
+    atexit.register(_end_at_signals)
     raise_at_signals()
     out, err = guard_streams()
     try:
@@ -66,7 +68,8 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
         _exit_at_signals()
         status = _say(f"{program}: terminated", 143)
     out.flush()
-    if out.error is not None and not isinstance(out.error, BrokenPipeError):  # `| head` closes the pipe
+    # `| head` closes the pipe
+    if out.error is not None and not isinstance(out.error, BrokenPipeError):
         reason = getattr(out.error, "strerror", None) or first_line(out.error)
         _say(f"{program}: cannot write to standard output ({reason})", EXIT_FAILED)
         status = status or EXIT_FAILED
@@ -74,7 +77,11 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
     discard_rest(out, 1)
     discard_rest(err, 2)
     end_threads_at_exit(program, status)
-    exec("")  # otherwise `python -m` ends with SIGINT if exec() raised a KeyboardInterrupt, for example in a dataclass
+    exec(
+        ""
+        # otherwise `python -m` ends with SIGINT if exec() raised a KeyboardInterrupt, for example
+        # in a dataclass
+    )
     sys.exit(status)
 
 
@@ -107,13 +114,17 @@ def _status_of(program: str, work: Callable[[], int], full_error: bool) -> int:
 
 
 def _exit_at_signals() -> None:
-    """Exit at once with status 130 or 143 when a signal arrives, because nothing is left to interrupt."""
+    """Exit at once with status 130 or 143 when a signal arrives, because nothing is left to
+    interrupt.
+    """
     for which in SIGNALS:
         signal.signal(which, lambda number, _: os._exit(128 + number))
 
 
 def _end_at_signals() -> None:
-    """Let a signal end the process, because Python no longer calls handlers. A shell shows status 130 or 143, too."""
+    """Let a signal end the process, because Python no longer calls handlers. A shell shows status
+    130 or 143, too.
+    """
     for which in SIGNALS:
         signal.signal(which, signal.SIG_DFL)
 
@@ -131,21 +142,31 @@ def _check_directory() -> None:
 
 
 def _lost(error: OSError, program: str) -> str | None:
-    """Return a message about an unusable disk, outputs folder, or /dev/null, or None for any other error."""
+    """Return a message about an unusable disk, outputs folder, or /dev/null, or None for any other
+    error.
+    """
     outputs = outputs_dir()
     if isinstance(error, FileNotFoundError) and str(outputs) in str(error) and not outputs.exists():
-        return f"{outputs} was moved or removed. Move it back, then rerun the same command to resume."
+        return (
+            f"{outputs} was moved or removed. Move it back, then rerun the same command to resume."
+        )
     removed = _removed_folder(error)
     if removed is not None:
         return f"{removed} was moved or removed. Results in other folders are kept; rerun the same command to resume."
     if error.errno in DISK_ERRORS | PERMISSION_ERRORS or error.filename == os.devnull:
-        kept = "Checkpoints are kept; rerun" if program in {"lenet-train", "lenet-reproduce"} else "Fix this, and rerun"
+        kept = (
+            "Checkpoints are kept; rerun"
+            if program in {"lenet-train", "lenet-reproduce"}
+            else "Fix this, and rerun"
+        )
         return f"{error.filename or outputs}: {error.strerror}. {kept} the same command to resume."
     return None
 
 
 def _removed_folder(error: OSError) -> Path | None:
-    """Return the folder of a run or a sweep whose removal caused an error, or None if the error has another cause."""
+    """Return the folder of a run or a sweep whose removal caused an error, or None if the error has
+    another cause.
+    """
     if not isinstance(error, FileNotFoundError) or not isinstance(error.filename, str):
         return None
     path = Path(os.path.abspath(error.filename))

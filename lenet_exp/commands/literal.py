@@ -1,4 +1,6 @@
-"""Parses `key=value` arguments literally, without a grammar or quoting, for commands that are not Hydra apps."""
+"""Parses `key=value` arguments literally, without a grammar or quoting, for commands that are not
+Hydra apps.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
         known: default values, keyed by flag.
 
     Raises:
-        ConfigError: an argument is not `flag=value` with a known flag, the value of a Boolean flag is neither true nor
-            false, or the address in `tracking.uri=` or MLFLOW_TRACKING_URI is invalid.
+        ConfigError: an argument is not `flag=value` with a known flag, the value of a Boolean flag
+            is neither true nor false, or the address in `tracking.uri=` or MLFLOW_TRACKING_URI is
+            invalid.
     """
     values = dict(known)
     for argument in arguments:
@@ -51,7 +54,8 @@ def run_command(program: str, usage: str | None, main: Callable[[list[str]], int
 
     Args:
         program: name of the command.
-        usage: usage text that `--help` prints: the docstring of the command's module, which `python -OO` removes.
+        usage: usage text that `--help` prints: the docstring of the command's module, which `python
+            -OO` removes.
         main: function that runs the command with the arguments and returns the exit status.
     """
 

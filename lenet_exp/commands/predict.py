@@ -1,4 +1,6 @@
-"""lenet-predict: load a trained model, and evaluate it on the test set or use it to classify pictures."""
+"""lenet-predict: load a trained model, and evaluate it on the test set or use it to classify
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from lenet_exp.waiting import print_waiting
 
 
 def predict(cfg: DictConfig) -> float:
-    """Evaluate a model on the test set or classify pictures, as specified by a configuration from Hydra.
+    """Evaluate a model on the test set or classify pictures, as specified by a configuration from
+    Hydra.
 
     Return the test accuracy as a fraction, or NaN for pictures.
     """
@@ -35,9 +38,13 @@ def predict(cfg: DictConfig) -> float:
 def with_lists(overrides: list[str]) -> list[str]:
     """Convert overrides such as `images=scan.png` and `images=*.png` to lists.
 
-    Without this conversion, users would have to quote such values not only for the shell but also for Hydra.
+    Without this conversion, users would have to quote such values not only for the shell but also
+    for Hydra.
     """
-    return [_as_list(o) if o.startswith("images=") and not o.startswith("images=[") else o for o in overrides]
+    return [
+        _as_list(o) if o.startswith("images=") and not o.startswith("images=[") else o
+        for o in overrides
+    ]
 
 
 def _as_list(override: str) -> str:

@@ -1,22 +1,26 @@
 """lenet-reproduce: retrain a run from its record and check whether the results are bit-identical.
 
-  lenet-reproduce run=<which>              retrain a run; give its folder, its ID (or its first few characters), its
-                                           MLflow run ID, a .safetensors file from model_path, or champion:<dataset>
-  lenet-reproduce run=<which> check=true   train nothing; recompute the stored accuracy, metric, and confusion matrix
-                                           from the stored weights and the validation images
+  lenet-reproduce run=<which>              retrain a run; give its folder, its ID (or its first few
+                                           characters), its MLflow run ID, a .safetensors file from
+                                           model_path, or champion:<dataset>
+  lenet-reproduce run=<which> check=true   train nothing; recompute the stored accuracy, metric, and
+                                           confusion matrix from the stored weights and the
+                                           validation images
 
   data_root=      folder with the datasets (default: the folder named in the record, if it exists,
                   else $LENET_EXP_DATA, else data)
-  dataset.file=   .npz file with the images of a run with dataset=arrays (default: the path named in the record)
+  dataset.file=   .npz file with the images of a run with dataset=arrays (default: the path named in
+                  the record)
   trust=          your own class or module that the record may use, for example trust=mine.Swish, or
                   sha256:<digest> of the code of someone else; separate several with commas
   tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
-The run is retrained in outputs/reproduced with the device, number of threads, and engine from its record, and is
-compared with the original epoch by epoch. Differences in code, versions, CPU, and data are printed. If a reproduction
-is interrupted, rerun the same command to resume it.
-Exit status: 0 if the results are bit-identical, 1 if they differ, 2 if the request is invalid, 3 if the results are not
-comparable (for example, because PyTorch computes different results on this CPU or because the data is missing).
+The run is retrained in outputs/reproduced with the device, number of threads, and engine from its
+record, and is compared with the original epoch by epoch. Differences in code, versions, CPU, and
+data are printed. If a reproduction is interrupted, rerun the same command to resume it. Exit
+status: 0 if the results are bit-identical, 1 if they differ, 2 if the request is invalid, 3 if the
+results are not comparable (for example, because PyTorch computes different results on this CPU or
+because the data is missing).
 """
 
 from __future__ import annotations
@@ -56,7 +60,9 @@ def run(arguments: list[str]) -> int:
     print(printable(f"run: {recorded.name}"))
 
     repeat = recompute if values["check"] == "true" else reproduce
-    answer = repeat(recorded, data_root=values["data_root"], file=values["dataset.file"], trust=values["trust"])
+    answer = repeat(
+        recorded, data_root=values["data_root"], file=values["dataset.file"], trust=values["trust"]
+    )
     for line in (*answer.details, answer.line):
         print(printable(line))
     return answer.verdict

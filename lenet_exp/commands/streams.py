@@ -1,7 +1,7 @@
 """Standard output and error streams that do not stop a command if writing to them fails.
 
-The streams also hide passwords in addresses, regardless of which code prints an address. For example, Hydra prints the
-overrides of a failed job.
+The streams also hide passwords in addresses, regardless of which code prints an address. For
+example, Hydra prints the overrides of a failed job.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from lenet_exp.addresses import hide_password
 
 
 class Stream:
-    """A text stream that stores the first error that occurs and ignores all output after that error.
+    """A text stream that stores the first error that occurs and ignores all output after that
+    error.
 
-    For example, a sweep continues if `head` exits in `lenet-train -m ... | head`, or if the disk becomes full while the
-    output is redirected to a file. It also continues if the user's own code closes the stream.
+    For example, a sweep continues if `head` exits in `lenet-train -m ... | head`, or if the disk
+    becomes full while the output is redirected to a file. It also continues if the user's own code
+    closes the stream.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -29,7 +31,10 @@ class Stream:
         if self.error is None:
             try:
                 self._stream.write(hide_password(text))
-            except (OSError, ValueError) as e:  # ValueError: the user's own code closed the underlying stream
+            except (
+                OSError,
+                ValueError,
+            ) as e:  # ValueError: the user's own code closed the underlying stream
                 self.error = e
         return len(text)
 
@@ -52,8 +57,8 @@ class Stream:
 def guard_streams() -> tuple[Stream, Stream]:
     """Replace stdout and stderr in this process with `Stream` objects, and return these objects.
 
-    A closed stream (`>&-`) is redirected to /dev/null, because the next file to be opened would otherwise get the
-    descriptor of that stream.
+    A closed stream (`>&-`) is redirected to /dev/null, because the next file to be opened would
+    otherwise get the descriptor of that stream.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -65,7 +70,8 @@ def guard_streams() -> tuple[Stream, Stream]:
         stream = getattr(sys, name) or os.fdopen(descriptor, "w", closefd=False)
         if not isinstance(stream, Stream):
             if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")  # for a terminal whose encoding has no `±`
+                # for a terminal whose encoding has no `±`
+                stream.reconfigure(errors="backslashreplace")
             stream = Stream(stream)
             setattr(sys, name, cast(TextIO, stream))
         found.append(stream)

@@ -2,23 +2,26 @@
 
   lenet-sweep list                 list the sweeps in the outputs folder, latest first
     user=ada model=lenet5 tag=note=first
-                                   list only the sweeps of a user, with a model, or with a tag (tag=note: any value)
-  lenet-sweep status [sweep=last]  show running and failed runs, their hosts, and the estimated time left
-  lenet-sweep watch [sweep=last]   watch a sweep until it ends; exit with status 0 if it finished, otherwise 1
+                                   list only the sweeps of a user, with a model, or with a tag
+                                   (tag=note: any value)
+  lenet-sweep status [sweep=last]  show running and failed runs, their hosts, and the estimated time
+                                   left
+  lenet-sweep watch [sweep=last]   watch a sweep until it ends; exit with status 0 if it finished,
+                                   otherwise 1
   lenet-sweep stop [sweep=last]    stop a sweep; its runs save checkpoints and can be resumed
   lenet-sweep rm sweep=<which>     show what would be removed or kept on disk and in MLflow, and why
-    dry_run=false                  remove the sweep; if the removal is interrupted, rerun the same command to finish it
+    dry_run=false                  remove the sweep; if the removal is interrupted, rerun the same
+                                   command to finish it
   lenet-sweep rm final_states=true
-                                   show the size of the final training states of all runs, which runs with a larger
-                                   num_epoch continue; dry_run=false removes them
+                                   show the size of the final training states of all runs, which
+                                   runs with a larger num_epoch continue; dry_run=false removes them
 
-For sweep=, give 'last', the sweep's ID (or its first few characters), its MLflow run ID, or its folder.
-rm keeps runs that another sweep uses and runs whose model is registered.
-MLflow can restore deleted runs until you run mlflow gc.
-The list, status, watch, and stop commands first check for sweeps whose processes have died, and mark them and their
-runs as killed. To update MLflow, and to upload results that it missed, run lenet-sync.
-To resume a sweep, run lenet-train -m sweep.resume=last.
-The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
+For sweep=, give 'last', the sweep's ID (or its first few characters), its MLflow run ID, or its
+folder. rm keeps runs that another sweep uses and runs whose model is registered. MLflow can restore
+deleted runs until you run mlflow gc. The list, status, watch, and stop commands first check for
+sweeps whose processes have died, and mark them and their runs as killed. To update MLflow, and to
+upload results that it missed, run lenet-sync. To resume a sweep, run lenet-train -m
+sweep.resume=last. The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 """
 
 from __future__ import annotations
@@ -44,7 +47,9 @@ def run(arguments: list[str]) -> int:
     """Run `lenet-sweep <arguments>` and return its exit status."""
     action = arguments[0] if arguments else "(no command)"
     if action not in FLAGS:
-        raise ConfigError(f"{action}: expected one of: {', '.join(FLAGS)}{did_you_mean(action, FLAGS)}")
+        raise ConfigError(
+            f"{action}: expected one of: {', '.join(FLAGS)}{did_you_mean(action, FLAGS)}"
+        )
     values = parse(arguments[1:], FLAGS[action])
     from lenet_exp.reports.terminal.progress import log_to_console
 
@@ -68,7 +73,9 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
         sweeps = repair_all(outputs_dir())
         found = [sweep for sweep in sweeps if matches(sweep, **values)]
         if sweeps and not found:
-            raise ConfigError(f"no sweep in {outputs_dir()} matches; run lenet-sweep list without flags")
+            raise ConfigError(
+                f"no sweep in {outputs_dir()} matches; run lenet-sweep list without flags"
+            )
         print_list(found)
         return 0
     sweep = find_sweep(str(values["sweep"]))
@@ -81,7 +88,9 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     print_status(sweep)
     if words := allocation_status(sweep):
         print(words)
-    return EXIT_FAILED if action == "watch" and sweep.started().outcome is not Outcome.finished else 0
+    return (
+        EXIT_FAILED if action == "watch" and sweep.started().outcome is not Outcome.finished else 0
+    )
 
 
 def rm(values: dict[str, str | None]) -> int:

@@ -1,22 +1,23 @@
 """lenet-sync: upload results that MLflow missed.
 
   lenet-sync                 upload the results of all sweeps and runs in the outputs folder
-  lenet-sync sweep=<which>   upload the results of one sweep; give 'last', its ID (or its first few characters), its
-                             MLflow run ID, or its folder
-  lenet-sync run=<which>     upload the results of one run; give its folder or its ID (or its first few characters)
-  lenet-sync champion=<id>   make the model of an MLflow run the champion for its network and dataset, even if the
-                             champion was validated on other images
+  lenet-sync sweep=<which>   upload the results of one sweep; give 'last', its ID (or its first few
+                             characters), its MLflow run ID, or its folder
+  lenet-sync run=<which>     upload the results of one run; give its folder or its ID (or its first
+                             few characters)
+  lenet-sync champion=<id>   make the model of an MLflow run the champion for its network and
+                             dataset, even if the champion was validated on other images
   lenet-sync again=true      upload everything again, after the store was restored from a backup
-  lenet-sync follow=true     upload the last sweep, or the one in sweep=, while it runs; use this beside a sweep whose
-                             machine has no route to the store
+  lenet-sync follow=true     upload the last sweep, or the one in sweep=, while it runs; use this
+                             beside a sweep whose machine has no route to the store
 
-  tracking.uri=      MLflow store (default: $MLFLOW_TRACKING_URI, else the store set for each sweep or run)
+  tracking.uri=      MLflow store (default: $MLFLOW_TRACKING_URI, else the store set for each sweep
+                     or run)
 
-Nothing is stored twice in MLflow. Without follow=true, sweeps and runs that are still running are skipped, because
-they upload their own results. Sweeps and runs whose processes have died are marked as killed on disk and in MLflow;
-you can resume them.
-The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
-Exit status: 0 if MLflow is up to date, 1 if results are missing.
+Nothing is stored twice in MLflow. Without follow=true, sweeps and runs that are still running are
+skipped, because they upload their own results. Sweeps and runs whose processes have died are marked
+as killed on disk and in MLflow; you can resume them. The outputs folder is $LENET_EXP_OUTPUTS if
+set, otherwise ./outputs. Exit status: 0 if MLflow is up to date, 1 if results are missing.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def run(arguments: list[str]) -> int:
     follows = values["follow"] == "true"
     selected = [flag for flag in ("sweep", "run", "champion") if values[flag] is not None]
     if len(selected) > 1:
-        raise ConfigError(f"{' and '.join(f'{flag}=' for flag in selected)} are set; set only one of them")
+        raise ConfigError(
+            f"{' and '.join(f'{flag}=' for flag in selected)} are set; set only one of them"
+        )
     if again and values["champion"] is not None:
         raise ConfigError("again=true and champion= are set; set only one of them")
 

@@ -18,7 +18,8 @@ from lenet_exp.waiting import print_waiting
 
 
 def train(cfg: DictConfig) -> float:
-    """Train one run with a configuration from Hydra, and return the best validation accuracy, or NaN for a dry run.
+    """Train one run with a configuration from Hydra, and return the best validation accuracy, or
+    NaN for a dry run.
 
     Sweepers from other packages also call this function for each of their jobs.
     """
@@ -52,13 +53,16 @@ def train(cfg: DictConfig) -> float:
     return train_alone(config)
 
 
-def train_alone(config: Any, *, name: str | None = None, default_threads: int | None = None) -> float:
+def train_alone(
+    config: Any, *, name: str | None = None, default_threads: int | None = None
+) -> float:
     """Train one run, print its result, and return the best value of its metric.
 
     Args:
         config: configuration of the run.
         name: name of the run; None for the default name.
-        default_threads: number of threads if the configuration does not set it; None for the default of `run_alone`.
+        default_threads: number of threads if the configuration does not set it; None for the
+            default of `run_alone`.
 
     Raises:
         RunsFailed: the run failed or diverged.
@@ -77,7 +81,9 @@ def train_alone(config: Any, *, name: str | None = None, default_threads: int | 
 
     with uploads(followed):
         try:
-            result = run_alone(job, default_threads=default_threads, on_start=started.append, on_result=answer)
+            result = run_alone(
+                job, default_threads=default_threads, on_start=started.append, on_result=answer
+            )
         except (KeyboardInterrupt, Terminated):
             if started and not answered and name is None:
                 without = " without sweep.force=true" if config.sweep.force else ""

@@ -96,7 +96,8 @@ def _serve(
 
     Args:
         uri: address of the SQLite file or the database server.
-        change_to_latest_sweep: changes the pages to a sweep that was started later, and returns whether there is one.
+        change_to_latest_sweep: changes the pages to a sweep that was started later, and returns
+            whether there is one.
     """
     from lenet_exp.stopping import graceful
     from lenet_exp.ui.server import HOST, USER, free_port, serving
@@ -123,7 +124,10 @@ def _serve(
         if "SSH_CONNECTION" in os.environ:
             account = f"{os.environ.get('USER', 'you')}@{os.environ['SSH_CONNECTION'].split()[2]}"
             forward = f"ssh -N -L {used_port}:{HOST}:{used_port} {account}"
-            print(f"to open these links on your own machine, run this command there: {forward}", file=sys.stderr)
+            print(
+                f"to open these links on your own machine, run this command there: {forward}",
+                file=sys.stderr,
+            )
 
         print("Press Ctrl-C to stop.", flush=True)
         while server.wait(change_to_latest_sweep, every=1.0):
@@ -132,11 +136,11 @@ def _serve(
 
 
 def _sweep(requested: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:
-    """Return the requested sweep or, by default, the latest sweep in the outputs folder with this store and
-    experiment.
+    """Return the requested sweep or, by default, the latest sweep in the outputs folder with this
+    store and experiment.
 
-    Return None if no sweep was requested and the outputs folder contains no such sweep. Also return None if the MLflow
-    run ID of a sweep that is not in the outputs folder was requested.
+    Return None if no sweep was requested and the outputs folder contains no such sweep. Also return
+    None if the MLflow run ID of a sweep that is not in the outputs folder was requested.
     """
     from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
     from lenet_exp.folders.sweep_folder import all_sweeps
@@ -166,7 +170,9 @@ def _store_of(sweep: SweepFolder | None) -> str:
 
 
 def _create_default_store() -> None:
-    """Create the default store if it is a missing database in an existing folder, so that it can be shown empty."""
+    """Create the default store if it is a missing database in an existing folder, so that it can be
+    shown empty.
+    """
     from lenet_exp.config.schema import StoreAddress
     from lenet_exp.tracking.stores.store import open_store
     from lenet_exp.ui.pages import EXPERIMENT

@@ -1,1 +1,3 @@
-"""Comparison of configurations over seeds: the winner, its lead, and whether that lead could be chance."""
+"""Comparison of configurations over seeds: the winner, its lead, and whether that lead could be
+chance.
+"""

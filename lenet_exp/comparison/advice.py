@@ -44,9 +44,10 @@ class Advice:
 
     Attributes:
         step: the kind of next step.
-        sweep: ID of the sweep that the step applies to; empty if it does not apply to a single sweep.
-        points: the difference to confirm or, after a confirmation, the difference that was tested, in percentage
-            points.
+        sweep: ID of the sweep that the step applies to; empty if it does not apply to a single
+            sweep.
+        points: the difference to confirm or, after a confirmation, the difference that was tested,
+            in percentage points.
         runs: number of runs of the step; 0 if unknown.
         seconds: total training time of these runs, in seconds; NaN if unknown.
     """
@@ -69,12 +70,15 @@ def advice(comparison: Comparison) -> Advice | None:
     if not verdict.complete:
         return Advice(NextStep.finish, design.sweep)
     edited = {flag.removesuffix(f".{VERSION}") for flag in comparison.flags} - {*comparison.flags}
-    # A sweep cannot train two versions of the same code. A search with another objective trains a configuration once.
+    # A sweep cannot train two versions of the same code. A search with another objective trains a
+    # configuration once.
     if edited or (design.trials and not design.searched and design.sweeps == 1):
         return None
     if leader is None or leader.diverged:
         return Advice(NextStep.steady, design.sweep)
-    predict = Advice(NextStep.predict, design.sweep) if design.sweep and not comparison.scored else None
+    predict = (
+        Advice(NextStep.predict, design.sweep) if design.sweep and not comparison.scored else None
+    )
     if (tested := confirmation(comparison)) is not None:
         return predict if tested.confirmed else None
     for test in design.tests:
@@ -89,11 +93,17 @@ def advice(comparison: Comparison) -> Advice | None:
         return seeds
     leads = [lead for _, lead, _ in verdict.compared]
     best = comparison.searched.best if comparison.searched is not None else None
-    if design.searched and design.sweep and (best is None or best.number):  # trial 0 is the baseline itself
+    if (
+        design.searched and design.sweep and (best is None or best.number)
+    ):  # trial 0 is the baseline itself
         return _confirming(comparison, NextStep.baseline, leads)
     if verdict.not_behind:
         open_leads = _open_leads(verdict)
-        return (_confirming(comparison, NextStep.confirm, open_leads) or seeds) if open_leads else predict
+        return (
+            (_confirming(comparison, NextStep.confirm, open_leads) or seeds)
+            if open_leads
+            else predict
+        )
     nearest = min(leads, key=lambda lead: lead.points)
     if nearest.low > nearest.points / 2:  # even if biased upward, the lead is real
         return predict
@@ -109,11 +119,14 @@ def _open_leads(verdict: Verdict) -> list[Difference]:
     ]
 
 
-def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Difference]) -> Advice | None:
-    """Return the advice to confirm the median lead, rounded down to one of `DIFFERENCES` that 100 seeds can detect, or
-    rounded up if this takes more than 200 runs.
+def _confirming(
+    comparison: Comparison, step: NextStep, leads: Sequence[Difference]
+) -> Advice | None:
+    """Return the advice to confirm the median lead, rounded down to one of `DIFFERENCES` that 100
+    seeds can detect, or rounded up if this takes more than 200 runs.
 
-    Return None if no confirmation can be planned, or if 100 seeds cannot detect any of these differences.
+    Return None if no confirmation can be planned, or if 100 seeds cannot detect any of these
+    differences.
     """
     make = partial(plan, comparison, baseline=step is NextStep.baseline)
     seen = statistics.median(abs(lead.points) for lead in leads)
@@ -130,6 +143,8 @@ def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Differen
     except (ConfigError, IndexError):
         return None
     runs = wanted.seeds * max(len(wanted.groups), 2)
-    known = [run.seconds for group in wanted.groups for run in group.finished if run.seconds is not None]
+    known = [
+        run.seconds for group in wanted.groups for run in group.finished if run.seconds is not None
+    ]
     seconds = statistics.fmean(known) * runs if known else math.nan
     return Advice(step, comparison.design.sweep, f"{points:g}", runs=runs, seconds=seconds)

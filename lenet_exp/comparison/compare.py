@@ -1,4 +1,6 @@
-"""Compares any set of runs, separately for each dataset, because accuracies on different images are not comparable."""
+"""Compares any set of runs, separately for each dataset, because accuracies on different images are
+not comparable.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 
 SPLIT = "split_seed"
-SIZES_DIFFER = 1.01  # minimum ratio of numbers of parameters; PReLU's slopes alone are no difference in size
+SIZES_DIFFER = (
+    1.01  # minimum ratio of numbers of parameters; PReLU's slopes alone are no difference in size
+)
 
 
 @dataclass(frozen=True)
@@ -36,17 +40,19 @@ class Comparison:
 
     Attributes:
         dataset: name of the dataset.
-        groups: the configurations with their runs, best mean first. Configurations with diverged runs rank last,
-            regardless of their other runs.
-        flags: the flags that differ between groups, swept flags first. If recipes were swept, `experiment` replaces
-            every flag that follows from the recipe.
-        leads: for each group, the difference between the leader and the group; None for the leader itself and for
-            groups that have no finished runs or have diverged runs.
-        leader: the best group with two or more replicates, or the first group if there is no such group; None if no run
-            finished. In a confirmation, the leader being tested.
+        groups: the configurations with their runs, best mean first. Configurations with diverged
+            runs rank last, regardless of their other runs.
+        flags: the flags that differ between groups, swept flags first. If recipes were swept,
+            `experiment` replaces every flag that follows from the recipe.
+        leads: for each group, the difference between the leader and the group; None for the leader
+            itself and for groups that have no finished runs or have diverged runs.
+        leader: the best group with two or more replicates, or the first group if there is no such
+            group; None if no run finished. In a confirmation, the leader being tested.
         design: the decisions made before the first result; the default if unknown.
-        searched: summary of the search that the runs belong to; None for a grid, or if several sweeps are compared.
-        part: description of the configurations, if they are a part of a comparison; otherwise, empty.
+        searched: summary of the search that the runs belong to; None for a grid, or if several
+            sweeps are compared.
+        part: description of the configurations, if they are a part of a comparison; otherwise,
+            empty.
     """
 
     dataset: str
@@ -60,22 +66,29 @@ class Comparison:
 
     @cached_property
     def plain_leads(self) -> list[Difference | None]:
-        """The differences from the leader with unmoderated variances, for `part.part_of`; see `leads`."""
+        """The differences from the leader with unmoderated variances, for `part.part_of`; see
+        `leads`.
+        """
         return _leads(self.groups, None if self.design.picked else self.leader, named=True)
 
     @property
     def has_trials(self) -> bool:
-        """Whether any run is a trial of a search. Pruning determines which trials finish, so they fill no grid."""
+        """Whether any run is a trial of a search. Pruning determines which trials finish, so they
+        fill no grid.
+        """
         return self.searched is not None or self.design.trials
 
     @property
     def not_excluded(self) -> list[Group]:
-        """The groups that could be the best: the leader and every group that is not excluded (`statistics.judged`).
+        """The groups that could be the best: the leader and every group that is not excluded
+        (`statistics.judged`).
 
         Groups that have no result, have a diverged run, or were dropped by a search are excluded.
         """
         pairs = zip(self.groups, self.leads, strict=True)
-        found = [g for g, lead in pairs if g is self.leader or (lead is not None and not lead.excluded)]
+        found = [
+            g for g, lead in pairs if g is self.leader or (lead is not None and not lead.excluded)
+        ]
         return [g for g in found if g.stable and _is_left(g, self.design)]
 
     @property
@@ -85,7 +98,9 @@ class Comparison:
 
     @property
     def by(self) -> EpochChoice:
-        """The epoch whose accuracy was asked for: that of the runs' models, which is `best` by default, or the last."""
+        """The epoch whose accuracy was asked for: that of the runs' models, which is `best` by
+        default, or the last.
+        """
         return self.groups[0].by
 
     @property
@@ -108,14 +123,16 @@ class Comparison:
     def interactions(self) -> Interactions | None:
         """The interactions between the flags that differ between groups.
 
-        None if there are fewer than two flags or three seeds, and for a search, because pruning determines which trials
-        finish.
+        None if there are fewer than two flags or three seeds, and for a search, because pruning
+        determines which trials finish.
         """
         return None if self.has_trials else interactions(self.groups, self.flags)
 
     @cached_property
     def outliers(self) -> list[tuple[Group, Replicate]]:
-        """The runs far below the other runs of their configuration, as pairs of group and replicate."""
+        """The runs far below the other runs of their configuration, as pairs of group and
+        replicate.
+        """
         found = far_below([list(group.scores.values()) for group in self.groups])
         return [(self.groups[i], list(self.groups[i].accuracy)[run]) for i, run in found]
 
@@ -129,12 +146,19 @@ class Comparison:
     def test_leads(self) -> list[Difference | None]:
         """The differences in test accuracy between the leader and each group; see `leads`.
 
-        The leader was selected by the validation accuracy of the same runs, and a seed that is lucky on the validation
-        set tends to be lucky on the test set. The correction therefore covers all pairs, unless the leader was selected
-        before these runs, as in a confirmation.
+        The leader was selected by the validation accuracy of the same runs, and a seed that is
+        lucky on the validation set tends to be lucky on the test set. The correction therefore
+        covers all pairs, unless the leader was selected before these runs, as in a confirmation.
         """
-        leader = next((its for g, its in zip(self.groups, self.tested, strict=False) if g is self.leader), None)
-        return _leads(self.tested, None if self.design.picked else leader, named=self.design.confirms is not None)
+        leader = next(
+            (its for g, its in zip(self.groups, self.tested, strict=False) if g is self.leader),
+            None,
+        )
+        return _leads(
+            self.tested,
+            None if self.design.picked else leader,
+            named=self.design.confirms is not None,
+        )
 
     @cached_property
     def new_images(self) -> NewImages | None:
@@ -144,12 +168,16 @@ class Comparison:
         if self.leader is None or not others:
             return None
         best = self.epoch is EpochChoice.best
-        return new_images([self.leader, *others], fixed=self.design.confirms is not None, test_first=best)
+        return new_images(
+            [self.leader, *others], fixed=self.design.confirms is not None, test_first=best
+        )
 
     @property
     def scored(self) -> bool:
         """Whether every finished run of the leader has a test result."""
-        return self.leader is not None and all(run.test_accuracy() is not None for run in self.leader.finished)
+        return self.leader is not None and all(
+            run.test_accuracy() is not None for run in self.leader.finished
+        )
 
     @cached_property
     def sizes_differ(self) -> bool:
@@ -158,7 +186,9 @@ class Comparison:
         return bool(known) and max(known) > SIZES_DIFFER * min(known)
 
     def is_baseline(self, group: Group) -> bool:
-        """Return whether a group is a confirmation's baseline, which was not part of the confirmed sweep."""
+        """Return whether a group is a confirmation's baseline, which was not part of the confirmed
+        sweep.
+        """
         return self.design.against and group is not self.leader
 
     def is_dropped(self, group: Group) -> bool:
@@ -166,16 +196,24 @@ class Comparison:
         return group.n > 0 and not _is_left(group, self.design)
 
     def values(self, group: Group) -> list[str]:
-        """Return a group's values for `flags`; the value is `-` for a flag that has no effect in the group."""
+        """Return a group's values for `flags`; the value is `-` for a flag that has no effect in
+        the group.
+        """
         return list(map(group.value, self.flags))
 
     def name(self, group: Group) -> str:
-        """Return a short name that consists of a group's values, such as `relu lr=0.1`, or `no augmentation.own`."""
-        return name_of(self.flags, self.values(group)) or (f"no {self.flags[0]}" if self.flags else self.dataset)
+        """Return a short name that consists of a group's values, such as `relu lr=0.1`, or `no
+        augmentation.own`.
+        """
+        return name_of(self.flags, self.values(group)) or (
+            f"no {self.flags[0]}" if self.flags else self.dataset
+        )
 
 
 def name_of(flags: Sequence[str], values: Sequence[str]) -> str:
-    """Return a short name that consists of the values of flags, without `-`; empty if no flag has an effect."""
+    """Return a short name that consists of the values of flags, without `-`; empty if no flag has
+    an effect.
+    """
     named = {flag: value for flag, value in zip(flags, values, strict=True) if value != ABSENT}
     return job_name(0, named, set(config_groups())) if named else ""
 
@@ -194,28 +232,38 @@ def compare_runs(
     design: Design | None = None,
     search: SearchSummary | None = None,
 ) -> list[Comparison]:
-    """Compare runs separately for each dataset, and return the comparisons in the order in which the datasets appear.
+    """Compare runs separately for each dataset, and return the comparisons in the order in which
+    the datasets appear.
 
     Args:
-        swept: the swept flags, which are listed first. Execution flags distinguish configurations only if they were
-            swept. A swept split does not distinguish configurations; like the seed, it is a source of random variation.
+        swept: the swept flags, which are listed first. Execution flags distinguish configurations
+            only if they were swept. A swept split does not distinguish configurations; like the
+            seed, it is a source of random variation.
         by: the epoch whose accuracy is compared.
         design: the decisions made before the first result; None if unknown.
-        search: summary of the search that the runs belong to; None for a grid, or if several sweeps are compared.
+        search: summary of the search that the runs belong to; None for a grid, or if several sweeps
+            are compared.
 
     Raises:
         ConfigError: the runs have several metrics.
     """
     if len(metrics := {definition(run.flags) for run in runs}) > 1:
-        raise ConfigError(f"several metrics cannot be compared ({'; '.join(sorted(metrics))}); select one with filter=")
+        raise ConfigError(
+            f"several metrics cannot be compared ({'; '.join(sorted(metrics))}); select one with filter="
+        )
     by_dataset: dict[str, list[ComparedRun]] = {}
     for run in runs:
         by_dataset.setdefault(run.flags["dataset"], []).append(run)
     found = []
     for dataset, its in by_dataset.items():
         groups = _with_newest_code(_with_recipes(grouped(_configured(its, swept), by)))
-        flags, of_dataset = _differing(groups, swept), search.of(dataset) if search is not None else None
-        whole = Comparison(dataset, groups, flags, leads=[], design=design or Design(), searched=of_dataset)
+        flags, of_dataset = (
+            _differing(groups, swept),
+            search.of(dataset) if search is not None else None,
+        )
+        whole = Comparison(
+            dataset, groups, flags, leads=[], design=design or Design(), searched=of_dataset
+        )
         found.append(with_leader(whole, leader_of(groups, whole.design)))
     return found
 
@@ -239,7 +287,9 @@ def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[Compa
 def leader_of(groups: Sequence[Group], design: Design) -> Group | None:
     """Return the leader of groups, which are sorted by their mean; see `Comparison.leader`."""
     judged = [g for g in groups if g.stable and g.n > 1]
-    racing = [g for g in judged if _is_left(g, design)]  # configurations that a search dropped have fewer seeds
+    racing = [
+        g for g in judged if _is_left(g, design)
+    ]  # configurations that a search dropped have fewer seeds
     most = max((g.n for g in racing), default=0) if design.left is not None else 0
     first = next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
     leader = named_leader(groups, design) or first
@@ -254,7 +304,9 @@ def with_leader(comparison: Comparison, leader: Group | None) -> Comparison:
     return replace(comparison, leader=leader, leads=leads)
 
 
-def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> list[Difference | None]:
+def _leads(
+    groups: Sequence[Group], leader: Group | None, *, named: bool
+) -> list[Difference | None]:
     """Return the difference between the leader and each group; see `Comparison.leads`.
 
     Args:
@@ -273,7 +325,9 @@ def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> lis
             else against_chosen(leader.scores, scores, images.pop() if len(images) == 1 else None)
         )
         if leader.metric.is_accuracy:
-            differences = [replace(d, low=max(d.low, -1.0), high=min(d.high, 1.0)) for d in differences]
+            differences = [
+                replace(d, low=max(d.low, -1.0), high=min(d.high, 1.0)) for d in differences
+            ]
         found = dict(zip(others, differences, strict=True))
     if leader in stable:
         for g in stable:
@@ -295,16 +349,20 @@ def named_leader(groups: Sequence[Group], design: Design) -> Group | None:
 
 
 def _with_recipes(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups with the recipe's name added to the flags of each group, if recipes were swept for all
-    groups."""
+    """Return the groups with the recipe's name added to the flags of each group, if recipes were
+    swept for all groups."""
     if not all(run.recipe for g in groups for run in g.runs):
         return list(groups)
     names = [" = ".join(dict.fromkeys(run.recipe for run in g.runs)) for g in groups]
-    return [replace(g, flags=g.flags | {RECIPE: name}) for g, name in zip(groups, names, strict=True)]
+    return [
+        replace(g, flags=g.flags | {RECIPE: name}) for g, name in zip(groups, names, strict=True)
+    ]
 
 
 def _with_newest_code(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups with the newest version of the user's code marked, if a class has several versions."""
+    """Return the groups with the newest version of the user's code marked, if a class has several
+    versions.
+    """
     for flag in (f"{group}.{VERSION}" for group in CLASS_GROUPS):
         began: dict[str, int] = {}
         for group, run in ((g, run) for g in groups if flag in g.flags for run in g.runs):
@@ -313,33 +371,56 @@ def _with_newest_code(groups: Sequence[Group]) -> list[Group]:
         newest = max(began, key=lambda version: began[version], default="")
         if len(began) > 1 and all(began.values()):
             marked = {flag: f"{newest} (newest)"}
-            groups = [replace(g, flags=g.flags | marked) if g.flags.get(flag) == newest else g for g in groups]
+            groups = [
+                replace(g, flags=g.flags | marked) if g.flags.get(flag) == newest else g
+                for g in groups
+            ]
     return list(groups)
 
 
 def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
-    """Return the flags that differ between groups, except flags that merely accompany another flag (such as `betas`,
-    which accompanies Adam)."""
+    """Return the flags that differ between groups, except flags that merely accompany another flag
+    (such as `betas`, which accompanies Adam)."""
     swept = [flag.lstrip("+") for flag in swept]
     known = dict.fromkeys(flag for g in groups for flag in g.flags)
     first = [flag for s in swept for flag in known if flag == s or flag.startswith(f"{s}.")]
     order = list(dict.fromkeys([*first, *known]))
     with_values = {flag: {g.flags[flag] for g in groups if flag in g.flags} for flag in order}
-    chosen = [f for f in order if len(with_values[f]) > 1 and (f in swept or not _follows(f, swept, groups))]
+    chosen = [
+        f
+        for f in order
+        if len(with_values[f]) > 1 and (f in swept or not _follows(f, swept, groups))
+    ]
     for flag in order:  # flags whose mere presence distinguishes groups
-        if flag not in chosen and any(flag not in g.flags for g in groups) and _kinds(groups, chosen) < len(groups):
+        if (
+            flag not in chosen
+            and any(flag not in g.flags for g in groups)
+            and _kinds(groups, chosen) < len(groups)
+        ):
             more = [f for f in order if f in {*chosen, flag}]
             chosen = more if _kinds(groups, more) > _kinds(groups, chosen) else chosen
     if RECIPE in chosen:  # the recipe's name covers flags that differ only because of the recipe
         named = [RECIPE, *(f for f in first if f != RECIPE)]
-        chosen = [f for f in chosen if f in named or _kinds(groups, [RECIPE, f]) > _kinds(groups, [RECIPE])]
+        chosen = [
+            f
+            for f in chosen
+            if f in named or _kinds(groups, [RECIPE, f]) > _kinds(groups, [RECIPE])
+        ]
     return chosen
 
 
 def _follows(flag: str, swept: Collection[str], groups: Sequence[Group]) -> bool:
-    """Return whether a keyword differs only because swept classes differ, such as `model.units` for two models."""
-    group, _, key = ("model" if flag == "regularization.dropout_rate" else flag).partition(".")  # some have no dropout
-    if "." not in flag or group not in CLASS_GROUPS or (group not in swept and key not in {TARGET, VERSION}):
+    """Return whether a keyword differs only because swept classes differ, such as `model.units` for
+    two models.
+    """
+    group, _, key = ("model" if flag == "regularization.dropout_rate" else flag).partition(
+        "."
+    )  # some have no dropout
+    if (
+        "." not in flag
+        or group not in CLASS_GROUPS
+        or (group not in swept and key not in {TARGET, VERSION})
+    ):
         return False
     values: dict[str, set[str]] = {}
     for g in groups:

@@ -1,4 +1,6 @@
-"""The design of a comparison. Error rates are valid only if the design was fixed before the first result was seen."""
+"""The design of a comparison. Error rates are valid only if the design was fixed before the first
+result was seen.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from lenet_exp.folders.sweep_plan import SweepPlan
 
 @dataclass(frozen=True)
 class ConfirmationResult:
-    """The result of a confirmation, which is a sweep that tests another sweep's leader on new seeds.
+    """The result of a confirmation, which is a sweep that tests another sweep's leader on new
+    seeds.
 
     Attributes:
         sweep: ID of the confirmation.
@@ -38,24 +41,29 @@ class Design:
 
     Attributes:
         runs: number of runs in all compared sweeps.
-        known: number of runs that started before their sweep was first started. Their results may have influenced the
-            sweep's design. A single such run per dataset allows no selection, so it counts only in a confirmation,
-            which requires new seeds.
+        known: number of runs that started before their sweep was first started. Their results may
+            have influenced the sweep's design. A single such run per dataset allows no selection,
+            so it counts only in a confirmation, which requires new seeds.
         sweeps: number of sweeps that are compared together.
-        confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
-        points: the lead that the confirmation was designed to detect, as a fraction; None if this sweep is not a
-            confirmation.
-        leader: ID of the sweep's first run, which in a confirmation belongs to the leader being tested.
-        searched: whether the runs belong to a search that can train its configurations with more seeds.
+        confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is
+            not a confirmation.
+        points: the lead that the confirmation was designed to detect, as a fraction; None if this
+            sweep is not a confirmation.
+        leader: ID of the sweep's first run, which in a confirmation belongs to the leader being
+            tested.
+        searched: whether the runs belong to a search that can train its configurations with more
+            seeds.
         sweep: ID of the sweep; empty if several sweeps are compared.
-        left: for a search that added seeds only to promising configurations, the IDs of runs whose configurations could
-            be the best; None if each configuration has one seed.
-        against: whether the leader is tested against a baseline that was not part of the confirmed sweep.
+        left: for a search that added seeds only to promising configurations, the IDs of runs whose
+            configurations could be the best; None if each configuration has one seed.
+        against: whether the leader is tested against a baseline that was not part of the confirmed
+            sweep.
         running: whether a process is training runs of the sweep.
         trials: whether any sweep is a search, so that pruning determines which runs finish.
         tests: results of the ended confirmations of the sweep's leader, latest first.
         filter: filter that selected the runs; empty if sweeps were selected.
-        retrained: whether runs were retrained (`sweep.force`), so that earlier results may have been seen.
+        retrained: whether runs were retrained (`sweep.force`), so that earlier results may have
+            been seen.
         unsigned: whether the sweep's plan has no digest, so that its start may have been edited.
         repeats: number of earlier sweeps with the same command and other seeds.
     """
@@ -85,9 +93,13 @@ class Design:
 
 
 def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder) -> Design:
-    """Return the design of a sweep, given its plan, the results of its jobs in order, and its folder."""
+    """Return the design of a sweep, given its plan, the results of its jobs in order, and its
+    folder.
+    """
     records = {r.job.run: r.record for r in results if r.record is not None}
-    before = Counter(record.dataset for record in records.values() if record.created_ms < plan.created_ms)
+    before = Counter(
+        record.dataset for record in records.values() if record.created_ms < plan.created_ms
+    )
     counts = not plan.remade and (plan.confirms is not None or max(before.values(), default=0) > 1)
     search = plan.search
     asked = results[0].job.config.sweep if results and plan.confirms is not None else None
@@ -109,7 +121,9 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder)
 
 
 def _repeats(plan: SweepPlan, sweep: SweepFolder, runs: Set[str]) -> int:
-    """Return the number of earlier sweeps with the same command (except seeds) and code, and with other runs."""
+    """Return the number of earlier sweeps with the same command (except seeds) and code, and with
+    other runs.
+    """
 
     def trains(plan: SweepPlan) -> set[str]:
         besides = ("seed=", "split_seed=", "sweep.", "tracking.")
@@ -117,7 +131,11 @@ def _repeats(plan: SweepPlan, sweep: SweepFolder, runs: Set[str]) -> int:
         return flags | {plan.experiment, *plan.code.values()}
 
     plans = [(other, other.started()) for other in all_sweeps(sweep.outputs, quietly=True)]
-    alike = [other for other, its in plans if its.created_ms < plan.created_ms and trains(its) == trains(plan)]
+    alike = [
+        other
+        for other, its in plans
+        if its.created_ms < plan.created_ms and trains(its) == trains(plan)
+    ]
     return sum(not runs >= set(other.run_ids()) for other in alike)
 
 

@@ -22,12 +22,14 @@ class Level:
 
     Attributes:
         value: the value, as text.
-        mean: average of the mean accuracies of the level's groups; NaN if none of their runs finished.
+        mean: average of the mean accuracies of the level's groups; NaN if none of their runs
+            finished.
         effect: difference between `mean` and the average over all groups.
         finished: number of finished replicates.
         runs: number of replicates.
-        low, high: ends of the 95% confidence interval of the effect over seeds, for the compared groups only; NaN if a
-            group has only one run. The interval is not corrected for the number of levels.
+        low, high: ends of the 95% confidence interval of the effect over seeds, for the compared
+            groups only; NaN if a group has only one run. The interval is not corrected for the
+            number of levels.
     """
 
     value: str
@@ -46,9 +48,9 @@ class Effect:
     Attributes:
         flag: name of the flag.
         levels: the levels of the flag, best mean first.
-        share: fraction of the variance over all finished runs that is due to differences between the flag's levels; NaN
-            if unknown. The fraction is estimated by omega squared, which subtracts the part that chance alone would
-            cause.
+        share: fraction of the variance over all finished runs that is due to differences between
+            the flag's levels; NaN if unknown. The fraction is estimated by omega squared, which
+            subtracts the part that chance alone would cause.
     """
 
     flag: str
@@ -60,16 +62,18 @@ class Effect:
 class Effects:
     """The effects of all flags, and their shares of the variance.
 
-    The shares are fractions of the variance, estimated by omega squared (Hays 1963, Statistics for psychologists). In a
-    full grid, the shares of the flags, `interactions`, and `seeds` add up to 1.
+    The shares are fractions of the variance, estimated by omega squared (Hays 1963, Statistics for
+    psychologists). In a full grid, the shares of the flags, `interactions`, and `seeds` add up to
+    1.
 
     Attributes:
         flags: the effect of each flag, largest effect first.
         seeds: share of the variance within groups, which is the seed-to-seed variation.
-        interactions: share due to interactions between flags; None if the grid is not full, in which case the shares
-            overlap.
+        interactions: share due to interactions between flags; None if the grid is not full, in
+            which case the shares overlap.
         no_shares: reason why the shares are unknown; None if they are known.
-        aliased: whether the shares are unknown because all flags change together and their effects cannot be separated.
+        aliased: whether the shares are unknown because all flags change together and their effects
+            cannot be separated.
     """
 
     flags: list[Effect]
@@ -92,7 +96,11 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
     luck = within / freedom if no_shares is None else math.nan
 
     def share(between: float, levels: int) -> float:
-        return max(between - (levels - 1) * luck, 0.0) / (total + luck) if no_shares is None else math.nan
+        return (
+            max(between - (levels - 1) * luck, 0.0) / (total + luck)
+            if no_shares is None
+            else math.nan
+        )
 
     found = []
     for flag in flags:
@@ -120,11 +128,17 @@ def _no_shares(total: float, freedom: int, runs: int) -> str | None:
         return "fewer than two runs finished"
     if total < NO_SPREAD**2 * runs:
         return "all runs have the same accuracy"
-    return None if freedom else "each configuration has only one run, so effects cannot be separated from chance"
+    return (
+        None
+        if freedom
+        else "each configuration has only one run, so effects cannot be separated from chance"
+    )
 
 
 def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
-    """Return the reason why the effects of flags cannot be separated in the finished runs; None if they can."""
+    """Return the reason why the effects of flags cannot be separated in the finished runs; None if
+    they can.
+    """
     if len(groups) < 2:
         return "only one configuration has results"
     alike = changing_together(groups, flags)
@@ -134,7 +148,9 @@ def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
 
 
 def changing_together(groups: Sequence[Group], flags: Sequence[str]) -> list[list[str]]:
-    """Return the flags that have several values, with flags that always change together in the same list."""
+    """Return the flags that have several values, with flags that always change together in the same
+    list.
+    """
     alike: dict[tuple[int, ...], list[str]] = {}
     for flag in flags:
         values = [g.value(flag) for g in groups]
@@ -153,7 +169,9 @@ def number(text: str) -> float | None:
 
 
 def is_log(values: Iterable[str]) -> bool:
-    """Return whether the values of a flag belong on a logarithmic axis: they are positive and span a wide range."""
+    """Return whether the values of a flag belong on a logarithmic axis: they are positive and span
+    a wide range.
+    """
     numbers = [n for n in map(number, values) if n is not None]
     return bool(numbers) and min(numbers) > 0 and max(numbers) >= WIDE_RANGE * min(numbers)
 
@@ -176,17 +194,19 @@ def _means(groups: Sequence[Group], members: Mapping[str, Sequence[Group]]) -> l
         level = float(np.mean(means[value])) if means[value] else math.nan
         half = _half(alone, np.array([g in its for g in with_runs]))
         counts = sum(g.n for g in its), sum(g.replicates for g in its)
-        levels.append(Level(value, level, level - mean, *counts, level - mean - half, level - mean + half))
+        levels.append(
+            Level(value, level, level - mean, *counts, level - mean - half, level - mean + half)
+        )
     sign = groups[0].metric.sign
     return sorted(levels, key=lambda level: (math.isnan(level.mean), -sign * level.mean))
 
 
 def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:
-    """Return half the width of the 95% confidence interval for the difference between the mean of some groups and the
-    mean of all groups.
+    """Return half the width of the 95% confidence interval for the difference between the mean of
+    some groups and the mean of all groups.
 
-    The interval is Welch's, with Satterthwaite's degrees of freedom (Satterthwaite 1946, An approximate distribution of
-    estimates of variance components).
+    The interval is Welch's, with Satterthwaite's degrees of freedom (Satterthwaite 1946, An
+    approximate distribution of estimates of variance components).
     """
     if not inside.any():
         return math.nan
@@ -194,13 +214,17 @@ def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:
     total = float(parts.sum())
     if not total > 0:  # no spread, or NaN
         return total
-    from scipy.special import stdtrit  # this import takes 0.2 s and is needed only with repeated seeds
+    from scipy.special import (
+        stdtrit,
+    )  # this import takes 0.2 s and is needed only with repeated seeds
 
     return float(stdtrit(total**2 / float((parts**2 / alone.df).sum()), 0.975)) * math.sqrt(total)
 
 
 def _full(groups: Sequence[Group], flags: Sequence[str]) -> bool:
-    """Return whether every combination of values has the same number of runs. Otherwise, the shares overlap."""
+    """Return whether every combination of values has the same number of runs. Otherwise, the shares
+    overlap.
+    """
     counts = {tuple(g.value(f) for f in flags): g.n for g in groups}
     combinations = math.prod(len({g.value(f) for g in groups}) for f in flags)
     return len(counts) == combinations and len(set(counts.values())) == 1

@@ -1,4 +1,6 @@
-"""The runs of one configuration, which differ only in their seed and, if the split was swept, in their split."""
+"""The runs of one configuration, which differ only in their seed and, if the split was swept, in
+their split.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ class Group:
         flags: the flags that all runs share, without the seed.
         runs: the runs of the configuration.
         by: the epoch whose validation accuracy, or value of another metric, is compared.
-        on_test: whether accuracies are test accuracies, which exist only for runs that `lenet-predict` has scored.
+        on_test: whether accuracies are test accuracies, which exist only for runs that
+            `lenet-predict` has scored.
     """
 
     flags: dict[str, str]
@@ -42,7 +45,7 @@ class Group:
         return self.flags.get(flag, ABSENT)
 
     @cached_property
-    def ended(self) -> list[ComparedRun]:
+    def with_result(self) -> list[ComparedRun]:
         """The finished and diverged runs, one per replicate.
 
         If a replicate has several such runs, only the last run is included.
@@ -53,12 +56,14 @@ class Group:
     @cached_property
     def finished(self) -> list[ComparedRun]:
         """The finished runs, one per seed and split."""
-        return [run for run in self.ended if run.outcome == Outcome.finished]
+        return [run for run in self.with_result if run.outcome == Outcome.finished]
 
     @property
     def best_run(self) -> ComparedRun | None:
         """The finished run with the best value of the metric; None if no run finished."""
-        return max(self.finished, key=lambda run: self.metric.sign * (run.best or 0.0), default=None)
+        return max(
+            self.finished, key=lambda run: self.metric.sign * (run.best or 0.0), default=None
+        )
 
     @property
     def diverged(self) -> int:
@@ -66,7 +71,7 @@ class Group:
 
         If any replicate diverged, the others are not a representative sample of the configuration.
         """
-        return len(self.ended) - len(self.finished)
+        return len(self.with_result) - len(self.finished)
 
     @property
     def stable(self) -> bool:
@@ -75,7 +80,9 @@ class Group:
 
     @cached_property
     def collapsed(self) -> int:
-        """The number of finished replicates that collapsed after their best epoch; see `ComparedRun.collapsed`."""
+        """The number of finished replicates that collapsed after their best epoch; see
+        `ComparedRun.collapsed`.
+        """
         return sum(run.collapsed for run in self.finished)
 
     @cached_property
@@ -94,7 +101,9 @@ class Group:
 
     @cached_property
     def accuracy(self) -> dict[Replicate, float]:
-        """The value of the metric in the best or last epoch, or the test accuracy, keyed by replicate."""
+        """The value of the metric in the best or last epoch, or the test accuracy, keyed by
+        replicate.
+        """
         values = {run.replicate: self._accuracy_of(run) for run in self.finished}
         return {replicate: value for replicate, value in values.items() if value is not None}
 
@@ -115,7 +124,9 @@ class Group:
 
     @property
     def n(self) -> int:
-        """The number of finished replicates or, for test accuracies, the number of scored replicates."""
+        """The number of finished replicates or, for test accuracies, the number of scored
+        replicates.
+        """
         return len(self.accuracy)
 
     @property
@@ -125,7 +136,9 @@ class Group:
 
     @property
     def images(self) -> int | None:
-        """The number of images from which each accuracy was computed; None if unknown, or for another metric."""
+        """The number of images from which each accuracy was computed; None if unknown, or for
+        another metric.
+        """
         known = "dataset.val_size" in self.flags and self.metric.is_accuracy
         return int(self.flags["dataset.val_size"]) if known else None
 
@@ -141,7 +154,9 @@ class Group:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The 95% confidence interval of the mean; NaN for a single replicate. Accuracies limit it to 0 to 1."""
+        """The 95% confidence interval of the mean; NaN for a single replicate. Accuracies limit it
+        to 0 to 1.
+        """
         return mean_interval(self.accuracy, limited=self.metric.is_accuracy)
 
     @property
@@ -176,7 +191,9 @@ class Group:
 
 
 def _reached(group: Group) -> float:
-    """Return the mean or, if no run finished, the best value of any run, negative if smaller is better."""
+    """Return the mean or, if no run finished, the best value of any run, negative if smaller is
+    better.
+    """
     sign = group.metric.sign
     values = [sign * run.best for run in group.runs if run.best is not None]
     return sign * group.mean if group.n else max(values, default=-math.inf)
@@ -185,14 +202,21 @@ def _reached(group: Group) -> float:
 def grouped(runs: Sequence[ComparedRun], by: EpochChoice = EpochChoice.best) -> list[Group]:
     """Group runs by configuration, and sort the groups by their mean, best first.
 
-    Groups with diverged runs follow, lowest fraction of diverged runs first. Groups without a finished run are last,
-    sorted by the best accuracy of any of their runs.
+    Groups with diverged runs follow, lowest fraction of diverged runs first. Groups without a
+    finished run are last, sorted by the best accuracy of any of their runs.
     """
     found: dict[tuple[tuple[str, str], ...], list[ComparedRun]] = {}
     for run in runs:
         found.setdefault(tuple(sorted(run.flags.items())), []).append(run)
     groups = [Group(members[0].flags, members, by) for members in found.values()]
-    return sorted(groups, key=lambda g: (g.n == 0, g.diverged / len(g.ended) if g.ended else 0.0, -_reached(g)))
+    return sorted(
+        groups,
+        key=lambda g: (
+            g.n == 0,
+            g.diverged / len(g.with_result) if g.with_result else 0.0,
+            -_reached(g),
+        ),
+    )
 
 
 def _mean(values: Iterable[float | None]) -> float:

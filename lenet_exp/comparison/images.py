@@ -1,8 +1,8 @@
 """Accuracies over both seeds and images: whether a difference holds on new images of the same kind.
 
-Seeds and images are crossed, because all runs classify the same images. The variance of a difference between two mean
-accuracies is therefore the sum of two parts: one due to the seeds, which contains the interaction of seeds and images,
-and one due to the images.
+Seeds and images are crossed, because all runs classify the same images. The variance of a
+difference between two mean accuracies is therefore the sum of two parts: one due to the seeds,
+which contains the interaction of seeds and images, and one due to the images.
 """
 
 from __future__ import annotations
@@ -16,18 +16,22 @@ from numpy.typing import NDArray
 
 from lenet_exp.comparison.pairs import Floats, Pairs, Replicate
 
-Right = Mapping[Replicate, NDArray[np.bool_]]  # which images each run of a group classifies correctly, shape (images,)
+Right = Mapping[
+    Replicate, NDArray[np.bool_]
+]  # which images each run of a group classifies correctly, shape (images,)
 BISECTIONS = 30  # iterations for a p-value, whose relative error is then below 1e-8
 
 
 def image_variances(groups: Sequence[Right], *, leading: bool) -> Floats:
-    """Return the variance of each difference between two groups due to the images, with shape (pairs,).
+    """Return the variance of each difference between two groups due to the images, with shape
+    (pairs,).
 
     The result is NaN for groups with fewer than two common replicates.
 
     Args:
         groups: the groups, first the leader.
-        leading: whether only the pairs of the leader are needed; otherwise, all pairs in the order of `pairs`.
+        leading: whether only the pairs of the leader are needed; otherwise, all pairs in the order
+            of `pairs`.
     """
     wanted: Iterable[tuple[Right, Right]] = combinations(groups, 2)
     if leading:
@@ -36,8 +40,8 @@ def image_variances(groups: Sequence[Right], *, leading: bool) -> Floats:
 
 
 def _image_variance(one: Right, other: Right) -> float:
-    """Return the variance of the difference between two groups due to the images, from the mean squares of a two-way
-    table (Searle, Casella, McCulloch 1992, Variance components, chapter 4)."""
+    """Return the variance of the difference between two groups due to the images, from the mean
+    squares of a two-way table (Searle, Casella, McCulloch 1992, Variance components, chapter 4)."""
     common = sorted(one.keys() & other.keys())
     if len(common) < 2:
         return np.nan
@@ -52,8 +56,8 @@ def _image_variance(one: Right, other: Right) -> float:
 def with_new_images(found: Pairs, variance: Floats, images: int) -> Pairs:
     """Return comparisons whose tests are about new images, too.
 
-    The critical value is that of Cochran and Cox (1957, Experimental designs): the mean of Student's quantiles for both
-    parts of the variance, weighted by the parts.
+    The critical value is that of Cochran and Cox (1957, Experimental designs): the mean of
+    Student's quantiles for both parts of the variance, weighted by the parts.
 
     Args:
         found: comparisons whose errors are due to the seeds. Only paired comparisons are tested.

@@ -1,10 +1,11 @@
-"""Moderates the variances of groups over seeds: each variance is shrunk toward a common value, to the extent that the
-groups agree (Smyth 2004, Linear models and empirical Bayes methods for assessing differential expression in microarray
-experiments).
+"""Moderates the variances of groups over seeds: each variance is shrunk toward a common value, to
+the extent that the groups agree (Smyth 2004, Linear models and empirical Bayes methods for
+assessing differential expression in microarray experiments).
 
-With three seeds, a variance has only two degrees of freedom, so a test that uses only the two groups of a pair rarely
-finds anything. The other groups show how large a variance usually is. All arrays can have additional leading axes for
-several sweeps, which `benchmarks/verdicts.py` needs for simulations.
+With three seeds, a variance has only two degrees of freedom, so a test that uses only the two
+groups of a pair rarely finds anything. The other groups show how large a variance usually is. All
+arrays can have additional leading axes for several sweeps, which `benchmarks/verdicts.py` needs for
+simulations.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import numpy as np
 from lenet_exp.comparison.pairs import AccuracyTable, Floats, Pairs
 
 MODERATED_FROM = 4  # minimum number of groups for moderated variances
-LEAST_FLOOR = 1e-18  # smallest variance if the number of images is unknown; accuracies are fractions
+LEAST_FLOOR = (
+    1e-18  # smallest variance if the number of images is unknown; accuracies are fractions
+)
 CERTAINTY = {4: 0.05}  # lower quantile for the prior's variance by number of groups
 USUAL_CERTAINTY = 0.10  # the same for five or more groups
 LEAST_DF = 0.5  # smallest degrees of freedom of a group's residuals
@@ -42,9 +45,9 @@ class Prior:
     def moderate(self, variance: Floats, df: Floats) -> tuple[Floats, Floats]:
         """Return the shrunken variances and their degrees of freedom, with shape (..., groups).
 
-        They are never smaller than the own variances. A group that is too noisy to be typical, by an F test, keeps its
-        own degrees of freedom (compare Phipson et al. 2016, Robust hyperparameter estimation protects against
-        hypervariable genes).
+        They are never smaller than the own variances. A group that is too noisy to be typical, by
+        an F test, keeps its own degrees of freedom (compare Phipson et al. 2016, Robust
+        hyperparameter estimation protects against hypervariable genes).
         """
         from scipy.special import fdtri
 
@@ -61,12 +64,14 @@ class Moderated:
     Attributes:
         own: moderated variance over seeds, for pairs without common seeds.
         own_df: degrees of freedom of `own`.
-        residual: moderated variance without the effect that each seed has on all groups, for pairs with common seeds.
+        residual: moderated variance without the effect that each seed has on all groups, for pairs
+            with common seeds.
         residual_df: degrees of freedom of `residual`.
         most_df: largest number of degrees of freedom of a test, with shape (...).
         typical: median standard deviation over seeds.
         spread: own standard deviation of each group over seeds, not moderated.
-        flat: whether at least half of the groups have no variance beyond rounding, so that nothing can be moderated.
+        flat: whether at least half of the groups have no variance beyond rounding, so that nothing
+            can be moderated.
     """
 
     own: Floats
@@ -80,15 +85,16 @@ class Moderated:
 
 
 def prior_of(variance: Floats, df: Floats, *, cautious: bool = True) -> Prior:
-    """Estimate the typical variance from the median and the median absolute deviation of the log variances.
+    """Estimate the typical variance from the median and the median absolute deviation of the log
+    variances.
 
     A few noisy groups do not change these statistics.
 
     Args:
         variance: variances of at least two groups, all positive, with shape (..., groups).
         df: degrees of freedom of the variances, with shape (..., groups).
-        cautious: whether the variation beyond chance is an upper confidence limit, for tests. An underestimate would
-            declare groups different that are not.
+        cautious: whether the variation beyond chance is an upper confidence limit, for tests. An
+            underestimate would declare groups different that are not.
     """
     from scipy.special import chdtri, digamma, polygamma
 
@@ -98,7 +104,11 @@ def prior_of(variance: Floats, df: Floats, *, cautious: bool = True) -> Prior:
     middle = np.median(logs, axis=-1)
     seen = (1.4826 * np.median(np.abs(logs - middle[..., None]), axis=-1)) ** 2 * k / (k - 1)
     limit = (k - 1) / chdtri(k - 1, 1 - CERTAINTY.get(k, USUAL_CERTAINTY))
-    beyond = np.maximum(seen, chance) * limit - chance if cautious else np.maximum(seen - chance, NO_VARIATION)
+    beyond = (
+        np.maximum(seen, chance) * limit - chance
+        if cautious
+        else np.maximum(seen - chance, NO_VARIATION)
+    )
     half = trigamma_inverse(beyond)
     return Prior(np.exp(middle + digamma(half) - np.log(half)), 2 * half, np.exp(middle))
 
@@ -122,8 +132,8 @@ def moderated(table: AccuracyTable, images: int | None = None) -> Moderated:
 
     Args:
         table: accuracies of the groups on a single split.
-        images: number of images from which each accuracy was computed, which limits how small a variance can be; None
-            if unknown.
+        images: number of images from which each accuracy was computed, which limits how small a
+            variance can be; None if unknown.
     """
     known = ~np.isnan(table.values)
     values, n = np.where(known, table.values, 0.0), known.sum(axis=-1)
@@ -134,7 +144,8 @@ def moderated(table: AccuracyTable, images: int | None = None) -> Moderated:
     own = np.maximum(variance, floor)
     prior = prior_of(own, own_df)
     shrunken, shrunken_df = prior.moderate(own, own_df)
-    # A noisy group has less weight in the estimated effects of the seeds; no group has more weight than usual.
+    # A noisy group has less weight in the estimated effects of the seeds; no group has more weight
+    # than usual.
     weight = np.where(known, 1 / np.maximum(shrunken, prior.variance[..., None])[..., None], 0.0)
     total = np.maximum(weight.sum(axis=-2, keepdims=True), 1e-300)
     fitted = mean
@@ -146,7 +157,9 @@ def moderated(table: AccuracyTable, images: int | None = None) -> Moderated:
     rest = np.where(known, values - fitted[..., None] - seed, 0.0)
     alone = used > 1 - 1e-9  # no other group has any of its seeds
     residual_df = np.where(alone, own_df, np.maximum(own_df * (1 - used), LEAST_DF))
-    residual = np.where(alone, variance, (rest**2).sum(axis=-1) / np.maximum(own_df * (1 - used), 1e-9))
+    residual = np.where(
+        alone, variance, (rest**2).sum(axis=-1) / np.maximum(own_df * (1 - used), 1e-9)
+    )
     residual = np.maximum(residual, floor)
     rest, rest_df = prior_of(residual, residual_df).moderate(residual, residual_df)
     return Moderated(
@@ -161,8 +174,11 @@ def moderated(table: AccuracyTable, images: int | None = None) -> Moderated:
     )
 
 
-def moderated_pairs(found: Pairs, by: Moderated, counts: Floats, first: np.ndarray, second: np.ndarray) -> Pairs:
-    """Return the comparisons of pairs of groups with moderated variances (degrees of freedom: Satterthwaite 1946).
+def moderated_pairs(
+    found: Pairs, by: Moderated, counts: Floats, first: np.ndarray, second: np.ndarray
+) -> Pairs:
+    """Return the comparisons of pairs of groups with moderated variances (degrees of freedom:
+    Satterthwaite 1946).
 
     Args:
         found: the comparisons without moderation, with shape (..., pairs).
@@ -176,7 +192,9 @@ def moderated_pairs(found: Pairs, by: Moderated, counts: Floats, first: np.ndarr
         return np.where(found.paired, residual[..., part], own[..., part])
 
     share = [np.where(found.paired, found.n, counts[..., part]) for part in (first, second)]
-    one, other = (of(part, by.own, by.residual) / n for part, n in zip((first, second), share, strict=True))
+    one, other = (
+        of(part, by.own, by.residual) / n for part, n in zip((first, second), share, strict=True)
+    )
     one_df, other_df = (of(part, by.own_df, by.residual_df) for part in (first, second))
     df = (one + other) ** 2 / (one**2 / one_df + other**2 / other_df)
     df = np.clip(df, 1.0, by.most_df[..., None])

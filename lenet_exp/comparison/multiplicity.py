@@ -1,6 +1,7 @@
 """Corrections for multiple comparisons, which control the error rate for all comparisons together.
 
-All arrays can have additional leading axes for several sweeps, which `benchmarks/verdicts.py` needs for simulations.
+All arrays can have additional leading axes for several sweeps, which `benchmarks/verdicts.py` needs
+for simulations.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ LEVEL = 0.05  # maximum error rate for all comparisons together
 def step_down(p: Floats, levels: Floats) -> Bools:
     """Return which comparisons are significant, with the shape of `p`.
 
-    P-values are compared, smallest first, with successive significance levels until a p-value exceeds its level.
+    P-values are compared, smallest first, with successive significance levels until a p-value
+    exceeds its level.
 
     Args:
         p: p-values, with shape (..., comparisons); NaN is never significant.
@@ -35,13 +37,14 @@ def step_down(p: Floats, levels: Floats) -> Bools:
 
 
 def holm_levels(comparisons: int) -> Floats:
-    """Return the significance levels of Holm's method (Holm 1979, A simple sequentially rejective multiple test
-    procedure)."""
+    """Return the significance levels of Holm's method (Holm 1979, A simple sequentially rejective
+    multiple test procedure)."""
     return LEVEL / np.arange(comparisons, 0, -1)
 
 
 def holm_adjusted(p: Floats) -> Floats:
-    """Return p-values adjusted by Holm's method, with the shape of `p`. A value of at most 0.05 is significant.
+    """Return p-values adjusted by Holm's method, with the shape of `p`. A value of at most 0.05 is
+    significant.
 
     Args:
         p: p-values, with shape (..., comparisons).
@@ -49,17 +52,19 @@ def holm_adjusted(p: Floats) -> Floats:
     order = np.argsort(p, axis=-1)
     factors = p.shape[-1] - np.arange(p.shape[-1])
     ordered = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * factors, axis=-1)
-    adjusted: Floats = np.minimum(np.take_along_axis(ordered, np.argsort(order, axis=-1), axis=-1), 1.0)
+    adjusted: Floats = np.minimum(
+        np.take_along_axis(ordered, np.argsort(order, axis=-1), axis=-1), 1.0
+    )
     return adjusted
 
 
 @cache
 def shaffer_levels(groups: int) -> Floats:
-    """Return the significance levels of Shaffer's method for all pairs of groups (Shaffer 1986, Modified sequentially
-    rejective multiple test procedures, S1).
+    """Return the significance levels of Shaffer's method for all pairs of groups (Shaffer 1986,
+    Modified sequentially rejective multiple test procedures, S1).
 
-    These levels are less strict than Holm's, because not all other pairs can be equal if some pairs differ. For
-    example, if one pair of three groups differs, at most one other pair can be equal.
+    These levels are less strict than Holm's, because not all other pairs can be equal if some pairs
+    differ. For example, if one pair of three groups differs, at most one other pair can be equal.
     """
     pairs = comb(groups, 2)
     at_most = np.zeros(pairs, dtype=np.int64)
@@ -73,7 +78,9 @@ def shaffer_levels(groups: int) -> Floats:
 
 @cache
 def _true_at_once(groups: int) -> int:
-    """Return a bit mask in which bit i is set if exactly i pairs of groups can be equal and all others differ."""
+    """Return a bit mask in which bit i is set if exactly i pairs of groups can be equal and all
+    others differ.
+    """
     if groups < 2:
         return 1
     found = 0

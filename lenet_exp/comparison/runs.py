@@ -9,14 +9,15 @@ from functools import cache
 from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import params, params_of, text
-from lenet_exp.config.schema import ALWAYS, NEUTRAL, Config, knobs
-from lenet_exp.config.targets import effective
+from lenet_exp.config.schema import ALWAYS, NEUTRAL, Config, all_flags
+from lenet_exp.config.targets import canonical_config
 from lenet_exp.folders.records import Record, TestResult
 from lenet_exp.folders.results import JobResult
 from lenet_exp.training.score import unpacked
 from lenet_exp.training.trained.trust import foreign_class
 
-RECIPE = "experiment"  # the group of recipes; not part of a configuration, but users identify configurations by recipe
+# the group of recipes; not part of a configuration, but users identify configurations by recipe
+RECIPE = "experiment"
 # The seed, flags that never distinguish configurations, and params in MLflow that are not flags.
 _OMITTED = {"seed", "data_root", "model_path", "num_iter_echo", "parameters", "multiply_adds"}
 COLLAPSE = 0.1  # minimum fall from the best to the last epoch, as a fraction
@@ -40,20 +41,25 @@ class ComparedRun:
 
     Attributes:
         id: ID of the run folder or of the MLflow run.
-        flags: flags and their values, as returned by `params`, without the seed. Flags that did not exist when the run
-            was trained have their neutral values.
-        outcome: outcome of the run, such as finished, diverged, failed, killed, running, or `not started`.
+        flags: flags and their values, as returned by `params`, without the seed. Flags that did not
+            exist when the run was trained have their neutral values.
+        outcome: outcome of the run, such as finished, diverged, failed, killed, running, or `not
+            started`.
         best: best value of the metric; None if no epoch finished.
         best_epoch: number of the epoch with the best value; None if no epoch finished.
-        seconds_to_best: training time, in seconds, up to the end of the best epoch; None if unknown.
+        seconds_to_best: training time, in seconds, up to the end of the best epoch; None if
+            unknown.
         curve: function that returns the metric's value of each epoch.
-        last: function that returns the metric's value of the last epoch, or None if no epoch finished.
+        last: function that returns the metric's value of the last epoch, or None if no epoch
+            finished.
         data: digests of the data files; empty if unknown.
         split: the split_seed if it distinguishes replicates; 0 if it distinguishes configurations.
-        test_result: function that returns the test result, or None if `lenet-predict` has not scored the run.
-        recipe: recipe from which the run was composed, if recipes were swept (`experiment=a,b`); empty if they were
-            not swept.
-        mlflow_runs: function that returns the IDs of the corresponding MLflow runs, keyed by store name.
+        test_result: function that returns the test result, or None if `lenet-predict` has not
+            scored the run.
+        recipe: recipe from which the run was composed, if recipes were swept (`experiment=a,b`);
+            empty if they were not swept.
+        mlflow_runs: function that returns the IDs of the corresponding MLflow runs, keyed by store
+            name.
         epochs, seconds: number of finished epochs, and training time in seconds; None if unknown.
         parameters, multiply_adds: size of the network (`NetworkSize`); None if unknown.
         provenance: provenance of the run; None if unknown.
@@ -83,7 +89,9 @@ class ComparedRun:
 
     @property
     def collapsed(self) -> bool:
-        """Whether the last epoch is more than 10 percentage points worse than the best; see `has_collapsed`."""
+        """Whether the last epoch is more than 10 percentage points worse than the best; see
+        `has_collapsed`.
+        """
         return has_collapsed(self.metric, self.best, self.last())
 
     @property
@@ -98,7 +106,8 @@ class ComparedRun:
 
 
 def has_collapsed(metric: Metric, best: float | None, last: float | None) -> bool:
-    """Return whether a run's last epoch is more than 10 percentage points worse than its best epoch.
+    """Return whether a run's last epoch is more than 10 percentage points worse than its best
+    epoch.
 
     False if a value is unknown, or if the metric is not a percentage for which larger is better.
 
@@ -114,14 +123,18 @@ def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
     """Split a run's flags into the flags of a `ComparedRun` and the seed."""
     missing = {flag: value for flag, value in _neutral().items() if flag not in shown}
     flags = shown | missing
-    return {flag: value for flag, value in flags.items() if flag not in _OMITTED}, int(shown["seed"])
+    return {flag: value for flag, value in flags.items() if flag not in _OMITTED}, int(
+        shown["seed"]
+    )
 
 
 @cache
 def _neutral() -> dict[str, str]:
-    """Return the neutral values of flags, which apply to runs from releases that did not have the flag."""
+    """Return the neutral values of flags, which apply to runs from releases that did not have the
+    flag.
+    """
     found: dict[str, str] = {}
-    for flag, _, f in knobs():
+    for flag, _, f in all_flags():
         neutral = f.metadata["neutral"]
         if flag == "model":  # its keys differ between models
             continue
@@ -133,7 +146,9 @@ def _neutral() -> dict[str, str]:
 
 
 def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:
-    """Read the runs of a sweep from their run folders. A run that several jobs share is read only once."""
+    """Read the runs of a sweep from their run folders. A run that several jobs share is read only
+    once.
+    """
     runs = {result.job.run: result for result in results}
     return [_from_result(result) for result in runs.values()]
 
@@ -148,7 +163,8 @@ def _from_result(result: JobResult) -> ComparedRun:
         return [e.value for e in folder.history().epochs]
 
     def last() -> float | None:
-        # The record is already in memory. It lacks the bits in older releases and has no other metric's last value.
+        # The record is already in memory. It lacks the bits in older releases and has no other
+        # metric's last value.
         if record is not None and record.last_right is not None and record.metric.is_accuracy:
             return float(unpacked(record.last_right).mean())
         return next(reversed(curve()), None)
@@ -177,7 +193,9 @@ def _from_result(result: JobResult) -> ComparedRun:
 
 
 def configuration(config: Config) -> dict[str, str]:
-    """Return the flags that define a job's configuration in a comparison: all except seeds and execution flags."""
+    """Return the flags that define a job's configuration in a comparison: all except seeds and
+    execution flags.
+    """
     return configuration_of(_effective(config))
 
 
@@ -193,7 +211,7 @@ def configuration_of(effective_config: Config) -> dict[str, str]:
 
 def _effective(config: Config) -> Config:
     """Return the effective configuration without importing a class from a foreign module."""
-    return effective(config, imports=foreign_class(config) is None)
+    return canonical_config(config, imports=foreign_class(config) is None)
 
 
 def _data(record: Record) -> str:

@@ -11,14 +11,34 @@ import numpy as np
 
 from lenet_exp.comparison.images import Right, image_variances, with_new_images
 from lenet_exp.comparison.moderation import MODERATED_FROM, moderated, moderated_pairs
-from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, shaffer_levels, step_down
-from lenet_exp.comparison.pairs import AccuracyTable, Pairs, Replicate, first_against_others, means, pairs
+from lenet_exp.comparison.multiplicity import (
+    LEVEL,
+    Bools,
+    Floats,
+    holm_levels,
+    shaffer_levels,
+    step_down,
+)
+from lenet_exp.comparison.pairs import (
+    AccuracyTable,
+    Pairs,
+    Replicate,
+    first_against_others,
+    means,
+    pairs,
+)
 
-MOST_GROUPS = 200  # maximum number of groups for tests of all pairs; the cost grows with the square of the number
+# maximum number of groups for tests of all pairs; the cost grows with the square of the number
+MOST_GROUPS = 200
 WIDE = 0.5  # width of an interval, as a fraction, above which it says nothing
-EXCLUDED = 0.04  # level for excluding a group; simulated, so that also with unequal noise the error rate is about 5%
-LAST = LEVEL / 2  # largest level of Shaffer's method with moderated variances, because the winner's test can err, too
-UNSTABLE = 5.0  # standard deviation, as a multiple of the typical one, above which a group is called unstable
+# level for excluding a group; simulated, so that also with unequal noise the error rate is about 5%
+EXCLUDED_LEVEL = 0.04
+LAST = (
+    LEVEL / 2
+    # largest level of Shaffer's method with moderated variances, because the winner's test can err, too
+)
+# standard deviation, as a multiple of the typical one, above which a group is called unstable
+UNSTABLE = 5.0
 
 
 @dataclass(frozen=True)
@@ -27,16 +47,19 @@ class Difference:
 
     Attributes:
         points: difference between the means, over the common replicates if paired.
-        n: number of replicates (seeds, or pairs of seed and split): the common replicates if paired; otherwise, the
-            replicates of the smaller group.
-        test: type of test: `paired`, `welch`, or `none` if no test is possible due to too few seeds or no spread.
+        n: number of replicates (seeds, or pairs of seed and split): the common replicates if
+            paired; otherwise, the replicates of the smaller group.
+        test: type of test: `paired`, `welch`, or `none` if no test is possible due to too few seeds
+            or no spread.
         p: two-sided p-value, uncorrected; NaN if there is no test.
-        low, high: ends of the simultaneous confidence interval. It can contain 0 although the difference is
-            significant, because the test is sequential.
+        low, high: ends of the simultaneous confidence interval. It can contain 0 although the
+            difference is significant, because the test is sequential.
         differs: whether the difference is significant.
-        excluded: whether the group is not the best, although it may not be significantly behind the leader.
+        excluded: whether the group is not the best, although it may not be significantly behind the
+            leader.
         unstable: whether the group is not excluded, but has an unusually large standard deviation.
-        typical: typical standard deviation over seeds of all groups; NaN if variances were not moderated.
+        typical: typical standard deviation over seeds of all groups; NaN if variances were not
+            moderated.
     """
 
     points: float
@@ -86,14 +109,17 @@ def mean_interval(values: Accuracies, *, limited: bool = True) -> tuple[float, f
 
 @dataclass(frozen=True)
 class Judged:
-    """How the first group, the leader, compares with every other group; the arrays have the shape (..., groups - 1).
+    """How the first group, the leader, compares with every other group; the arrays have the shape
+    (..., groups - 1).
 
     Attributes:
         found: differences between the leader and the other groups.
         differs: whether each difference is significant.
-        excluded: whether each group is significantly behind the leader, or beaten by a better group.
+        excluded: whether each group is significantly behind the leader, or beaten by a better
+            group.
         unstable: whether each group is not excluded but has an unusually large standard deviation.
-        typical: typical standard deviation over seeds, with shape (...); NaN if variances were not moderated.
+        typical: typical standard deviation over seeds, with shape (...); NaN if variances were not
+            moderated.
     """
 
     found: Pairs
@@ -103,24 +129,30 @@ class Judged:
     typical: Floats
 
 
-def judged(table: AccuracyTable, images: int | None = None, image_variance: Floats | None = None) -> Judged:
-    """Compare the leader with every other group, if the leader was selected by these accuracies as the group with the
-    best mean.
+def judged(
+    table: AccuracyTable, images: int | None = None, image_variance: Floats | None = None
+) -> Judged:
+    """Compare the leader with every other group, if the leader was selected by these accuracies as
+    the group with the best mean.
 
-    Any two groups could have become the leader and its rival, so all k(k-1)/2 pairs count: Shaffer's method tests them,
-    from four groups on with moderated variances and levels of at most `LAST`. In addition, a leader wins if it is ahead
-    of every other group by an unmoderated test without correction, because a false winner has to beat the truly best
-    group (Gutmann, Maymin 1987, Is the selected population the best?; Hung, Fithian 2019, Rank verification for
+    Any two groups could have become the leader and its rival, so all k(k-1)/2 pairs count:
+    Shaffer's method tests them, from four groups on with moderated variances and levels of at most
+    `LAST`. In addition, a leader wins if it is ahead of every other group by an unmoderated test
+    without correction, because a false winner has to beat the truly best group (Gutmann, Maymin
+    1987, Is the selected population the best?; Hung, Fithian 2019, Rank verification for
     exponential families).
 
-    Which groups could be the best is a question with k - 1 comparisons (Hsu 1981, Simultaneous confidence intervals for
-    all distances from the best): a group is excluded if a group with a higher mean beats it at `EXCLUDED` / (k - 1).
-    Hsu's test is one-sided at 5%; the stricter level makes up for groups that are noisier than the others.
+    Which groups could be the best is a question with k - 1 comparisons (Hsu 1981, Simultaneous
+    confidence intervals for all distances from the best): a group is excluded if a group with a
+    higher mean beats it at `EXCLUDED_LEVEL` / (k - 1). Hsu's test is one-sided at 5%; the stricter level
+    makes up for groups that are noisier than the others.
 
-    Simulations (`benchmarks/verdicts.py`) confirm the error rates. In at most 5.5% of sweeps, the leader is declared
-    better than a group that is equally good; in at most 5.5%, the truly best group is excluded.
+    Simulations (`benchmarks/verdicts.py`) confirm the error rates. In at most 5.5% of sweeps, the
+    leader is declared better than a group that is equally good; in at most 5.5%, the truly best
+    group is excluded.
 
-    With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level for all pairs.
+    With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level for
+    all pairs.
 
     Args:
         table: accuracies with at least two replicates per group; the first group is the leader.
@@ -150,22 +182,31 @@ def judged(table: AccuracyTable, images: int | None = None, image_variance: Floa
     excluded, unstable = behind, np.zeros_like(behind)
     typical = np.full(behind.shape[:-1], np.nan)
     if by is not None:
-        small = found.p <= EXCLUDED / leading
-        beaten = _beaten(found, small, table, first, second=second) if everything else small & (found.points > 0)
+        small = found.p <= EXCLUDED_LEVEL / leading
+        beaten = (
+            _beaten(found, small, table, first, second=second)
+            if everything
+            else small & (found.points > 0)
+        )
         beaten = behind | (beaten & ~by.flat[..., None])
         # Without a win, the set of groups that could be the best has at least two members.
-        nearest = np.where(behind, -1.0, np.nan_to_num(found.p[..., :leading], nan=2.0)).argmax(axis=-1)[..., None]
+        nearest = np.where(behind, -1.0, np.nan_to_num(found.p[..., :leading], nan=2.0)).argmax(
+            axis=-1
+        )[..., None]
         excluded = np.where(np.arange(leading) == nearest, behind, beaten)
         typical = np.where(by.flat, np.nan, by.typical)
         unstable = ~excluded & (by.spread[..., 1:] > UNSTABLE * typical[..., None])
     return Judged(found.first(leading), differs, excluded, unstable, typical=typical)
 
 
-def against_chosen(leader: Accuracies, others: Sequence[Accuracies], images: int | None = None) -> list[Difference]:
-    """Compare the leader with every other group, if the leader was selected by these accuracies; see `judged`.
+def against_chosen(
+    leader: Accuracies, others: Sequence[Accuracies], images: int | None = None
+) -> list[Difference]:
+    """Compare the leader with every other group, if the leader was selected by these accuracies;
+    see `judged`.
 
-    The intervals are Bonferroni-corrected for all pairs. In about 95% of sweeps, all of them contain the true
-    differences.
+    The intervals are Bonferroni-corrected for all pairs. In about 95% of sweeps, all of them
+    contain the true differences.
 
     Args:
         others: accuracies of the other groups, at least one.
@@ -173,16 +214,23 @@ def against_chosen(leader: Accuracies, others: Sequence[Accuracies], images: int
     """
     its = judged(AccuracyTable.of([leader, *others]), images)
     found = _differences(its.found, its.differs, comb(len(others) + 1, 2))
-    marks, typical = zip(found, its.excluded.tolist(), its.unstable.tolist(), strict=True), float(its.typical)
-    return [replace(one, excluded=out, unstable=unstable, typical=typical) for one, out, unstable in marks]
+    marks, typical = (
+        zip(found, its.excluded.tolist(), its.unstable.tolist(), strict=True),
+        float(its.typical),
+    )
+    return [
+        replace(one, excluded=out, unstable=unstable, typical=typical)
+        for one, out, unstable in marks
+    ]
 
 
 def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:
-    """Compare the leader with every other group, if the leader was selected before these accuracies were known, as in a
-    confirmation.
+    """Compare the leader with every other group, if the leader was selected before these accuracies
+    were known, as in a confirmation.
 
-    Only these k-1 comparisons count. Holm's method limits the error rate for all comparisons together to 5%. The
-    intervals are Bonferroni-corrected for these comparisons. Variances are not moderated.
+    Only these k-1 comparisons count. Holm's method limits the error rate for all comparisons
+    together to 5%. The intervals are Bonferroni-corrected for these comparisons. Variances are not
+    moderated.
 
     Args:
         others: accuracies of the other groups, at least one.
@@ -194,14 +242,17 @@ def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Diff
 
 
 def behind_on_new_images(groups: Sequence[Right], *, fixed: bool) -> Bools:
-    """Return whether each group except the first, the leader, is behind the leader on new seeds and new images.
+    """Return whether each group except the first, the leader, is behind the leader on new seeds and
+    new images.
 
     Args:
         groups: which images the runs of each group, at least two, classify correctly.
         fixed: whether the leader was selected before these runs.
     """
     k, images = len(groups), len(next(iter(groups[0].values())))
-    table = AccuracyTable.of([{key: float(right.mean()) for key, right in runs.items()} for runs in groups])
+    table = AccuracyTable.of(
+        [{key: float(right.mean()) for key, right in runs.items()} for runs in groups]
+    )
     variance = image_variances(groups, leading=fixed or k > MOST_GROUPS)
     if fixed:
         found = with_new_images(first_against_others(table), variance, images)
@@ -213,14 +264,17 @@ def behind_on_new_images(groups: Sequence[Right], *, fixed: bool) -> Bools:
 
 
 def _can_moderate(table: AccuracyTable) -> bool:
-    """Return whether variances can be moderated: for four or more groups on a single split, any of them with three or
-    more seeds. For two or three groups, moderation finds hardly more, and would raise the error rate."""
+    """Return whether variances can be moderated: for four or more groups on a single split, any of
+    them with three or more seeds. For two or three groups, moderation finds hardly more, and would
+    raise the error rate."""
     counts = (~np.isnan(table.values)).sum(axis=-1)
     enough = table.values.shape[-2] >= MODERATED_FROM and counts.min() > 1 and counts.max() > 2
     return bool(enough and not table.splits.any())
 
 
-def _beaten(found: Pairs, small: Bools, table: AccuracyTable, first: np.ndarray, second: np.ndarray) -> Bools:
+def _beaten(
+    found: Pairs, small: Bools, table: AccuracyTable, first: np.ndarray, second: np.ndarray
+) -> Bools:
     """Return whether each group except the first is beaten by a group with a higher overall mean.
 
     Args:
@@ -232,14 +286,20 @@ def _beaten(found: Pairs, small: Bools, table: AccuracyTable, first: np.ndarray,
     lead = mean[..., first] - mean[..., second]
     one, other = small & (found.points < 0) & (lead < 0), small & (found.points > 0) & (lead > 0)
     others = range(1, mean.shape[-1])
-    return np.stack([one[..., first == g].any(-1) | other[..., second == g].any(-1) for g in others], axis=-1)
+    return np.stack(
+        [one[..., first == g].any(-1) | other[..., second == g].any(-1) for g in others], axis=-1
+    )
 
 
 def intervals(found: Pairs, comparisons: int) -> tuple[Floats, Floats]:
-    """Return the low and high ends of simultaneous 95% confidence intervals for `points` (Bonferroni)."""
+    """Return the low and high ends of simultaneous 95% confidence intervals for `points`
+    (Bonferroni).
+    """
     from scipy.special import stdtrit
 
-    df, where = np.unique(np.maximum(found.df, 1), return_inverse=True)  # quantiles are slow, so compute each one once
+    df, where = np.unique(
+        np.maximum(found.df, 1), return_inverse=True
+    )  # quantiles are slow, so compute each one once
     half = stdtrit(df, 1 - LEVEL / (2 * comparisons))[where].reshape(found.df.shape) * found.error
     return found.points - half, found.points + half
 

@@ -15,10 +15,13 @@ class Relation(StrEnum):
 
     leader = "leader"
     behind = "behind"  # significantly worse than the leader
-    excluded = "excluded"  # not the best, because a better configuration beats it, or because a search dropped it
+    # not the best, because a better configuration beats it, or because a search dropped it
+    excluded = "excluded"
     open = "open"  # could be the best
     unstable = "unstable"  # could be the best, but has an unusually large standard deviation
-    untested = "untested"  # one seed, no variation between seeds, a diverged run, or no finished run
+    untested = (
+        "untested"  # one seed, no variation between seeds, a diverged run, or no finished run
+    )
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Verdict:
     """The result of comparing the leader with all other configurations.
 
     Attributes:
-        compared: each configuration that the leader is compared with, its difference from the leader, and its relation
-            to the leader.
+        compared: each configuration that the leader is compared with, its difference from the
+            leader, and its relation to the leader.
         complete: whether all runs have ended.
     """
 
@@ -41,7 +44,9 @@ class Verdict:
 
     @property
     def not_behind(self) -> list[Difference]:
-        """The differences between the leader and the configurations that are not significantly worse."""
+        """The differences between the leader and the configurations that are not significantly
+        worse.
+        """
         return [lead for _, lead, relation in self.compared if relation is not Relation.behind]
 
     @property
@@ -56,35 +61,51 @@ class Verdict:
 
     @property
     def typical(self) -> float:
-        """The typical standard deviation over seeds, as a fraction; NaN if variances were not moderated."""
-        return next((lead.typical for _, lead, _ in self.compared if lead.test != "none"), float("nan"))
+        """The typical standard deviation over seeds, as a fraction; NaN if variances were not
+        moderated.
+        """
+        return next(
+            (lead.typical for _, lead, _ in self.compared if lead.test != "none"), float("nan")
+        )
 
     def related(self, relation: Relation) -> list[Group]:
         """Return the configurations that have this relation to the leader."""
         return [group for group, _, its in self.compared if its is relation]
 
     def untested(self, *, single: bool) -> list[Group]:
-        """Return the configurations that cannot be tested, because of a single seed or of no variation."""
-        return [g for g, lead, its in self.compared if its is Relation.untested and (lead.n < 2) is single]
+        """Return the configurations that cannot be tested, because of a single seed or of no
+        variation.
+        """
+        return [
+            g
+            for g, lead, its in self.compared
+            if its is Relation.untested and (lead.n < 2) is single
+        ]
 
 
 def verdict_of(comparison: Comparison) -> Verdict:
     """Judge each configuration of a comparison against the leader."""
     compared = [
         (group, lead, relation_of(comparison, position))
-        for position, (group, lead) in enumerate(zip(comparison.groups, comparison.leads, strict=True))
+        for position, (group, lead) in enumerate(
+            zip(comparison.groups, comparison.leads, strict=True)
+        )
         if lead is not None
     ]
     return Verdict(compared, complete=not any(group.missing for group in comparison.groups))
 
 
 def could_be_best(comparison: Comparison) -> list[Group]:
-    """Return the configurations that are not excluded and not unstable, such as those that are printed in bold.
+    """Return the configurations that are not excluded and not unstable, such as those that are
+    printed in bold.
 
-    Return an empty list if a filter selected the runs by their results, because no test is valid then.
+    Return an empty list if a filter selected the runs by their results, because no test is valid
+    then.
     """
     unstable = verdict_of(comparison).related(Relation.unstable)
-    return [g for g in comparison.not_excluded if g not in unstable and not comparison.design.picked]
+    return [
+        g for g in comparison.not_excluded if g not in unstable and not comparison.design.picked
+    ]
 
 
 def relation_of(comparison: Comparison, position: int) -> Relation:

@@ -1,1 +1,3 @@
-"""Configurations of runs: composition from conf/ and the command line, validation, and fingerprints."""
+"""Configurations of runs: composition from conf/ and the command line, validation, and
+fingerprints.
+"""

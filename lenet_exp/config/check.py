@@ -23,7 +23,7 @@ from lenet_exp.config.schema import (
     PredictConfig,
     Reader,
     ScheduleShape,
-    knobs,
+    all_flags,
     range_text,
     value_of,
     within,
@@ -38,15 +38,19 @@ DATABRICKS = "databricks"  # MLflow accepts this scheme also without `://`
 PLUGINS = "mlflow.tracking_store"  # entry points of packages that add schemes to MLflow
 MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
-LONGEST_NAME = 200  # bytes; file systems allow 255 for a file name, and MLflow allows 250 for a tag name
+LONGEST_NAME = (
+    200  # bytes; file systems allow 255 for a file name, and MLflow allows 250 for a tag name
+)
 _WARM = "for a warm-up only, use schedule=linear schedule.final=1"
 
 
 def check_flags(config: Config) -> None:
-    """Check all flags that can be checked without data or torch; `training.check.check_config` checks the others.
+    """Check all flags that can be checked without data or torch; `training.check.check_config`
+    checks the others.
 
     Raises:
-        ConfigError: a value is invalid; the message contains the flag, its value, and the allowed values.
+        ConfigError: a value is invalid; the message contains the flag, its value, and the allowed
+            values.
     """
     check_ranges(config)
     check_no_search(config)
@@ -65,19 +69,25 @@ def check_ranges(config: Config | PredictConfig) -> None:
     Raises:
         ConfigError: a value is invalid.
     """
-    for flag, _, f in knobs(type(config)):
+    for flag, _, f in all_flags(type(config)):
         _check_range(flag, value_of(config, flag), f.metadata["limits"])
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", config.device):
         expected = f"expected one of: auto, cpu, cuda, cuda:<number>, mps{did_you_mean(config.device, DEVICES)}"
         raise ConfigError(f"device={config.device}: {expected}")
-    most = MOST_THREADS_A_CORE * cpu_count()  # with far more threads than cores, torch eventually hangs or crashes
+    most = (
+        MOST_THREADS_A_CORE * cpu_count()
+    )  # with far more threads than cores, torch eventually hangs or crashes
     if (threads := config.num_threads) is not None and threads > most:
-        raise ConfigError(f"num_threads={threads}: must be at most {most}, {MOST_THREADS_A_CORE} for each core")
+        raise ConfigError(
+            f"num_threads={threads}: must be at most {most}, {MOST_THREADS_A_CORE} for each core"
+        )
     check_address(config.tracking.uri)
     check_name("dataset.name", config.dataset.name)
     name = config.tracking.experiment
     if not name.strip() or not name.isprintable() or len(name.encode()) > LONGEST_NAME:
-        raise ConfigError(f"tracking.experiment={name}: must be a printable name of 1 to {LONGEST_NAME} bytes")
+        raise ConfigError(
+            f"tracking.experiment={name}: must be a printable name of 1 to {LONGEST_NAME} bytes"
+        )
     _check_dataset(config.dataset)
 
 
@@ -88,7 +98,7 @@ def check_value(flag: str, value: object) -> None:
         ConfigError: the number is out of range.
     """
     limits = {f"optimizer.{key}": limits for key, limits in OPTIMIZER_LIMITS.items()}
-    limits |= {name: f.metadata["limits"] for name, _, f in knobs()}
+    limits |= {name: f.metadata["limits"] for name, _, f in all_flags()}
     _check_range(flag, value, limits.get(flag, {}))
 
 
@@ -108,7 +118,12 @@ def _check_tags(tags: Iterable[str]) -> None:
     """Check the names of tags, because MLflow rejects runs with invalid tag names."""
     for name in tags:
         is_path = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
-        if not re.fullmatch(r"[\w.\- :/]+", name) or not is_path or name == "." or len(name.encode()) > LONGEST_NAME:
+        if (
+            not re.fullmatch(r"[\w.\- :/]+", name)
+            or not is_path
+            or name == "."
+            or len(name.encode()) > LONGEST_NAME
+        ):
             raise ConfigError(
                 f"tracking.tags.{name}: the name must consist of letters, digits, and inner _ - . : / (at most "
                 f"{LONGEST_NAME} bytes)"
@@ -122,13 +137,19 @@ def check_image_shape(dataset: Dataset) -> None:
         ConfigError: a value is invalid.
     """
     names = dataset.class_names
-    if names not in (None, MISSING) and not (1 <= len(names) <= MOST_CLASSES and len(set(names)) == len(names)):
-        twice = next((f", such as {name} twice" for n, name in enumerate(names) if name in names[:n]), "")
+    if names not in (None, MISSING) and not (
+        1 <= len(names) <= MOST_CLASSES and len(set(names)) == len(names)
+    ):
+        twice = next(
+            (f", such as {name} twice" for n, name in enumerate(names) if name in names[:n]), ""
+        )
         raise ConfigError(
             f"dataset.class_names: has {len(names):,} names{twice}; must be 1 to {MOST_CLASSES:,} distinct names"
         )
     if dataset.channels not in (GRAY, COLOR):
-        raise ConfigError(f"dataset.channels={dataset.channels}: expected one of: 1 (gray), 3 (color)")
+        raise ConfigError(
+            f"dataset.channels={dataset.channels}: expected one of: 1 (gray), 3 (color)"
+        )
     for flag in ("image_size", "picture_box"):
         check_value(f"dataset.{flag}", getattr(dataset, flag))
 
@@ -136,25 +157,47 @@ def check_image_shape(dataset: Dataset) -> None:
 def _check_dataset(dataset: Dataset) -> None:
     check_image_shape(dataset)
     if dataset.channels == COLOR and dataset.reader in (Reader.idx, Reader.digits):
-        raise ConfigError(f"dataset.channels=3: must be 1 for {dataset.name}, because its files contain gray images")
+        raise ConfigError(
+            f"dataset.channels=3: must be 1 for {dataset.name}, because its files contain gray images"
+        )
     if dataset.channels == GRAY and dataset.reader is Reader.cifar:
-        raise ConfigError(f"dataset.channels=1: must be 3 for {dataset.name}, because its files contain color images")
-    if dataset.archive is not None and not (dataset.archive.startswith("https://") and dataset.archive_md5):
-        raise ConfigError(f"dataset.archive={dataset.archive}: must start with https:// and requires archive_md5")
+        raise ConfigError(
+            f"dataset.channels=1: must be 3 for {dataset.name}, because its files contain color images"
+        )
+    if dataset.archive is not None and not (
+        dataset.archive.startswith("https://") and dataset.archive_md5
+    ):
+        raise ConfigError(
+            f"dataset.archive={dataset.archive}: must start with https:// and requires archive_md5"
+        )
     if dataset.file is not None and dataset.reader is not Reader.arrays:
-        raise ConfigError(f"dataset.file={dataset.file}: must be null for {dataset.name}; set dataset=arrays")
-    if dataset.reader is Reader.cifar and not all(dataset.files.get(part) for part in ("train", "test")):
-        raise ConfigError(f"dataset.files={dataset.files}: must be {{train: [FILE, ...], test: [FILE, ...]}}")
-    if dataset.reader is Reader.idx and not all(len(dataset.files.get(part, [])) == 2 for part in ("train", "test")):
-        raise ConfigError(f"dataset.files={dataset.files}: must be {{train: [IMAGES, LABELS], test: [IMAGES, LABELS]}}")
+        raise ConfigError(
+            f"dataset.file={dataset.file}: must be null for {dataset.name}; set dataset=arrays"
+        )
+    if dataset.reader is Reader.cifar and not all(
+        dataset.files.get(part) for part in ("train", "test")
+    ):
+        raise ConfigError(
+            f"dataset.files={dataset.files}: must be {{train: [FILE, ...], test: [FILE, ...]}}"
+        )
+    if dataset.reader is Reader.idx and not all(
+        len(dataset.files.get(part, [])) == 2 for part in ("train", "test")
+    ):
+        raise ConfigError(
+            f"dataset.files={dataset.files}: must be {{train: [IMAGES, LABELS], test: [IMAGES, LABELS]}}"
+        )
 
 
 def _check_range(flag: str, value: object, limits: dict[str, float | None]) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     if not within(value, limits):
-        named = {k: v for k, v in limits.items() if within(value, {}) and (v != 2**63 or value >= v)}
-        raise ConfigError(f"{flag}={value}: must be {range_text(named, WORDS) or 'a finite number'}")
+        named = {
+            k: v for k, v in limits.items() if within(value, {}) and (v != 2**63 or value >= v)
+        }
+        raise ConfigError(
+            f"{flag}={value}: must be {range_text(named, WORDS) or 'a finite number'}"
+        )
 
 
 def check_address(uri: str | None) -> None:
@@ -193,7 +236,9 @@ def check_address(uri: str | None) -> None:
             fix = did_you_mean(f"{scheme.partition('+')[0]}://", starts)
         raise ConfigError(f"{shown}: must start with {expected}{fix}")
     if scheme != "sqlite" and (not host or port == 0 or re.search(r"\s", uri)):
-        raise ConfigError(f"{shown}: must be {scheme}://HOST or {scheme}://HOST:PORT, with a port from 1 to 65535")
+        raise ConfigError(
+            f"{shown}: must be {scheme}://HOST or {scheme}://HOST:PORT, with a port from 1 to 65535"
+        )
 
 
 def _is_of_plugin(uri: str) -> bool:
@@ -215,15 +260,22 @@ def _check_schedule(config: Config) -> None:
 
 
 def _check_metric(config: Config) -> None:
-    """Check the description of the metric, and that it is in percent if a flag is in percentage points."""
+    """Check the description of the metric, and that it is in percent if a flag is in percentage
+    points.
+    """
     option, metric = config.metric, Metric.of(config.metric)
     if (direction := option.get("direction", DIRECTIONS[0])) not in DIRECTIONS:
         hint = did_you_mean(str(direction), DIRECTIONS)
-        raise ConfigError(f"metric.direction={direction}: expected one of: {', '.join(DIRECTIONS)}{hint}")
+        raise ConfigError(
+            f"metric.direction={direction}: expected one of: {', '.join(DIRECTIONS)}{hint}"
+        )
     if not isinstance(option.get("percent", False), bool):
         raise ConfigError(f"metric.percent={option['percent']}: must be true or false")
     check_name("metric.name", metric.name)
-    if metric.name in BUILT_IN and option.get(TARGET) != f"lenet_exp.training.metrics.{metric.name}":
+    if (
+        metric.name in BUILT_IN
+        and option.get(TARGET) != f"lenet_exp.training.metrics.{metric.name}"
+    ):
         raise ConfigError(f"metric.name={metric.name}: this name is reserved; set another name")
     if option.get(TARGET) == ACCURACY[TARGET] and not metric.is_accuracy:
         raise ConfigError("metric=accuracy: its name, direction, and percent cannot be changed")
@@ -233,7 +285,9 @@ def _check_metric(config: Config) -> None:
 
 
 def _check_optimizer(config: Config) -> None:
-    """Check the arguments that many optimizers share; config/targets.py, which loads torch, checks the others."""
+    """Check the arguments that many optimizers share; config/targets.py, which loads torch, checks
+    the others.
+    """
     for key in config.optimizer.keys() & OPTIMIZER_LIMITS.keys():
         flag, value = f"optimizer.{key}", config.optimizer[key]
         for number in value if isinstance(value, list) else [value]:

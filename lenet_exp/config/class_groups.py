@@ -13,11 +13,13 @@ class ClassGroup:
     """Rules for a flag whose values specify classes.
 
     Attributes:
-        base: dotted path of the required base class; empty if a function or the instances of a class are called.
+        base: dotted path of the required base class; empty if a function or the instances of a
+            class are called.
         own: keys that describe the option and are not passed to its class.
-        supplied: keyword arguments that an option must not set, each with the flag that sets it instead.
-        neutral: dotted path of the class that, with its default arguments, results in the same run as omitting the
-            group; None if there is no such class.
+        supplied: keyword arguments that an option must not set, each with the flag that sets it
+            instead.
+        neutral: dotted path of the class that, with its default arguments, results in the same run
+            as omitting the group; None if there is no such class.
     """
 
     base: str = ""
@@ -26,7 +28,8 @@ class ClassGroup:
     neutral: str | None = None
 
 
-# Arguments that control how an optimizer's step is executed. lenet_exp sets them to the fastest values for the device.
+# Arguments that control how an optimizer's step is executed. lenet_exp sets them to the fastest
+# values for the device.
 _EXECUTION = ("foreach", "fused", "capturable", "differentiable")
 
 _IMAGES = dict.fromkeys(("in_channels", "num_classes", "image_size"), "dataset")
@@ -34,13 +37,19 @@ _IMAGES = dict.fromkeys(("in_channels", "num_classes", "image_size"), "dataset")
 CLASS_GROUPS = {
     "model": ClassGroup(
         base="torch.nn.Module",
-        supplied=_IMAGES | {"activation": "activation", "dropout_rate": "regularization.dropout_rate"},
+        supplied=_IMAGES
+        | {"activation": "activation", "dropout_rate": "regularization.dropout_rate"},
         neutral="lenet_exp.training.lenet5.LeNet5",
     ),
-    "activation": ClassGroup(base="torch.nn.Module", own=frozenset({"_target_", "name", "_code_", "monotone"})),
+    "activation": ClassGroup(
+        base="torch.nn.Module", own=frozenset({"_target_", "name", "_code_", "monotone"})
+    ),
     "optimizer": ClassGroup(
         base="torch.optim.Optimizer",
-        supplied={"weight_decay": "regularization.weight_decay", **dict.fromkeys(("params", *_EXECUTION), "lenet_exp")},
+        supplied={
+            "weight_decay": "regularization.weight_decay",
+            **dict.fromkeys(("params", *_EXECUTION), "lenet_exp"),
+        },
     ),
     "loss": ClassGroup(
         base="torch.nn.Module",
@@ -57,12 +66,14 @@ CLASS_GROUPS = {
 }
 VERSION = "code"  # last part of the params with the short digest of own code, such as `model.code`
 TARGET = "_target_"  # key of an option's class
-CODE_KEY = "_code_"  # key of the identity of the class's code (see `own_code`), which jobs and records contain
+# key of the identity of the class's code (see `own_code`), which jobs and records contain
+CODE_KEY = "_code_"
 OWN_KEYS = CLASS_GROUPS["activation"].own
 
 
 def options_of(config: Config, groups: Iterable[str] = CLASS_GROUPS) -> dict[str, Option]:
-    """Return the options of a configuration that specify classes, by flag, such as `model` or `schedule.own`.
+    """Return the options of a configuration that specify classes, by flag, such as `model` or
+    `schedule.own`.
 
     Flags without a class are omitted, such as the activation of a model that accepts none.
     """

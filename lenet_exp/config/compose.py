@@ -18,7 +18,16 @@ from lenet_exp.config.check import check_flags, check_ranges
 from lenet_exp.config.explain import explain_flag, explain_hydra, sweep_hint
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
 from lenet_exp.config.params import text
-from lenet_exp.config.schema import ALWAYS, HOOK, NEUTRAL, REMOVED, Config, PredictConfig, knobs, within
+from lenet_exp.config.schema import (
+    ALWAYS,
+    HOOK,
+    NEUTRAL,
+    REMOVED,
+    Config,
+    PredictConfig,
+    all_flags,
+    within,
+)
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, did_you_mean, from_hydra
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
@@ -38,7 +47,8 @@ def typed(node: DictConfig | Mapping[str, Json]) -> Config:
 def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> ConfigT:
     """Convert a composed configuration to an instance of the dataclass `schema`.
 
-    Values are converted to the types of their fields. `training.check.check_config` checks ranges and the optimizer.
+    Values are converted to the types of their fields. `training.check.check_config` checks ranges
+    and the optimizer.
 
     Raises:
         ConfigError: a flag is unknown, has the wrong type, or has no value.
@@ -51,15 +61,23 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
         _drop_removed(task)
         for flag in (flag for flag in _OPTIONS if schema is Config and flag not in task):
             task[flag] = _OPTIONS[flag]
-        for flag in (flag for flag, kind, _ in knobs(schema) if str(kind).startswith("list[str]")):
+        for flag in (
+            flag for flag, kind, _ in all_flags(schema) if str(kind).startswith("list[str]")
+        ):
             value = OmegaConf.select(task, flag)
             items = value if OmegaConf.is_list(value) else [value]
             if value is not None and not all(isinstance(item, str) for item in items):
-                raise ConfigError(f"{flag}={value}: must be a list of strings")  # OmegaConf accepts nested lists
+                raise ConfigError(
+                    f"{flag}={value}: must be a list of strings"
+                )  # OmegaConf accepts nested lists
         command = OmegaConf.select(task, HOOK) if schema is Config else None
-        if command is not None and not isinstance(command, str):  # OmegaConf would convert true to the command True
+        if command is not None and not isinstance(
+            command, str
+        ):  # OmegaConf would convert true to the command True
             correction = f"write it in quotes: '{HOOK}=\"{text(command)}\"'"
-            raise ConfigError(f"{HOOK}={text(command)}: must be a shell command; if it is one, {correction}")
+            raise ConfigError(
+                f"{HOOK}={text(command)}: must be a shell command; if it is one, {correction}"
+            )
         merged = OmegaConf.unsafe_merge(copy.deepcopy(_structured(cast(Hashable, schema))), task)
         return cast(ConfigT, OmegaConf.to_object(merged))
     except OmegaConfBaseException as e:
@@ -80,34 +98,45 @@ def _drop_removed(task: DictConfig) -> None:
 
 def _flag_beyond_floats(task: DictConfig, schema: type) -> str:
     """Return the flag whose value is an integer that is too large to convert to a float."""
-    values = {flag: _raw(task, flag) for flag, _, _ in knobs(schema)}
-    return next(flag for flag, value in values.items() if isinstance(value, int) and not within(value, {}))
+    values = {flag: _raw(task, flag) for flag, _, _ in all_flags(schema)}
+    return next(
+        flag for flag, value in values.items() if isinstance(value, int) and not within(value, {})
+    )
 
 
 @cache
 def _structured(schema: Hashable) -> DictConfig:
-    """Return the schema with neutral values, which apply to flags that a config.yaml from an older release lacks."""
+    """Return the schema with neutral values, which apply to flags that a config.yaml from an older
+    release lacks.
+    """
     node = cast(DictConfig, OmegaConf.structured(schema))
-    for flag, _, f in knobs(cast(type, schema)):
-        if f.metadata["neutral"] is not ALWAYS and flag not in _OPTIONS:  # each model and loss has its own keys
+    for flag, _, f in all_flags(cast(type, schema)):
+        if (
+            f.metadata["neutral"] is not ALWAYS and flag not in _OPTIONS
+        ):  # each model and loss has its own keys
             OmegaConf.update(node, flag, f.metadata["neutral"])
     return node
 
 
 # Whole options that records and files of older releases lack.
-_OPTIONS = {flag: f.metadata["neutral"] for flag, _, f in knobs() if f.metadata["neutral"] in NEUTRAL}
+_OPTIONS = {
+    flag: f.metadata["neutral"] for flag, _, f in all_flags() if f.metadata["neutral"] in NEUTRAL
+}
 
 
 FREE = tuple(
-    f"{flag}{end}" for flag in ("tracking.tags", "search.sampler_options", "search.pruner_options") for end in ".="
+    f"{flag}{end}"
+    for flag in ("tracking.tags", "search.sampler_options", "search.pruner_options")
+    for end in ".="
 )
 
 
 def allow_new_keys(overrides: list[str]) -> list[str]:
-    """Return the overrides, with Hydra's prefix `++` added to each override of a flag that accepts any key.
+    """Return the overrides, with Hydra's prefix `++` added to each override of a flag that accepts
+    any key.
 
-    Examples are `tracking.tags.note=first` and `tracking.tags={note: first}`. A run ID such as 1e234567 is quoted,
-    because Hydra would read it as a number.
+    Examples are `tracking.tags.note=first` and `tracking.tags={note: first}`. A run ID such as
+    1e234567 is quoted, because Hydra would read it as a number.
     """
     overrides = [re.sub(r"^(init_from|trained_model)=(\d+e\d+)$", r"\1='\2'", o) for o in overrides]
     return [f"++{o}" if o.startswith(FREE) else o for o in overrides]
@@ -155,7 +184,8 @@ def composed(overrides: list[str], *, with_hydra: bool = False) -> DictConfig:
 
     Args:
         overrides: overrides in Hydra's grammar.
-        with_hydra: whether to include Hydra's own node, which contains the chosen option for each config group.
+        with_hydra: whether to include Hydra's own node, which contains the chosen option for each
+            config group.
     """
     with READING_OPTIONS:
         return hydra_compose("train", overrides=overrides, return_hydra_config=with_hydra)
@@ -176,7 +206,7 @@ def compose(overrides: list[str] | None = None) -> Config:
 def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> str:
     key = error.full_key or ""
     reason = str(error).splitlines()[0]
-    known = {name: kind for name, kind, _ in knobs(schema)}
+    known = {name: kind for name, kind, _ in all_flags(schema)}
     if isinstance(error, InterpolationResolutionError):
         return f"{key}={_raw(given, key)}: {reason}"
     if key in known:
@@ -184,8 +214,12 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
         if value == "???":
             return f"{key}: value not set; add {key}=..."
         choices = [m.value for m in kind] if hasattr(kind, "__members__") else []
-        allowed = f"expected one of: {', '.join(choices)}" if choices else f"must be {_type_name(kind)}"
-        hint = did_you_mean(str(value), choices) or (sweep_hint(key, value, str(kind)) if schema is Config else "")
+        allowed = (
+            f"expected one of: {', '.join(choices)}" if choices else f"must be {_type_name(kind)}"
+        )
+        hint = did_you_mean(str(value), choices) or (
+            sweep_hint(key, value, str(kind)) if schema is Config else ""
+        )
         return f"{key}={text(value)}: {allowed}{hint}"
     if "not in" in reason and key:
         return explain_flag(key)
@@ -211,9 +245,20 @@ def _raw(given: DictConfig, key: str) -> Any:
 
 def _type_name(kind: Any) -> str:
     if str(kind).startswith(("dict", "list")):
-        return "a mapping such as {a: 1, b: 2}" if str(kind).startswith("dict") else "a list such as [a, b]"
+        return (
+            "a mapping such as {a: 1, b: 2}"
+            if str(kind).startswith("dict")
+            else "a list such as [a, b]"
+        )
     names = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a string"}
     name_of_kind = getattr(kind, "__name__", None) or str(kind)
     optional = "None" in str(kind)
-    base = next((words for name, words in names.items() if name == name_of_kind or f"{name} |" in str(kind)), str(kind))
+    base = next(
+        (
+            words
+            for name, words in names.items()
+            if name == name_of_kind or f"{name} |" in str(kind)
+        ),
+        str(kind),
+    )
     return f"{base} or null" if optional else base

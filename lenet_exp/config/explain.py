@@ -1,4 +1,6 @@
-"""Conversion of Hydra's errors, which have four to nine lines, to one-line messages with the nearest valid name."""
+"""Conversion of Hydra's errors, which have four to nine lines, to one-line messages with the
+nearest valid name.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from yaml import MarkedYAMLError
 
 from lenet_exp.config.class_groups import CLASS_GROUPS, TARGET
 from lenet_exp.config.package_files import CONF_DIR, config_groups
-from lenet_exp.config.schema import REMOVED, SCHEMAS, knobs
+from lenet_exp.config.schema import REMOVED, SCHEMAS, all_flags
 from lenet_exp.errors import did_you_mean, first_line, nearest
 from lenet_exp.stopping import raise_stop
 
@@ -26,7 +28,8 @@ SYNONYMS = {  # names that other tools use
     "learning_rate": "optimizer.lr",
     "wd": "regularization.weight_decay",
 }
-# How to correct a value that Hydra cannot parse, by a pattern for the value; the first match counts.
+# How to correct a value that Hydra cannot parse, by a pattern for the value; the first match
+# counts.
 CORRECTIONS = {
     r"=.*": "write name=value with a single equals sign",
     r".*,\s*([,)\]}].*)?": "a comma must be followed by a value, without a space",
@@ -37,7 +40,8 @@ CORRECTIONS = {
 
 
 def explain_hydra(error: Exception) -> str:
-    """Return a one-line message for an error from Hydra, with the value, the problem, and the nearest valid name.
+    """Return a one-line message for an error from Hydra, with the value, the problem, and the
+    nearest valid name.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal caused the error.
@@ -56,7 +60,8 @@ def explain_hydra(error: Exception) -> str:
         return f"an option file must be encoded in UTF-8 ({error})"
     if isinstance(error, KeyError):  # an environment variable that is not set
         return f"{error.args[0]}: not found"
-    # These exact classes indicate an internal error in Hydra. OmegaConf's errors are subclasses of them.
+    # These exact classes indicate an internal error in Hydra. OmegaConf's errors are subclasses of
+    # them.
     if type(error) in {AssertionError, TypeError, AttributeError}:
         return "the flags cannot be parsed; write them as name=value (see --help)"
     if isinstance(error, RecursionError):
@@ -72,7 +77,9 @@ def explain_hydra(error: Exception) -> str:
     key = getattr(cause, "full_key", None) or ""
     section = getattr(cause, "parent_node", None)
     if key.startswith("hydra.") and section is not None and "not in" in str(cause):
-        return _unknown_setting(key, [str(name) for name in section if not str(name).startswith("_")])
+        return _unknown_setting(
+            key, [str(name) for name in section if not str(name).startswith("_")]
+        )
     if "is not in struct" in text or "is not in struct" in str(cause):
         return explain_flag(key or _quoted(text))
     if "requires --multirun" in text or "Ambiguous value" in text:
@@ -80,7 +87,9 @@ def explain_hydra(error: Exception) -> str:
         name, _, value = typed.partition("=")
         hint = f"; to set a list, write '{name}=[{value}]'" if name in _list_flags() else ""
         return f"{typed}: several values require -m; run: lenet-train -m {typed} ...{hint}"
-    line = first_line(error) if not key or key in first_line(error) else f"{key}: {first_line(error)}"
+    line = (
+        first_line(error) if not key or key in first_line(error) else f"{key}: {first_line(error)}"
+    )
     return line if cause is error else f"{line} ({first_line(cause)})"
 
 
@@ -156,7 +165,9 @@ def _unknown_group(text: str) -> str:
 
 
 def explain_flag(key: str) -> str:
-    """Return a one-line message for a flag that is unknown or that the chosen option does not support."""
+    """Return a one-line message for a flag that is unknown or that the chosen option does not
+    support.
+    """
     known = known_flags() | set(config_groups())
     if key in known:
         group, _, flag = key.partition(".")
@@ -164,7 +175,9 @@ def explain_flag(key: str) -> str:
             return NO_PACKAGE
         if not flag:
             return f"{key}: not a flag of this command; run with --help to list its flags"
-        having = sorted(f.stem for f in (CONF_DIR / group).glob("*.yaml") if flag in OmegaConf.load(f))
+        having = sorted(
+            f.stem for f in (CONF_DIR / group).glob("*.yaml") if flag in OmegaConf.load(f)
+        )
         return f"{key}: not a flag of the selected {group}" + (
             f"; available only for {', '.join(having)}" if having else ""
         )
@@ -175,11 +188,14 @@ def explain_flag(key: str) -> str:
     section, _, name = key.rpartition(".")
     near = nearest(key, [k for k in known if section and k.startswith(f"{section}.")])
     hint = _flag_like(name, known_flags()) or near or nearest(key, known)
-    return f"unknown flag '{key}'; " + (f"did you mean {hint}?" if hint else "run with --help to list all flags")
+    return f"unknown flag '{key}'; " + (
+        f"did you mean {hint}?" if hint else "run with --help to list all flags"
+    )
 
 
 def sweep_hint(flag: str, value: object, kind: str) -> str:
-    """Return a hint on how to sweep a flag whose value is a list or a range of integers, such as 0-3 or 0..3.
+    """Return a hint on how to sweep a flag whose value is a list or a range of integers, such as
+    0-3 or 0..3.
 
     Args:
         kind: type of the flag, such as `int`; there is no hint for lists and dictionaries.
@@ -194,26 +210,35 @@ def sweep_hint(flag: str, value: object, kind: str) -> str:
 
 @cache
 def known_flags() -> frozenset[str]:
-    """Return the names of all sections of flags and of all flags, including the arguments in option files."""
-    found = {flag for schema in SCHEMAS.values() for flag, _, _ in knobs(schema)}
+    """Return the names of all sections of flags and of all flags, including the arguments in option
+    files.
+    """
+    found = {flag for schema in SCHEMAS.values() for flag, _, _ in all_flags(schema)}
     found |= {flag.partition(".")[0] for flag in found}
     for file in (file for group in CLASS_GROUPS for file in CONF_DIR.glob(f"{group}/*.yaml")):
-        found |= {f"{file.parent.name}.{key}" for key in map(str, OmegaConf.load(file)) if key != "_target_"}
+        found |= {
+            f"{file.parent.name}.{key}"
+            for key in map(str, OmegaConf.load(file))
+            if key != "_target_"
+        }
     return frozenset(found.difference(config_groups()))
 
 
 @cache
 def _list_flags() -> frozenset[str]:
     """Return the names of the flags of lenet-train whose values are lists."""
-    lists = {flag for flag, kind, _ in knobs() if str(kind).startswith("list")}
+    lists = {flag for flag, kind, _ in all_flags() if str(kind).startswith("list")}
     for file in (file for group in CLASS_GROUPS for file in CONF_DIR.glob(f"{group}/*.yaml")):
         options = OmegaConf.load(file).items()
-        lists |= {f"{file.parent.name}.{key!s}" for key, value in options if OmegaConf.is_list(value)}
+        lists |= {
+            f"{file.parent.name}.{key!s}" for key, value in options if OmegaConf.is_list(value)
+        }
     return frozenset(lists | {"loss.class_weights"})  # whose default is null
 
 
 def explain_argument(argument: str, following: str) -> str:
-    """Return a one-line message for an argument with dashes, such as `--dataset=X`; flags are written without dashes.
+    """Return a one-line message for an argument with dashes, such as `--dataset=X`; flags are
+    written without dashes.
 
     Args:
         argument: argument with dashes.
@@ -232,11 +257,14 @@ def explain_argument(argument: str, following: str) -> str:
 
 
 def _flag_like(name: str, flags: Iterable[str]) -> str | None:
-    """Return the first flag with `name` as a synonym or last part (`lr`: `optimizer.lr`); None if there is none.
+    """Return the first flag with `name` as a synonym or last part (`lr`: `optimizer.lr`); None if
+    there is none.
 
     The original script used such short names (lr, dropout_rate).
     """
-    return SYNONYMS.get(name) or min((flag for flag in flags if flag.rpartition(".")[2] == name), default=None)
+    return SYNONYMS.get(name) or min(
+        (flag for flag in flags if flag.rpartition(".")[2] == name), default=None
+    )
 
 
 def _quoted(text: str) -> str:

@@ -1,4 +1,5 @@
-"""The jobs of a grid: all combinations of the swept values, with zipped flags varied together, without skipped ones.
+"""The jobs of a grid: all combinations of the swept values, with zipped flags varied together,
+without skipped ones.
 
 Jobs are counted before they are created.
 """
@@ -24,19 +25,22 @@ SEED_FLAGS = {"seed", "split_seed"}
 MOST_JOBS = 100_000  # maximum number of jobs if `sweep.max_jobs` is not set
 
 
-def expand_grid(overrides: Sequence[Override], zipped: object, most: object, skipped: object = None) -> list[list[str]]:
-    """Return the overrides of each job in a grid, ordered by seed: the first seed of every configuration comes first.
+def expand_grid(
+    overrides: Sequence[Override], zipped: object, most: object, skipped: object = None
+) -> list[list[str]]:
+    """Return the overrides of each job in a grid, ordered by seed: the first seed of every
+    configuration comes first.
 
     Args:
         overrides: all overrides of the sweep, as parsed by Hydra.
-        zipped: unchecked value of `sweep.zip`: a list of flags that are zipped, or several such lists. Zipped flags
-            must be swept and have the same number of values.
+        zipped: unchecked value of `sweep.zip`: a list of flags that are zipped, or several such
+            lists. Zipped flags must be swept and have the same number of values.
         most: unchecked value of `sweep.max_jobs`.
         skipped: unchecked value of `sweep.skip`.
 
     Raises:
-        ConfigError: the grid has no jobs or more than `most`, a flag sweeps an interval, or the value of `zipped` or
-            `skipped` is invalid.
+        ConfigError: the grid has no jobs or more than `most`, a flag sweeps an interval, or the
+            value of `zipped` or `skipped` is invalid.
     """
     for interval in (o for o in overrides if o.is_interval_sweep()):
         raise ConfigError(
@@ -48,10 +52,14 @@ def expand_grid(overrides: Sequence[Override], zipped: object, most: object, ski
     columns: dict[str, list[str]] = {}
     for override in overrides:
         swept = override.is_sweep_override()
-        values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+        values = (
+            override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+        )
         columns[_flag(override)] = [f"{_flag(override)}={value}" for value in values]
     _check_zip(columns, together)
-    axes = sorted(_axes(columns, together), key=lambda axis: not axis or SEED_FLAGS.isdisjoint(axis[0]))
+    axes = sorted(
+        _axes(columns, together), key=lambda axis: not axis or SEED_FLAGS.isdisjoint(axis[0])
+    )
     jobs = [_in_order(columns, chosen) for chosen in itertools.product(*axes)]
     if not jobs:
         given = " ".join(str(o.input_line) for o in overrides)
@@ -70,7 +78,8 @@ def compose_jobs(
         each: function that iterates over the jobs and can show progress.
 
     Raises:
-        ConfigError: a job is invalid; the message contains the problem and the overrides of the first invalid job.
+        ConfigError: a job is invalid; the message contains the problem and the overrides of the
+            first invalid job.
     """
     configs = []
     for overrides in each(jobs):
@@ -83,7 +92,8 @@ def compose_jobs(
 
 
 def which_job(overrides: Sequence[str], jobs: Sequence[object]) -> str:
-    """Return a job's overrides as the end of an error message, or an empty string if the grid has only one job.
+    """Return a job's overrides as the end of an error message, or an empty string if the grid has
+    only one job.
 
     Args:
         jobs: all jobs of the grid.
@@ -114,7 +124,9 @@ def check_size(
     jobs = math.prod([*counts.values(), *side_by_side])
     if jobs > most:
         swept = " ".join(str(o.input_line) for o in overrides if o.is_sweep_override())
-        raise ConfigError(f"{swept}: {jobs:,} jobs; must be at most {most:,}{more.format(jobs=jobs)}")
+        raise ConfigError(
+            f"{swept}: {jobs:,} jobs; must be at most {most:,}{more.format(jobs=jobs)}"
+        )
 
 
 def _flag(override: Override) -> str:
@@ -122,7 +134,8 @@ def _flag(override: Override) -> str:
 
 
 def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dict[str, str]]]:
-    """Return the axes of the grid: the values of each flag, or the rows of each group of zipped flags.
+    """Return the axes of the grid: the values of each flag, or the rows of each group of zipped
+    flags.
 
     The axis of a group is at the position of the group's first flag.
     """
@@ -130,7 +143,12 @@ def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dic
     for flag in columns:
         flags = next((group for group in together if flag in group), [flag])
         if flag not in done:
-            axes.append([dict(zip(flags, row, strict=True)) for row in zip(*(columns[f] for f in flags), strict=True)])
+            axes.append(
+                [
+                    dict(zip(flags, row, strict=True))
+                    for row in zip(*(columns[f] for f in flags), strict=True)
+                ]
+            )
             done.update(flags)
     return axes
 
@@ -160,7 +178,9 @@ def _check_zip(columns: Mapping[str, list[str]], together: Together) -> None:
     for flags in together:
         if len({len(columns[flag]) for flag in flags}) > 1:
             numbers = ", ".join(f"{flag}: {len(columns[flag])}" for flag in flags)
-            raise ConfigError(f"sweep.zip={shown(flags)}: must pair flags with equally many values ({numbers})")
+            raise ConfigError(
+                f"sweep.zip={shown(flags)}: must pair flags with equally many values ({numbers})"
+            )
 
 
 def range_numbers(sweep: RangeSweep, typed: str) -> tuple[float, float, float]:
@@ -174,12 +194,16 @@ def range_numbers(sweep: RangeSweep, typed: str) -> tuple[float, float, float]:
     """
     start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
     if not step or not all(map(math.isfinite, (start, stop, step))):
-        raise ConfigError(f"{typed}: must be range(start,stop,step) with finite numbers and a nonzero step")
+        raise ConfigError(
+            f"{typed}: must be range(start,stop,step) with finite numbers and a nonzero step"
+        )
     return start, stop, step
 
 
 def _count(override: Override) -> int:
-    """Return the number of values in an override; 1 if Hydra expands the values later, as for `glob(*)`."""
+    """Return the number of values in an override; 1 if Hydra expands the values later, as for
+    `glob(*)`.
+    """
     sweep = override.value()
     if isinstance(sweep, ChoiceSweep):
         return len(sweep.list)
@@ -196,36 +220,48 @@ def _without_skipped(
 
     Args:
         jobs: overrides of each job, each in the form `flag=value`.
-        skipped: unchecked value of `sweep.skip`: a list of dicts that map flags to a value or a list of values.
+        skipped: unchecked value of `sweep.skip`: a list of dicts that map flags to a value or a
+            list of values.
         columns: all overrides of each flag, in the form `flag=value`, keyed by flag.
 
     Raises:
-        ConfigError: a combination contains a flag or a value that is not swept, or every job would be skipped.
+        ConfigError: a combination contains a flag or a value that is not swept, or every job would
+            be skipped.
     """
     if not skipped:
         return list(jobs)
     if not isinstance(skipped, list) or not all(isinstance(one, dict) and one for one in skipped):
         raise ConfigError(f"sweep.skip={shown(skipped)}: must be [{{flag:value,...}},...]")
     swept = {
-        key.lstrip("+"): [o.partition("=")[2] for o in values] for key, values in columns.items() if len(values) > 1
+        key.lstrip("+"): [o.partition("=")[2] for o in values]
+        for key, values in columns.items()
+        if len(values) > 1
     }
     combinations = [_combination(one, swept) for one in skipped]
     left = [job for job in jobs if not any(_has(job, combination) for combination in combinations)]
     if not left:
-        raise ConfigError(f"sweep.skip={shown(skipped)}: skips all jobs; must leave at least one job")
+        raise ConfigError(
+            f"sweep.skip={shown(skipped)}: skips all jobs; must leave at least one job"
+        )
     return left
 
 
-def _combination(one: Mapping[object, object], swept: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
+def _combination(
+    one: Mapping[object, object], swept: Mapping[str, Sequence[str]]
+) -> dict[str, set[str]]:
     """Return the values that an entry of `sweep.skip` matches, as typed by the user, keyed by flag."""
     found = {}
     for key, given in one.items():
         flag = str(key)
         if flag not in swept:
             expected = f"; expected one of: {', '.join(swept) or 'flags with several values'}"
-            raise ConfigError(f"sweep.skip: {flag} is not swept{did_you_mean(flag, swept) or expected}")
+            raise ConfigError(
+                f"sweep.skip: {flag} is not swept{did_you_mean(flag, swept) or expected}"
+            )
         wanted = given if isinstance(given, list) else [given]
-        found[flag] = {typed for typed in swept[flag] if any(_equals(typed, value) for value in wanted)}
+        found[flag] = {
+            typed for typed in swept[flag] if any(_equals(typed, value) for value in wanted)
+        }
         for value in wanted:
             if not any(_equals(typed, value) for typed in swept[flag]):
                 raise ConfigError(

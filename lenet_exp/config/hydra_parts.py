@@ -1,9 +1,10 @@
-"""Compatibility with Hydra 1.3 and 1.4 and their OmegaConf versions, and all uses of Hydra's private API.
+"""Compatibility with Hydra 1.3 and 1.4 and their OmegaConf versions, and all uses of Hydra's
+private API.
 
-lenet_exp uses two private parts of Hydra: its command-line parser and the object that runs a job or a sweep with the
-methods `run`, `multirun`, and `compose_config`. `hydra.main` calls the same methods, but it prints errors in its own
-format and exits with status 1 unless HYDRA_FULL_ERROR is set. tests/config/test_hydra_parts.py fails if the private API
-changes.
+lenet_exp uses two private parts of Hydra: its command-line parser and the object that runs a job or
+a sweep with the methods `run`, `multirun`, and `compose_config`. `hydra.main` calls the same
+methods, but it prints errors in its own format and exits with status 1 unless HYDRA_FULL_ERROR is
+set. tests/config/test_hydra_parts.py fails if the private API changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The shape of the images of a dataset and the scaling of their pixels, as the network receives them."""
+"""The shape of the images of a dataset and the scaling of their pixels, as the network receives
+them.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,17 @@ class ImageShape:
 
     @classmethod
     def of(cls, dataset: Dataset) -> ImageShape:
-        """Return the shape of a dataset's images. A network has at least 10 outputs unless `exact_classes` is set.
+        """Return the shape of a dataset's images. A network has at least 10 outputs unless
+        `exact_classes` is set.
 
         Raises:
-            ConfigError: `class_names` is null, because it has not been read from the dataset's files.
+            ConfigError: `class_names` is null, because it has not been read from the dataset's
+                files.
         """
         if dataset.class_names is None:
-            raise ConfigError(f"dataset={dataset.name}: the names of its classes are unknown; set dataset.class_names")
+            raise ConfigError(
+                f"dataset={dataset.name}: the names of its classes are unknown; set dataset.class_names"
+            )
         # Models that the original script trained have no dataset.
         classes = 0 if dataset.class_names == MISSING else len(dataset.class_names)
         return cls(
@@ -46,13 +52,19 @@ class ImageShape:
 
     @property
     def is_standard(self) -> bool:
-        """True if pixels are scaled to [-1, 1]. If not, they are scaled by their mean and standard deviation."""
+        """True if pixels are scaled to [-1, 1]. If not, they are scaled by their mean and standard
+        deviation.
+        """
         return (self.channels, self.size) == (GRAY, ImageShape.size)
 
     @property
     def differences(self) -> dict[str, int]:
         """The attributes that differ from their defaults."""
-        return {name: value for name, value in asdict(self).items() if value != getattr(ImageShape, name)}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if value != getattr(ImageShape, name)
+        }
 
     def batch(self, n: int) -> tuple[int, int, int, int]:
         """Return the shape of a tensor with `n` images."""
@@ -68,7 +80,9 @@ LENET5_SHAPE = ImageShape()
 
 @dataclass(frozen=True)
 class Normalization:
-    """The mean and standard deviation by which pixels are scaled, for each channel. White is 1, and black is 0."""
+    """The mean and standard deviation by which pixels are scaled, for each channel. White is 1, and
+    black is 0.
+    """
 
     mean: list[float]
     sd: list[float]

@@ -37,21 +37,30 @@ class Metric:
     @classmethod
     def of_params(cls, params: Mapping[str, str]) -> Metric:
         """Return the metric that the params of a run in MLflow describe."""
-        its = {name.removeprefix("metric."): value for name, value in params.items() if name.startswith("metric.")}
+        its = {
+            name.removeprefix("metric."): value
+            for name, value in params.items()
+            if name.startswith("metric.")
+        }
         return cls.of(its | {"name": params.get("metric", cls.name)})
 
     def require_points(self, asked: str) -> None:
-        """Check that the metric's values are compared in percentage points, as `asked` (`flag=value`) requires.
+        """Check that the metric's values are compared in percentage points, as `asked`
+        (`flag=value`) requires.
 
         Raises:
             ConfigError: the metric is not in percent, or smaller values are better.
         """
         if not (self.larger and self.percent):
-            raise ConfigError(f"{asked}: requires a metric in percent, of which larger values are better")
+            raise ConfigError(
+                f"{asked}: requires a metric in percent, of which larger values are better"
+            )
 
     @property
     def is_accuracy(self) -> bool:
-        """Whether this is the default metric, for which more is known, such as its limits and the chance level."""
+        """Whether this is the default metric, for which more is known, such as its limits and the
+        chance level.
+        """
         return self == Metric()
 
     @property
@@ -66,7 +75,9 @@ class Metric:
 
     @property
     def label(self) -> str:
-        """Title of a table's column or a figure's axis, without the unit: ` loss`; empty for accuracy."""
+        """Title of a table's column or a figure's axis, without the unit: ` loss`; empty for
+        accuracy.
+        """
         return "" if self.is_accuracy else f" {self.name}"
 
     def number(self, value: float, sign: str = "") -> str:
@@ -80,7 +91,9 @@ class Metric:
         return f"{round(value * 100, 2) + 0.0:{sign}.2f}"  # not -0.00
 
     def text(self, value: float) -> str:
-        """Format a value with the metric's name: `98.04%` for accuracy, `macro_f1 97.13%`, or `loss 0.1234`."""
+        """Format a value with the metric's name: `98.04%` for accuracy, `macro_f1 97.13%`, or `loss
+        0.1234`.
+        """
         return f"{self.label} {self.plain(value)}".lstrip()
 
     def plain(self, value: float) -> str:
@@ -93,12 +106,20 @@ class Metric:
 
 
 def definition(params: Mapping[str, str]) -> str:
-    """Return how a run's metric is defined, given the run's params: only values with the same definition are compared.
+    """Return how a run's metric is defined, given the run's params: only values with the same
+    definition are compared.
 
-    If the metric is the loss, its definition contains the loss. The code of an own function is part of it unless the
-    network or another class has the same code, because an edit of that class then changes both.
+    If the metric is the loss, its definition contains the loss. The code of an own function is part
+    of it unless the network or another class has the same code, because an edit of that class then
+    changes both.
     """
     groups = {"metric", "loss" if params.get("metric") == "loss" else "metric"}
-    its = {"metric": Metric.name} | {k: v for k, v in params.items() if k.partition(".")[0] in groups}
+    its = {"metric": Metric.name} | {
+        k: v for k, v in params.items() if k.partition(".")[0] in groups
+    }
     others = {v for k, v in params.items() if k not in its and k.endswith(f".{VERSION}")}
-    return " ".join(f"{k}={v}" for k, v in sorted(its.items()) if not (k.endswith(f".{VERSION}") and v in others))
+    return " ".join(
+        f"{k}={v}"
+        for k, v in sorted(its.items())
+        if not (k.endswith(f".{VERSION}") and v in others)
+    )

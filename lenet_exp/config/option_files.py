@@ -1,4 +1,6 @@
-"""A user's own option files: their default folder, and what is wrong with a file that Hydra cannot use."""
+"""A user's own option files: their default folder, and what is wrong with a file that Hydra cannot
+use.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,11 @@ from lenet_exp.files import read_regular
 
 
 def default_config_dir(*, warn: bool = True) -> Path | None:
-    """Return the folder `conf` in the working directory if it contains options that only this user can change.
+    """Return the folder `conf` in the working directory if it contains options that only this user
+    can change.
 
-    Other users must not be able to add options, because an option can name a class whose code would run.
+    Other users must not be able to add options, because an option can name a class whose code would
+    run.
 
     Args:
         warn: whether to print a warning if the folder contains options but cannot be used.
@@ -32,7 +36,10 @@ def default_config_dir(*, warn: bool = True) -> Path | None:
         return None
     wrong = next((path for path in (folder, *folder.rglob("*")) if not is_ours(path.lstat())), None)
     if wrong is not None and warn:
-        print(f"./conf: not used, because {_why_not_ours(wrong)}, or add --config-dir conf", file=sys.stderr)
+        print(
+            f"./conf: not used, because {_why_not_ours(wrong)}, or add --config-dir conf",
+            file=sys.stderr,
+        )
     return folder if wrong is None else None
 
 
@@ -46,7 +53,8 @@ def _why_not_ours(path: Path) -> str:
 
 
 def invalid_option_file(config_dir: str, overrides: Sequence[str]) -> str | None:
-    """Return a line about the first invalid option file that overrides name; None if all of them are valid.
+    """Return a line about the first invalid option file that overrides name; None if all of them
+    are valid.
 
     Hydra's own errors about these problems do not name the file.
 
@@ -63,14 +71,19 @@ def invalid_option_file(config_dir: str, overrides: Sequence[str]) -> str | None
 
 
 def _problem(file: Path) -> str | None:
-    """Return what is wrong with an option file; None if it is valid, or if Hydra's error names the file."""
+    """Return what is wrong with an option file; None if it is valid, or if Hydra's error names the
+    file.
+    """
     try:
         content = OmegaConf.to_container(OmegaConf.create(read_regular(file).decode()))
     except UnicodeDecodeError:
         return "must be encoded in UTF-8"
     except (OSError, RecursionError, YAMLError):
         return None
-    except (OmegaConfBaseException, ValueError) as e:  # such as a null key, or a number with too many digits
+    except (
+        OmegaConfBaseException,
+        ValueError,
+    ) as e:  # such as a null key, or a number with too many digits
         return first_line(e)
     if not isinstance(content, dict):
         return None

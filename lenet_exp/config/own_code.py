@@ -1,13 +1,16 @@
-"""The code of the user's own classes: the file of a class and the files that it imports from its folder.
+"""The code of the user's own classes: the file of a class and the files that it imports from its
+folder.
 
-The files are read once, when jobs are created. From then on, the class is imported from this copy, in every process, so
-that edits during a sweep have no effect. The copies of a run share a package (`code_packages.py`), so a module that
-several of its classes import is imported once. `folders/code_folder.py` stores the copy in the outputs folder.
+The files are read once, when jobs are created. From then on, the class is imported from this copy,
+in every process, so that edits during a sweep have no effect. The copies of a run share a package
+(`code_packages.py`), so a module that several of its classes import is imported once.
+`folders/code_folder.py` stores the copy in the outputs folder.
 
-Because the code runs, only this user and root may be able to change the files and the folders that contain them.
+Because the code runs, only this user and root may be able to change the files and the folders that
+contain them.
 
-Not covered are data files next to a class, and modules that are imported by a computed name, by a compiled module, or
-from another folder. A warning names the lines that compute a name.
+Not covered are data files next to a class, and modules that are imported by a computed name, by a
+compiled module, or from another folder. A warning names the lines that compute a name.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ MOST_COMPILED_BYTES = 2**25
 UNSAVED = "unsaved "  # start of the identity of a class without files, for example in a notebook
 
 
-KNOWN: dict[str, OwnCode] = {}  # the copies that may run in this process, by their digest
+LOADED_CODE: dict[str, OwnCode] = {}  # the copies that may run in this process, by their digest
 # Folders next to `conf` in which classes are not searched, because other users could add modules.
 UNSAFE_FOLDERS: set[Path] = set()
 
@@ -59,11 +62,13 @@ def import_class_module(target: str, identity: str) -> ModuleType:
         return import_module(module)
     if not is_available(target, identity):
         raise ImportError(f"its code (sha256:{identity}) is not available")
-    return KNOWN[identity].import_module(module)
+    return LOADED_CODE[identity].import_module(module)
 
 
 def without_package(text: str) -> str:
-    """Return a text with the names of modules as in the user's files, without the packages of copies."""
+    """Return a text with the names of modules as in the user's files, without the packages of
+    copies.
+    """
     return re.sub(rf"{PACKAGE}[0-9a-f]+[.]", "", text)
 
 
@@ -74,11 +79,11 @@ def is_copied(identity: object) -> bool:
 
 def is_available(target: str, identity: object) -> bool:
     """Return whether a copy that may run in this process contains the module of a class."""
-    code = KNOWN.get(str(identity))
+    code = LOADED_CODE.get(str(identity))
     return code is not None and bool(code.modules.get(target.rpartition(".")[0]))
 
 
-def stamped(option: Option, pinned: Mapping[str, str] | None = None) -> Option:
+def with_code_digest(option: Option, pinned: Mapping[str, str] | None = None) -> Option:
     """Return an option with the identity of the code of its class, if the class is the user's own.
 
     Args:
@@ -93,8 +98,8 @@ def stamped(option: Option, pinned: Mapping[str, str] | None = None) -> Option:
 
 
 def with_code(config: Config, pinned: Mapping[str, str] | None = None) -> Config:
-    """Return a configuration with the identity of the code of each own class; see `stamped`."""
-    return with_options(config, lambda option: stamped(option, pinned))
+    """Return a configuration with the identity of the code of each own class; see `with_code_digest`."""
+    return with_options(config, lambda option: with_code_digest(option, pinned))
 
 
 def without_identity(option: Option) -> Option:
@@ -110,23 +115,30 @@ def with_options(config: Config, change: Callable[..., object]) -> Config:
 
 
 def codes(*configs: Config) -> dict[str, str]:
-    """Return the digest of the copied files of each own class of configurations, by the path of the class."""
+    """Return the digest of the copied files of each own class of configurations, by the path of the
+    class.
+    """
     options = [option for config in configs for option in options_of(config).values()]
     return {str(o[TARGET]): o[CODE_KEY] for o in options if is_copied(o.get(CODE_KEY))}
 
 
 def unidentified_classes(config: Config) -> list[str]:
-    """Return the paths of own classes without an identity of their code, which release 0.2 did not store."""
-    targets = [str(option[TARGET]) for option in options_of(config).values() if CODE_KEY not in option]
+    """Return the paths of own classes without an identity of their code, which release 0.2 did not
+    store.
+    """
+    targets = [
+        str(option[TARGET]) for option in options_of(config).values() if CODE_KEY not in option
+    ]
     return [target for target in targets if is_own(target)]
 
 
 @cache
 def identity_of(target: str) -> str:
-    """Return the identity of a class's code: the digest of its files, or the name and version of its package.
+    """Return the identity of a class's code: the digest of its files, or the name and version of
+    its package.
 
-    A class without files, such as one that a notebook defines, has a new identity in each process and after each
-    `refresh`.
+    A class without files, such as one that a notebook defines, has a new identity in each process
+    and after each `refresh`.
 
     Raises:
         ConfigError: the files of the class cannot be copied, or other users can change them.
@@ -134,7 +146,11 @@ def identity_of(target: str) -> str:
     top, module = target.partition(".")[0], target.rpartition(".")[0]
     found = (finder.find_spec(top, None) for finder in sys.meta_path if top not in {"", "__main__"})
     spec = next((spec for spec in found if spec is not None), None)
-    places = [Path(p) for p in (spec.submodule_search_locations or [spec.origin or ""])] if spec is not None else []
+    places = (
+        [Path(p) for p in (spec.submodule_search_locations or [spec.origin or ""])]
+        if spec is not None
+        else []
+    )
     if any(map(_is_installed, places)) and (names := packages_distributions().get(top)):
         return f"{names[0]} {version(names[0])}"
     for place in (place for place in places if not _is_installed(place)):
@@ -144,7 +160,7 @@ def identity_of(target: str) -> str:
             if problem and not _is_editable_install(top):
                 raise ConfigError(f"_target_={target}: {problem}")
         if code.modules.get(module):
-            return KNOWN.setdefault(code.digest, code).digest
+            return LOADED_CODE.setdefault(code.digest, code).digest
     return f"{UNSAVED}{uuid.uuid4().hex}"
 
 
@@ -159,7 +175,8 @@ def _is_installed(place: Path) -> bool:
 
 
 def check_folder_was_searched(target: str) -> None:
-    """Check that a class that was not found is not in a folder that was not searched, because others can change it.
+    """Check that a class that was not found is not in a folder that was not searched, because
+    others can change it.
 
     Raises:
         ConfigError: such a folder contains the module of the class.
@@ -172,7 +189,8 @@ def check_folder_was_searched(target: str) -> None:
 
 
 def _is_editable_install(top: str) -> bool:
-    """Return whether a top-level module belongs to a package that was installed with `pip install -e`.
+    """Return whether a top-level module belongs to a package that was installed with `pip install
+    -e`.
 
     An administrator or this user has chosen to run its code wherever it is.
     """
@@ -181,7 +199,8 @@ def _is_editable_install(top: str) -> bool:
 
 
 def others_can_change(root: Path, files: Iterable[str] = ()) -> str:
-    """Return which code other users can change, and what to do about it; empty if only this user and root can.
+    """Return which code other users can change, and what to do about it; empty if only this user
+    and root can.
 
     Args:
         root: folder with the code.
@@ -198,7 +217,9 @@ def others_can_change(root: Path, files: Iterable[str] = ()) -> str:
     writable = [place for place, status in statuses.items() if is_writable_by_others(status)]
     if not writable:
         return ""
-    inside = sorted({str(root / place.relative_to(root).parts[0]) for place in writable if place != root})
+    inside = sorted(
+        {str(root / place.relative_to(root).parts[0]) for place in writable if place != root}
+    )
     commands = [shlex.join(["chmod", "go-w", str(root)])] if root in writable else []
     commands += [shlex.join(["chmod", "-R", "go-w", *inside])] if inside else []
     return f"{writable[0]} can be changed by other users; run: {' && '.join(commands)}"
@@ -224,7 +245,9 @@ def _collected(target: str, root: Path) -> OwnCode:
             if relative in files:
                 continue
             if not path.resolve().is_relative_to(root.resolve()):
-                raise refuse(f"{path} is a symbolic link to a file outside of {root}; copy the file")
+                raise refuse(
+                    f"{path} is a symbolic link to a file outside of {root}; copy the file"
+                )
             try:
                 files[relative] = path.read_bytes()
                 texts[relative] = text_of(relative, files[relative])
@@ -236,10 +259,14 @@ def _collected(target: str, root: Path) -> OwnCode:
             if _is_too_large(files):
                 most = f"{MOST_FILES} files, {MOST_BYTES >> 20} MB of Python code, or "
                 most += f"{MOST_COMPILED_BYTES >> 20} MB of compiled modules"
-                raise refuse(f"it imports more than {most} from {root}; install the rest as a package")
+                raise refuse(
+                    f"it imports more than {most} from {root}; install the rest as a package"
+                )
             waiting += imports.names
             for line in imports.computed:
-                _warn_once(f"{path}, line {line}: imports a computed name; changes of that module are not noticed")
+                _warn_once(
+                    f"{path}, line {line}: imports a computed name; changes of that module are not noticed"
+                )
         seen.add(name)
     return OwnCode(digest_of(texts), files)
 
@@ -262,5 +289,7 @@ def _files_of(module: str, root: Path) -> Iterator[Path]:
         folder = root.joinpath(*parts[:n])
         stems = [folder / "__init__", *([folder] if parts[n - 1] else [])]
         for stem in stems:
-            files = (stem.with_name(f"{stem.name}{suffix}") for suffix in (".py", *EXTENSION_SUFFIXES))
+            files = (
+                stem.with_name(f"{stem.name}{suffix}") for suffix in (".py", *EXTENSION_SUFFIXES)
+            )
             yield from (file for file in files if file.is_file())

@@ -1,4 +1,6 @@
-"""The package's own files: the folder conf/, its config groups, and the digest of all code and options."""
+"""The package's own files: the folder conf/, its config groups, and the digest of all code and
+options.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from lenet_exp.files import files_digest
 PACKAGE = Path(__file__).resolve().parent.parent
 # conf/ is inside the package in a wheel and next to it in a checkout.
 CONF_DIR = next(
-    (d for d in (PACKAGE / "conf", PACKAGE.parent / "conf") if (d / "train.yaml").is_file()), PACKAGE / "conf"
+    (d for d in (PACKAGE / "conf", PACKAGE.parent / "conf") if (d / "train.yaml").is_file()),
+    PACKAGE / "conf",
 )
 
 CODE = {".py", ".cpp", ".h"}  # file types of code
@@ -24,9 +27,11 @@ def config_groups() -> list[str]:
 
 @cache
 def source_digest() -> str:
-    """Return the SHA-256 digest (hex) of the names and contents of the package's code files and of conf/.
+    """Return the SHA-256 digest (hex) of the names and contents of the package's code files and of
+    conf/.
 
-    The digest is computed on first use. An editable install and a wheel of the same files have the same digest.
+    The digest is computed on first use. An editable install and a wheel of the same files have the
+    same digest.
     """
     return files_digest((name, path.read_bytes()) for name, path in sorted(_files()))
 

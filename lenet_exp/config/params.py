@@ -1,17 +1,21 @@
-"""Configurations as text: MLflow parameters, one per flag with the same name as the flag, and short names for jobs."""
+"""Configurations as text: MLflow parameters, one per flag with the same name as the flag, and short
+names for jobs.
+"""
 
 from __future__ import annotations
 
 from omegaconf import MISSING
 
 from lenet_exp.config.class_groups import CODE_KEY, OWN_KEYS, TARGET, VERSION, is_own, options_of
-from lenet_exp.config.plain import plain
-from lenet_exp.config.schema import Config, Option, has_effect, knobs
+from lenet_exp.config.schema import Config, Option, all_flags, has_effect
 from lenet_exp.config.search import AT_THE_TOP
+from lenet_exp.config.typed_json import to_plain
 
-# Flags that are not settings of a run, such as destinations and budgets. The logged config.yaml contains them.
+# Flags that are not settings of a run, such as destinations and budgets. The logged config.yaml
+# contains them.
 _NOT_PARAMS = ("tracking", "sweep", "search", "keep_state", *AT_THE_TOP)
-# Flags that are logged in addition to the dataset's name. The name represents all other flags of the dataset.
+# Flags that are logged in addition to the dataset's name. The name represents all other flags of
+# the dataset.
 _DATASET_SHOWN = {"val_size", "train_size"}
 _DIGITS = 12  # number of digits of the digest of own code
 # Flags that are logged only if they differ from these values.
@@ -34,34 +38,51 @@ LONGEST_NUMBER = 9  # characters; longer numbers are shown with four significant
 
 
 def params(config: Config) -> dict[str, str]:
-    """Return the values of a configuration's flags as strings, omitting flags that are missing or have no effect.
+    """Return the values of a configuration's flags as strings, omitting flags that are missing or
+    have no effect.
 
     Args:
-        config: effective configuration, such as the one in a record. Flags can be missing in records from older
-            releases.
+        config: effective configuration, such as the one in a record. Flags can be missing in
+            records from older releases.
     """
     options = options_of(config)
-    found = {"dataset": config.dataset.name} | {group: str(option["name"]) for group, option in options.items()}
-    found |= {f"{group}.{TARGET}": str(o[TARGET]) for group, o in options.items() if is_own(str(o[TARGET]))}
-    found |= {f"{group}.{VERSION}": str(o[CODE_KEY])[:_DIGITS] for group, o in options.items() if CODE_KEY in o}
-    for key, value in plain(config).items():
+    found = {"dataset": config.dataset.name} | {
+        group: str(option["name"]) for group, option in options.items()
+    }
+    found |= {
+        f"{group}.{TARGET}": str(o[TARGET])
+        for group, o in options.items()
+        if is_own(str(o[TARGET]))
+    }
+    found |= {
+        f"{group}.{VERSION}": str(o[CODE_KEY])[:_DIGITS]
+        for group, o in options.items()
+        if CODE_KEY in o
+    }
+    for key, value in to_plain(config).items():
         if key in _NOT_PARAMS or (key == "init_from" and value is None):
             continue
         if isinstance(value, dict):
-            changed = {k for k, neutral in _DATASET_CHANGED.items() if value.get(k, neutral) != neutral}
-            shown = _DATASET_SHOWN | changed if key == "dataset" else value.keys() - OWN_KEYS - {"own"}
+            changed = {
+                k for k, neutral in _DATASET_CHANGED.items() if value.get(k, neutral) != neutral
+            }
+            shown = (
+                _DATASET_SHOWN | changed if key == "dataset" else value.keys() - OWN_KEYS - {"own"}
+            )
             found |= {f"{key}.{k}": text(v) for k, v in value.items() if k in shown}
         else:
             found[key] = text(value)
     for flag in (flag for flag in options if "." in flag):
         found |= params_of(flag, options[flag])
-    mute = {flag for flag, _, f in knobs() if flag in found and not has_effect(config, f)}
+    mute = {flag for flag, _, f in all_flags() if flag in found and not has_effect(config, f)}
     return {flag: value for flag, value in found.items() if flag not in mute and value != MISSING}
 
 
 def params_of(flag: str, option: Option) -> dict[str, str]:
     """Return the name and the keyword arguments of an option as parameters."""
-    return {flag: str(option["name"])} | {f"{flag}.{k}": text(v) for k, v in option.items() if k not in OWN_KEYS}
+    return {flag: str(option["name"])} | {
+        f"{flag}.{k}": text(v) for k, v in option.items() if k not in OWN_KEYS
+    }
 
 
 def text(value: object) -> str:
@@ -93,17 +114,22 @@ def job_name(number: int, values: dict[str, str], groups: set[str]) -> str:
     Args:
         number: number of the job, used in its name if no flag is swept.
         values: the job's values for the swept flags.
-        groups: names of the config groups; their values are shown without the flag's name, for example, as `relu`.
+        groups: names of the config groups; their values are shown without the flag's name, for
+            example, as `relu`.
     """
-    parts = [value if flag in groups else f"{_short(flag)}={rounded(value)}" for flag, value in values.items()]
+    parts = [
+        value if flag in groups else f"{_short(flag)}={rounded(value)}"
+        for flag, value in values.items()
+    ]
     return " ".join(parts) or f"job {number}"
 
 
 def rounded(value: str) -> str:
-    """Format a value for display, with equal numbers in the same form: `0.0` as `0`, `5e-4` as `0.0005`.
+    """Format a value for display, with equal numbers in the same form: `0.0` as `0`, `5e-4` as
+    `0.0005`.
 
-    Long numbers, such as 0.012345678901234 from a sampler, are rounded to four significant digits. Integers and words
-    stay unchanged.
+    Long numbers, such as 0.012345678901234 from a sampler, are rounded to four significant digits.
+    Integers and words stay unchanged.
     """
     if value.lstrip("+-").isdigit():
         return value

@@ -1,7 +1,9 @@
-"""Definitions of all flags: type, meaning, unit, range, and whether the flag can change the result of a run.
+"""Definitions of all flags: type, meaning, unit, range, and whether the flag can change the result
+of a run.
 
-The default values are in conf/*.yaml. The fields here have no defaults, so each default is defined in a single place.
-This module imports neither torch nor mlflow, because `--help` uses this module and must be fast.
+The default values are in conf/*.yaml. The fields here have no defaults, so each default is defined
+in a single place. This module imports neither torch nor mlflow, because `--help` uses this module
+and must be fast.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ LENET5 = _option("model/lenet5.yaml")
 CROSS_ENTROPY = _option("loss/cross_entropy.yaml")
 ACCURACY = _option("metric/accuracy.yaml")
 NEUTRAL = (LENET5, CROSS_ENTROPY, ACCURACY)
-ALWAYS = object()  # a neutral value that equals no other value, so the fingerprint always includes the field
+ALWAYS = (
+    object()
+)  # a neutral value that equals no other value, so the fingerprint always includes the field
 
 
 class EngineName(StrEnum):
@@ -121,7 +125,7 @@ class Cost(StrEnum):
     parameters = "parameters"
 
 
-def knob(
+def result_flag(
     meaning: str,
     *,
     ge: float | None = None,
@@ -137,165 +141,270 @@ def knob(
     Args:
         meaning: description of the flag, with its unit, for `--help`.
         ge, gt, le, lt: bounds of the flag's range (>=, >, <=, and <); None for no bound.
-        neutral: value at which a run is the same as without the flag. The fingerprint omits flags at their neutral
-            value, so adding a flag does not change existing fingerprints.
-        result: whether the flag can change the trained weights; if not, the fingerprint never includes it.
-        only_with: condition under which the flag has an effect. `other` means that the flag `other` must differ from
-            its neutral value; `other=value` means that `other` must have this value.
+        neutral: value at which a run is the same as without the flag. The fingerprint omits flags
+            at their neutral value, so adding a flag does not change existing fingerprints.
+        result: whether the flag can change the trained weights; if not, the fingerprint never
+            includes it.
+        only_with: condition under which the flag has an effect. `other` means that the flag `other`
+            must differ from its neutral value; `other=value` means that `other` must have this
+            value.
     """
     limits = {"ge": ge, "gt": gt, "le": le, "lt": lt}
-    metadata = {"meaning": meaning, "limits": limits, "neutral": neutral, "result": result, "only_with": only_with}
+    metadata = {
+        "meaning": meaning,
+        "limits": limits,
+        "neutral": neutral,
+        "result": result,
+        "only_with": only_with,
+    }
     return field(default=MISSING, metadata=metadata)
 
 
-setting = partial(knob, result=False)  # declares a flag that cannot change the trained weights
+other_flag = partial(
+    result_flag, result=False
+)  # declares a flag that cannot change the trained weights
 
 
-# The fingerprint includes the data digests and the shape of the images, so it does not need to include these fields.
+# The fingerprint includes the data digests and the shape of the images, so it does not need to
+# include these fields.
 @dataclass
 class Dataset:
     """Flags for the dataset: its files, their format, and the split."""
 
-    name: str = setting("name of the dataset")
-    reader: Reader = setting("file format: idx (as in MNIST), pictures (in folders), arrays (.npz), cifar, or digits")
-    folder: str = setting("folder with the dataset's files, absolute or relative to data_root")
-    file: str | None = setting("arrays: .npz file with the images and labels (null: none)", neutral=None)
-    also_in: list[str] = setting("other folders to search for the dataset's files")
-    files: dict[str, list[str]] = setting("idx, cifar: names of the files for train and test")
-    sha256: dict[str, str | None] = setting("SHA-256 digest of each uncompressed file (null: unknown)")
-    torchvision_class: str | None = setting("torchvision.datasets class that downloads the dataset (null: none)")
-    mirrors: list[str] | None = setting("URLs to download from (null: torchvision's mirrors)")
-    archive: str | None = setting("HTTPS address of an archive with the dataset's files (null: none)", neutral=None)
-    archive_md5: str | None = setting("MD5 digest of the archive", neutral=None)
-    transposed: bool = setting("idx: rows and columns of the images are exchanged", neutral=False)
-    first_label: int = setting("idx, arrays: label of the first class", ge=0, neutral=0)
-    class_names: list[str] | None = setting("names of the classes (null: names of the folders, or labels)")
-    channels: int = setting("1 (gray) or 3 (color)", neutral=1)
-    image_size: int | None = setting(
-        "height and width in pixels (null: 32, and all pictures must have the same size)", ge=4, le=512, neutral=None
+    name: str = other_flag("name of the dataset")
+    reader: Reader = other_flag(
+        "file format: idx (as in MNIST), pictures (in folders), arrays (.npz), cifar, or digits"
     )
-    exact_classes: bool = setting("one output per class (false: at least 10 outputs)", neutral=False)
-    picture_box: int = setting("pictures: longer side of the object in a 28x28 image, in pixels", ge=4, le=28)
-    val_size: int = setting("number of validation images, split off the training set with split_seed", ge=1)
-    stratified: bool = setting("split off the same fraction of each class for validation", neutral=False)
-    train_size: int | None = setting("number of training images (null: all remaining images)", ge=1)
+    folder: str = other_flag("folder with the dataset's files, absolute or relative to data_root")
+    file: str | None = other_flag(
+        "arrays: .npz file with the images and labels (null: none)", neutral=None
+    )
+    also_in: list[str] = other_flag("other folders to search for the dataset's files")
+    files: dict[str, list[str]] = other_flag("idx, cifar: names of the files for train and test")
+    sha256: dict[str, str | None] = other_flag(
+        "SHA-256 digest of each uncompressed file (null: unknown)"
+    )
+    torchvision_class: str | None = other_flag(
+        "torchvision.datasets class that downloads the dataset (null: none)"
+    )
+    mirrors: list[str] | None = other_flag("URLs to download from (null: torchvision's mirrors)")
+    archive: str | None = other_flag(
+        "HTTPS address of an archive with the dataset's files (null: none)", neutral=None
+    )
+    archive_md5: str | None = other_flag("MD5 digest of the archive", neutral=None)
+    transposed: bool = other_flag(
+        "idx: rows and columns of the images are exchanged", neutral=False
+    )
+    first_label: int = other_flag("idx, arrays: label of the first class", ge=0, neutral=0)
+    class_names: list[str] | None = other_flag(
+        "names of the classes (null: names of the folders, or labels)"
+    )
+    channels: int = other_flag("1 (gray) or 3 (color)", neutral=1)
+    image_size: int | None = other_flag(
+        "height and width in pixels (null: 32, and all pictures must have the same size)",
+        ge=4,
+        le=512,
+        neutral=None,
+    )
+    exact_classes: bool = other_flag(
+        "one output per class (false: at least 10 outputs)", neutral=False
+    )
+    picture_box: int = other_flag(
+        "pictures: longer side of the object in a 28x28 image, in pixels", ge=4, le=28
+    )
+    val_size: int = other_flag(
+        "number of validation images, split off the training set with split_seed", ge=1
+    )
+    stratified: bool = other_flag(
+        "split off the same fraction of each class for validation", neutral=False
+    )
+    train_size: int | None = other_flag(
+        "number of training images (null: all remaining images)", ge=1
+    )
 
 
 @dataclass
 class Regularization:
     """Flags for weight decay and dropout."""
 
-    weight_decay: float = knob("factor of the L2 penalty on all parameters (AdamW: decoupled decay)", ge=0, neutral=0.0)
-    dropout_rate: float = knob("fraction of hidden units dropped during training", ge=0, lt=1, neutral=0.0)
+    weight_decay: float = result_flag(
+        "factor of the L2 penalty on all parameters (AdamW: decoupled decay)", ge=0, neutral=0.0
+    )
+    dropout_rate: float = result_flag(
+        "fraction of hidden units dropped during training", ge=0, lt=1, neutral=0.0
+    )
 
 
 @dataclass
 class Schedule:
     """Flags for the learning rate schedule; see training/schedule.py."""
 
-    shape: ScheduleShape = knob(
-        "shape after the warm-up: constant, one_cycle, linear, cosine, or step", neutral=ScheduleShape.constant
+    shape: ScheduleShape = result_flag(
+        "shape after the warm-up: constant, one_cycle, linear, cosine, or step",
+        neutral=ScheduleShape.constant,
     )
-    warmup: float = knob("fraction of training steps during which the learning rate rises", ge=0, lt=1, neutral=0.0)
-    start: float = knob(
-        "learning rate at the first step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.warmup"
+    warmup: float = result_flag(
+        "fraction of training steps during which the learning rate rises", ge=0, lt=1, neutral=0.0
     )
-    final: float = knob(
-        "learning rate after the last step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.shape"
+    start: float = result_flag(
+        "learning rate at the first step, as a fraction of optimizer.lr",
+        ge=0,
+        le=1,
+        only_with="schedule.warmup",
     )
-    drops: int = knob(
+    final: float = result_flag(
+        "learning rate after the last step, as a fraction of optimizer.lr",
+        ge=0,
+        le=1,
+        only_with="schedule.shape",
+    )
+    drops: int = result_flag(
         "step schedule: number of drops by the same factor, down to schedule.final",
         ge=1,
         only_with="schedule.shape=step",
     )
-    own: Option = knob("your own: _target_ and keyword arguments; called with (step, steps)", neutral={})
+    own: Option = result_flag(
+        "your own: _target_ and keyword arguments; called with (step, steps)", neutral={}
+    )
 
 
 @dataclass
 class Augmentation:
-    """Flags for random changes to training images; see training/augmentation.py. Sizes refer to the network's input."""
+    """Flags for random changes to training images; see training/augmentation.py. Sizes refer to the
+    network's input.
+    """
 
-    shift: int = knob("maximum shift along each axis, in pixels", ge=0, lt=32, neutral=0)
-    rotate: float = knob("maximum rotation in either direction, in degrees", ge=0, le=180, neutral=0.0)
-    scale: float = knob("maximum change in size, as a fraction", ge=0, lt=1, neutral=0.0)
-    shear: float = knob("maximum horizontal shear, in pixels per pixel of height", ge=0, le=2, neutral=0.0)
-    elastic: float = knob("mean displacement from elastic distortion, in pixels", ge=0, le=16, neutral=0.0)
-    elastic_sigma: float = knob("standard deviation of the elastic smoothing, in pixels", ge=1, le=32,
-                                only_with="augmentation.elastic")  # fmt: skip
-    flip: float = knob("fraction of images flipped horizontally", ge=0, le=1, neutral=0.0)
-    erase: float = knob("fraction of images with an erased rectangle", ge=0, le=1, neutral=0.0)
-    erase_size: int = knob(
-        "maximum side length of the erased rectangle, in pixels", ge=1, le=32, only_with="augmentation.erase"
+    shift: int = result_flag("maximum shift along each axis, in pixels", ge=0, lt=32, neutral=0)
+    rotate: float = result_flag(
+        "maximum rotation in either direction, in degrees", ge=0, le=180, neutral=0.0
     )
-    own: Option = knob("your own: _target_ and keyword arguments; called with (images, generator)", neutral={})
+    scale: float = result_flag("maximum change in size, as a fraction", ge=0, lt=1, neutral=0.0)
+    shear: float = result_flag(
+        "maximum horizontal shear, in pixels per pixel of height", ge=0, le=2, neutral=0.0
+    )
+    elastic: float = result_flag(
+        "mean displacement from elastic distortion, in pixels", ge=0, le=16, neutral=0.0
+    )
+    elastic_sigma: float = result_flag("standard deviation of the elastic smoothing, in pixels", ge=1, le=32,
+                                only_with="augmentation.elastic")  # fmt: skip
+    flip: float = result_flag("fraction of images flipped horizontally", ge=0, le=1, neutral=0.0)
+    erase: float = result_flag(
+        "fraction of images with an erased rectangle", ge=0, le=1, neutral=0.0
+    )
+    erase_size: int = result_flag(
+        "maximum side length of the erased rectangle, in pixels",
+        ge=1,
+        le=32,
+        only_with="augmentation.erase",
+    )
+    own: Option = result_flag(
+        "your own: _target_ and keyword arguments; called with (images, generator)", neutral={}
+    )
 
 
 @dataclass
 class Training:
     """Flags for the loss, gradient clipping, weight averaging, and early stopping."""
 
-    label_smoothing: float = knob(
+    label_smoothing: float = result_flag(
         "fraction of each label that is spread evenly over all classes", ge=0, lt=1, neutral=0.0
     )
-    label_noise: float = knob("fraction of training labels changed to a random other class", ge=0, lt=1, neutral=0.0)
-    clip_norm: float | None = knob("maximum gradient norm per step (null: no limit)", gt=0, neutral=None)
-    ema_decay: float | None = knob(
-        "decay factor per step for the moving average of weights (null: off)", ge=0, lt=1, neutral=None
+    label_noise: float = result_flag(
+        "fraction of training labels changed to a random other class", ge=0, lt=1, neutral=0.0
     )
-    patience: int | None = knob(
-        "stop after this many epochs without improvement in the metric (null: never)", ge=1, neutral=None
+    clip_norm: float | None = result_flag(
+        "maximum gradient norm per step (null: no limit)", gt=0, neutral=None
     )
-    min_delta: float = knob(
-        "minimum improvement that counts for patience (0.001: 0.1 points)", ge=0, lt=1, only_with="training.patience"
+    ema_decay: float | None = result_flag(
+        "decay factor per step for the moving average of weights (null: off)",
+        ge=0,
+        lt=1,
+        neutral=None,
     )
-    select: EpochChoice = knob("epoch whose weights are the run's model: best (by the metric) or last", neutral="best")
+    patience: int | None = result_flag(
+        "stop after this many epochs without improvement in the metric (null: never)",
+        ge=1,
+        neutral=None,
+    )
+    min_delta: float = result_flag(
+        "minimum improvement that counts for patience (0.001: 0.1 points)",
+        ge=0,
+        lt=1,
+        only_with="training.patience",
+    )
+    select: EpochChoice = result_flag(
+        "epoch whose weights are the run's model: best (by the metric) or last", neutral="best"
+    )
 
 
 @dataclass
 class StoreAddress:
     """Flags that select the MLflow store and experiment."""
 
-    uri: str | None = setting("URI of a server or database (null: mlflow.db in the outputs folder)")
-    experiment: str = setting("name of the MLflow experiment")
+    uri: str | None = other_flag(
+        "URI of a server or database (null: mlflow.db in the outputs folder)"
+    )
+    experiment: str = other_flag("name of the MLflow experiment")
 
 
 @dataclass
 class Tracking(StoreAddress):
     """Flags for logging to MLflow."""
 
-    models: LoggedModels = setting("runs whose best model is logged: best (of each configuration), all, or none")
-    plots: bool = setting("log plots: learning curves, confusion matrix, misclassified images, and comparisons")
-    tags: Option = setting("custom tags for the run; for example, tracking.tags.note=first")
+    models: LoggedModels = other_flag(
+        "runs whose best model is logged: best (of each configuration), all, or none"
+    )
+    plots: bool = other_flag(
+        "log plots: learning curves, confusion matrix, misclassified images, and comparisons"
+    )
+    tags: Option = other_flag("custom tags for the run; for example, tracking.tags.note=first")
 
 
 @dataclass
 class Sweep:
     """Flags for a sweep."""
 
-    workers: int | None = setting("number of concurrent runs (null: CPU cores divided by num_threads)", ge=1, le=4096)
-    devices: list[int] = setting("CUDA devices that the workers use in turn ([]: all); not tested on a GPU", neutral=[])
-    retries: int = setting("number of times to resume a run whose process died", ge=0, le=1000)
-    max_failures: int | None = setting("stop the sweep after this many failures in a row (null: no limit)", ge=1)
-    max_jobs: int = setting("maximum number of jobs; larger sweeps are refused", ge=1, neutral=100_000)
-    zip: list[Any] = setting("swept flags whose values are paired, not combined: [a,b] or [[a,b],[c,d]]", neutral=[])
-    skip: list[Any] = setting(
-        "combinations of swept values to skip, such as [{optimizer:adam,optimizer.lr:0.1}]", neutral=[]
+    workers: int | None = other_flag(
+        "number of concurrent runs (null: CPU cores divided by num_threads)", ge=1, le=4096
     )
-    confirms: str | None = setting(
+    devices: list[int] = other_flag(
+        "CUDA devices that the workers use in turn ([]: all); not tested on a GPU", neutral=[]
+    )
+    retries: int = other_flag("number of times to resume a run whose process died", ge=0, le=1000)
+    max_failures: int | None = other_flag(
+        "stop the sweep after this many failures in a row (null: no limit)", ge=1
+    )
+    max_jobs: int = other_flag(
+        "maximum number of jobs; larger sweeps are refused", ge=1, neutral=100_000
+    )
+    zip: list[Any] = other_flag(
+        "swept flags whose values are paired, not combined: [a,b] or [[a,b],[c,d]]", neutral=[]
+    )
+    skip: list[Any] = other_flag(
+        "combinations of swept values to skip, such as [{optimizer:adam,optimizer.lr:0.1}]",
+        neutral=[],
+    )
+    confirms: str | None = other_flag(
         "sweep whose leader is tested on new seeds (set by lenet-compare confirm=)", neutral=None
     )
-    points: float | None = setting(
+    points: float | None = other_flag(
         "lead that a confirmation should detect, in percentage points", gt=0, lt=100, neutral=None
     )
-    against: bool = setting(
-        "whether the second configuration is a baseline (set by lenet-compare against=)", neutral=False
+    against: bool = other_flag(
+        "whether the second configuration is a baseline (set by lenet-compare against=)",
+        neutral=False,
     )
-    time_limit: float | None = setting("time limit per run, in seconds; longer runs fail (null: no limit)", gt=0)
-    force: bool = setting("retrain finished runs")
-    resume: str | None = setting("sweep to resume: last, ID, MLflow run ID, or folder")
-    dry_run: bool = setting("train nothing; print the planned runs, estimated time, and required disk space")
-    on_end: str | None = setting(
-        "shell command to run at the end; reads a JSON summary from stdin (null: none)", neutral=None
+    time_limit: float | None = other_flag(
+        "time limit per run, in seconds; longer runs fail (null: no limit)", gt=0
+    )
+    force: bool = other_flag("retrain finished runs")
+    resume: str | None = other_flag("sweep to resume: last, ID, MLflow run ID, or folder")
+    dry_run: bool = other_flag(
+        "train nothing; print the planned runs, estimated time, and required disk space"
+    )
+    on_end: str | None = other_flag(
+        "shell command to run at the end; reads a JSON summary from stdin (null: none)",
+        neutral=None,
     )
 
 
@@ -306,31 +415,37 @@ HOOK = "sweep.on_end"  # configurations of jobs omit it; only the present comman
 class Search:
     """Flags for a search (`hydra/sweeper=search`); see searches/search.py."""
 
-    sampler: SamplerName = setting(
+    sampler: SamplerName = other_flag(
         "sampler that suggests trials: tpe, gp, qmc, random, or grid", neutral=SamplerName.tpe
     )
-    sampler_options: Option = setting(
-        "options for Optuna's sampler, such as search.sampler_options.n_startup_trials=5", neutral={}
+    sampler_options: Option = other_flag(
+        "options for Optuna's sampler, such as search.sampler_options.n_startup_trials=5",
+        neutral={},
     )
-    pruner: PrunerName = setting(
-        "pruner that stops unpromising runs: asha, hyperband, median, or none", neutral=PrunerName.asha
+    pruner: PrunerName = other_flag(
+        "pruner that stops unpromising runs: asha, hyperband, median, or none",
+        neutral=PrunerName.asha,
     )
-    pruner_options: Option = setting(
+    pruner_options: Option = other_flag(
         "options for Optuna's pruner, such as search.pruner_options.reduction_factor=3", neutral={}
     )
-    objective: Objective = setting(
+    objective: Objective = other_flag(
         "objective: accuracy, loss, epochs, seconds, or front (Pareto front of accuracy and search.cost)",
         neutral=Objective.accuracy,
     )
-    seed: int = setting("seed for the sampler", ge=0, lt=2**63, neutral=0)
-    cost: Cost = setting(
-        "cost if search.objective=front: seconds (time to the best epoch) or parameters", neutral=Cost.seconds
+    seed: int = other_flag("seed for the sampler", ge=0, lt=2**63, neutral=0)
+    cost: Cost = other_flag(
+        "cost if search.objective=front: seconds (time to the best epoch) or parameters",
+        neutral=Cost.seconds,
     )
-    max_parameters: int | None = setting(
+    max_parameters: int | None = other_flag(
         "train only networks with at most this many parameters (null: no limit)", ge=1, neutral=None
     )
-    target: float | None = setting(
-        "validation accuracy (a fraction) to reach if search.objective=epochs or seconds", gt=0, le=1, neutral=None
+    target: float | None = other_flag(
+        "validation accuracy (a fraction) to reach if search.objective=epochs or seconds",
+        gt=0,
+        le=1,
+        neutral=None,
     )
 
 
@@ -338,53 +453,84 @@ class Search:
 class Config:
     """The configuration of a run.
 
-    `model`, `activation`, `optimizer`, `loss`, and `metric` are dicts with the dotted path of a class or function
-    (`_target_`) and its keyword arguments.
+    `model`, `activation`, `optimizer`, `loss`, and `metric` are dicts with the dotted path of a
+    class or function (`_target_`) and its keyword arguments.
     """
 
     dataset: Dataset = field(default_factory=Dataset)
-    model: Option = knob("network: name, _target_ (a torch.nn.Module), and arguments", neutral=LENET5)
-    activation: Option = knob("activation function: name, _target_ (a torch.nn.Module), whether monotone, arguments")
-    optimizer: Option = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, and arguments")
-    loss: Option = knob("loss function: name, _target_ (a torch.nn.Module), and arguments", neutral=CROSS_ENTROPY)
-    metric: Option = knob(
-        "metric: name, _target_ (a function or class), direction, percent, and arguments", neutral=ACCURACY
+    model: Option = result_flag(
+        "network: name, _target_ (a torch.nn.Module), and arguments", neutral=LENET5
+    )
+    activation: Option = result_flag(
+        "activation function: name, _target_ (a torch.nn.Module), whether monotone, arguments"
+    )
+    optimizer: Option = result_flag(
+        "optimizer: name, _target_ (a torch.optim.Optimizer), lr, and arguments"
+    )
+    loss: Option = result_flag(
+        "loss function: name, _target_ (a torch.nn.Module), and arguments", neutral=CROSS_ENTROPY
+    )
+    metric: Option = result_flag(
+        "metric: name, _target_ (a function or class), direction, percent, and arguments",
+        neutral=ACCURACY,
     )
     regularization: Regularization = field(default_factory=Regularization)
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
     training: Training = field(default_factory=Training)
-    init_from: str | None = knob(
+    init_from: str | None = result_flag(
         "trained weights to start from: run, champion, champion:<dataset>, or .safetensors file (null: random)",
         neutral=None,
     )
-    num_epoch: int = knob("number of passes over the training set", ge=1)
-    batch_size: int = knob("number of images per step", ge=1, lt=2**63)
-    num_iter_echo: int = setting("number of steps between logged values of step_loss", ge=1)
-    seed: int = knob("seed for the weights, data order, dropout, augmentation, and label noise", ge=0, lt=2**63)
-    split_seed: int = setting("seed for the split into training and validation images", ge=0, lt=2**63)
-    device: str = setting(DEVICE)
-    engine: EngineName = setting(
-        "native (compiled for this CPU), torch, or auto (native if possible)", neutral=EngineName.auto
+    num_epoch: int = result_flag("number of passes over the training set", ge=1)
+    batch_size: int = result_flag("number of images per step", ge=1, lt=2**63)
+    num_iter_echo: int = other_flag("number of steps between logged values of step_loss", ge=1)
+    seed: int = result_flag(
+        "seed for the weights, data order, dropout, augmentation, and label noise", ge=0, lt=2**63
     )
-    num_threads: int | None = setting("number of CPU threads (null: 1 with -m, otherwise all cores)", ge=1, le=1024)
-    data_root: str = setting("folder with the datasets in torchvision's layout (default: $LENET_EXP_DATA, else data)")
-    model_path: str | None = setting(
+    split_seed: int = other_flag(
+        "seed for the split into training and validation images", ge=0, lt=2**63
+    )
+    device: str = other_flag(DEVICE)
+    engine: EngineName = other_flag(
+        "native (compiled for this CPU), torch, or auto (native if possible)",
+        neutral=EngineName.auto,
+    )
+    num_threads: int | None = other_flag(
+        "number of CPU threads (null: 1 with -m, otherwise all cores)", ge=1, le=1024
+    )
+    data_root: str = other_flag(
+        "folder with the datasets in torchvision's layout (default: $LENET_EXP_DATA, else data)"
+    )
+    model_path: str | None = other_flag(
         "folder in which to save the best model so far as a .safetensors file (null: none)"
     )
-    keep_state: bool = setting("keep the final state, from which a run with more epochs continues", neutral=True)
-    n_trials: int | None = setting(
-        "search: number of trials, including earlier starts of it (null: no limit)", ge=1, neutral=None
+    keep_state: bool = other_flag(
+        "keep the final state, from which a run with more epochs continues", neutral=True
     )
-    max_epochs: int | None = setting(
-        "search: number of epochs after which no trial starts, in total (null: no limit)", ge=1, neutral=None
+    n_trials: int | None = other_flag(
+        "search: number of trials, including earlier starts of it (null: no limit)",
+        ge=1,
+        neutral=None,
     )
-    max_seconds: float | None = setting(
-        "search: number of seconds after which no trial starts, in total (null: no limit)", gt=0, neutral=None
+    max_epochs: int | None = other_flag(
+        "search: number of epochs after which no trial starts, in total (null: no limit)",
+        ge=1,
+        neutral=None,
     )
-    seeds: int = setting("search: maximum number of seeds per configuration", ge=1, le=1000, neutral=1)
-    confirm: float | None = setting(
-        "search: lead (percentage points) to confirm on new seeds (null: none)", gt=0, lt=100, neutral=None
+    max_seconds: float | None = other_flag(
+        "search: number of seconds after which no trial starts, in total (null: no limit)",
+        gt=0,
+        neutral=None,
+    )
+    seeds: int = other_flag(
+        "search: maximum number of seeds per configuration", ge=1, le=1000, neutral=1
+    )
+    confirm: float | None = other_flag(
+        "search: lead (percentage points) to confirm on new seeds (null: none)",
+        gt=0,
+        lt=100,
+        neutral=None,
     )
     search: Search = field(default_factory=Search)
     tracking: Tracking = field(default_factory=Tracking)
@@ -396,19 +542,31 @@ class PredictConfig:
     """The configuration of `lenet-predict`: a model and either a test set or pictures."""
 
     dataset: Dataset = field(default_factory=Dataset)
-    trained_model: str | None = knob(
+    trained_model: str | None = result_flag(
         "model: registered name, name@alias, runs:/<MLflow run ID>, run folder, or file (null: champion)"
     )
-    sweep: str | None = knob("sweep whose leader is evaluated for every seed: last, ID, or folder (null: none)")
-    configurations: ScoredConfigurations = knob("with sweep=: fixed (leader; all of a confirmation) or all")
-    ensemble: bool = knob("with sweep=: also average the probabilities of a configuration's seeds")
-    trust: str | None = knob("class, module, or sha256:<digest> to trust as the network or activation (null: none)")
-    images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns (*.png)")
-    batch_size: int = knob("number of images per batch", ge=1)
-    output: str | None = knob("file for the results, .json or .csv (null: none)")
-    device: str = knob(DEVICE)
-    num_threads: int | None = knob("number of CPU threads (null: all cores)", ge=1)
-    data_root: str = knob("folder with the datasets in torchvision's layout (default: $LENET_EXP_DATA, else data)")
+    sweep: str | None = result_flag(
+        "sweep whose leader is evaluated for every seed: last, ID, or folder (null: none)"
+    )
+    configurations: ScoredConfigurations = result_flag(
+        "with sweep=: fixed (leader; all of a confirmation) or all"
+    )
+    ensemble: bool = result_flag(
+        "with sweep=: also average the probabilities of a configuration's seeds"
+    )
+    trust: str | None = result_flag(
+        "class, module, or sha256:<digest> to trust as the network or activation (null: none)"
+    )
+    images: list[str] = result_flag(
+        "pictures to classify instead of the test set: files, folders, or patterns (*.png)"
+    )
+    batch_size: int = result_flag("number of images per batch", ge=1)
+    output: str | None = result_flag("file for the results, .json or .csv (null: none)")
+    device: str = result_flag(DEVICE)
+    num_threads: int | None = result_flag("number of CPU threads (null: all cores)", ge=1)
+    data_root: str = result_flag(
+        "folder with the datasets in torchvision's layout (default: $LENET_EXP_DATA, else data)"
+    )
     tracking: StoreAddress = field(default_factory=StoreAddress)
 
 
@@ -426,24 +584,26 @@ OPTIMIZER_LIMITS: dict[str, dict[str, float | None]] = {
 SCHEMAS: dict[str, type] = {"train": Config, "predict": PredictConfig}
 
 
-def knobs(schema: type = Config) -> tuple[tuple[str, Any, Field[Any]], ...]:
+def all_flags(schema: type = Config) -> tuple[tuple[str, Any, Field[Any]], ...]:
     """Return all flags of a schema, each as a tuple (dotted name, type, dataclass field)."""
-    return _knobs(cast(Hashable, schema))
+    return _all_flags(cast(Hashable, schema))
 
 
 @cache  # a sweep calls this several times per job
-def _knobs(schema: Hashable) -> tuple[tuple[str, Any, Field[Any]], ...]:
+def _all_flags(schema: Hashable) -> tuple[tuple[str, Any, Field[Any]], ...]:
     types, found = get_type_hints(schema), []
     for f in fields(cast(type, schema)):
         if is_dataclass(types[f.name]):
-            found += [(f"{f.name}.{flag}", *more) for flag, *more in knobs(types[f.name])]
+            found += [(f"{f.name}.{flag}", *more) for flag, *more in all_flags(types[f.name])]
         else:
             found.append((f.name, types[f.name], f))
     return tuple(found)
 
 
 def value_of(config: Any, flag: str) -> Any:
-    """Return the value of a flag, given its dotted name, in a configuration or a configuration's plain form (dicts)."""
+    """Return the value of a flag, given its dotted name, in a configuration or a configuration's
+    plain form (dicts).
+    """
     for part in flag.split("."):
         config = config[part] if isinstance(config, dict) else getattr(config, part)
     return config
@@ -466,12 +626,14 @@ def without_removed(overrides: Sequence[str]) -> list[str]:
 
 
 def has_effect(config: Any, f: Field[Any]) -> bool:
-    """Return whether a flag has an effect in a configuration, according to its `only_with` (see `knob`)."""
+    """Return whether a flag has an effect in a configuration, according to its `only_with` (see
+    `result_flag`).
+    """
     if f.metadata["only_with"] is None:
         return True
     flag, _, wanted = f.metadata["only_with"].partition("=")
     value = value_of(config, flag)
-    other = next(field for name, _, field in knobs() if name == flag)
+    other = next(field for name, _, field in all_flags() if name == flag)
     return bool(value == wanted if wanted else value != other.metadata["neutral"])
 
 
@@ -480,13 +642,21 @@ WORDS = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less th
 
 
 def range_text(limits: dict[str, float | None], signs: dict[str, str] = SIGNS) -> str:
-    """Format a range: `{"ge": 0, "lt": 1}` as `>= 0 and < 1`, and a range without limits as an empty string."""
+    """Format a range: `{"ge": 0, "lt": 1}` as `>= 0 and < 1`, and a range without limits as an
+    empty string.
+    """
     bounds = {k: v for k, v in limits.items() if v is not None}
-    return " and ".join(f"{signs[k]} {'2**63' if v == 2**63 else f'{v:g}'}" for k, v in bounds.items())
+    return " and ".join(
+        f"{signs[k]} {'2**63' if v == 2**63 else f'{v:g}'}" for k, v in bounds.items()
+    )
 
 
 def within(value: float, limits: dict[str, float | None]) -> bool:
-    """Return whether a value is in a range; false for infinity, NaN, and integers that are too large for a float."""
+    """Return whether a value is in a range; false for infinity, NaN, and integers that are too
+    large for a float.
+    """
     bounds = {name: bound for name, bound in limits.items() if bound is not None}
     # Each kind of bound has the name of a function in `operator`.
-    return abs(value) <= sys.float_info.max and all(getattr(operator, k)(value, v) for k, v in bounds.items())
+    return abs(value) <= sys.float_info.max and all(
+        getattr(operator, k)(value, v) for k, v in bounds.items()
+    )

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lenet_exp.config.schema import Config, knobs, value_of
+from lenet_exp.config.schema import Config, all_flags, value_of
 from lenet_exp.errors import ConfigError
 
 BUDGETS = ("n_trials", "max_epochs", "max_seconds")
@@ -24,13 +24,20 @@ def check_no_search(config: Config) -> None:
     for flag, neutral in _neutral_values():
         value = value_of(config, flag)
         if value != neutral:
-            grid = {"confirm": f", after a grid: lenet-compare confirm={value}", "seeds": f": 'seed=range({value})'"}
+            grid = {
+                "confirm": f", after a grid: lenet-compare confirm={value}",
+                "seeds": f": 'seed=range({value})'",
+            }
             also = f" or{grid[flag]}" if flag in grid else ""
-            raise ConfigError(f"{flag}={value}: needs a search; run: lenet-train -m {SWEEPER} {flag}={value} ...{also}")
+            raise ConfigError(
+                f"{flag}={value}: needs a search; run: lenet-train -m {SWEEPER} {flag}={value} ...{also}"
+            )
 
 
 def without_search(composed: DictConfig) -> DictConfig:
-    """Reset all search flags in a composed configuration, because trials have none, and return the configuration."""
+    """Reset all search flags in a composed configuration, because trials have none, and return the
+    configuration.
+    """
     for flag, neutral in _neutral_values():
         OmegaConf.update(composed, flag, neutral, merge=False)
     return composed
@@ -38,7 +45,7 @@ def without_search(composed: DictConfig) -> DictConfig:
 
 def _neutral_values() -> list[tuple[str, Any]]:
     """Return each search flag with its value outside a search."""
-    return [(flag, f.metadata["neutral"]) for flag, _, f in knobs() if flag.startswith(FLAGS)]
+    return [(flag, f.metadata["neutral"]) for flag, _, f in all_flags() if flag.startswith(FLAGS)]
 
 
 def is_of_search(override: str) -> bool:

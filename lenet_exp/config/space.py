@@ -63,7 +63,9 @@ class IntegerRange:
 
 @dataclass(frozen=True)
 class FloatRange:
-    """Numbers from `low` to `high`, inclusive, in increments of `step`; continuous if `step` is None."""
+    """Numbers from `low` to `high`, inclusive, in increments of `step`; continuous if `step` is
+    None.
+    """
 
     low: float
     high: float
@@ -71,9 +73,13 @@ class FloatRange:
     log: bool = False
 
     def text(self, value: object) -> str:
-        """Return the value in the form that a grid uses, computed in decimal arithmetic: 0.1 + 2 * 0.1 is 0.3."""
+        """Return the value in the form that a grid uses, computed in decimal arithmetic: 0.1 + 2 *
+        0.1 is 0.3.
+        """
         number = float(str(value))
-        return repr(number if self.step is None else self._at(round((number - self.low) / self.step)))
+        return repr(
+            number if self.step is None else self._at(round((number - self.low) / self.step))
+        )
 
     def _at(self, n: int) -> float:
         return float(Decimal(repr(self.low)) + n * Decimal(repr(self.step or 0)))
@@ -121,7 +127,9 @@ class Flag:
 
     @property
     def ends(self) -> tuple[str | float, ...]:
-        """The values that are checked before the search: all options, or the lowest and the highest value."""
+        """The values that are checked before the search: all options, or the lowest and the highest
+        value.
+        """
         values = self.values
         return values.options if isinstance(values, Choice) else (values.low, values.high)
 
@@ -171,7 +179,9 @@ def _values(override: Override, typed: str) -> Values:
     assert isinstance(sweep, Sweep)
     unknown = sorted(sweep.tags - {"log"})
     if unknown:
-        raise ConfigError(f"{typed}: unknown tag '{unknown[0]}'{did_you_mean(unknown[0], ['log']) or '; expected log'}")
+        raise ConfigError(
+            f"{typed}: unknown tag '{unknown[0]}'{did_you_mean(unknown[0], ['log']) or '; expected log'}"
+        )
     log = "log" in sweep.tags
     if isinstance(sweep, IntervalSweep):
         found: Values = _interval(sweep, log, typed)
@@ -179,7 +189,9 @@ def _values(override: Override, typed: str) -> Values:
         found = _range(override, sweep, log, typed)
     else:
         if log:
-            raise ConfigError(f"{typed}: tag(log, ...) must contain interval() or range(), not a list")
+            raise ConfigError(
+                f"{typed}: tag(log, ...) must contain interval() or range(), not a list"
+            )
         found = Choice(tuple(dict.fromkeys(override.sweep_string_iterator())))
         if not found.options:
             raise ConfigError(f"{typed}: a searched flag must have at least one value")
@@ -193,7 +205,9 @@ def _interval(sweep: IntervalSweep, log: bool, typed: str) -> Values:
     assert low is not None
     assert high is not None
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise ConfigError(f"{typed}: must be interval(low,high) with finite numbers and low <= high")
+        raise ConfigError(
+            f"{typed}: must be interval(low,high) with finite numbers and low <= high"
+        )
     if isinstance(low, int) and isinstance(high, int):
         return IntegerRange(low, high, 1, log)
     return FloatRange(float(low), float(high), None, log)
@@ -207,9 +221,13 @@ def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Valu
     count = math.ceil((b - a) / c)
     if count < 1:
         raise ConfigError(f"{typed}: a searched flag must have at least one value")
-    whole = whole and isinstance(next(override.sweep_iterator()), int)  # Hydra 1.4 casts each value: float(range(3))
+    whole = whole and isinstance(
+        next(override.sweep_iterator()), int
+    )  # Hydra 1.4 casts each value: float(range(3))
     if log and not (whole and abs(step) == 1):
-        raise ConfigError(f"{typed}: must be consecutive integers with tag(log, ...); otherwise, use interval()")
+        raise ConfigError(
+            f"{typed}: must be consecutive integers with tag(log, ...); otherwise, use interval()"
+        )
     last = a + (count - 1) * c
     low, high = min(a, last), max(a, last)
     if whole:
@@ -218,7 +236,9 @@ def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Valu
 
 
 def size(flags: Sequence[Flag]) -> int | None:
-    """Return the number of configurations in the space of these flags, or None if a flag is continuous."""
+    """Return the number of configurations in the space of these flags, or None if a flag is
+    continuous.
+    """
     values = [flag.values for flag in flags]
     counts = [v.count if isinstance(v, FloatRange) else len(v.all) for v in values]
     return math.prod(c for c in counts if c is not None) if None not in counts else None

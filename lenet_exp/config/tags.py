@@ -1,4 +1,6 @@
-"""Names of reserved MLflow tags. lenet_exp finds runs by these tags, so a user's tags must have different names."""
+"""Names of reserved MLflow tags. lenet_exp finds runs by these tags, so a user's tags must have
+different names.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +59,8 @@ def check_tags(tags: Mapping[str, Json]) -> None:
 def merged(own: Mapping[str, Json], users: Mapping[str, Json]) -> dict[str, Json]:
     """Return the tags of a new run: the user's tags and the tags that lenet_exp sets.
 
-    User tags with reserved names are omitted. Such tags can exist in a configuration from an older release, which did
-    not check the names.
+    User tags with reserved names are omitted. Such tags can exist in a configuration from an older
+    release, which did not check the names.
 
     Args:
         own: tags that lenet_exp sets.
@@ -68,9 +70,15 @@ def merged(own: Mapping[str, Json], users: Mapping[str, Json]) -> dict[str, Json
 
 
 def flat(tags: Mapping[str, Json]) -> dict[str, str]:
-    """Return the values of tags by dotted name; Hydra splits `tracking.tags.mlflow.note=1` into nested dicts."""
+    """Return the values of tags by dotted name; Hydra splits `tracking.tags.mlflow.note=1` into
+    nested dicts.
+    """
     found: dict[str, str] = {}
     for key, value in tags.items():
         inner = flat(value) if isinstance(value, Mapping) else None
-        found |= {key: text(value)} if inner is None else {f"{key}.{name}": its for name, its in inner.items()}
+        found |= (
+            {key: text(value)}
+            if inner is None
+            else {f"{key}.{name}": its for name, its in inner.items()}
+        )
     return found

@@ -16,7 +16,7 @@ from lenet_exp.config.check import check_flags
 from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS, options_of
 from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
 from lenet_exp.config.params import text
-from lenet_exp.config.schema import Config, knobs, value_of
+from lenet_exp.config.schema import Config, all_flags, value_of
 from lenet_exp.config.search import AT_THE_TOP, without_search
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
@@ -25,7 +25,16 @@ BASELINE = "baseline"  # the sweep's command without the swept flags
 # Flags that are not part of a configuration: prefixes of names, and names.
 NO_CONFIGURATION = ("tracking.", "sweep.", "search.", "dataset.", *AT_THE_TOP)
 GROUPS = [flag for flag in CLASS_GROUPS if "." not in flag]
-NEVER = {"seed", "split_seed", "data_root", "model_path", "num_iter_echo", "device", "num_threads", "engine"}
+NEVER = {
+    "seed",
+    "split_seed",
+    "data_root",
+    "model_path",
+    "num_iter_echo",
+    "device",
+    "num_threads",
+    "engine",
+}
 
 
 @dataclass(frozen=True)
@@ -48,25 +57,35 @@ def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> L
 
     Args:
         leader: a job of the leader.
-        against: the baseline, as the user typed it: overrides to add to the sweep's command without its swept flags, or
-            `baseline` for no additional overrides.
+        against: the baseline, as the user typed it: overrides to add to the sweep's command without
+            its swept flags, or `baseline` for no additional overrides.
         config_dir: the folder of the user's own options; None if there is no such folder.
 
     Raises:
-        ConfigError: the overrides are invalid, sweep a flag, or yield the leader's own configuration, or a keyword that
-            exists in only one of the two configurations has a value other than its default.
+        ConfigError: the overrides are invalid, sweep a flag, or yield the leader's own
+            configuration, or a keyword that exists in only one of the two configurations has a
+            value other than its default.
     """
     own = [] if against == BASELINE else _overrides(against)
     swept = {flag.lstrip("+") for flag in leader.swept}
-    leading = [o for o in leader.overrides if not _key(o).startswith("sweep.")]  # can contain flags of release 0.3
+    leading = [
+        o for o in leader.overrides if not _key(o).startswith("sweep.")
+    ]  # can contain flags of release 0.3
     fixed = [o for o in leading if _key(o) not in swept or _key(o).partition(".")[0] == "dataset"]
     with composing():
-        dataset, its = (_composed(o, config_dir).hydra.runtime.choices["dataset"] for o in (leading, fixed))
-        fixed += [f"dataset={dataset}"] if dataset != its else []  # the dataset came from a swept recipe
+        dataset, its = (
+            _composed(o, config_dir).hydra.runtime.choices["dataset"] for o in (leading, fixed)
+        )
+        fixed += (
+            [f"dataset={dataset}"] if dataset != its else []
+        )  # the dataset came from a swept recipe
         common = _flags(fixed, config_dir)
         leads = _flags(leading, config_dir)
         baseline = _flags([*fixed, *own], config_dir)
-        leads, baseline = _side(leads, fixed, config_dir, baseline), _side(baseline, fixed, config_dir, leads)
+        leads, baseline = (
+            _side(leads, fixed, config_dir, baseline),
+            _side(baseline, fixed, config_dir, leads),
+        )
         config = typed(without_search(_composed([*fixed, *own], config_dir)))
     check_flags(config)
     both: list[str] = []
@@ -80,7 +99,9 @@ def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> L
     if not differing:
         raise ConfigError(f"against={against}: must differ from the leader's configuration")
     replaced = {_key(o) for o in both} | differing.keys()
-    return LeaderAndBaseline([*(o for o in fixed if _key(o) not in replaced), *both], differing, config)
+    return LeaderAndBaseline(
+        [*(o for o in fixed if _key(o) not in replaced), *both], differing, config
+    )
 
 
 def _overrides(against: str) -> list[str]:
@@ -89,7 +110,9 @@ def _overrides(against: str) -> list[str]:
     Raises:
         ConfigError: the text is not a list of overrides, or a flag is swept.
     """
-    allowed = f"must be {BASELINE} or quoted flags, such as against='optimizer.lr=0.1 batch_size=64'"
+    allowed = (
+        f"must be {BASELINE} or quoted flags, such as against='optimizer.lr=0.1 batch_size=64'"
+    )
     try:
         words = shlex.split(against)
         parsed = OverridesParser.create().parse_overrides(words)
@@ -99,8 +122,12 @@ def _overrides(against: str) -> list[str]:
         raise ConfigError(
             f"against={against}: {'contains several values for one flag' if words else 'is empty'}; {allowed}"
         )
-    if wrong := next((w for w in words if _key(w) in NEVER or _key(w).startswith(NO_CONFIGURATION)), None):
-        raise ConfigError(f"against={against}: {wrong} does not change the configuration; {allowed}")
+    if wrong := next(
+        (w for w in words if _key(w) in NEVER or _key(w).startswith(NO_CONFIGURATION)), None
+    ):
+        raise ConfigError(
+            f"against={against}: {wrong} does not change the configuration; {allowed}"
+        )
     return words
 
 
@@ -120,14 +147,17 @@ def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
     found = {group: str(choices[group]) for group in GROUPS}
     for group, option in options_of(config, GROUPS).items():
         found |= {f"{group}.{k}": _typed(v) for k, v in option.items() if k not in OWN_KEYS}
-    leaves = [flag for flag, _, _ in knobs() if flag not in {*NEVER, *GROUPS}]
-    return found | {f: _typed(value_of(config, f)) for f in leaves if not f.startswith(NO_CONFIGURATION)}
+    leaves = [flag for flag, _, _ in all_flags() if flag not in {*NEVER, *GROUPS}]
+    return found | {
+        f: _typed(value_of(config, f)) for f in leaves if not f.startswith(NO_CONFIGURATION)
+    }
 
 
 def _side(
     flags: dict[str, str], fixed: Sequence[str], config_dir: Path | None, other: dict[str, str]
 ) -> dict[str, str]:
-    """Return the flags of the leader or the baseline, without the keywords that only its own class accepts.
+    """Return the flags of the leader or the baseline, without the keywords that only its own class
+    accepts.
 
     These keywords follow from the class if they have the default values of the class's option.
 
@@ -138,7 +168,9 @@ def _side(
     if not alone:
         return flags
     chosen = [f"{group}={flags[group]}" for group in GROUPS if flags[group] != other[group]]
-    default = _flags([o for o in fixed if _key(o).partition(".")[0] not in GROUPS] + chosen, config_dir)
+    default = _flags(
+        [o for o in fixed if _key(o).partition(".")[0] not in GROUPS] + chosen, config_dir
+    )
     for flag in alone:
         if default.get(flag) != flags[flag]:
             raise ConfigError(

@@ -1,4 +1,6 @@
-"""Prints and runs the command that confirms a leader, for `lenet-compare confirm=` and for searches with `confirm=`."""
+"""Prints and runs the command that confirms a leader, for `lenet-compare confirm=` and for searches
+with `confirm=`.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,11 @@ if TYPE_CHECKING:
 LESS = "; each further test of the same sweep increases the risk of a false confirmation by up to 5 percentage points"
 
 
-def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where: Sequence[str] = ()) -> int:
-    """Print the command that confirms each dataset's leader, optionally run the command, and return the exit status.
+def confirm(
+    which: str | None, request: ConfirmationRequest, *, run: bool, where: Sequence[str] = ()
+) -> int:
+    """Print the command that confirms each dataset's leader, optionally run the command, and return
+    the exit status.
 
     Args:
         which: the sweep to confirm; see `confirmed_sweep`.
@@ -49,7 +54,9 @@ def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where
     """
     sweep = confirmed_sweep(which)
     results = job_results(sweep, sweep.jobs(), since_ms=0)
-    if run and not is_in_own_outputs(sweep):  # its jobs can contain Python classes that this user did not choose
+    if run and not is_in_own_outputs(
+        sweep
+    ):  # its jobs can contain Python classes that this user did not choose
         raise ConfigError(
             f"run=true: the sweep is in a different outputs folder; set LENET_EXP_OUTPUTS={sweep.outputs}"
         )
@@ -83,13 +90,18 @@ def _planned(
     request: ConfirmationRequest,
     where: Sequence[str],
 ) -> tuple[list[str], ConfirmationCommand | None]:
-    """Return the lines to print, and the command to run or None if the same confirmation has already ended."""
+    """Return the lines to print, and the command to run or None if the same confirmation has
+    already ended.
+    """
     lines = []
     line = confirmation_command(sweep, comparison, request)
     for done in confirmations(sweep, comparison.dataset):
         plan, jobs = done.started(), done.jobs()
         same = _tested(plan) == request.flag and configurations(done) == line.configurations
-        again = request.seeds not in {None, len({job.config.seed for job in jobs})}  # with more or fewer seeds
+        again = request.seeds not in {
+            None,
+            len({job.config.seed for job in jobs}),
+        }  # with more or fewer seeds
         if plan.confirmed is not None and same and not again:
             for found in compare_sweep(done, job_results(done, jobs, since_ms=0)):
                 lines.append(f"sweep {done.id}: {verdict(found)}")
@@ -97,27 +109,41 @@ def _planned(
     line = replace(line, arguments=[*line.arguments, *where])
     for earlier in line.before:
         said = "confirmed" if earlier.started().confirmed else "not confirmed"
-        lines.append(f"sweep {earlier.id} tested this with {_tested(earlier.started())}: {said}{LESS}")
+        lines.append(
+            f"sweep {earlier.id} tested this with {_tested(earlier.started())}: {said}{LESS}"
+        )
     wanted = line.plan
     names = request.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
     more = f", and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
     points = None if wanted.detects is None else points_words(round(wanted.detects * 100, 2))
-    how = "" if points is None else f", {'which' if request.seeds else 'to'} detect a lead of {points} with 80% power"
-    lines.append(f"{comparison.name(wanted.groups[0])} vs. {names}{more}: {wanted.seeds} new seeds each{how}")
+    how = (
+        ""
+        if points is None
+        else f", {'which' if request.seeds else 'to'} detect a lead of {points} with 80% power"
+    )
+    lines.append(
+        f"{comparison.name(wanted.groups[0])} vs. {names}{more}: {wanted.seeds} new seeds each{how}"
+    )
     if missing := sum(g.missing for g in comparison.groups):
-        lines.append(f"missing runs: {missing}; another configuration may lead once they are trained")
+        lines.append(
+            f"missing runs: {missing}; another configuration may lead once they are trained"
+        )
     known = [r.record.seconds for r in results if r.record is not None and r.record.seconds]
     runs = wanted.seeds * len(line.configurations)
     if known:
         took = duration(sweep_seconds(statistics.fmean(known) * runs, runs))
         lines.append(f"{runs:,} runs, about {took} with {number_of(cpu_count(), 'worker')}")
-    prefix = "" if is_in_own_outputs(sweep) else f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
+    prefix = (
+        "" if is_in_own_outputs(sweep) else f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
+    )
     lines.append(f"  {prefix}{line.line}")
     return lines, line
 
 
 def _tested(plan: SweepPlan) -> str:
-    """Return the flag that states the lead that a confirmation detects; see `ConfirmationRequest.flag`."""
+    """Return the flag that states the lead that a confirmation detects; see
+    `ConfirmationRequest.flag`.
+    """
     return f"sweep.points={plan.points:g}"
 
 

@@ -1,1 +1,3 @@
-"""Datasets as tensors, which are read once per process, split with a seed, and identified by digests."""
+"""Datasets as tensors, which are read once per process, split with a seed, and identified by
+digests.
+"""

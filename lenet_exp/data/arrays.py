@@ -42,13 +42,14 @@ def read_arrays(file: IO[bytes], part: str, channels: int) -> Arrays:
 
     Args:
         file: an opened .npz file.
-        part: `train`, `test`, or, for both if the file has no test arrays, `all`. In such a file, the test images
-            depend only on the number of images, so that no run can train on them.
+        part: `train`, `test`, or, for both if the file has no test arrays, `all`. In such a file,
+            the test images depend only on the number of images, so that no run can train on them.
         channels: number of channels that the images must have.
 
     Raises:
         ValueError: the content cannot be used; the message is a single line.
-        Exception: the file is corrupt. NumPy and the modules for archives raise exceptions of many classes.
+        Exception: the file is corrupt. NumPy and the modules for archives raise exceptions of many
+            classes.
     """
     if not is_zipfile(file):
         raise ValueError("must be an .npz file, as written by numpy.savez")
@@ -57,20 +58,28 @@ def read_arrays(file: IO[bytes], part: str, channels: int) -> Arrays:
         keys = sorted(set(archive.files) - {NAMES})
         pairs = PAIRS[: len(keys) // 2]
         if not pairs or keys != sorted(key for pair in pairs for key in pair):
-            allowed = f"must contain images, labels, and optionally test_images, test_labels, {NAMES}"
+            allowed = (
+                f"must contain images, labels, and optionally test_images, test_labels, {NAMES}"
+            )
             raise ValueError(f"contains {sorted(archive.files)}; {allowed}")
         x, y = pairs[-1 if part == "test" else 0]
         images, labels = archive[x], archive[y]
         class_names = _class_names(archive[NAMES]) if NAMES in archive.files else ()
     kind, shape, color = images.dtype, images.shape, images.shape[3:] == (COLOR,)
     if kind != np.uint8:
-        raise ValueError(f"{x} is {kind}; must be uint8, such as (x * 255).astype('uint8') for x from 0 to 1")
+        raise ValueError(
+            f"{x} is {kind}; must be uint8, such as (x * 255).astype('uint8') for x from 0 to 1"
+        )
     if images.size == 0 or len(shape) not in (3, 4) or shape[3:] not in ((), (GRAY,), (COLOR,)):
         raise ValueError(f"{x} has the shape {shape}; must be (n, height, width[, 3]), not empty")
     if color != (channels == COLOR):
-        raise ValueError(f"{x} has the shape {shape}; set dataset.channels={COLOR if color else GRAY}")
+        raise ValueError(
+            f"{x} has the shape {shape}; set dataset.channels={COLOR if color else GRAY}"
+        )
     if labels.dtype.kind not in "iu" or labels.shape != shape[:1]:
-        raise ValueError(f"{y} is {labels.dtype}, {labels.shape}; must be integers of shape {shape[:1]}")
+        raise ValueError(
+            f"{y} is {labels.dtype}, {labels.shape}; must be integers of shape {shape[:1]}"
+        )
     images = images.transpose(0, 3, 1, 2) if channels == COLOR else images.reshape(images.shape[:3])
     if len(pairs) == 1 and part != "all":
         order = torch.randperm(len(labels), generator=generator(0, "test images")).numpy()
@@ -87,15 +96,20 @@ def _class_names(names: np.ndarray) -> tuple[str, ...]:
         ValueError: they are not a one-dimensional array of distinct, printable texts.
     """
     if names.dtype.kind != "U" or names.ndim != 1:
-        raise ValueError(f"{NAMES} is {names.dtype}, {names.shape}; must be one text for each class")
+        raise ValueError(
+            f"{NAMES} is {names.dtype}, {names.shape}; must be one text for each class"
+        )
     texts = tuple(map(str, names))
-    if len(set(texts)) < len(texts) or not all(text.strip() and text.isprintable() for text in texts):
+    if len(set(texts)) < len(texts) or not all(
+        text.strip() and text.isprintable() for text in texts
+    ):
         raise ValueError(f"{NAMES} must be distinct, printable texts that are not empty")
     return texts
 
 
 def save_arrays(images: object, labels: object) -> tuple[Path, int]:
-    """Check arrays, write them to a file in the outputs folder, and return the file and the number of channels.
+    """Check arrays, write them to a file in the outputs folder, and return the file and the number
+    of channels.
 
     The name of the file is the digest of its content, so equal arrays are written only once.
 

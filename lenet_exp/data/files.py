@@ -16,7 +16,8 @@ from lenet_exp.errors import DataError
 
 
 def find_folder(dataset: Dataset, root: Path, names: list[str]) -> Path | None:
-    """Return the first candidate folder that contains all files of a dataset, or None if there is no such folder.
+    """Return the first candidate folder that contains all files of a dataset, or None if there is
+    no such folder.
 
     Args:
         root: folder that contains all datasets.
@@ -66,5 +67,9 @@ def _files_by_digest() -> dict[str, str]:
     files: dict[str, str] = {}
     for option in sorted((CONF_DIR / "dataset").glob("*.yaml")):
         digests = OmegaConf.select(OmegaConf.load(option), "sha256") or {}
-        files |= {digest: f"the {name} file of {option.stem}" for name, digest in digests.items() if digest}
+        files |= {
+            digest: f"the {name} file of {option.stem}"
+            for name, digest in digests.items()
+            if digest
+        }
     return files

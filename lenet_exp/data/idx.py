@@ -12,7 +12,8 @@ TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4"}
 
 
 def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
-    """Return the array in an IDX file: uint8 data as a uint8 tensor, and other integers as an int64 tensor.
+    """Return the array in an IDX file: uint8 data as a uint8 tensor, and other integers as an int64
+    tensor.
 
     Args:
         content: uncompressed content of the file.
@@ -25,7 +26,9 @@ def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
         raise ValueError(f"not an IDX file (it starts with {content[:4].hex() or 'nothing'})")
     kind, rank = np.dtype(TYPES[content[2]]), content[3]
     if rank not in dimensions:
-        raise ValueError(f"it has {rank} dimensions; it must have {' or '.join(map(str, dimensions))}")
+        raise ValueError(
+            f"it has {rank} dimensions; it must have {' or '.join(map(str, dimensions))}"
+        )
     start = 4 + 4 * rank
     shape = [int(n) for n in np.frombuffer(content[4:start].ljust(4 * rank, b"\0"), ">u4")]
     expected = start + math.prod(shape) * kind.itemsize
@@ -33,4 +36,6 @@ def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
         what = "truncated" if len(content) < expected else "too long"
         raise ValueError(f"{what}: {len(content):,} bytes instead of {expected:,}")
     array = np.frombuffer(content, kind, offset=start).reshape(shape)
-    return torch.from_numpy(array.copy() if kind.itemsize == 1 and kind.kind == "u" else array.astype(np.int64))
+    return torch.from_numpy(
+        array.copy() if kind.itemsize == 1 and kind.kind == "u" else array.astype(np.int64)
+    )

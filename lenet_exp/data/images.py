@@ -1,4 +1,6 @@
-"""Image tensors for training, which are created once per process and shared by all runs in the process."""
+"""Image tensors for training, which are created once per process and shared by all runs in the
+process.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,10 @@ class TrainingData:
         class_names: names of the classes, by label.
         images: tensor of shape (n, channels, size, size), float32.
         labels: tensor of shape (n,), int64.
-        train_index, val_index: indices of the training and validation images, which are disjoint; tensors of shape
-            (n_train,) and (n_val,), int64.
-        digests: SHA-256 digests of the raw pixels and labels of each split (`train` and `validation`), in the order of
-            the split.
+        train_index, val_index: indices of the training and validation images, which are disjoint;
+            tensors of shape (n_train,) and (n_val,), int64.
+        digests: SHA-256 digests of the raw pixels and labels of each split (`train` and
+            `validation`), in the order of the split.
         source: folder or function from which the images and labels were read.
         files: SHA-256 digest of the uncompressed content of each file that was read.
         shape: shape of the images, and number of the network's outputs.
@@ -56,11 +58,12 @@ class TrainingData:
 
 
 def load_training_data(config: Config, device: torch.device) -> TrainingData:
-    """Return the training data of a run, on the run's device. All runs in the process share the tensors.
+    """Return the training data of a run, on the run's device. All runs in the process share the
+    tensors.
 
     Args:
-        config: configuration with the chosen engine instead of `auto`. For the native engine, images are resized with
-            lenet_exp's own arithmetic.
+        config: configuration with the chosen engine instead of `auto`. For the native engine,
+            images are resized with lenet_exp's own arithmetic.
         device: device for all tensors.
 
     Raises:
@@ -71,7 +74,11 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
     d = config.dataset
     source = _source(d)
     shared = _SHARED.get(_key(config))
-    images, labels = shared.tensors(device) if shared else _tensors(source, config.data_root, device, _exact(config))
+    images, labels = (
+        shared.tensors(device)
+        if shared
+        else _tensors(source, config.data_root, device, _exact(config))
+    )
     origin = shared or _raw(source, config.data_root)
     train_index, val_index = split_indices(labels.cpu(), split_of(config))
     return TrainingData(
@@ -90,7 +97,8 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
 
 
 def with_class_names(config: Config) -> Config:
-    """Return a configuration in which the names of the classes are set; if they are null, they are read from the files.
+    """Return a configuration in which the names of the classes are set; if they are null, they are
+    read from the files.
 
     Raises:
         DataError: the dataset cannot be read.
@@ -120,7 +128,8 @@ def image_shape(config: Config) -> ImageShape:
 
 
 def data_digests(config: Config) -> dict[str, str]:
-    """Return the SHA-256 digest of the raw pixels and labels of each split, as in `TrainingData.digests`.
+    """Return the SHA-256 digest of the raw pixels and labels of each split, as in
+    `TrainingData.digests`.
 
     Raises:
         DataError, ConfigError: see `load_training_data`.
@@ -133,7 +142,8 @@ def data_digests(config: Config) -> dict[str, str]:
 
 
 def validation_images(config: Config, digest: str) -> RawImages:
-    """Return the raw validation images of a run, in the order of the split, from files on this machine.
+    """Return the raw validation images of a run, in the order of the split, from files on this
+    machine.
 
     Args:
         digest: digest of the images; see `TrainingData.digests`.
@@ -149,7 +159,9 @@ def validation_images(config: Config, digest: str) -> RawImages:
     _, index = split_indices(raw.labels, split_of(config))
     found = replace(raw, images=raw.images[index], labels=raw.labels[index])
     if pixels_digest(found.images, found.labels, found.white) != digest:
-        raise DataError(f"dataset={dataset.name}: the validation images in {raw.source} are different")
+        raise DataError(
+            f"dataset={dataset.name}: the validation images in {raw.source} are different"
+        )
     return found
 
 
@@ -164,18 +176,25 @@ def train_count(config: Config) -> int:
 
 
 def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
-    """Load the datasets of several configurations into memory that other processes can map, and return the datasets.
+    """Load the datasets of several configurations into memory that other processes can map, and
+    return the datasets.
 
-    A process that inherits the file descriptors of the datasets can pass them to `use_shared_datasets`. The kernel
-    frees the memory when the last process that maps it ends, even on kill -9.
+    A process that inherits the file descriptors of the datasets can pass them to
+    `use_shared_datasets`. The kernel frees the memory when the last process that maps it ends, even
+    on kill -9.
     """
     sets: dict[tuple[str, str, bool], SharedDataset] = {}
     for config in map(with_class_names, configs):
         key = _key(config)
         if key not in sets:
             source = _source(config.dataset)
-            raw, normalization = _raw(source, config.data_root), _normalization(source, config.data_root)
-            images = to_shared_memory(_normalized(raw, source.dataset, normalization, _exact(config)))
+            raw, normalization = (
+                _raw(source, config.data_root),
+                _normalization(source, config.data_root),
+            )
+            images = to_shared_memory(
+                _normalized(raw, source.dataset, normalization, _exact(config))
+            )
             sets[key] = SharedDataset(
                 key=key,
                 images=images,
@@ -190,7 +209,9 @@ def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
 
 
 def use_shared_datasets(sets: Iterable[SharedDataset]) -> None:
-    """Register datasets in shared memory, so that this process uses them instead of reading the datasets' files."""
+    """Register datasets in shared memory, so that this process uses them instead of reading the
+    datasets' files.
+    """
     _SHARED.update({s.key: s for s in sets})
 
 
@@ -198,7 +219,8 @@ def pixels_digest(images: Tensor, labels: Tensor, white: int) -> str:
     """Return the SHA-256 digest (hex) of raw pixels and labels.
 
     Args:
-        images: tensor of shape (n, height, width) or (n, 3, height, width), with values in [0, white].
+        images: tensor of shape (n, height, width) or (n, 3, height, width), with values in [0,
+            white].
         labels: tensor of shape (n,).
         white: pixel value of white.
     """
@@ -217,7 +239,8 @@ class SharedDataset:
         source: folder or function from which the images and labels were read.
         files: SHA-256 digest of the uncompressed content of each file that was read.
         normalization: how the pixels were scaled.
-        digests: SHA-256 digests of the raw pixels and labels for training and for validation, keyed by split.
+        digests: SHA-256 digests of the raw pixels and labels for training and for validation, keyed
+            by split.
     """
 
     key: tuple[str, str, bool]
@@ -258,7 +281,9 @@ _DOWNLOAD = ("mirrors", "archive", "archive_md5")
 
 @dataclass(frozen=True)
 class _Source:
-    """A dataset on disk. Two sources are equal if they have the same files and the same options for reading them."""
+    """A dataset on disk. Two sources are equal if they have the same files and the same options for
+    reading them.
+    """
 
     key: str
     dataset: Dataset = field(compare=False)
@@ -291,7 +316,9 @@ def _raw(source: _Source, data_root: str) -> RawImages:
 
 
 @lru_cache(maxsize=8)
-def _tensors(source: _Source, data_root: str, device: torch.device, exact: bool) -> tuple[Tensor, Tensor]:
+def _tensors(
+    source: _Source, data_root: str, device: torch.device, exact: bool
+) -> tuple[Tensor, Tensor]:
     raw = _raw(source, data_root)
     # The labels of QMNIST are a column of a table, but the native engine needs contiguous labels.
     images = _normalized(raw, source.dataset, _normalization(source, data_root), exact)
@@ -300,14 +327,18 @@ def _tensors(source: _Source, data_root: str, device: torch.device, exact: bool)
 
 @lru_cache(maxsize=8)
 def _normalization(source: _Source, data_root: str) -> Normalization:
-    """Return how pixels are scaled: to [-1, 1] or, for color and for sizes other than 32x32, by mean and deviation."""
+    """Return how pixels are scaled: to [-1, 1] or, for color and for sizes other than 32x32, by
+    mean and deviation.
+    """
     if ImageShape.of(source.dataset).is_standard:
         return STANDARD
     raw = _raw(source, data_root)
     return measure_normalization(raw.images, raw.white)
 
 
-def _normalized(raw: RawImages, dataset: Dataset, normalization: Normalization, exact: bool) -> Tensor:
+def _normalized(
+    raw: RawImages, dataset: Dataset, normalization: Normalization, exact: bool
+) -> Tensor:
     scaled = normalize_exactly if exact else normalize
     return scaled(raw.images, raw.white, ImageShape.of(dataset).size, normalization)
 
@@ -323,4 +354,6 @@ def _split_digests(source: _Source, data_root: str, split: Split) -> dict[str, s
         )
     train_index, val_index = split_indices(raw.labels, split)
     parts = {"train": train_index, "validation": val_index}
-    return {name: pixels_digest(raw.images[i], raw.labels[i], raw.white) for name, i in parts.items()}
+    return {
+        name: pixels_digest(raw.images[i], raw.labels[i], raw.white) for name, i in parts.items()
+    }

@@ -1,4 +1,6 @@
-"""Label noise: a fraction of the training labels is replaced at random (Zhang et al. 2017, section 2.2)."""
+"""Label noise: a fraction of the training labels is replaced at random (Zhang et al. 2017, section
+2.2).
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,12 @@ from lenet_exp.seeds import generator
 
 
 def with_label_noise(data: TrainingData, config: Config) -> TrainingData:
-    """Return training data in which a fraction `training.label_noise` of the training labels is wrong.
+    """Return training data in which a fraction `training.label_noise` of the training labels is
+    wrong.
 
-    The number of wrong labels is exact, up to rounding. Which labels are replaced, and by which of the other classes,
-    depends only on the run's seed. The labels of validation images do not change.
+    The number of wrong labels is exact, up to rounding. Which labels are replaced, and by which of
+    the other classes, depends only on the run's seed. The labels of validation images do not
+    change.
 
     Raises:
         ConfigError: the dataset has only one class, or no label would be replaced.
@@ -26,7 +30,9 @@ def with_label_noise(data: TrainingData, config: Config) -> TrainingData:
     if noise == 0:
         return data
     if wrong == 0:
-        raise ConfigError(f"training.label_noise={noise:g}: too small to replace one of {len(data.train_index)} labels")
+        raise ConfigError(
+            f"training.label_noise={noise:g}: too small to replace one of {len(data.train_index)} labels"
+        )
     rng, classes = generator(config.seed, "label_noise"), len(data.class_names)
     if classes < 2:
         raise ConfigError(f"training.label_noise={noise:g}: must be 0 for a dataset with one class")

@@ -10,7 +10,10 @@ from torch.nn import functional as F
 
 from lenet_exp.config.image_shape import STANDARD, ImageShape, Normalization
 
-CHUNK, MOST_PIXELS = 4096, 2**24  # maximum numbers of images and of pixels resized at a time, to limit memory use
+CHUNK, MOST_PIXELS = (
+    4096,
+    2**24,
+)  # maximum numbers of images and of pixels resized at a time, to limit memory use
 
 
 def background(normalization: Normalization) -> Tensor:
@@ -29,14 +32,18 @@ def unscale(images: Tensor, normalization: Normalization) -> Tensor:
 
 
 def measure_normalization(images: Tensor, white: int) -> Normalization:
-    """Return the mean and standard deviation of each channel. The result is the same on every machine.
+    """Return the mean and standard deviation of each channel. The result is the same on every
+    machine.
 
     Args:
-        images: tensor of shape (n, height, width) or (n, 3, height, width), with values in [0, white].
+        images: tensor of shape (n, height, width) or (n, 3, height, width), with values in [0,
+            white].
     """
     found = Normalization([], [])
     for channel in _with_channels(images).unbind(1):
-        counts = torch.bincount(channel.flatten(), minlength=white + 1).tolist()  # integers, so sums are exact
+        counts = torch.bincount(
+            channel.flatten(), minlength=white + 1
+        ).tolist()  # integers, so sums are exact
         n, total = sum(counts), sum(value * count for value, count in enumerate(counts))
         squares = sum(value**2 * count for value, count in enumerate(counts))
         found.mean.append(total / (n * white))
@@ -47,10 +54,12 @@ def measure_normalization(images: Tensor, white: int) -> Normalization:
 def normalize(
     images: Tensor, white: int, size: int = ImageShape.size, normalization: Normalization = STANDARD
 ) -> Tensor:
-    """Resize and scale images to a float32 tensor of shape (n, channels, size, size). The resizing is bilinear.
+    """Resize and scale images to a float32 tensor of shape (n, channels, size, size). The resizing
+    is bilinear.
 
     Args:
-        images: tensor of shape (n, height, width) or (n, 3, height, width), with values in [0, white].
+        images: tensor of shape (n, height, width) or (n, 3, height, width), with values in [0,
+            white].
         white: pixel value of white.
         size: height and width of the result.
     """
@@ -60,7 +69,9 @@ def normalize(
     for start in range(0, len(images), chunk):
         part = images[start : start + chunk].to(torch.float32) / white
         if part.shape[-2:] != (size, size):
-            part = F.interpolate(part, (size, size), mode="bilinear", antialias=True, align_corners=False)
+            part = F.interpolate(
+                part, (size, size), mode="bilinear", antialias=True, align_corners=False
+            )
         out[start : start + chunk] = scale(part, normalization)
     return out
 

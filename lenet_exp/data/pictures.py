@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from lenet_exp.config.schema import Dataset
 
-# Pillow detects the format from the content, not the name, and would run Ghostscript for a PostScript file.
+# Pillow detects the format from the content, not the name, and would run Ghostscript for a
+# PostScript file.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 TINT = 16  # tolerated difference between the channels of a gray picture, as in scans and JPEGs
 MAX_PIXELS = 50_000_000  # a large photograph; `lenet-predict` needs 1 GB of memory for it
@@ -35,7 +36,8 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the format is not supported, or the file is corrupt or too large; the message is a single line.
+        ValueError: the format is not supported, or the file is corrupt or too large; the message is
+            a single line.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -57,36 +59,50 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
 
 
 def read_picture(path: Path, dataset: Dataset) -> np.ndarray:
-    """Return the pixels of a dataset's picture, shape (height, width) or, in color, (3, height, width), uint8.
+    """Return the pixels of a dataset's picture, shape (height, width) or, in color, (3, height,
+    width), uint8.
 
     If `image_size` is set, the picture is scaled to it.
 
     Raises:
-        ValueError: the file is not a picture, or does not have 8 bits per channel and the colors of the dataset.
+        ValueError: the file is not a picture, or does not have 8 bits per channel and the colors of
+            the dataset.
     """
     import numpy as np
     from PIL import ImageOps
 
     with open_picture(path) as opened:
         picture: Image.Image = opened
-        deep = ";16" in str(getattr(opened, "tile", ""))  # Pillow reads colors with 16 bits as 8 bits
+        deep = ";16" in str(
+            getattr(opened, "tile", "")
+        )  # Pillow reads colors with 16 bits as 8 bits
         if picture.mode.startswith("P"):
             raise ValueError("it has a palette; convert it to RGB or gray")
         if picture.mode.startswith(("I", "F")) or deep:
-            raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits")
+            raise ValueError(
+                f"it has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits"
+            )
         if dataset.channels == COLOR and picture.mode != "RGB":
-            raise ValueError(f"its mode is {picture.mode}; with dataset.channels=3, all pictures must be RGB")
-        if dataset.channels == COLOR or dataset.image_size is not None:  # other sets keep the pixels of older releases
+            raise ValueError(
+                f"its mode is {picture.mode}; with dataset.channels=3, all pictures must be RGB"
+            )
+        if (
+            dataset.channels == COLOR or dataset.image_size is not None
+        ):  # other sets keep the pixels of older releases
             picture = ImageOps.exif_transpose(picture)
         if dataset.channels != COLOR:
             warn_if_colored(f"dataset={dataset.name}", picture)
         converted = picture.convert("RGB" if dataset.channels == COLOR else "L")
-    pixels = np.asarray(converted if dataset.image_size is None else fitted(converted, dataset.image_size))
+    pixels = np.asarray(
+        converted if dataset.image_size is None else fitted(converted, dataset.image_size)
+    )
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if dataset.channels == COLOR else pixels
 
 
 def fitted(picture: Image.Image, size: int) -> Image.Image:
-    """Scale a picture so that its longer side has `size` pixels, and center it on a black square of that size."""
+    """Scale a picture so that its longer side has `size` pixels, and center it on a black square of
+    that size.
+    """
     from PIL import Image
 
     scale = size / max(picture.size)
@@ -104,12 +120,16 @@ def warn_if_colored(what: str, picture: Image.Image) -> None:
     """If a picture has colors, log a warning that the picture is converted to gray.
 
     Args:
-        what: name of the dataset or file, for the message. The warning is logged only once per name.
+        what: name of the dataset or file, for the message. The warning is logged only once per
+            name.
     """
     from PIL import ImageChops
 
     red, *others = picture.convert("RGB").split()
-    if any(ImageChops.difference(red, channel).point(lambda level: level > TINT).getbbox() for channel in others):
+    if any(
+        ImageChops.difference(red, channel).point(lambda level: level > TINT).getbbox()
+        for channel in others
+    ):
         _warn_of_colors(what)
 
 

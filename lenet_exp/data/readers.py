@@ -37,7 +37,8 @@ class RawImages:
     """Images and labels as read from the files of a dataset.
 
     Attributes:
-        images: tensor of shape (n, height, width) or, in color, (n, 3, height, width); uint8, in [0, white].
+        images: tensor of shape (n, height, width) or, in color, (n, 3, height, width); uint8, in
+            [0, white].
         labels: tensor of shape (n,), int64, from 0 to the number of classes - 1.
         white: pixel value of white.
         source: folder or function from which the images were read.
@@ -79,8 +80,8 @@ def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
 
 
 def find_class_names(dataset: Dataset, data_root: str) -> list[str]:
-    """Return the names of a dataset's classes if they are not set: the names of its folders, the names in its
-    file, or its labels as text.
+    """Return the names of a dataset's classes if they are not set: the names of its folders, the
+    names in its file, or its labels as text.
 
     Raises:
         DataError: the training set was not found, or has too many classes.
@@ -91,7 +92,9 @@ def find_class_names(dataset: Dataset, data_root: str) -> list[str]:
         names = sorted(_class_folders(dataset, root, "train"))
     else:
         # If all images of a class in an .npz file are test images, the class also has a name.
-        raw = READERS[dataset.reader](dataset, root, "all" if dataset.reader is Reader.arrays else "train")
+        raw = READERS[dataset.reader](
+            dataset, root, "all" if dataset.reader is Reader.arrays else "train"
+        )
         last = min(int(raw.labels.max()), 2**32) if len(raw.labels) else -1
         names = raw.class_names or range(dataset.first_label, dataset.first_label + last + 1)
     if not 1 <= len(names) <= MOST_CLASSES:
@@ -101,12 +104,20 @@ def find_class_names(dataset: Dataset, data_root: str) -> list[str]:
     return list(map(str, names))
 
 
-def _read_files(dataset: Dataset, root: Path, part: Part) -> tuple[Path, list[bytes], dict[str, str]]:
-    """Return the folder of a dataset, the content of each file of a part, and the files' digests by name."""
+def _read_files(
+    dataset: Dataset, root: Path, part: Part
+) -> tuple[Path, list[bytes], dict[str, str]]:
+    """Return the folder of a dataset, the content of each file of a part, and the files' digests by
+    name.
+    """
     names = dataset.files[part]
     folder = find_folder(dataset, root, names) or download(dataset, root, names)
     read = {name: read_file(dataset, folder, name) for name in names}
-    return folder, [content for content, _ in read.values()], {name: digest for name, (_, digest) in read.items()}
+    return (
+        folder,
+        [content for content, _ in read.values()],
+        {name: digest for name, (_, digest) in read.items()},
+    )
 
 
 def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
@@ -119,18 +130,24 @@ def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
             raise DataError(f"dataset={dataset.name}: cannot use {folder / name}: {e}") from e
     images, labels = tensors
     if images.dtype != torch.uint8:
-        raise DataError(f"dataset={dataset.name}: cannot use {folder / names[0]}: its pixels must be bytes")
+        raise DataError(
+            f"dataset={dataset.name}: cannot use {folder / names[0]}: its pixels must be bytes"
+        )
     if labels.ndim == 2 and labels.shape[1] != QMNIST_COLUMNS:
-        raise DataError(f"dataset={dataset.name}: cannot use {folder / names[1]}: its labels must be one-dimensional")
+        raise DataError(
+            f"dataset={dataset.name}: cannot use {folder / names[1]}: its labels must be one-dimensional"
+        )
     labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: column 0 is the class
     if dataset.transposed:
         images = images.transpose(1, 2).contiguous()
-    return RawImages(images, labels.to(torch.int64) - dataset.first_label, 255, str(folder), files=files)
+    return RawImages(
+        images, labels.to(torch.int64) - dataset.first_label, 255, str(folder), files=files
+    )
 
 
 def _read_cifar(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    """Read the binary version of CIFAR-10 (Krizhevsky 2009): one byte for the label, then the red, green, and blue
-    pixels of 32x32 images."""
+    """Read the binary version of CIFAR-10 (Krizhevsky 2009): one byte for the label, then the red,
+    green, and blue pixels of 32x32 images."""
     folder, contents, files = _read_files(dataset, root, part)
     for name, content in zip(dataset.files[part], contents, strict=True):
         if len(content) % CIFAR_RECORD:
@@ -138,9 +155,15 @@ def _read_cifar(dataset: Dataset, root: Path, part: Part) -> RawImages:
                 f"dataset={dataset.name}: cannot use {folder / name}: {len(content):,} bytes, which is no multiple of "
                 f"{CIFAR_RECORD:,} bytes per image"
             )
-    table = torch.from_numpy(np.concatenate([np.frombuffer(c, np.uint8) for c in contents])).reshape(-1, CIFAR_RECORD)
+    table = torch.from_numpy(
+        np.concatenate([np.frombuffer(c, np.uint8) for c in contents])
+    ).reshape(-1, CIFAR_RECORD)
     return RawImages(
-        table[:, 1:].reshape(-1, 3, 32, 32).contiguous(), table[:, 0].long(), 255, str(folder), files=files
+        table[:, 1:].reshape(-1, 3, 32, 32).contiguous(),
+        table[:, 0].long(),
+        255,
+        str(folder),
+        files=files,
     )
 
 
@@ -152,7 +175,10 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
     found = _class_folders(dataset, root, part)
     names = dataset.class_names or sorted(found)
     folder = _part_folder(dataset, root, part)
-    for what, some in (("unknown class", found.keys() - names), ("no folder for class", set(names) - found.keys())):
+    for what, some in (
+        ("unknown class", found.keys() - names),
+        ("no folder for class", set(names) - found.keys()),
+    ):
         if some:
             raise DataError(
                 f"dataset={dataset.name}: {what} {first_of(sorted(some), MOST_NAMED)} in {folder}; "
@@ -171,7 +197,9 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
             except (OSError, ValueError) as e:
                 raise DataError(f"dataset={dataset.name}: cannot use {path}: {e}") from e
             if images and pixels.shape != images[0].shape:
-                sizes = ["x".join(map(str, shape[:-3:-1])) for shape in (pixels.shape, images[0].shape)]
+                sizes = [
+                    "x".join(map(str, shape[:-3:-1])) for shape in (pixels.shape, images[0].shape)
+                ]
                 raise DataError(
                     f"dataset={dataset.name}: {path} has {sizes[0]} pixels, but other pictures have {sizes[1]}; set "
                     "dataset.image_size to resize all pictures"
@@ -180,7 +208,9 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
             images.append(pixels)
             labels.append(label)
     pixels_tensor = torch.from_numpy(np.stack(images))
-    return RawImages(pixels_tensor, torch.tensor(labels), 255, str(folder), files={part: digest.hexdigest()})
+    return RawImages(
+        pixels_tensor, torch.tensor(labels), 255, str(folder), files={part: digest.hexdigest()}
+    )
 
 
 def _class_folders(dataset: Dataset, root: Path, part: Part) -> dict[str, Path]:
@@ -192,7 +222,9 @@ def _class_folders(dataset: Dataset, root: Path, part: Part) -> dict[str, Path]:
         )
     found = {p.name: p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
     if odd := next((name for name in found if not name.isprintable()), None):
-        raise DataError(f"dataset={dataset.name}: the name of the folder {odd!a} in {folder} must be printable text")
+        raise DataError(
+            f"dataset={dataset.name}: the name of the folder {odd!a} in {folder} must be printable text"
+        )
     return found
 
 
@@ -219,7 +251,9 @@ def _read_arrays(dataset: Dataset, _: Path, part: Part) -> RawImages:
 
 
 def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    """Read the digits from scikit-learn's data file, because importing scikit-learn would take longer than training."""
+    """Read the digits from scikit-learn's data file, because importing scikit-learn would take
+    longer than training.
+    """
     package = find_spec("sklearn")
     file = Path(str(package and package.origin)).parent / "datasets" / "data" / "digits.csv.gz"
     try:

@@ -1,7 +1,8 @@
-"""Resizing of images for the native engine, with arithmetic that produces bit-identical results on every CPU.
+"""Resizing of images for the native engine, with arithmetic that produces bit-identical results on
+every CPU.
 
-The exact results of resizing with torch depend on the CPU's capabilities. Here, each pixel is computed as an explicit
-sum of products.
+The exact results of resizing with torch depend on the CPU's capabilities. Here, each pixel is
+computed as an explicit sum of products.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def normalize_exactly(
 ) -> Tensor:
     """Resize and scale gray images to a float32 tensor of shape (n, 1, size, size).
 
-    The resizing is bilinear with antialiasing. The result equals that of `images.normalize` up to rounding.
+    The resizing is bilinear with antialiasing. The result equals that of `images.normalize` up to
+    rounding.
 
     Args:
         images: tensor of shape (n, height, width), with values in [0, white].
@@ -36,7 +38,9 @@ def normalize_exactly(
     (mean,), (sd,) = normalization.mean, normalization.sd
     scale, shift = np.float32(1 / (white * sd)), np.float32(mean / sd)
     for start in range(0, len(pixels), CHUNK):
-        part = pixels[start : start + CHUNK].transpose(1, 2, 0).astype(np.float32)  # (height, width, images)
+        part = (
+            pixels[start : start + CHUNK].transpose(1, 2, 0).astype(np.float32)
+        )  # (height, width, images)
         lines = _sums(part, down)
         resized = _sums(lines.transpose(1, 0, 2), across) * scale - shift
         out[start : start + CHUNK, 0] = resized.transpose(2, 1, 0)
@@ -44,7 +48,8 @@ def normalize_exactly(
 
 
 def _shares(size: int, side: int) -> list[list[tuple[int, np.float32]]]:
-    """Return, for each of `side` output pixels, the contributing input pixels and their weights (triangle filter).
+    """Return, for each of `side` output pixels, the contributing input pixels and their weights
+    (triangle filter).
 
     Args:
         size: number of input pixels.
@@ -56,13 +61,16 @@ def _shares(size: int, side: int) -> list[list[tuple[int, np.float32]]]:
         center = (i + 0.5) * scale
         heights = [(j, 1 - abs(j + 0.5 - center) / width) for j in range(size)]
         above = [(j, height) for j, height in heights if height > 0]
-        total = math.fsum(height for _, height in above)  # `sum` rounds differently since Python 3.12
+        total = math.fsum(
+            height for _, height in above
+        )  # `sum` rounds differently since Python 3.12
         found.append([(j, np.float32(height / total)) for j, height in above])
     return found
 
 
 def _sums(lines: np.ndarray, shares: list[list[tuple[int, np.float32]]]) -> np.ndarray:
-    """Return weighted sums of lines of pixels as an array of shape (sums, ...). Each sum is added term by term.
+    """Return weighted sums of lines of pixels as an array of shape (sums, ...). Each sum is added
+    term by term.
 
     Args:
         lines: array of shape (size, ...).

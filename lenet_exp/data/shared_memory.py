@@ -17,7 +17,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SharedTensor:
-    """A tensor in shared memory, which a process can map if it inherits the tensor's file descriptor."""
+    """A tensor in shared memory, which a process can map if it inherits the tensor's file
+    descriptor.
+    """
 
     descriptor: int
     shape: tuple[int, ...]
@@ -25,7 +27,9 @@ class SharedTensor:
 
 
 def to_shared_memory(tensor: Tensor) -> SharedTensor:
-    """Copy a dense tensor, in row-major order, to new shared memory with an inheritable file descriptor."""
+    """Copy a dense tensor, in row-major order, to new shared memory with an inheritable file
+    descriptor.
+    """
     content = tensor.contiguous().numpy()
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("lenet_exp", 0)
@@ -40,6 +44,10 @@ def to_shared_memory(tensor: Tensor) -> SharedTensor:
 
 
 def from_shared_memory(shared: SharedTensor) -> Tensor:
-    """Map a shared tensor without copying its data, and return it; changes to the tensor stay in this process."""
-    memory = mmap.mmap(shared.descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    """Map a shared tensor without copying its data, and return it; changes to the tensor stay in
+    this process.
+    """
+    memory = mmap.mmap(
+        shared.descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE
+    )
     return torch.frombuffer(memory, dtype=shared.dtype).reshape(shared.shape)

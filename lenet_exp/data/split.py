@@ -12,7 +12,9 @@ Split = tuple[int, int | None, int, bool]  # val_size, train_size, split_seed, s
 
 
 def split_of(config: Config) -> Split:
-    """Return what determines a configuration's split: `val_size`, `train_size`, `split_seed`, and `stratified`."""
+    """Return what determines a configuration's split: `val_size`, `train_size`, `split_seed`, and
+    `stratified`.
+    """
     d = config.dataset
     return d.val_size, d.train_size, config.split_seed, d.stratified
 
@@ -31,7 +33,9 @@ def split_indices(labels: Tensor, split: Split) -> tuple[Tensor, Tensor]:
 
 
 def _stratified(order: Tensor, labels: Tensor, val_size: int) -> Tensor:
-    """Move images of all classes to the first `val_size` places, in proportion to the sizes of the classes."""
+    """Move images of all classes to the first `val_size` places, in proportion to the sizes of the
+    classes.
+    """
     classes = labels[order]
     shares = val_size * classes.bincount()
     quota, rest = shares // len(order), shares % len(order)

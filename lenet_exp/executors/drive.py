@@ -24,17 +24,19 @@ def drive(
 ) -> None:
     """Run jobs with an executor until all jobs have ended.
 
-    A job is requested from `jobs` only when the executor can start it, so jobs can be created while the sweep is
-    running.
+    A job is requested from `jobs` only when the executor can start it, so jobs can be created while
+    the sweep is running.
 
     Args:
         executor: executor that runs the jobs.
-        jobs: jobs to run. An item that is None means that no job is available until other jobs have ended.
-        max_failures: number of consecutive failures after which no new jobs are started and running jobs are stopped;
-            None for no limit.
-        on_done: function called with the end of each job. It is not called for jobs that are stopped because other jobs
-            failed, or for jobs whose process is lost while they stop; these jobs resume in the next session. If the
-            function returns True, the job counts as failed even if it returned a value.
+        jobs: jobs to run. An item that is None means that no job is available until other jobs have
+            ended.
+        max_failures: number of consecutive failures after which no new jobs are started and running
+            jobs are stopped; None for no limit.
+        on_done: function called with the end of each job. It is not called for jobs that are
+            stopped because other jobs failed, or for jobs whose process is lost while they stop;
+            these jobs resume in the next session. If the function returns True, the job counts as
+            failed even if it returned a value.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal stopped the sweep; all running jobs have ended.

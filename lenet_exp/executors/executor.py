@@ -7,13 +7,15 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Protocol, Self
 
-from lenet_exp.executors.places import Command, Places
+from lenet_exp.executors.places import Command, JobSlots
 from lenet_exp.executors.work import JobEnd, WorkSpec
 from lenet_exp.folders.job import Job
 
 
 class Executor(Protocol):
-    """Runs jobs. Use an executor as a context manager, so that its processes and files are released."""
+    """Runs jobs. Use an executor as a context manager, so that its processes and files are
+    released.
+    """
 
     @property
     def capacity(self) -> int:
@@ -27,10 +29,14 @@ class Executor(Protocol):
         """Queue a job."""
 
     def next_done(self, timeout: float) -> JobEnd | None:
-        """Wait for the next job to end. Return None after `timeout` seconds, or if all jobs have ended."""
+        """Wait for the next job to end. Return None after `timeout` seconds, or if all jobs have
+        ended.
+        """
 
     def stop(self) -> None:
-        """Start no new jobs, and stop the running jobs gracefully. `next_done` still returns how they ended."""
+        """Start no new jobs, and stop the running jobs gracefully. `next_done` still returns how
+        they ended.
+        """
 
     def kill(self) -> None:
         """Kill all running jobs immediately. Their checkpoints are kept."""
@@ -41,18 +47,20 @@ class Executor(Protocol):
 
 
 class ClusterExecutor(ABC):
-    """Base class of executors for clusters. They use `Places` to assign jobs to job slots on the cluster's machines.
+    """Base class of executors for clusters. They use `JobSlots` to assign jobs to job slots on the
+    cluster's machines.
 
     Args:
         name: name of the executor, for messages.
         work: functions that run the jobs, and information about the jobs.
         retries: number of times to retry a job whose process or node was lost.
-        probe: name of a file that this process writes to the sweep folder, and that places look for.
+        probe: name of a file that this process writes to the sweep folder, and that places look
+            for.
     """
 
     def __init__(self, name: str, work: WorkSpec, *, retries: int, probe: str) -> None:
         self._work = work
-        self._places = Places(name, retries=retries)
+        self._places = JobSlots(name, retries=retries)
         self._job_ends: deque[JobEnd] = deque()
         self._probe = work.output.with_name(probe)
         self._probe.write_text(probe)
@@ -72,7 +80,7 @@ class ClusterExecutor(ABC):
 
     @abstractmethod
     def _do(self, commands: Sequence[Command]) -> None:
-        """Execute commands of `Places`."""
+        """Execute commands of `JobSlots`."""
 
     def __enter__(self) -> Self:
         return self

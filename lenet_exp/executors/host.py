@@ -1,8 +1,8 @@
 """A process on a cluster machine that runs jobs of a sweep, one after another, in a child process.
 
-The executor controls this process with messages. If this process dies, the running job writes a checkpoint and ends
-(see `lenet_exp.executors.local.pool`), unless the cluster kills the job, too, as Ray does. In this package, such a
-process is called a place.
+The executor controls this process with messages. If this process dies, the running job writes a
+checkpoint and ends (see `lenet_exp.executors.local.pool`), unless the cluster kills the job, too,
+as Ray does. In this package, such a process is called a place.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class PortableWork:
         arrays: images and labels of each dataset in `work.sets`.
         time_limit: maximum duration of a job, in seconds; None for no limit.
         asks: whether jobs report epochs and wait for answers; see `WorkSpec.answer`.
-        probe: path of a file that the executor wrote to the outputs folder, and the content of the file.
+        probe: path of a file that the executor wrote to the outputs folder, and the content of the
+            file.
     """
 
     work: WorkSpec
@@ -51,7 +52,7 @@ class PortableWork:
 
 
 @dataclass(frozen=True)
-class PlaceInfo:
+class SlotInfo:
     """Description of a place, which is a process that runs jobs on a cluster machine.
 
     Attributes:
@@ -60,8 +61,8 @@ class PlaceInfo:
         lacks: reason why the place has no native engine; empty if it has one or does not need one.
         source: digest of lenet_exp's source.
         torch: version of torch.
-        data: description of a dataset that is missing or different on the machine; empty if all datasets match or were
-            sent with the work.
+        data: description of a dataset that is missing or different on the machine; empty if all
+            datasets match or were sent with the work.
     """
 
     host: str
@@ -72,15 +73,23 @@ class PlaceInfo:
     data: str = ""
 
 
-def portable_work(work: WorkSpec, probe: tuple[Path, str], time_limit: float | None) -> PortableWork:
+def portable_work(
+    work: WorkSpec, probe: tuple[Path, str], time_limit: float | None
+) -> PortableWork:
     """Convert a `WorkSpec` into a form that can be sent to other machines."""
-    arrays = [(from_shared_memory(s.images).numpy(), from_shared_memory(s.labels).numpy()) for s in work.sets]
+    arrays = [
+        (from_shared_memory(s.images).numpy(), from_shared_memory(s.labels).numpy())
+        for s in work.sets
+    ]
     asks = work.answer is not None
-    return PortableWork(replace(work, answer=None, remote=None), arrays, time_limit, asks=asks, probe=probe)
+    return PortableWork(
+        replace(work, answer=None, remote=None), arrays, time_limit, asks=asks, probe=probe
+    )
 
 
-def check_place(place: PlaceInfo, folder: Path) -> None:
-    """Check that a place on another machine can run jobs and would give the same results as this machine.
+def check_place(place: SlotInfo, folder: Path) -> None:
+    """Check that a place on another machine can run jobs and would give the same results as this
+    machine.
 
     Args:
         place: description of the place.
@@ -111,11 +120,11 @@ def check_place(place: PlaceInfo, folder: Path) -> None:
         raise ConfigError(f"{where}: {place.data}")
 
 
-class Host:
+class SlotProcess:
     """Runs one job at a time in a child process.
 
-    Call `start`. If it returns an `EpochReport`, the job waits until you call `answer`. When the job ends, a `JobEnd`
-    is returned.
+    Call `start`. If it returns an `EpochReport`, the job waits until you call `answer`. When the
+    job ends, a `JobEnd` is returned.
     """
 
     def __init__(self, given: PortableWork) -> None:
@@ -125,13 +134,19 @@ class Host:
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stopping = False
 
-    def describe(self) -> PlaceInfo:
-        """Build the native engine if jobs need it, and describe this process. Call this before the first job."""
+    def describe(self) -> SlotInfo:
+        """Build the native engine if jobs need it, and describe this process. Call this before the
+        first job.
+        """
         lacks = why_no_kernels() if any(shared.exact for shared in self._given.work.sets) else ""
-        return PlaceInfo(host(), _wrong(*self._given.probe), lacks, source_digest(), torch=versions()["torch"])
+        return SlotInfo(
+            host(), _wrong(*self._given.probe), lacks, source_digest(), torch=versions()["torch"]
+        )
 
     def start(self, job: Job) -> EpochReport | JobEnd | None:
-        """Run a job until it reports an epoch or ends. Return None if the job was stopped before it started."""
+        """Run a job until it reports an epoch or ends. Return None if the job was stopped before it
+        started.
+        """
         if self._pool is None:
             self._pool = self._new_pool()
         threading.Thread(target=self._run, args=(self._pool, job), daemon=True).start()
@@ -170,25 +185,35 @@ class Host:
             self._said.put(report)
             answer = self._answers.get()
         if self._stopping and self._pool is not None:
-            self._pool.stop()  # before the answer, because the job would train more epochs until it is stopped
+            # before the answer, because the job would train more epochs until it is stopped
+            self._pool.stop()
         return answer
 
     def _new_pool(self) -> PoolExecutor:
         given, work = self._given, self._given.work
         sets = [
-            replace(s, images=to_shared_memory(torch.tensor(images)), labels=to_shared_memory(torch.tensor(labels)))
+            replace(
+                s,
+                images=to_shared_memory(torch.tensor(images)),
+                labels=to_shared_memory(torch.tensor(labels)),
+            )
             for s, (images, labels) in zip(work.sets, given.arrays, strict=True)
         ]
-        output, answer = work.output.with_name(f"workers-{host()}.log"), self._ask if given.asks else None
-        work = replace(work, sets=sets, output=output, answer=answer, devices=())  # the cluster assigns GPUs
+        output, answer = (
+            work.output.with_name(f"workers-{host()}.log"),
+            self._ask if given.asks else None,
+        )
+        work = replace(
+            work, sets=sets, output=output, answer=answer, devices=()
+        )  # the cluster assigns GPUs
         return PoolExecutor(work, 1, retries=0, time_limit=given.time_limit)
 
 
 def _wrong(path: Path, content: str) -> str:
     """Return the reason why this machine cannot share a folder with the executor; empty if it can.
 
-    A folder is shared if it contains the executor's file and if this machine can write to the folder and lock files in
-    it.
+    A folder is shared if it contains the executor's file and if this machine can write to the
+    folder and lock files in it.
 
     Args:
         path: path of a file that the executor wrote to the folder.
@@ -197,7 +222,9 @@ def _wrong(path: Path, content: str) -> str:
     try:
         if path.read_text() != content:
             return "this node has a different folder at that path"
-        aside = path.with_name(f"{path.name}-{host()}-{os.getpid()}")  # unique, because other machines also check
+        aside = path.with_name(
+            f"{path.name}-{host()}-{os.getpid()}"
+        )  # unique, because other machines also check
         with aside.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(content)

@@ -1,4 +1,6 @@
-"""The base class of lenet_exp's launchers. A launcher creates an executor, to which the sweep submits jobs."""
+"""The base class of lenet_exp's launchers. A launcher creates an executor, to which the sweep
+submits jobs.
+"""
 
 from __future__ import annotations
 
@@ -57,10 +59,13 @@ class ExecutorLauncher(Launcher):
             cores: number of cores per job.
 
         Raises:
-            ConfigError: the executor is not available, or cannot run jobs with this number of cores.
+            ConfigError: the executor is not available, or cannot run jobs with this number of
+                cores.
         """
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         """Do nothing. Hydra requires this method."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> NoReturn:

@@ -1,11 +1,11 @@
 """Assigns jobs to places on a cluster, and handles the loss of places.
 
-A place is a job slot: a process on a cluster machine that runs one job at a time. An executor calls the methods of
-`Places` when events occur, and executes the commands that the methods return. Events that are late, repeated, or from a
-closed place have no effect.
+A place is a job slot: a process on a cluster machine that runs one job at a time. An executor calls
+the methods of `JobSlots` when events occur, and executes the commands that the methods return. Events
+that are late, repeated, or from a closed place have no effect.
 
-Decisions depend only on events, not on a clock, file, or cluster. Therefore, tests can try every order of events
-(tests/sweeps/test_schedules.py).
+Decisions depend only on events, not on a clock, file, or cluster. Therefore, tests can try every
+order of events (tests/sweeps/test_schedules.py).
 """
 
 from __future__ import annotations
@@ -54,12 +54,16 @@ class StopJob:
 
 @dataclass(frozen=True)
 class ClosePlace:
-    """Command to close a place immediately, even if it is running a job. Later messages from the place are ignored."""
+    """Command to close a place immediately, even if it is running a job. Later messages from the
+    place are ignored.
+    """
 
     place: int
 
 
-Command = OpenPlace | StartJob | StopJob | ClosePlace | JobEnd  # a JobEnd must be reported to the sweep
+Command = (
+    OpenPlace | StartJob | StopJob | ClosePlace | JobEnd
+)  # a JobEnd must be reported to the sweep
 
 
 @dataclass
@@ -69,7 +73,7 @@ class _Place:
     job: Job | None = None
 
 
-class Places:
+class JobSlots:
     """The places of an executor, to which jobs are assigned. A place runs one job at a time.
 
     Args:
@@ -103,7 +107,8 @@ class Places:
         return len(self._waiting)
 
     def is_current(self, place: int, turn: int) -> bool:
-        """Return whether a place is still running this attempt of a job. If so, questions from the job need an answer.
+        """Return whether a place is still running this attempt of a job. If so, questions from the
+        job need an answer.
 
         Args:
             place: number of the place.
@@ -123,7 +128,8 @@ class Places:
             room: maximum number of places at this time.
 
         Raises:
-            UserError: no place is left, and too many consecutive new places were lost before they were ready.
+            UserError: no place is left, and too many consecutive new places were lost before they
+                were ready.
         """
         commands: list[Command] = []
         for number, place in self._places.items():
@@ -176,8 +182,8 @@ class Places:
         Args:
             place: number of the place.
             why: reason for the loss, as a short phrase.
-            counts: whether the loss counts as a failed attempt of the job. Set it to False if the cluster preempted the
-                place and the job made progress.
+            counts: whether the loss counts as a failed attempt of the job. Set it to False if the
+                cluster preempted the place and the job made progress.
         """
         found = self._places.get(place)
         if found is None:
@@ -195,7 +201,10 @@ class Places:
             return []
         self.is_stopping = True
         self._waiting.clear()
-        return [self._close(n) if place.job is None else StopJob(n) for n, place in list(self._places.items())]
+        return [
+            self._close(n) if place.job is None else StopJob(n)
+            for n, place in list(self._places.items())
+        ]
 
     def close(self) -> list[Command]:
         """Close all places immediately, even if they are running jobs."""
@@ -205,7 +214,8 @@ class Places:
     def _again(self, job: Job, why: str, *, counts: bool = True) -> list[Command]:
         """Requeue a job if it has attempts left; if not, report that it was lost.
 
-        While the sweep is stopping, the job is neither requeued nor reported. Rerunning the command resumes it.
+        While the sweep is stopping, the job is neither requeued nor reported. Rerunning the command
+        resumes it.
         """
         if self.is_stopping:
             return []

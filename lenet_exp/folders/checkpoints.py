@@ -1,10 +1,11 @@
 """Checkpoints from which a run can resume. Each checkpoint is written in a single atomic step.
 
-history.json             epochs so far, the best epoch, and the two newest checkpoints (key `commits`); written last
+history.json             epochs so far, the best epoch, and the two newest checkpoints (key
+                         `commits`); written last
 state-<epoch>-<steps>.safetensors   network, optimizer, random generators, and position in training
 best-<epoch>.safetensors            the best weights
-end.safetensors          training state after the last epoch, from which a run with a larger num_epoch continues; its
-                         digest is in record.json
+end.safetensors          training state after the last epoch, from which a run with a larger
+                         num_epoch continues; its digest is in record.json
 
 A checkpoint exists once history.json lists its files and their digests.
 """
@@ -21,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config
+from lenet_exp.config.typed_json import read_as
 from lenet_exp.errors import first_line
 from lenet_exp.files import check_regular, json_text, write_json
 from lenet_exp.folders.damage import read_or_none
@@ -36,9 +37,11 @@ from lenet_exp.training.trained.weights import load_weights, save_weights
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lenet_exp.training.lane import Best, Lane
+    from lenet_exp.training.state import Best, TrainingState
 
-CHECKPOINT_SECONDS = 2.0  # minimum interval, because fsync after every epoch would slow down runs with short epochs
+CHECKPOINT_SECONDS = (
+    2.0  # minimum interval, because fsync after every epoch would slow down runs with short epochs
+)
 END = "end.safetensors"
 KEPT = 2  # number of checkpoints kept: the newest and, in case it is corrupt, the previous one
 
@@ -46,7 +49,9 @@ log = logging.getLogger("lenet_exp")
 
 
 def keeps_state(config: Config) -> bool:
-    """Return whether a run with this configuration should keep its final training state (`end.safetensors`)."""
+    """Return whether a run with this configuration should keep its final training state
+    (`end.safetensors`).
+    """
     return config.keep_state and not depends_on_length(config.schedule)
 
 
@@ -61,21 +66,29 @@ class Checkpoints:
         self.path = path
         self.seconds = 0.0  # seconds of training before this process took over
         self.resumed = 0  # number of times the run resumed
-        self.diverged: list[tuple[int, float, int]] = []  # step losses of the epoch in which the run diverged
-        self.epochs: list[EpochResult] = []  # all epochs so far, including epochs before an interruption
+        self.diverged: list[
+            tuple[int, float, int]
+        ] = []  # step losses of the epoch in which the run diverged
+        self.epochs: list[
+            EpochResult
+        ] = []  # all epochs so far, including epochs before an interruption
         self._checkpoints: list[Checkpoint] = []
         self._written_at = 0.0
 
     def add(self, result: EpochResult) -> None:
-        """Add an epoch's result for the next `write`, unless the history already contains a result for this epoch."""
+        """Add an epoch's result for the next `write`, unless the history already contains a result
+        for this epoch.
+        """
         if result.epoch > len(self.epochs):
             self.epochs.append(result)
 
     def due(self) -> bool:
-        """Return whether the last checkpoint is at least `CHECKPOINT_SECONDS` old, so that a new checkpoint is due."""
+        """Return whether the last checkpoint is at least `CHECKPOINT_SECONDS` old, so that a new
+        checkpoint is due.
+        """
         return time.monotonic() - self._written_at >= CHECKPOINT_SECONDS
 
-    def write(self, lane: Lane, seconds: float) -> None:
+    def write(self, lane: TrainingState, seconds: float) -> None:
         """Write a checkpoint of a run's training state.
 
         Args:
@@ -87,31 +100,40 @@ class Checkpoints:
         checkpoint = Checkpoint(state, digest, best, seconds)
         self._checkpoints = [checkpoint, *(c for c in self._checkpoints if c.state != state)][:KEPT]
         self._write_history(best)
-        self._remove({c.state for c in self._checkpoints} | {c.best.weights for c in self._checkpoints if c.best})
+        self._remove(
+            {c.state for c in self._checkpoints}
+            | {c.best.weights for c in self._checkpoints if c.best}
+        )
         self._written_at = time.monotonic()
 
-    def write_state(self, lane: Lane, name: str = END) -> str:
-        """Write a run's training state, by default that after the last epoch, and return the digest of the file."""
+    def write_state(self, lane: TrainingState, name: str = END) -> str:
+        """Write a run's training state, by default that after the last epoch, and return the digest
+        of the file.
+        """
         from lenet_exp.training.snapshot import snapshot
 
         tensors, values = snapshot(lane)
         save_weights(self.path / name, tensors, {"values": values})
         return file_sha256(self.path / name)
 
-    def inherit(self, other: Checkpoints, lane: Lane) -> None:
-        """Write the epochs and the state that another run's checkpoints restored as this run's first checkpoint."""
+    def inherit(self, other: Checkpoints, lane: TrainingState) -> None:
+        """Write the epochs and the state that another run's checkpoints restored as this run's
+        first checkpoint.
+        """
         self.epochs, self.seconds = other.epochs, other.seconds
         self.write(lane, self.seconds)
 
     def write_results(self, best: Best | None) -> History:
-        """Write the epochs' results and the best weights at the end of training, and return the stored history.
+        """Write the epochs' results and the best weights at the end of training, and return the
+        stored history.
 
         No new checkpoint is written.
         """
         return self._write_history(self._write_best(best))
 
-    def restore_end(self, lane: Lane, record: Record) -> bool:
-        """Restore the state in which another run ended, and return whether it is intact. Corruption is logged.
+    def restore_end(self, lane: TrainingState, record: Record) -> bool:
+        """Restore the state in which another run ended, and return whether it is intact. Corruption
+        is logged.
 
         Args:
             lane: initial training state of a run, which is updated in place.
@@ -129,8 +151,9 @@ class Checkpoints:
             return True
         return False
 
-    def restore(self, lane: Lane) -> bool:
-        """Restore a run's training state from the newest intact checkpoint; return whether such a checkpoint was found.
+    def restore(self, lane: TrainingState) -> bool:
+        """Restore a run's training state from the newest intact checkpoint; return whether such a
+        checkpoint was found.
 
         Corrupt checkpoints are logged. If no checkpoint is intact, the run starts over.
 
@@ -142,7 +165,9 @@ class Checkpoints:
             try:
                 best = self._restore(lane, checkpoint)
             except CorruptCheckpoint as e:
-                log.warning("%s: a checkpoint is corrupt (%s); trying the previous one", self.path, e)
+                log.warning(
+                    "%s: a checkpoint is corrupt (%s); trying the previous one", self.path, e
+                )
                 continue
             lane.best = best
             assert history is not None
@@ -166,11 +191,17 @@ class Checkpoints:
     def _write_best(self, best: Best | None) -> BestWeights | None:
         if best is None:
             return None
-        known = next((c.best for c in self._checkpoints if c.best and c.best.epoch == best.epoch), None)
-        return known or save_best(self.path, best.epoch, best.val_accuracy, best.val_metric, weights=best.weights)
+        known = next(
+            (c.best for c in self._checkpoints if c.best and c.best.epoch == best.epoch), None
+        )
+        return known or save_best(
+            self.path, best.epoch, best.val_accuracy, best.val_metric, weights=best.weights
+        )
 
     def _write_history(self, best: BestWeights | None) -> History:
-        history = History(self.epochs, best, self._checkpoints, self.resumed, diverged=self.diverged)
+        history = History(
+            self.epochs, best, self._checkpoints, self.resumed, diverged=self.diverged
+        )
         write_json(self.path / "history.json", with_digest(to_json(history)))
         return history
 
@@ -179,11 +210,11 @@ class Checkpoints:
             if old.name not in keep:
                 old.unlink(missing_ok=True)
 
-    def _restore(self, lane: Lane, checkpoint: Checkpoint) -> Best | None:
+    def _restore(self, lane: TrainingState, checkpoint: Checkpoint) -> Best | None:
         from torch import int64
 
-        from lenet_exp.training.lane import Best
         from lenet_exp.training.snapshot import restore
+        from lenet_exp.training.state import Best
 
         tensors, metadata = self._load(checkpoint.state, checkpoint.sha256)
         best = None
@@ -191,7 +222,9 @@ class Checkpoints:
             weights, _ = self._load(checkpoint.best.weights, checkpoint.best.sha256)
             predictions = tensors["best_predictions"].to(int64)
             kept = checkpoint.best
-            best = Best(kept.epoch, kept.val_accuracy, weights, predictions, val_metric=kept.val_metric)
+            best = Best(
+                kept.epoch, kept.val_accuracy, weights, predictions, val_metric=kept.val_metric
+            )
         try:
             restore(lane, tensors, metadata["values"])
         except (KeyError, ValueError, RuntimeError, TypeError) as e:
@@ -208,7 +241,12 @@ class Checkpoints:
 
 
 def save_best(
-    path: Path, epoch: int, val_accuracy: float, val_metric: float | None, *, weights: Mapping[str, Tensor]
+    path: Path,
+    epoch: int,
+    val_accuracy: float,
+    val_metric: float | None,
+    *,
+    weights: Mapping[str, Tensor],
 ) -> BestWeights:
     """Save the best weights in a run folder, and return their entry for the history."""
     file = path / f"best-{epoch}.safetensors"
@@ -217,12 +255,16 @@ def save_best(
 
 
 def read_history(path: Path) -> History:
-    """Return the history in a run folder, or an empty history if it is missing or corrupt; corruption is logged."""
+    """Return the history in a run folder, or an empty history if it is missing or corrupt;
+    corruption is logged.
+    """
     return read_or_none(path / "history.json", _history, AGAIN) or History()
 
 
 def write_history(path: Path, history: History) -> None:
-    """Write the history of a run that has ended; its digest is omitted, because the run's record contains it."""
+    """Write the history of a run that has ended; its digest is omitted, because the run's record
+    contains it.
+    """
     write_json(path / "history.json", to_json(history))
 
 
@@ -232,7 +274,9 @@ def rewrite_history(path: Path) -> None:
     A corrupt history is logged and replaced with an empty history.
     """
     file, history = path / "history.json", read_history(path)
-    if file.exists() and not (file.is_file() and file.read_bytes() == json_text(to_json(history)).encode()):
+    if file.exists() and not (
+        file.is_file() and file.read_bytes() == json_text(to_json(history)).encode()
+    ):
         write_history(path, history)
 
 

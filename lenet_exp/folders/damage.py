@@ -20,12 +20,14 @@ T = TypeVar("T")
 _said: set[str] = set()
 
 
-def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
+def read_checked(path: Path, of: Callable[[Any], T], remedy: str) -> T | None:
     """Return the value in a JSON file, or None if the file does not exist.
 
     Args:
-        of: function that converts the parsed JSON to the value, or raises ValueError if the JSON is invalid.
-        what_now: end of the error message, with the consequence of the corruption or an instruction for the user.
+        of: function that converts the parsed JSON to the value, or raises ValueError if the JSON is
+            invalid.
+        remedy: end of the error message, with the consequence of the corruption or an instruction
+            for the user.
 
     Raises:
         DamagedError: the file is corrupt.
@@ -35,38 +37,42 @@ def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError, OSError) as e:
-        raise damage_error(path, e, what_now) from e
+        raise damage_error(path, e, remedy) from e
 
 
-def read_or_none(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
-    """Return the value in a JSON file, as `read` does; if the file is corrupt, log a warning and return None."""
+def read_or_none(path: Path, of: Callable[[Any], T], remedy: str) -> T | None:
+    """Return the value in a JSON file, as `read` does; if the file is corrupt, log a warning and
+    return None.
+    """
     try:
-        return read(path, of, what_now)
+        return read_checked(path, of, remedy)
     except DamagedError as e:
         warn_once(e)
         return None
 
 
-def damage_error(path: Path, why: str | Exception, what_now: str) -> DamagedError:
+def damage_error(path: Path, why: str | Exception, remedy: str) -> DamagedError:
     """Return the error for a file that is corrupt, or that this user cannot read.
 
     Args:
         why: description of the corruption, or the error from reading the file.
-        what_now: consequence of the corruption, or an instruction for the user.
+        remedy: consequence of the corruption, or an instruction for the user.
     """
     if isinstance(why, PermissionError):
         problem = f"{path}: permission denied"
-        what_now = "make the file readable, then rerun the same command"
+        remedy = "make the file readable, then rerun the same command"
     else:
         problem = f"{path} is corrupt ({why if isinstance(why, str) else first_line(why)})"
-    error = DamagedError(f"{problem}; {what_now}")
+    error = DamagedError(f"{problem}; {remedy}")
     error.problem = problem
     error.is_denied = isinstance(why, PermissionError)
     return error
 
 
 def warn_once(error: DamagedError) -> None:
-    """Log a warning about a corrupt file, but only once per file, because files are read many times."""
+    """Log a warning about a corrupt file, but only once per file, because files are read many
+    times.
+    """
     if error.problem not in _said:
         _said.add(error.problem)
         log.warning("%s", error)

@@ -1,4 +1,5 @@
-"""The upload record of a run or a sweep: what MLflow stores have received, in delivered.json in its folder.
+"""The upload record of a run or a sweep: what MLflow stores have received, in delivered.json in its
+folder.
 
 Only the process that uploads writes these files. An upload lock keeps two such processes apart.
 """
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from lenet_exp.config.typed_json import stored_as
 from lenet_exp.files import remove_temporary_files, write_json
 from lenet_exp.folders.damage import read_or_none
 from lenet_exp.folders.owner import DELIVERED
@@ -146,13 +148,13 @@ class UploadsOfRelease03(Stored):
     Attributes:
         mlflow_runs: ID of the sweep's own MLflow run in each store, keyed by store name.
         shown: digest of the report in each MLflow run, keyed by the ID of the MLflow run.
-        untold: names of the stores that lack the current start or the end of the sweep.
+        unreported_stores: names of the stores that lack the current start or the end of the sweep.
         database: as in `DeliveredSweep`.
     """
 
     mlflow_runs: dict[str, str] = field(default_factory=dict)
     shown: dict[str, str] = field(default_factory=dict)
-    untold: list[str] = field(default_factory=list)
+    unreported_stores: list[str] = stored_as("untold", default_factory=list)
     database: str = ""
 
 
@@ -165,17 +167,20 @@ def delivered_by_release_0_3(plan: SweepPlan) -> DeliveredSweeps:
 
     entries = []
     for store, run_id in uploads.mlflow_runs.items():
-        is_reported = store not in uploads.untold
+        is_reported = store not in uploads.unreported_stores
         reported = plan.starts if is_reported else 0
         shown = uploads.shown.get(run_id, "")
         database = uploads.database if is_reported else ""
-        entries.append(DeliveredSweep(store, run_id, reported, reported, shown=shown, database=database))
+        entries.append(
+            DeliveredSweep(store, run_id, reported, reported, shown=shown, database=database)
+        )
     return DeliveredSweeps(mlflow_runs=entries)
 
 
 def mark_unreported(other: dict[str, Any]) -> dict[str, Any]:
-    """Return the unknown fields of sweep.json (`SweepPlan.other`) for a new start of the sweep, which
-    no store has received yet. Fields from release 0.3 are changed; see `UploadsOfRelease03`."""
+    """Return the unknown fields of sweep.json (`SweepPlan.other`) for a new start of the sweep,
+    which no store has received yet. Fields from release 0.3 are changed; see `UploadsOfRelease03`.
+    """
     stores = other.get("mlflow_runs")
     return {**other, "untold": list(stores)} if isinstance(stores, dict) else other
 

@@ -1,8 +1,9 @@
 """Digests of records, histories, and jobs, for the detection of corruption and edits.
 
-Digests protect against accidents but not against forgery, because anyone who edits a record can also compute its
-digest. Files from older releases have no digest and are accepted. A history contains its own digest until the run's
-record is written. From then on, the record contains the digest of the history.
+Digests protect against accidents but not against forgery, because anyone who edits a record can
+also compute its digest. Files from older releases have no digest and are accepted. A history
+contains its own digest until the run's record is written. From then on, the record contains the
+digest of the history.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ AGAIN = "to retrain the run, rerun the lenet-train command that started it"
 
 
 def record_with_digests(value: Any, history: Path) -> Any:
-    """Return the content of record.json: a record with the digest of the run's history and its own digest.
+    """Return the content of record.json: a record with the digest of the run's history and its own
+    digest.
 
     Args:
         value: the record as a JSON value.
@@ -30,15 +32,21 @@ def record_with_digests(value: Any, history: Path) -> Any:
 
 
 def with_digest(value: Any) -> Any:
-    """Return a JSON object with the additional key `digest`, which contains a digest of all other keys."""
+    """Return a JSON object with the additional key `digest`, which contains a digest of all other
+    keys.
+    """
     return value | {"digest": _digest(value, "digest")}
 
 
 def redacted(value: Any) -> Any:
-    """Return a JSON value without secrets (see `without_secrets`), with a new digest if the old digest was valid."""
+    """Return a JSON value without secrets (see `without_secrets`), with a new digest if the old
+    digest was valid.
+    """
     clean = without_secrets(value)
     had_one = isinstance(value, dict) and value.get("digest") is not None
-    return with_digest(clean) if clean != value and had_one and digest_error(value) is None else clean
+    return (
+        with_digest(clean) if clean != value and had_one and digest_error(value) is None else clean
+    )
 
 
 def verified(value: Any) -> Any:
@@ -54,7 +62,8 @@ def verified(value: Any) -> Any:
 
 
 def verified_with_history(value: Any, record: Path) -> Any:
-    """Check the digests of a record and of the run's history, and return the content of record.json.
+    """Check the digests of a record and of the run's history, and return the content of
+    record.json.
 
     The result is None if record.json was removed in the meantime.
 
@@ -73,7 +82,11 @@ def verified_with_history(value: Any, record: Path) -> Any:
             return value
         again = read_json(record)  # another process could have restarted the run in the meantime
         if again == value:
-            raise ValueError(changed) if changed is not None else damage_error(history, other or "", AGAIN)
+            raise (
+                ValueError(changed)
+                if changed is not None
+                else damage_error(history, other or "", AGAIN)
+            )
         value = again
     return value
 
@@ -86,7 +99,8 @@ def digest_error(value: Any) -> str | None:
 
 
 def _other_history(value: Any, path: Path) -> str | Exception | None:
-    """Return the reason why a history does not match the digest in its record, or None if it matches.
+    """Return the reason why a history does not match the digest in its record, or None if it
+    matches.
 
     Args:
         value: the record as a JSON value.
@@ -102,7 +116,8 @@ def _other_history(value: Any, path: Path) -> str | Exception | None:
 def _history_digest(path: Path) -> str | None:
     """Return the digest of a history, or None if the history is missing.
 
-    The digest does not cover the history's checkpoints, which are removed once the record is written.
+    The digest does not cover the history's checkpoints, which are removed once the record is
+    written.
     """
     value = read_json(path)
     return None if value is None else _digest(value, "commits")
@@ -111,4 +126,6 @@ def _history_digest(path: Path) -> str | None:
 def _digest(value: Any, without: str) -> str:
     if isinstance(value, dict):
         value = {k: v for k, v in value.items() if k != without}
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()

@@ -12,9 +12,11 @@ from lenet_exp.training.trained.weights import weights_digest
 
 if TYPE_CHECKING:
     from lenet_exp.data.images import TrainingData
-    from lenet_exp.training.lane import Best
+    from lenet_exp.training.state import Best
 
-MOST_IN_MATRIX = 256  # maximum number of classes for a confusion matrix in a record, which is read often
+MOST_IN_MATRIX = (
+    256  # maximum number of classes for a confusion matrix in a record, which is read often
+)
 
 
 def final_record(
@@ -37,7 +39,7 @@ def final_record(
         history: history of the run, as stored in its folder.
         end_state: digest of the final training state; empty if it is not kept.
         best: best weights and their validation results; None if they are not available.
-        last_right: see `Lane`.
+        last_right: see `TrainingState`.
         data: training data of the run, for the confusion matrix; None if the data is not available.
     """
     matrix, right, best_epoch = None, None, history.best.epoch if history.best else None

@@ -13,7 +13,9 @@ from lenet_exp.outputs import outputs_dir
 
 
 def is_mlflow_run_id(which: str) -> bool:
-    """Return whether a name is in the form of an MLflow run ID, which can identify a sweep without a sweep folder."""
+    """Return whether a name is in the form of an MLflow run ID, which can identify a sweep without
+    a sweep folder.
+    """
     return re.fullmatch(r"[0-9a-f]{32}", which) is not None
 
 
@@ -21,7 +23,8 @@ def find_sweep(which: str, flag: str = "sweep") -> SweepFolder:
     """Return the sweep that a user specified.
 
     Args:
-        which: `last`, a sweep ID or at least its first four characters, an MLflow run ID, or a sweep folder.
+        which: `last`, a sweep ID or at least its first four characters, an MLflow run ID, or a
+            sweep folder.
         flag: flag with this value, for errors.
 
     Raises:
@@ -30,8 +33,14 @@ def find_sweep(which: str, flag: str = "sweep") -> SweepFolder:
     path = user_path(which)
     if which != "last" and (path / "sweep.json").exists():
         return SweepFolder(path.absolute())
-    named = [p.parent for p in (outputs_dir() / "sweeps").glob("*/sweep.json") if p.parent.name.startswith(which)]
-    if len(which) >= 4 and len(named) == 1:  # if sweep.json is corrupt, reading it reports the error
+    named = [
+        p.parent
+        for p in (outputs_dir() / "sweeps").glob("*/sweep.json")
+        if p.parent.name.startswith(which)
+    ]
+    if (
+        len(which) >= 4 and len(named) == 1
+    ):  # if sweep.json is corrupt, reading it reports the error
         return SweepFolder(named[0])
     sweeps = all_sweeps(outputs_dir())
     for sweep in sweeps:
@@ -64,12 +73,20 @@ def find_run(which: str) -> RunFolder:
     found = [run for run in all_runs(outputs_dir()) if len(which) >= 4 and run.id.startswith(which)]
     if len(found) == 1:
         return found[0]
-    several = f"matches several runs ({', '.join(run.id for run in found[:5])})" if found else f"not found in {runs}"
-    raise ConfigError(f"{which}: {several}; must be a run folder or a run ID (or at least its first 4 characters)")
+    several = (
+        f"matches several runs ({', '.join(run.id for run in found[:5])})"
+        if found
+        else f"not found in {runs}"
+    )
+    raise ConfigError(
+        f"{which}: {several}; must be a run folder or a run ID (or at least its first 4 characters)"
+    )
 
 
 def run_uploaded_as(run_id: str) -> RunFolder | None:
-    """Return the run folder in the outputs folder from which an MLflow run was uploaded, or None if there is none."""
+    """Return the run folder in the outputs folder from which an MLflow run was uploaded, or None if
+    there is none.
+    """
     for folder in all_runs(outputs_dir()):
         if any(uploaded.run_id == run_id for uploaded in folder.delivered().mlflow_runs):
             return folder

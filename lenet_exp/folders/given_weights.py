@@ -1,6 +1,8 @@
-"""Copies of the weights from which runs start (`init_from`): weights/<digest>.safetensors in an outputs folder.
+"""Copies of the weights from which runs start (`init_from`): weights/<digest>.safetensors in an
+outputs folder.
 
-A frozen configuration contains the name that the user gave and the digest: `champion:mnist@335b405c32c795a7`.
+A frozen configuration contains the name that the user gave and the digest:
+`champion:mnist@335b405c32c795a7`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,12 @@ from safetensors import SafetensorError
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.outputs import check_outputs, outputs_dir
-from lenet_exp.training.trained.weights import load_arrays, load_weights, save_weights, weights_digest
+from lenet_exp.training.trained.weights import (
+    load_arrays,
+    load_weights,
+    save_weights,
+    weights_digest,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,11 +49,12 @@ def frozen_weights(which: str, weights: dict[str, Tensor], *, copy: bool) -> str
 
 
 def given_weights(config: Config, outputs: Path) -> dict[str, Tensor] | None:
-    """Return the weights from which a run starts; None if they are random, or if `init_from` has no digest yet.
+    """Return the weights from which a run starts; None if they are random, or if `init_from` has no
+    digest yet.
 
     Args:
-        outputs: outputs folder of the run. If it lacks the weights, as when a run is reproduced, the user's outputs
-            folder is searched.
+        outputs: outputs folder of the run. If it lacks the weights, as when a run is reproduced,
+            the user's outputs folder is searched.
 
     Raises:
         ConfigError: the weights were not found or are corrupt.
@@ -57,7 +65,9 @@ def given_weights(config: Config, outputs: Path) -> dict[str, Tensor] | None:
     paths = [_path(place, digest) for place in (outputs, outputs_dir())]
     path = next((path for path in paths if path.exists()), None)
     if path is None:
-        raise ConfigError(f"{paths[-1]}: not found; copy this folder from the outputs folder of the original run")
+        raise ConfigError(
+            f"{paths[-1]}: not found; copy this folder from the outputs folder of the original run"
+        )
     weights = read_weights_file(path)
     if not weights_digest(weights).startswith(digest):
         raise ConfigError(f"{path} is corrupt; remove it, and set init_from= again")

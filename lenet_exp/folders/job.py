@@ -1,4 +1,6 @@
-"""Jobs of a sweep, which are composed, checked, and frozen, so later changes to conf/ do not affect them."""
+"""Jobs of a sweep, which are composed, checked, and frozen, so later changes to conf/ do not affect
+them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, EngineName, without_removed
+from lenet_exp.config.typed_json import read_as
 from lenet_exp.folders.digests import redacted, verified, with_digest
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.stored import Stored, to_json, without_secrets
@@ -29,9 +31,10 @@ class Job(Stored):
         engine: engine that executes the training steps.
         engine_why: reason for the choice of the engine, as a short phrase.
         trial: number of the trial in a search; None in a grid.
-        epochs_before: in a search, number of epochs that the run had when the job was created; they do not count toward
-            the search's budgets.
-        outputs: path of the outputs folder; not stored, because the outputs folder contains the sweep folder.
+        epochs_before: in a search, number of epochs that the run had when the job was created; they
+            do not count toward the search's budgets.
+        outputs: path of the outputs folder; not stored, because the outputs folder contains the
+            sweep folder.
     """
 
     number: int
@@ -80,4 +83,6 @@ def job_from_json(value: Any, outputs: Path) -> Job:
 
 def job_to_json(job: Job) -> Any:
     """Return the JSON value that describes a job in jobs.jsonl."""
-    return with_digest(without_secrets({key: value for key, value in to_json(job).items() if key != "outputs"}))
+    return with_digest(
+        without_secrets({key: value for key, value in to_json(job).items() if key != "outputs"})
+    )

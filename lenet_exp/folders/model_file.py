@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class ModelFile:
     """Writer of a run's model file in `model_path`. The file is replaced at each improvement.
 
-    The file is named `<dataset>_epoch<epoch>_acc<accuracy>_<first 8 digits of the run ID>.safetensors`. Its metadata
-    key `record` contains the run's record as JSON.
+    The file is named `<dataset>_epoch<epoch>_acc<accuracy>_<first 8 digits of the run
+    ID>.safetensors`. Its metadata key `record` contains the run's record as JSON.
 
     Args:
         folder: value of the flag `model_path`.
@@ -37,11 +37,18 @@ class ModelFile:
             probe.touch()
             probe.unlink()
         except OSError as e:
-            raise ConfigError(f"model_path={folder}: must be a writable folder ({e.strerror})") from e
+            raise ConfigError(
+                f"model_path={folder}: must be a writable folder ({e.strerror})"
+            ) from e
 
     def replace(self, weights: dict[str, Tensor], record: Record) -> Path:
-        """Write the new best model, remove the run's earlier model file, and return the path of the new file."""
-        path = self.folder / f"{self._prefix}_epoch{record.best_epoch}_acc{record.best_val_accuracy:.4f}{self._suffix}"
+        """Write the new best model, remove the run's earlier model file, and return the path of the
+        new file.
+        """
+        path = (
+            self.folder
+            / f"{self._prefix}_epoch{record.best_epoch}_acc{record.best_val_accuracy:.4f}{self._suffix}"
+        )
         save_weights(path, weights, {"record": json.dumps(record_to_json(record))})
         for old in self.folder.glob(f"{self._prefix}_epoch*_acc*{self._suffix}"):
             if old != path:

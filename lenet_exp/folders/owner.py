@@ -1,9 +1,10 @@
-"""Exclusive ownership of a run or sweep folder by a process until the process releases the folder or dies.
+"""Exclusive ownership of a run or sweep folder by a process until the process releases the folder
+or dies.
 
-On a single machine, the owner holds a flock, which the kernel releases even on kill -9. A network file system can hide
-a flock from other machines. Therefore, the owner also writes its host and process ID to owner.json and touches the file
-every few seconds. An owner on another machine counts as alive while this heartbeat is recent by the file system's
-clock.
+On a single machine, the owner holds a flock, which the kernel releases even on kill -9. A network
+file system can hide a flock from other machines. Therefore, the owner also writes its host and
+process ID to owner.json and touches the file every few seconds. An owner on another machine counts
+as alive while this heartbeat is recent by the file system's clock.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from lenet_exp.config.plain import read_as
+from lenet_exp.config.typed_json import read_as
 from lenet_exp.errors import UserError
 from lenet_exp.files import open_lock, remove_temporary_files, write_json
 from lenet_exp.folders.damage import damage_error, read_or_none
@@ -31,10 +32,14 @@ from lenet_exp.machine import host
 from lenet_exp.stopping import in_background
 
 HEARTBEAT_SECONDS = 10.0
-DELIVERED = "delivered.json"  # the only file that a process other than the owner is allowed to write
+DELIVERED = (
+    "delivered.json"  # the only file that a process other than the owner is allowed to write
+)
 REMOVE = "remove it, then rerun the same command to resume"
 WRONG_KIND = {errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO}
-DEAD_SECONDS = 60.0  # an owner on another machine counts as dead after this long without a heartbeat
+DEAD_SECONDS = (
+    60.0  # an owner on another machine counts as dead after this long without a heartbeat
+)
 
 log = logging.getLogger("lenet_exp")
 
@@ -58,10 +63,11 @@ class Owner:
 
 
 @contextmanager
-def own(folder: Path, what: str) -> Iterator[None]:
+def locked_folder(folder: Path, what: str) -> Iterator[None]:
     """Own a folder for the duration of a `with` block.
 
-    If another process owns the folder, log a line and wait until that process releases the folder or dies.
+    If another process owns the folder, log a line and wait until that process releases the folder
+    or dies.
 
     Args:
         what: description of the folder for the log line.
@@ -81,7 +87,8 @@ def own(folder: Path, what: str) -> Iterator[None]:
 
 
 def move_away(folder: Path, to: Path) -> Owner | None:
-    """Move a folder unless a live process owns it; return that owner, or None if the folder was moved.
+    """Move a folder unless a live process owns it; return that owner, or None if the folder was
+    moved.
 
     A process that waits for the folder creates it again.
     """
@@ -118,7 +125,9 @@ def _held(folder: Path, what: str) -> Iterator[None]:
             while not _take(folder, lock):
                 if not said:
                     log.info(
-                        "waiting for %s, which is in use by another process (%s)", what, _who(owner_of(folder), folder)
+                        "waiting for %s, which is in use by another process (%s)",
+                        what,
+                        _who(owner_of(folder), folder),
                     )
                     said = True
                 time.sleep(0.2)
@@ -137,7 +146,9 @@ def _is_there(folder: Path, lock: IO[str]) -> bool:
 def _lock(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if folder.is_symlink():  # the owner can empty the folder, so it must not be a link to other files
+        if (
+            folder.is_symlink()
+        ):  # the owner can empty the folder, so it must not be a link to other files
             raise OSError(errno.ELOOP, "it is a symbolic link", str(folder))
         return open_lock(folder / "lock")
     except OSError as e:
@@ -153,7 +164,9 @@ def _take(folder: Path, lock: IO[str]) -> bool:
         return False
     except OSError as e:
         why = f"{folder}: its file system does not support flock ({e.strerror})"
-        raise UserError(f"{why}; set LENET_EXP_OUTPUTS to a folder on a file system that does") from e
+        raise UserError(
+            f"{why}; set LENET_EXP_OUTPUTS to a folder on a file system that does"
+        ) from e
     if _elsewhere(folder) is None:
         return True
     fcntl.flock(lock, fcntl.LOCK_UN)
@@ -172,11 +185,16 @@ def _owner(value: Any) -> Owner:
 
 
 def _elsewhere(folder: Path) -> Owner | None:
-    """Return the owner if it is alive on another machine, whose flock might not be visible here; None otherwise."""
+    """Return the owner if it is alive on another machine, whose flock might not be visible here;
+    None otherwise.
+    """
     owner = _named(folder)
     if owner is None or owner.here:
         return None
-    with contextlib.suppress(FileNotFoundError), tempfile.NamedTemporaryFile(dir=folder, prefix=".now-") as now:
+    with (
+        contextlib.suppress(FileNotFoundError),
+        tempfile.NamedTemporaryFile(dir=folder, prefix=".now-") as now,
+    ):
         beat = (folder / "owner.json").stat().st_mtime
         return owner if os.fstat(now.fileno()).st_mtime - beat < DEAD_SECONDS else None
     return None

@@ -10,8 +10,8 @@ from typing import Any
 
 from lenet_exp.config.image_shape import Normalization
 from lenet_exp.config.metric import Metric
-from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, EngineName, EpochChoice
+from lenet_exp.config.typed_json import read_as
 from lenet_exp.folders.digests import redacted, verified
 from lenet_exp.folders.stored import Stored, from_stored, to_json, without_secrets
 from lenet_exp.training.epoch import EpochResult
@@ -23,8 +23,8 @@ WORDS = {"engine_why", "compiled"}  # entries of `execution` that are only descr
 class Outcome(StrEnum):
     """The outcome of a run or sweep, or its current state if it has not ended.
 
-    A sweep can only be running, finished, failed, or killed. A pruned run ended as intended but has no result. If its
-    configuration is trained again, the run resumes from its checkpoint.
+    A sweep can only be running, finished, failed, or killed. A pruned run ended as intended but has
+    no result. If its configuration is trained again, the run resumes from its checkpoint.
     """
 
     finished = "finished"
@@ -51,37 +51,45 @@ RESULTS = frozenset({Outcome.finished, Outcome.diverged})
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Stored):
-    """The record of a run, stored in `job.json` until the run has ended and in `record.json` afterward.
+    """The record of a run, stored in `job.json` until the run has ended and in `record.json`
+    afterward.
 
     Attributes:
-        config: effective configuration of the run (see `targets.effective`).
+        config: effective configuration of the run (see `targets.canonical_config`).
         data_digests: SHA-256 digest of the images and labels in each split.
         data_files: SHA-256 digest of each file from which the images and labels were read.
         user: user who started the run; empty in records from older releases.
-        source_digest: digest of lenet_exp's own files (see `package_files.source_digest`), for information only.
+        source_digest: digest of lenet_exp's own files (see `package_files.source_digest`), for
+            information only.
         execution: device, number of threads, and all other properties that exact results depend on.
         created_ms, ended_ms: start and end times of the run, in milliseconds since 1970.
-        continued_from: ID of the run with a smaller `num_epoch` whose final state the run started from; empty if none.
-        inherited_epochs: number of epochs that this run did not train, because the other run has them.
+        continued_from: ID of the run with a smaller `num_epoch` whose final state the run started
+            from; empty if none.
+        inherited_epochs: number of epochs that this run did not train, because the other run has
+            them.
         outcome: outcome of the run; None while the run is being trained.
         reason: one-line reason why the run did not finish; empty if the run finished.
         epochs: number of completed epochs.
         seconds: training time in seconds, including time before interruptions.
         seconds_to_best: training time in seconds until the end of the best epoch.
         normalization: how the pixels were scaled; None if they were scaled to [-1, 1].
-        parameters, multiply_adds: size of the network (`NetworkSize`); None in records from older releases.
+        parameters, multiply_adds: size of the network (`NetworkSize`); None in records from older
+            releases.
         resumed: number of times the run resumed after an interruption.
         stopped_early: whether `training.patience` ended the run before the last epoch.
-        end_state: SHA-256 digest (hex) of end.safetensors, the training state after the last epoch; empty if not kept.
+        end_state: SHA-256 digest (hex) of end.safetensors, the training state after the last epoch;
+            empty if not kept.
         best_epoch: number of the best epoch, counted from 1.
         best_val_accuracy: validation accuracy after the best epoch, as a fraction.
         best_val_metric: value of the metric after the best epoch; None if the metric is accuracy.
         weights_digest: digest of the weights after the best epoch.
-        confusion_matrix: counts of validation images; rows are true classes, and columns are predicted classes. None
-            for more than 256 classes.
-        class_accuracies: accuracy for each class, if there is no confusion matrix; None for a class without images.
-        best_right, last_right: which validation images the weights after the best epoch and after the last epoch
-            classify correctly (see `score.packed`); None if unknown, as in records from older releases.
+        confusion_matrix: counts of validation images; rows are true classes, and columns are
+            predicted classes. None for more than 256 classes.
+        class_accuracies: accuracy for each class, if there is no confusion matrix; None for a class
+            without images.
+        best_right, last_right: which validation images the weights after the best epoch and after
+            the last epoch classify correctly (see `score.packed`); None if unknown, as in records
+            from older releases.
         history_digest: digest of history.json (see `digests`); None in files from older releases.
         digest: digest of all other content of record.json; None in files from older releases.
     """
@@ -148,7 +156,9 @@ class Record(Stored):
 
     @property
     def reached(self) -> str:
-        """The value of the metric after the best epoch as text, such as `98.04%`; `-` if no epoch finished."""
+        """The value of the metric after the best epoch as text, such as `98.04%`; `-` if no epoch
+        finished.
+        """
         return "-" if self.value is None else self.metric.text(self.value)
 
     @property
@@ -158,7 +168,9 @@ class Record(Stored):
         return {name: str(number) for name, number in known.items() if number is not None}
 
     def selected(self, epochs: Sequence[EpochResult]) -> EpochResult | None:
-        """Return the epoch whose weights are the run's model, given the epochs so far; see `training.select`."""
+        """Return the epoch whose weights are the run's model, given the epochs so far; see
+        `training.select`.
+        """
         if self.config.training.select is EpochChoice.last:
             return epochs[-1] if epochs else None
         return max(epochs, key=lambda e: (self.metric.sign * e.value, -e.epoch), default=None)
@@ -170,12 +182,19 @@ class Record(Stored):
 
     @property
     def at_chance(self) -> bool:
-        """Whether the run finished with a validation accuracy at chance level; False if this is unknown.
+        """Whether the run finished with a validation accuracy at chance level; False if this is
+        unknown.
 
-        Chance level is the accuracy from always predicting the most frequent class, plus two standard errors.
+        Chance level is the accuracy from always predicting the most frequent class, plus two
+        standard errors.
         """
         matrix, accuracy = self.confusion_matrix, self.best_val_accuracy
-        if self.outcome is not Outcome.finished or not matrix or accuracy is None or self.best_val_metric is not None:
+        if (
+            self.outcome is not Outcome.finished
+            or not matrix
+            or accuracy is None
+            or self.best_val_metric is not None
+        ):
             return False
         n = sum(map(sum, matrix))
         share = max(map(sum, matrix)) / n
@@ -184,28 +203,41 @@ class Record(Stored):
     @property
     def begun(self) -> Record:
         """A copy of the record as it was at the start of the run, without an outcome."""
-        return Record(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in FINAL_FIELDS})
+        return Record(
+            **{f.name: getattr(self, f.name) for f in fields(self) if f.name not in FINAL_FIELDS}
+        )
 
     @property
     def engine(self) -> str:
-        """The name of the engine that executed the run; torch if the record does not contain an engine."""
+        """The name of the engine that executed the run; torch if the record does not contain an
+        engine.
+        """
         return str(self.execution.get("engine", EngineName.torch))
 
     def execution_differences(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
-        """Return the properties that affect exact results and differ between two records, with both values.
+        """Return the properties that affect exact results and differ between two records, with both
+        values.
 
-        The result maps the name of each property to its value in this record and its value in the other record. If no
-        properties differ, either run can resume from the other's checkpoint. A property that an older release did not
-        record counts as equal.
+        The result maps the name of each property to its value in this record and its value in the
+        other record. If no properties differ, either run can resume from the other's checkpoint. A
+        property that an older release did not record counts as equal.
         """
-        mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
+        mine, theirs = (
+            exact_result_properties(record.execution, record.versions) for record in (self, other)
+        )
         if mine["engine"] != theirs["engine"]:
             return {"engine": (mine["engine"], theirs["engine"])}
-        return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs.get(key, mine[key])}
+        return {
+            key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs.get(key, mine[key])
+        }
 
     def missing_properties(self, other: Record) -> list[str]:
-        """Return the properties that affect the exact results of another run but are missing from this older record."""
-        mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
+        """Return the properties that affect the exact results of another run but are missing from
+        this older record.
+        """
+        mine, theirs = (
+            exact_result_properties(record.execution, record.versions) for record in (self, other)
+        )
         return [key for key in theirs if key not in mine]
 
 
@@ -215,12 +247,14 @@ FINAL_FIELDS = frozenset(_NAMES[_NAMES.index("outcome") :])  # fields that are s
 
 @dataclass(frozen=True)
 class TestResult(Stored):
-    """The content of test.json: a run's test accuracy, as measured by the last `lenet-predict sweep=` command.
+    """The content of test.json: a run's test accuracy, as measured by the last `lenet-predict
+    sweep=` command.
 
     Attributes:
         accuracy: test accuracy as a fraction.
         data_digest: SHA-256 digest of the test set's pixels and labels.
-        weights_digest: digest of the weights that were evaluated; the accuracy is valid only for these weights.
+        weights_digest: digest of the weights that were evaluated; the accuracy is valid only for
+            these weights.
         right: which test images are right (see `score.packed`); None in files from older releases.
     """
 
@@ -296,7 +330,9 @@ class History(Stored):
     diverged: list[tuple[int, float, int]] = field(default_factory=list)
 
     def seconds_to(self, epoch: int | None) -> float | None:
-        """Return the training time in seconds until the end of an epoch (counted from 1); None if unknown."""
+        """Return the training time in seconds until the end of an epoch (counted from 1); None if
+        unknown.
+        """
         if epoch is None or len(self.epochs) < epoch:
             return None
         return sum(e.epoch_seconds for e in self.epochs[:epoch])
@@ -322,11 +358,14 @@ class Progress:
         return len(self.ends)
 
 
-def bits_depend_on(execution: Mapping[str, str | int], versions: Mapping[str, str]) -> dict[str, str | int]:
-    """Return the entries of a record's `execution` and `versions` that affect the run's exact results.
+def exact_result_properties(
+    execution: Mapping[str, str | int], versions: Mapping[str, str]
+) -> dict[str, str | int]:
+    """Return the entries of a record's `execution` and `versions` that affect the run's exact
+    results.
 
-    Results of the torch engine depend on torch's version and on all entries of `execution` except descriptions. Results
-    of the native engine depend only on its kernels' arithmetic.
+    Results of the torch engine depend on torch's version and on all entries of `execution` except
+    descriptions. Results of the native engine depend only on its kernels' arithmetic.
     """
     found = {"engine": EngineName.torch.value, **execution}  # release 0.1 had only this engine
     if found["engine"] == EngineName.native:
@@ -337,14 +376,17 @@ def bits_depend_on(execution: Mapping[str, str | int], versions: Mapping[str, st
 
 def describe_differences(differing: dict[str, tuple[str | int, str | int]]) -> str:
     """Format the result of `Record.execution_differences` as text, such as `num_threads=1 (now 2)`."""
-    return ", ".join(f"{key}={was or 'none'} (now {now or 'none'})" for key, (was, now) in differing.items())
+    return ", ".join(
+        f"{key}={was or 'none'} (now {now or 'none'})" for key, (was, now) in differing.items()
+    )
 
 
 def record_from_json(value: Any) -> Record:
     """Return the record that a JSON value describes.
 
     Raises:
-        ValueError: the value does not describe a valid record, or its accuracy contradicts its correct images.
+        ValueError: the value does not describe a valid record, or its accuracy contradicts its
+            correct images.
     """
     record = read_as(Record, redacted(value))
     if record.best_val_accuracy is not None:
@@ -358,7 +400,8 @@ def test_result_from_json(value: Any) -> TestResult:
     """Return the test result that a JSON value with a digest describes.
 
     Raises:
-        ValueError: the value was changed, has no digest, or its accuracy contradicts its correct images.
+        ValueError: the value was changed, has no digest, or its accuracy contradicts its correct
+            images.
     """
     if not isinstance(value, dict) or value.get("digest") is None:  # every release has written it
         raise ValueError("its digest is missing")
@@ -370,9 +413,15 @@ def test_result_from_json(value: Any) -> TestResult:
 
 
 def record_to_json(record: Record) -> Any:
-    """Return a record as a JSON value, which omits the outcome and the results until the run has ended."""
+    """Return a record as a JSON value, which omits the outcome and the results until the run has
+    ended.
+    """
     value = without_secrets(to_json(record))
-    return value if record.outcome is not None else {k: v for k, v in value.items() if k not in FINAL_FIELDS}
+    return (
+        value
+        if record.outcome is not None
+        else {k: v for k, v in value.items() if k not in FINAL_FIELDS}
+    )
 
 
 def _check_name(name: str) -> None:

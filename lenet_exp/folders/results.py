@@ -39,7 +39,9 @@ class RunResult:
 
     @property
     def outcome(self) -> Outcome:
-        """The outcome: finished, diverged, failed, killed, or pruned; running while the run is being trained."""
+        """The outcome: finished, diverged, failed, killed, or pruned; running while the run is
+        being trained.
+        """
         return self.record.outcome or Outcome.running
 
     @property
@@ -49,7 +51,9 @@ class RunResult:
 
     @property
     def best_val_accuracy(self) -> float | None:
-        """The validation accuracy in the best epoch, as a fraction; None until the first epoch has ended."""
+        """The validation accuracy in the best epoch, as a fraction; None until the first epoch has
+        ended.
+        """
         return self.record.best_val_accuracy
 
     @property
@@ -77,8 +81,8 @@ class JobResult:
         outcome: outcome of the job, which can also be "running" or "not started".
         reason: one-line reason why the job did not finish; empty if the job finished.
         record: record of the job's run; None if the run has no record.
-        repeated: whether the result existed before this start of the sweep or comes from an earlier job with the same
-            run.
+        repeated: whether the result existed before this start of the sweep or comes from an earlier
+            job with the same run.
         earlier: whether the record is from an earlier start of the sweep.
     """
 
@@ -99,8 +103,8 @@ def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[
     """Return the current result of each job.
 
     Args:
-        since_ms: start time of the sweep in milliseconds since 1970; runs that ended before this time count as already
-            trained.
+        since_ms: start time of the sweep in milliseconds since 1970; runs that ended before this
+            time count as already trained.
     """
     found, seen = [], set()
     active = set(sweep.active())
@@ -111,7 +115,9 @@ def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[
     return found
 
 
-def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, again: bool) -> JobResult:
+def job_result(
+    sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, again: bool
+) -> JobResult:
     """Return the current result of a job.
 
     Args:
@@ -122,7 +128,11 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
     record = job.folder.record()
     before = record is not None and record.ended_ms < since_ms
     error = sweep.error(job.number) if record is None or not record.is_result or before else None
-    if record is not None and record.outcome and (error is None or not (before or record.outcome == Outcome.killed)):
+    if (
+        record is not None
+        and record.outcome
+        and (error is None or not (before or record.outcome == Outcome.killed))
+    ):
         outcome, reason = record.outcome, record.reason
     elif error is not None:
         outcome, reason = Outcome.failed, error
@@ -131,7 +141,14 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
     else:
         outcome, reason = Outcome.not_started, "the sweep ended before"
     earlier = before and record is not None and record.outcome is outcome
-    return JobResult(job, outcome, reason, record, repeated=(earlier and outcome in REUSED) or again, earlier=earlier)
+    return JobResult(
+        job,
+        outcome,
+        reason,
+        record,
+        repeated=(earlier and outcome in REUSED) or again,
+        earlier=earlier,
+    )
 
 
 def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
@@ -143,14 +160,20 @@ def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
     values["runs_missing"] = len(results) - sum(values.values())
     values["runs"] = len(results)
     if plan.search is not None:
-        values |= {"trials": plan.search.trials, "trials_told": plan.search.told, "epochs": plan.search.epochs}
+        values |= {
+            "trials": plan.search.trials,
+            "trials_told": plan.search.finished_trials,
+            "epochs": plan.search.epochs,
+        }
         if plan.search.best_value is not None:
             values["best_value"] = plan.search.best_value
     return values
 
 
 def best_of(results: Sequence[JobResult]) -> JobResult | None:
-    """Return the finished job with the best value of the metric (the first in a tie), or None if no job finished."""
+    """Return the finished job with the best value of the metric (the first in a tie), or None if no
+    job finished.
+    """
     finished = [r for r in results if r.outcome is Outcome.finished]
     return max(finished, key=lambda r: r.value * Metric.of(r.job.config.metric).sign, default=None)
 
@@ -176,10 +199,11 @@ def outcome_line(job: Job, error: str | None, since_ms: int) -> str:
 
 
 def conclude_dead_run(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
-    """Write the final record of a run whose process died, and return whether the folder contains a run.
+    """Write the final record of a run whose process died, and return whether the folder contains a
+    run.
 
-    If the folder already has a final record, it is kept, but a killed run can become a failed run. The caller must own
-    the folder.
+    If the folder already has a final record, it is kept, but a killed run can become a failed run.
+    The caller must own the folder.
     """
     begun, record = folder.begun(), folder.record()
     if begun is not None and record is None:
@@ -215,6 +239,8 @@ def end_killed_sweep(sweep: SweepFolder) -> bool:
 
 
 def _value(record: Record | None) -> float:
-    """Return the best value of the metric in the record of a finished run; NaN for any other record and for None."""
+    """Return the best value of the metric in the record of a finished run; NaN for any other record
+    and for None.
+    """
     value = record.value if record is not None and record.outcome is Outcome.finished else None
     return math.nan if value is None else value

@@ -1,6 +1,8 @@
-"""A run on disk: outputs/runs/<run ID>/. MLflow receives only results that are in a checkpoint in this folder.
+"""A run on disk: outputs/runs/<run ID>/. MLflow receives only results that are in a checkpoint in
+this folder.
 
-job.json              frozen configuration, fingerprint, and name; written first, later included in record.json
+job.json              frozen configuration, fingerprint, and name; written first, later included in
+                      record.json
 history.json, state-*, best-*   checkpoints (checkpoints.py)
 mistakes.png          the worst mistakes that the best weights make on validation images, if any
 record.json           outcome and all data needed to reproduce the result; written last
@@ -28,8 +30,14 @@ from safetensors import SafetensorError
 
 from lenet_exp.errors import DamagedError
 from lenet_exp.files import DISK_ERRORS, remove, write_atomic, write_json
-from lenet_exp.folders.checkpoints import END, Checkpoints, file_sha256, read_history, rewrite_history
-from lenet_exp.folders.damage import damage_error, read, read_or_none, warn_once
+from lenet_exp.folders.checkpoints import (
+    END,
+    Checkpoints,
+    file_sha256,
+    read_history,
+    rewrite_history,
+)
+from lenet_exp.folders.damage import damage_error, read_checked, read_or_none, warn_once
 from lenet_exp.folders.delivered import (
     Delivered,
     DeliveredRun,
@@ -37,8 +45,14 @@ from lenet_exp.folders.delivered import (
     upload_lock,
     write_delivered,
 )
-from lenet_exp.folders.digests import AGAIN, record_with_digests, verified, verified_with_history, with_digest
-from lenet_exp.folders.owner import DELIVERED, own
+from lenet_exp.folders.digests import (
+    AGAIN,
+    record_with_digests,
+    verified,
+    verified_with_history,
+    with_digest,
+)
+from lenet_exp.folders.owner import DELIVERED, locked_folder
 from lenet_exp.folders.records import (
     History,
     Progress,
@@ -68,10 +82,12 @@ def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
     Args:
         experiment: name of the MLflow experiment.
         fingerprint: fingerprint of the run's configuration.
-        execution: device and number of threads, if a sweep trains configurations with the same fingerprint on several
-            devices or with several numbers of threads.
+        execution: device and number of threads, if a sweep trains configurations with the same
+            fingerprint on several devices or with several numbers of threads.
     """
-    return hashlib.sha256("\n".join(map(str, (experiment, fingerprint, *execution))).encode()).hexdigest()[:32]
+    return hashlib.sha256(
+        "\n".join(map(str, (experiment, fingerprint, *execution))).encode()
+    ).hexdigest()[:32]
 
 
 class RunFolder:
@@ -91,11 +107,15 @@ class RunFolder:
         return self.path / "run.log"
 
     def claim(self) -> AbstractContextManager[None]:
-        """Own the run folder for the duration of a `with` block. If another process owns it, wait for the process."""
-        return own(self.path, "this run")
+        """Own the run folder for the duration of a `with` block. If another process owns it, wait
+        for the process.
+        """
+        return locked_folder(self.path, "this run")
 
     def upload_lock(self) -> AbstractContextManager[None]:
-        """Prevent other processes on this machine from uploading the run for the duration of a `with` block."""
+        """Prevent other processes on this machine from uploading the run for the duration of a
+        `with` block.
+        """
         return upload_lock(self.path)
 
     def start(self, begun: Record) -> Checkpoints:
@@ -138,8 +158,12 @@ class RunFolder:
         return sorted(path for path in self.path.glob("*.png") if path.is_file())
 
     def begun(self) -> Record | None:
-        """Return the record from the start of the current attempt, or None if the folder contains no run."""
-        started = read_or_none(self.path / "job.json", lambda value: record_from_json(verified(value)), AGAIN)
+        """Return the record from the start of the current attempt, or None if the folder contains
+        no run.
+        """
+        started = read_or_none(
+            self.path / "job.json", lambda value: record_from_json(verified(value)), AGAIN
+        )
         return started or self.record()
 
     def inherited_epochs(self) -> int:
@@ -151,7 +175,9 @@ class RunFolder:
         return read_history(self.path)
 
     def progress(self) -> Progress:
-        """Return the run's progress up to its last checkpoint; history.json is read again only if it has changed."""
+        """Return the run's progress up to its last checkpoint; history.json is read again only if
+        it has changed.
+        """
         return _progress(self.path, _stamp(self.path / "history.json"))
 
     def best_weights(self) -> dict[str, Tensor] | None:
@@ -159,10 +185,16 @@ class RunFolder:
         import torch
 
         arrays = self.best_arrays()
-        return None if arrays is None else {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return (
+            None
+            if arrays is None
+            else {name: torch.from_numpy(array) for name, array in arrays.items()}
+        )
 
     def best_arrays(self) -> Arrays | None:
-        """Return the best weights as arrays, or None if they are missing or corrupt; corruption is logged."""
+        """Return the best weights as arrays, or None if they are missing or corrupt; corruption is
+        logged.
+        """
         best = self.history().best
         if best is None:
             return None
@@ -173,11 +205,17 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, SafetensorError) as e:
-            warn_once(damage_error(self.path / best.weights, e, "to retrain the run, set sweep.force=true"))
+            warn_once(
+                damage_error(
+                    self.path / best.weights, e, "to retrain the run, set sweep.force=true"
+                )
+            )
             return None
 
     def finish(self, record: Record) -> Record:
-        """Write the final record, remove the checkpoints if the run has a result, and return the record as stored."""
+        """Write the final record, remove the checkpoints if the run has a result, and return the
+        record as stored.
+        """
         rewrite_history(self.path)  # in this release's format, so that the digest stays valid
         value = record_with_digests(record_to_json(record), self.path / "history.json")
         write_json(self.path / "record.json", value)
@@ -185,7 +223,9 @@ class RunFolder:
         return record_from_json(value)
 
     def remove_optional_files(self) -> list[str]:
-        """Remove the final training state and the pictures of a run, and return the names of the removed files."""
+        """Remove the final training state and the pictures of a run, and return the names of the
+        removed files.
+        """
         files = [path for path in (self.path / END, *self.pictures()) if path.is_file()]
         for path in files:
             path.unlink()
@@ -204,7 +244,9 @@ class RunFolder:
             return
         try:
             Checkpoints(self.path).clean()
-            (self.path / "job.json").unlink()  # removed last, because it marks an unfinished cleanup
+            (
+                self.path / "job.json"
+            ).unlink()  # removed last, because it marks an unfinished cleanup
         except OSError as e:
             if e.errno not in DISK_ERRORS:
                 raise
@@ -228,12 +270,16 @@ class RunFolder:
         return _record(path, _stamp(path), _stamp(self.path / "history.json"))
 
     def await_record(self) -> None:
-        """Wait up to a minute for record.json, because a network file system can show a new file late."""
+        """Wait up to a minute for record.json, because a network file system can show a new file
+        late.
+        """
         deadline = time.monotonic() + HIDDEN_SECONDS
         while not (self.path / "record.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
             with contextlib.suppress(OSError):
-                os.listdir(self.path)  # opening a folder refreshes its cached names (close-to-open consistency)
+                os.listdir(
+                    self.path
+                )  # opening a folder refreshes its cached names (close-to-open consistency)
 
     def result(self) -> Record | None:
         """Return the record if it is a result: finished or diverged."""
@@ -241,12 +287,14 @@ class RunFolder:
         return record if record is not None and record.is_result else None
 
     def checked_result(self) -> Record | None:
-        """Return the record if it is a result and the file with the best weights is not corrupt; None otherwise.
+        """Return the record if it is a result and the file with the best weights is not corrupt;
+        None otherwise.
 
         The file with the best weights can be missing. Corruption is logged.
 
         Raises:
-            DamagedError: this user must not read the record or the weights. Retraining would replace an intact result.
+            DamagedError: this user must not read the record or the weights. Retraining would
+                replace an intact result.
         """
         try:
             record = self.checked_record()
@@ -266,7 +314,9 @@ class RunFolder:
         return None
 
     def weights_error(self) -> DamagedError | None:
-        """Return the error for a corrupt file with the best weights, or None if the file is intact or missing."""
+        """Return the error for a corrupt file with the best weights, or None if the file is intact
+        or missing.
+        """
         best = self.progress().best
         if best is None or not best.sha256 or not (self.path / best.weights).exists():
             return None
@@ -284,8 +334,8 @@ class RunFolder:
 
         The result is None if `lenet-predict sweep=` has not evaluated these weights.
         """
-        what_now = "to evaluate the run again, run lenet-predict"
-        kept = read_or_none(self.path / "test.json", test_result_from_json, what_now)
+        remedy = "to evaluate the run again, run lenet-predict"
+        kept = read_or_none(self.path / "test.json", test_result_from_json, remedy)
         result = self.result() if kept else None
         return kept if kept and result and kept.weights_digest == result.weights_digest else None
 
@@ -309,11 +359,15 @@ class RunFolder:
         write_delivered(self.path, replace(delivered, mlflow_runs=entries))
 
     def forget_upload(self, store: str) -> None:
-        """Record that an MLflow store may lack any result of this run, so that the next upload sends all of them."""
+        """Record that an MLflow store may lack any result of this run, so that the next upload
+        sends all of them.
+        """
         with self.upload_lock():
             uploaded = self.delivered().run_in(store)
             if uploaded is not None:
-                self.set_delivered(replace(uploaded, begun=False, epochs=0, ended_ms=None, model=False))
+                self.set_delivered(
+                    replace(uploaded, begun=False, epochs=0, ended_ms=None, model=False)
+                )
 
     def has_no_metrics(self, created_ms: int) -> bool:
         """Return whether no MLflow store has metrics from an attempt at this run, so that starting
@@ -327,12 +381,18 @@ class RunFolder:
 
     def abandoned(self) -> list[DeliveredRun]:
         """Return the MLflow runs from abandoned attempts at this run that release 0.3 recorded."""
-        what_now = "MLflow may show earlier attempts as RUNNING"
-        return read_or_none(self.path / "abandoned.json", partial(from_stored, list[DeliveredRun]), what_now) or []
+        remedy = "MLflow may show earlier attempts as RUNNING"
+        return (
+            read_or_none(
+                self.path / "abandoned.json", partial(from_stored, list[DeliveredRun]), remedy
+            )
+            or []
+        )
 
 
-# Parsed files are cached until the file changes, because a sweep reads each record about ten times. A file that was
-# replaced or written has a different stamp. The stamp is taken before reading, so a concurrent write causes a new read.
+# Parsed files are cached until the file changes, because a sweep reads each record about ten times.
+# A file that was replaced or written has a different stamp. The stamp is taken before reading, so a
+# concurrent write causes a new read.
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -349,13 +409,16 @@ def _record(path: Path, *stamps: object) -> Record | None:
         value = verified_with_history(value, path)
         return None if value is None else record_from_json(value)
 
-    return read(path, of, AGAIN)
+    return read_checked(path, of, AGAIN)
 
 
 @lru_cache(CACHED_RUNS)
 def _progress(folder: Path, stamp: object) -> Progress:
     history = read_history(folder)
-    ends, seconds = (tuple(getattr(epoch, name) for epoch in history.epochs) for name in ("time_ms", "epoch_seconds"))
+    ends, seconds = (
+        tuple(getattr(epoch, name) for epoch in history.epochs)
+        for name in ("time_ms", "epoch_seconds")
+    )
     return Progress(ends, history.best, seconds)
 
 

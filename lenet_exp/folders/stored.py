@@ -7,34 +7,42 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from lenet_exp.addresses import hide_password, store_name
-from lenet_exp.config.plain import plain, read_as
+from lenet_exp.config.typed_json import read_as, to_plain
 
 T = TypeVar("T")
 ADDRESS = re.compile(r"\w[\w+]*://\S+")
-to_json = plain  # the JSON values of a dataclass, or of a list of dataclasses; `from_stored` reverses this
+# the JSON values of a dataclass, or of a list of dataclasses; `from_stored` reverses this
+to_json = to_plain
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
     """Base class for the content of a JSON file, regardless of which release wrote the file.
 
-    Unknown keys are kept in `other`. Missing keys get their default values (see `config.plain.read_as`).
+    Unknown keys are kept in `other`. Missing keys get their default values (see
+    `config.typed_json.read_as`).
     """
 
     other: dict[str, Any] = field(default_factory=dict)
 
 
 def from_stored(kind: type[T], value: Any) -> T:
-    """Remove secrets, which old files can contain, from a JSON value, and convert it to a dataclass with `read_as`."""
+    """Remove secrets, which old files can contain, from a JSON value, and convert it to a dataclass
+    with `read_as`.
+    """
     return read_as(kind, without_secrets(value))
 
 
 def without_secrets(value: Any) -> Any:
-    """Return a JSON value without users, passwords, and queries in addresses; a user's own tags stay unchanged."""
+    """Return a JSON value without users, passwords, and queries in addresses; a user's own tags
+    stay unchanged.
+    """
     if isinstance(value, str) and ":" in value:
         return store_name(value) if ADDRESS.fullmatch(value) else hide_password(value)
     if isinstance(value, list | tuple):
         return [without_secrets(v) for v in value]
     if isinstance(value, dict):
-        return {without_secrets(k): v if k == "tags" else without_secrets(v) for k, v in value.items()}
+        return {
+            without_secrets(k): v if k == "tags" else without_secrets(v) for k, v in value.items()
+        }
     return value

@@ -29,7 +29,7 @@ from typing import Any
 from lenet_exp.config.schema import REMOVED, without_removed
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import from_json, read_json, read_regular, remove, write_atomic, write_json
-from lenet_exp.folders.damage import damage_error, read, read_or_none, warn_once
+from lenet_exp.folders.damage import damage_error, read_checked, read_or_none, warn_once
 from lenet_exp.folders.delivered import (
     DeliveredSweep,
     DeliveredSweeps,
@@ -41,7 +41,7 @@ from lenet_exp.folders.delivered import (
 )
 from lenet_exp.folders.digests import verified, with_digest
 from lenet_exp.folders.job import Job, job_from_json, job_to_json
-from lenet_exp.folders.owner import Owner, own, owner_of
+from lenet_exp.folders.owner import Owner, locked_folder, owner_of
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.stored import from_stored, to_json, without_secrets
 from lenet_exp.folders.sweep_plan import SweepPlan
@@ -57,7 +57,9 @@ class SweepFolder:
         self.path = path
         self._saving = threading.Lock()  # a search saves while another thread uploads
         self._written: SweepPlan | None = None
-        self._known: dict[str, Job] = {}  # jobs keyed by line of jobs.jsonl; `lenet-sweep watch` reads the file often
+        self._known: dict[
+            str, Job
+        ] = {}  # jobs keyed by line of jobs.jsonl; `lenet-sweep watch` reads the file often
 
     @property
     def id(self) -> str:
@@ -70,8 +72,10 @@ class SweepFolder:
         return self.path.parent.parent
 
     def claim(self) -> AbstractContextManager[None]:
-        """Own the sweep folder for the duration of a `with` block. If another process owns it, wait for the process."""
-        return own(self.path, "this sweep")
+        """Own the sweep folder for the duration of a `with` block. If another process owns it, wait
+        for the process.
+        """
+        return locked_folder(self.path, "this sweep")
 
     def owner(self) -> Owner | None:
         """Return the process that is running the sweep, or None if the sweep is not running."""
@@ -81,16 +85,25 @@ class SweepFolder:
         """Save the jobs and the plan for a new start of the sweep, and return the plan.
 
         Args:
-            jobs: jobs with the same runs as at an earlier start; settings such as `model_path` can differ.
+            jobs: jobs with the same runs as at an earlier start; settings such as `model_path` can
+                differ.
             asked: new values for fields of `SweepPlan`.
         """
         kept = self.kept_plan()
         if kept is not None and kept.runs > len(jobs):
-            self._write(replace(kept, runs=len(jobs)))  # first, because fewer lines than `runs` count as corruption
+            self._write(
+                replace(kept, runs=len(jobs))
+            )  # first, because fewer lines than `runs` count as corruption
         write_atomic(self.path / "jobs.jsonl", b"".join(map(_line, jobs)))
         lost = kept is None and (self.path / "sweep.json").exists()
         plan = replace(kept or SweepPlan(created_ms=now_ms(), remade=lost), **asked)
-        plan = replace(plan, starts=plan.starts + 1, started_ms=now_ms(), outcome=Outcome.running, stopped_by="")
+        plan = replace(
+            plan,
+            starts=plan.starts + 1,
+            started_ms=now_ms(),
+            outcome=Outcome.running,
+            stopped_by="",
+        )
         plan = replace(plan, other=mark_unreported(plan.other))
         self._write(plan)
         for path in (*self.path.glob("workers*.log"), self.path / "stop"):
@@ -101,12 +114,16 @@ class SweepFolder:
         return plan
 
     def add(self, job: Job) -> None:
-        """Save an additional job while the sweep runs. The job's number must be the number of jobs so far."""
+        """Save an additional job while the sweep runs. The job's number must be the number of jobs
+        so far.
+        """
         with (self.path / "jobs.jsonl").open("ab") as f:
             f.write(_line(job))
             f.flush()
             os.fsync(f.fileno())
-        self.save(runs=job.number + 1)  # after the line, because every counted job must be in the file
+        self.save(
+            runs=job.number + 1
+        )  # after the line, because every counted job must be in the file
 
     def kept_plan(self) -> SweepPlan | None:
         """Return the plan, or None if it is missing or corrupt; corruption is logged."""
@@ -119,20 +136,23 @@ class SweepFolder:
             FileNotFoundError: the sweep was never started.
             DamagedError: sweep.json is corrupt.
         """
-        plan = read(self.path / "sweep.json", _plan, AGAIN)
+        plan = read_checked(self.path / "sweep.json", _plan, AGAIN)
         if plan is None:
             raise FileNotFoundError(errno.ENOENT, "no sweep found", str(self.path))
         return plan
 
     def has_digest(self) -> bool:
-        """Return whether sweep.json has a digest, which reveals edits. Files from earlier releases have no digest."""
+        """Return whether sweep.json has a digest, which reveals edits. Files from earlier releases
+        have no digest.
+        """
         return bool((read_json(self.path / "sweep.json") or {}).get("digest"))
 
     def end(self, outcome: Outcome, stopped_by: str = "", *, counted: Mapping[str, float]) -> None:
         """Record the outcome of this start of the sweep.
 
         Args:
-            stopped_by: name of the signal that stopped the sweep; empty if the sweep was not stopped by a signal.
+            stopped_by: name of the signal that stopped the sweep; empty if the sweep was not
+                stopped by a signal.
             counted: numbers of jobs with each outcome; see `results.counts`.
         """
         plan = self.started()
@@ -141,7 +161,9 @@ class SweepFolder:
         self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=ended_ms, counted=counts)
 
     def upload_lock(self) -> AbstractContextManager[None]:
-        """Prevent other processes on this machine from uploading the sweep for the duration of a `with` block."""
+        """Prevent other processes on this machine from uploading the sweep for the duration of a
+        `with` block.
+        """
         return upload_lock(self.path)
 
     def delivered(self) -> DeliveredSweeps:
@@ -159,14 +181,18 @@ class SweepFolder:
         write_delivered(self.path, replace(delivered, mlflow_runs=entries))
 
     def forget_upload(self, store: str) -> None:
-        """Record that an MLflow store may lack the report and the end of the sweep, so that they are sent again."""
+        """Record that an MLflow store may lack the report and the end of the sweep, so that they
+        are sent again.
+        """
         with self.upload_lock():
             entry = self.delivered().run_in(store)
             if entry is not None:
                 self.set_delivered(replace(entry, ended=0, shown="", database=""))
 
     def save(self, **changed: Any) -> None:
-        """Change fields of sweep.json. A file that became corrupt after this process wrote it is replaced."""
+        """Change fields of sweep.json. A file that became corrupt after this process wrote it is
+        replaced.
+        """
         with self._saving:
             try:
                 plan = self.started()
@@ -188,7 +214,10 @@ class SweepFolder:
             FileNotFoundError: the sweep was never started.
             DamagedError: jobs are missing or corrupt.
         """
-        runs, lines = self.started().runs, self._lines()  # in this order, because jobs can be added in between
+        runs, lines = (
+            self.started().runs,
+            self._lines(),
+        )  # in this order, because jobs can be added in between
         if len(lines) < runs:
             raise self._damaged(f"it has only {len(lines)} of {runs} jobs")
         known = self._known
@@ -201,7 +230,8 @@ class SweepFolder:
         return path.is_file() and read_regular(path) == b"".join(map(_line, jobs))
 
     def run_ids(self) -> list[str]:
-        """Return the IDs of the sweep's runs in the order of its jobs, without parsing the jobs' configurations.
+        """Return the IDs of the sweep's runs in the order of its jobs, without parsing the jobs'
+        configurations.
 
         Raises:
             DamagedError: jobs.jsonl is corrupt.
@@ -216,7 +246,9 @@ class SweepFolder:
         (self.path / "stop").touch()
 
     def is_asked_to_stop(self) -> bool:
-        """Return whether a stop was requested since the last start or the last call, and clear the request."""
+        """Return whether a stop was requested since the last start or the last call, and clear the
+        request.
+        """
         stop = self.path / "stop"
         if not stop.exists():  # the usual case, checked twice a second
             return False
@@ -231,7 +263,8 @@ class SweepFolder:
         """Mark a job as ended.
 
         Args:
-            error: reason why the job failed before it had a record; None if there was no such failure.
+            error: reason why the job failed before it had a record; None if there was no such
+                failure.
         """
         write_json(self.path / "ended" / str(number), without_secrets(error))
         (self.path / "active" / str(number)).unlink(missing_ok=True)
@@ -249,10 +282,14 @@ class SweepFolder:
         return (self.path / "ended" / str(number)).exists()
 
     def error(self, number: int) -> str | None:
-        """Return the reason why a job failed before it had a record; None if there was no such failure."""
+        """Return the reason why a job failed before it had a record; None if there was no such
+        failure.
+        """
         try:
             lost = "the reason for the job's failure is lost"
-            return read(self.path / "ended" / str(number), lambda error: error and str(error), lost)
+            return read_checked(
+                self.path / "ended" / str(number), lambda error: error and str(error), lost
+            )
         except DamagedError as e:
             warn_once(e)
             return str(e)
@@ -274,7 +311,9 @@ class SweepFolder:
 
     def _damaged(self, why: str) -> DamagedError:
         plan = self.kept_plan()
-        return damage_error(self.path / "jobs.jsonl", why, f"{AGAIN}: {plan.command}" if plan else AGAIN)
+        return damage_error(
+            self.path / "jobs.jsonl", why, f"{AGAIN}: {plan.command}" if plan else AGAIN
+        )
 
 
 def sweep_of(experiment: str, jobs: Sequence[Job]) -> SweepFolder:
@@ -320,7 +359,8 @@ def _plan(value: Any) -> SweepPlan:
 
 
 def _without_removed_flags(plan: SweepPlan) -> SweepPlan:
-    """Return a plan whose command can be typed again, although an earlier release had flags that were removed.
+    """Return a plan whose command can be typed again, although an earlier release had flags that
+    were removed.
 
     A confirmation of equivalence, which has no lead to detect, becomes an ordinary sweep.
     """

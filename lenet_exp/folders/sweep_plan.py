@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from lenet_exp.config.schema import Cost
+from lenet_exp.config.typed_json import stored_as
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.stored import Stored
 
@@ -17,7 +18,7 @@ class SearchPlan(Stored):
         sampler, pruner, objective: names of the sampler, the pruner, and the objective.
         n_trials, max_epochs, max_seconds: budgets of the search; None means no limit.
         trials: number of trials that have been started.
-        told: number of trials that have ended.
+        finished_trials: number of trials that have ended.
         epochs: number of epochs trained so far.
         seeds: maximum number of seeds per configuration.
         cost: second objective of a Pareto front.
@@ -28,8 +29,8 @@ class SearchPlan(Stored):
         best_value: objective value of the best trial, as a mean over its seeds.
         best_job: number of the first job of the best trial.
         best_seeds: number of seeds of the best trial.
-        left: IDs of the first runs of all configurations that could be the best; None if each configuration has only a
-            single seed.
+        left: IDs of the first runs of all configurations that could be the best; None if each
+            configuration has only a single seed.
         front: numbers of the trials on the Pareto front.
         ended_by: reason why the search ended; empty if it has not ended.
     """
@@ -41,7 +42,7 @@ class SearchPlan(Stored):
     max_epochs: int | None = None
     max_seconds: float | None = None
     trials: int = 0
-    told: int = 0
+    finished_trials: int = stored_as("told", default=0)
     epochs: int = 0
     seconds: float = 0.0
     cost: str = Cost.seconds
@@ -64,7 +65,9 @@ class SearchPlan(Stored):
         """
         if had is None:
             return self
-        had = replace(had, n_trials=self.n_trials, max_epochs=self.max_epochs, max_seconds=self.max_seconds)
+        had = replace(
+            had, n_trials=self.n_trials, max_epochs=self.max_epochs, max_seconds=self.max_seconds
+        )
         return replace(had, seeds=self.seeds, ended_by="")
 
 
@@ -75,24 +78,27 @@ class SweepPlan(Stored):
     Attributes:
         created_ms, started_ms: times of the first and the last start, in milliseconds since 1970.
         starts: number of times the sweep was started.
-        forced_ms: time of the last start, in milliseconds since 1970, if that start was forced (`sweep.force`);
-            otherwise, 0. Runs that began before this time are retrained.
+        forced_ms: time of the last start, in milliseconds since 1970, if that start was forced
+            (`sweep.force`); otherwise, 0. Runs that began before this time are retrained.
         retrained: whether a forced start retrained runs, whose earlier results may have been seen.
         runs: number of jobs.
         tracking_uri: name of the sweep's MLflow store; None means mlflow.db in the outputs folder.
         outcome: state of the sweep: running, finished, failed, or killed.
-        stopped_by: name of the signal that stopped the sweep; empty if the sweep was not stopped by a signal.
+        stopped_by: name of the signal that stopped the sweep; empty if the sweep was not stopped by
+            a signal.
         remade: whether a start of the sweep replaced a corrupt sweep.json.
         ended_ms: time at which the sweep last ended, in milliseconds since 1970.
-        confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
-        points: lead, in percentage points, that the test is planned to detect; None if this sweep is not a
-            confirmation.
+        confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is
+            not a confirmation.
+        points: lead, in percentage points, that the test is planned to detect; None if this sweep
+            is not a confirmation.
         confirmed: result of the test; None until all runs have ended.
-        counted: for each start, its number as text, the number of jobs with each outcome at its end, and the time of
-            that end (`ended_ms`).
+        counted: for each start, its number as text, the number of jobs with each outcome at its
+            end, and the time of that end (`ended_ms`).
         directory: working directory of the command; empty in files from older releases.
         search: settings and progress of the search; None for a grid.
-        code: digest of the copied code of each own class (see `code_folder`), by the path of the class.
+        code: digest of the copied code of each own class (see `code_folder`), by the path of the
+            class.
         users: users who have started the sweep.
         tags: values of `tracking.tags` at all starts, keyed by dotted name.
     """

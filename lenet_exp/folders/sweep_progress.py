@@ -1,7 +1,7 @@
 """The progress of a running sweep, computed only from the sweep folder and the run folders.
 
-Any process can compute the progress, regardless of the executor. Progress is read every second, so the result of each
-job that has ended is read only once.
+Any process can compute the progress, regardless of the executor. Progress is read every second, so
+the result of each job that has ended is read only once.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.machine import cpu_count
 
 OWNER_SECONDS = 10.0  # interval between lookups of a run's owner, which can create a file
-# Measured with digits and MNIST on two cores: a sweep's time before the first step plus the time after the last upload,
-# and the time that a run spends outside its epochs.
+# Measured with digits and MNIST on two cores: a sweep's time before the first step plus the time
+# after the last upload, and the time that a run spends outside its epochs.
 SWEEP_SECONDS, RUN_SECONDS = 10.0, 0.3
 
 UPLOAD_SHARE = 0.05  # maximum fraction of the machine's time for uploads during training
@@ -52,12 +52,12 @@ class SweepProgress:
 
     Attributes:
         plan: settings and state of the sweep.
-        results: result of each job. A job counts as not started if this start of the sweep will retrain it, because the
-            job was killed, it failed, or retraining is forced.
+        results: result of each job. A job counts as not started if this start of the sweep will
+            retrain it, because the job was killed, it failed, or retraining is forced.
         running: jobs that are being trained.
         trained: number of epochs trained since this start of the sweep.
-        done, left: numbers of completed and remaining epochs in all runs, including epochs from earlier starts. In a
-            search, only the jobs created so far count.
+        done, left: numbers of completed and remaining epochs in all runs, including epochs from
+            earlier starts. In a search, only the jobs created so far count.
         seconds: time since this start of the sweep, in seconds.
         spent: training time for the `trained` epochs, in seconds.
         runs_left: number of runs that this start trains and that have epochs left.
@@ -86,7 +86,9 @@ class SweepProgress:
         """The completed fraction of the sweep, from 0 to 1."""
         search = self.plan.search
         if search is not None:
-            return min(1.0, max((spent / budget for spent, budget in _budgets(search)), default=0.0))
+            return min(
+                1.0, max((spent / budget for spent, budget in _budgets(search)), default=0.0)
+            )
         return self.done / (self.done + self.left) if self.done + self.left else 1.0
 
     @property
@@ -101,7 +103,11 @@ class SweepProgress:
                 return None
             seconds = self.left * self.spent / self.trained + self.runs_left * RUN_SECONDS
             return seconds / max(1, min(self.places, self.runs_left))
-        known = [search.seconds * (budget - spent) / spent for spent, budget in _budgets(search) if spent > 1]
+        known = [
+            search.seconds * (budget - spent) / spent
+            for spent, budget in _budgets(search)
+            if spent > 1
+        ]
         ends_early = search.seeds > 1 and search.max_epochs is None and search.max_seconds is None
         if not known or ends_early:
             return None
@@ -109,13 +115,19 @@ class SweepProgress:
 
 
 def sweep_seconds(training: float, runs: int) -> float:
-    """Estimate the time of a sweep on all cores from the sum of the training times of its runs, in seconds."""
+    """Estimate the time of a sweep on all cores from the sum of the training times of its runs, in
+    seconds.
+    """
     return SWEEP_SECONDS + (training + runs * RUN_SECONDS) / min(cpu_count(), max(1, runs))
 
 
 def _budgets(search: SearchPlan) -> list[tuple[float, float]]:
     """Return a pair (amount spent, size) for each budget of a search."""
-    found = [(search.told, search.n_trials), (search.epochs, search.max_epochs), (search.seconds, search.max_seconds)]
+    found = [
+        (search.finished_trials, search.n_trials),
+        (search.epochs, search.max_epochs),
+        (search.seconds, search.max_seconds),
+    ]
     return [(spent, budget) for spent, budget in found if budget]
 
 
@@ -124,11 +136,15 @@ class SweepMonitor:
 
     Args:
         sweep: folder of the sweep.
-        jobs: list of the jobs if this process runs the sweep; the list can grow. By default, the jobs in the folder.
-        owners: whether to look up the owner of each running job and omit jobs without an owner, whose process has died.
+        jobs: list of the jobs if this process runs the sweep; the list can grow. By default, the
+            jobs in the folder.
+        owners: whether to look up the owner of each running job and omit jobs without an owner,
+            whose process has died.
     """
 
-    def __init__(self, sweep: SweepFolder, jobs: Sequence[Job] | None = None, *, owners: bool = True) -> None:
+    def __init__(
+        self, sweep: SweepFolder, jobs: Sequence[Job] | None = None, *, owners: bool = True
+    ) -> None:
         self._sweep = sweep
         self._given = jobs
         self._asks = owners
@@ -139,9 +155,12 @@ class SweepMonitor:
         self._jobs: Sequence[Job] = self._given if self._given is not None else []
         self._results: list[JobResult] = []
         self._numbers: dict[str, list[int]] = {}  # numbers of the jobs with each run
-        self._known: set[int] = set()  # numbers of the jobs that ended in this start and whose result was read
+        self._known: set[int] = (
+            set()
+        )  # numbers of the jobs that ended in this start and whose result was read
         self._active: set[int] = set()
-        # For each run: epochs trained in this start, epochs completed, epochs left, and training time in this start.
+        # For each run: epochs trained in this start, epochs completed, epochs left, and training
+        # time in this start.
         self._done: dict[str, tuple[int, int, int, float]] = {}
         self._places = 1
         self._owners: dict[int, Owner | None] = {}
@@ -162,7 +181,10 @@ class SweepMonitor:
             self._jobs = self._sweep.jobs()
         if time.monotonic() - self._asked_at > OWNER_SECONDS:
             self._owners, self._asked_at = {}, time.monotonic()
-        active, ended = set(self._sweep.active()), set(self._sweep.ended())  # in this order: a job can end in between
+        active, ended = (
+            set(self._sweep.active()),
+            set(self._sweep.ended()),
+        )  # in this order: a job can end in between
         for job in self._jobs[len(self._results) :]:
             self._numbers.setdefault(job.run, []).append(job.number)
             self._results.append(self._before(job, plan))
@@ -170,7 +192,9 @@ class SweepMonitor:
         known = range(len(self._results))
         for number in (ended - self._known).intersection(known):
             self._end(self._jobs[number], plan)
-        running = [self._running(self._jobs[n], plan) for n in sorted((active - ended).intersection(known))]
+        running = [
+            self._running(self._jobs[n], plan) for n in sorted((active - ended).intersection(known))
+        ]
         found = [r for r in running if r is not None]
         now = {r.job.number for r in found}
         for number in self._active - now - self._known:  # the job's process died
@@ -192,7 +216,9 @@ class SweepMonitor:
         )
 
     def _before(self, job: Job, plan: SweepPlan) -> JobResult:
-        """Return the result of a job that this start has not trained yet: a valid earlier result, or `not started`."""
+        """Return the result of a job that this start has not trained yet: a valid earlier result,
+        or `not started`.
+        """
         again = self._numbers[job.run][0] != job.number
         result = job_result(self._sweep, job, plan.started_ms, running=False, again=again)
         if result.record is not None and _stays(result.record, plan):
@@ -206,7 +232,9 @@ class SweepMonitor:
         """
         for number in self._numbers[job.run]:
             again = number != self._numbers[job.run][0]
-            result = job_result(self._sweep, self._jobs[number], plan.started_ms, running=False, again=again)
+            result = job_result(
+                self._sweep, self._jobs[number], plan.started_ms, running=False, again=again
+            )
             if result.outcome in OPEN:
                 continue
             self._results[number] = result
@@ -225,7 +253,11 @@ class SweepMonitor:
             self._results[job.number] = JobResult(job, Outcome.running, "", None, repeated=again)
         self._count(job, plan)
         progress = job.folder.progress()
-        best = Metric.of(job.config.metric).text(progress.best.value) if progress.best is not None else ""
+        best = (
+            Metric.of(job.config.metric).text(progress.best.value)
+            if progress.best is not None
+            else ""
+        )
         return RunningJob(job, progress.epochs, best, owner)
 
     def _count(self, job: Job, plan: SweepPlan) -> None:
@@ -239,7 +271,9 @@ class SweepMonitor:
 
 
 def _stays(record: Record, plan: SweepPlan) -> bool:
-    """Return whether a run's earlier record remains valid in this sweep; if not, the run is retrained."""
+    """Return whether a run's earlier record remains valid in this sweep; if not, the run is
+    retrained.
+    """
     if record.created_ms < plan.forced_ms or record.outcome is None:
         return False
     return record.is_result or (plan.search is not None and record.outcome is not Outcome.killed)

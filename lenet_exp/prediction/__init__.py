@@ -1,1 +1,3 @@
-"""Predictions with trained networks: evaluation on test sets, classification of pictures, and export."""
+"""Predictions with trained networks: evaluation on test sets, classification of pictures, and
+export.
+"""

@@ -17,7 +17,8 @@ from lenet_exp.prediction.score import TestOutputs
 
 
 def mean_log_probabilities(logits: Iterable[Tensor]) -> Tensor:
-    """Return the logarithm of the mean probabilities, shape (n, classes), of models with logits of this shape.
+    """Return the logarithm of the mean probabilities, shape (n, classes), of models with logits of
+    this shape.
 
     Like logits, the result gives probabilities through softmax. These are the mean probabilities.
     """
@@ -26,5 +27,7 @@ def mean_log_probabilities(logits: Iterable[Tensor]) -> Tensor:
 
 
 def ensemble_outputs(members: Sequence[TestOutputs]) -> TestOutputs:
-    """Return the outputs of the ensemble for a test set, given the outputs of its members for the same test set."""
+    """Return the outputs of the ensemble for a test set, given the outputs of its members for the
+    same test set.
+    """
     return replace(members[0], logits=mean_log_probabilities(m.logits.double() for m in members))

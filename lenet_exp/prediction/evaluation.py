@@ -1,4 +1,6 @@
-"""Evaluates a model on the test set, and prints, saves, and logs the results. No other module reads test data."""
+"""Evaluates a model on the test set, and prints, saves, and logs the results. No other module reads
+test data.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from lenet_exp.tracking.models.prediction import LoggedTest, log_test_result
 from lenet_exp.training.score import Score, named_matrix
 
 DRAWN = "predictions"  # subfolder of the outputs folder
-LONGEST_NAME = 150  # maximum size in bytes of the model's name in a file name; file names are limited to 255 bytes
+# maximum size in bytes of the model's name in a file name; file names are limited to 255 bytes
+LONGEST_NAME = 150
 MOST_IN_MATRIX = 12  # maximum number of classes in a printed confusion matrix
 
 
@@ -50,7 +53,9 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
     """
     dataset = dataset_for(model, config.dataset)
     raw = read_images(dataset, config.data_root, "test")
-    outputs = TestOutputs(dataset, raw, logits_of(model, raw.images, raw.white, config.batch_size, device=device))
+    outputs = TestOutputs(
+        dataset, raw, logits_of(model, raw.images, raw.white, config.batch_size, device=device)
+    )
     score = score_of(outputs)
     drawn = test_pictures(score, f"{model.name}: {dataset.name}")
     paths = {name: save_picture(config, model, name, content) for name, content in drawn.items()}
@@ -69,8 +74,8 @@ def test_pictures(score: Score, title: str) -> dict[str, bytes]:
 def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> None:
     """Print the accuracy, the results for each class, and the confusion matrix.
 
-    If there are more than 20 classes, print only the results of the 20 classes with the lowest F1 score. If there are
-    more than 12, do not print the confusion matrix, which would be too wide.
+    If there are more than 20 classes, print only the results of the 20 classes with the lowest F1
+    score. If there are more than 12, do not print the confusion matrix, which would be too wide.
     """
     console = PlainConsole(width=100)
     console.print(f"{model.name} on the {config.dataset.name} test set", soft_wrap=True)
@@ -85,7 +90,9 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
     worst = sorted(score.classes, key=lambda c: c.f1)[:MOST_COUNTS]
     few = len(score.classes) <= MOST_COUNTS
     for c in score.classes if few else worst:
-        table.add_row(c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support))
+        table.add_row(
+            c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support)
+        )
     console.print(table)
     if not few:
         console.print(
@@ -110,7 +117,9 @@ def calibration_text(metrics: Mapping[str, float]) -> str:
 
 
 def save_picture(config: PredictConfig, model: TrainedModel, name: str, content: bytes) -> Path:
-    """Save a picture in the outputs folder, under the names of the dataset and of the model, and return its path."""
+    """Save a picture in the outputs folder, under the names of the dataset and of the model, and
+    return its path.
+    """
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model.name)
     safe = safe.encode()[-LONGEST_NAME:].decode(errors="ignore")
     path = outputs_dir() / DRAWN / f"{config.dataset.name}_{safe}_{name}"

@@ -1,4 +1,6 @@
-"""Evaluates configurations of a sweep on the test set: the leader, both sides of a confirmation, or all of them."""
+"""Evaluates configurations of a sweep on the test set: the leader, both sides of a confirmation, or
+all of them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,13 @@ from lenet_exp.prediction.evaluation import print_score, score_and_log, test_pic
 from lenet_exp.prediction.figures import write_output
 from lenet_exp.prediction.predict import check_places, predict_pictures, predict_test_set
 from lenet_exp.prediction.score import score_of
-from lenet_exp.prediction.sweep_results import ScoredConfiguration, ScoredRun, heading, print_means, run_line
+from lenet_exp.prediction.sweep_results import (
+    ScoredConfiguration,
+    ScoredRun,
+    heading,
+    print_means,
+    run_line,
+)
 from lenet_exp.reports.columns import on_test
 from lenet_exp.tracking.models.load import TrainedModel, load_folder
 from lenet_exp.tracking.models.prediction import log_sweep_test, or_warned
@@ -38,13 +46,15 @@ log = logging.getLogger("lenet_exp")
 
 
 def predict(config: PredictConfig, overrides: Sequence[str]) -> list[dict[str, Json]]:
-    """Evaluate models on a test set or classify pictures, as `lenet-predict` does, and return the results.
+    """Evaluate models on a test set or classify pictures, as `lenet-predict` does, and return the
+    results.
 
     Args:
         overrides: the user's overrides, from which the configuration was composed.
 
     Raises:
-        UserError: the configuration is invalid, or a model, the data, or the pictures cannot be used.
+        UserError: the configuration is invalid, or a model, the data, or the pictures cannot be
+            used.
         RunsFailed: some of the pictures cannot be read.
     """
     dataset_is_set = any(o.startswith(("dataset=", "dataset.")) for o in overrides)
@@ -52,27 +62,35 @@ def predict(config: PredictConfig, overrides: Sequence[str]) -> list[dict[str, J
     device = choose_device(config.device)
     use_threads(config.num_threads, cpu_count())
     if config.images:
-        model = None if config.sweep is None else best_of_leader(config, dataset_is_set=dataset_is_set)
+        model = (
+            None if config.sweep is None else best_of_leader(config, dataset_is_set=dataset_is_set)
+        )
         return [predict_pictures(config, model, dataset_is_set=dataset_is_set)]
     if config.sweep is None:
         return [predict_test_set(config, device, dataset_is_set=dataset_is_set)]
     return _score_leaders(config, device, dataset_is_set)
 
 
-def _score_leaders(config: PredictConfig, device: torch.device, dataset_is_set: bool) -> list[dict[str, Json]]:
-    """Evaluate each finished run of a sweep's leader on the test set, and print and log the results.
+def _score_leaders(
+    config: PredictConfig, device: torch.device, dataset_is_set: bool
+) -> list[dict[str, Json]]:
+    """Evaluate each finished run of a sweep's leader on the test set, and print and log the
+    results.
 
-    If the sweep is a confirmation or `configurations=all` is set, evaluate the finished runs of all configurations.
+    If the sweep is a confirmation or `configurations=all` is set, evaluate the finished runs of all
+    configurations.
 
     Args:
-        dataset_is_set: whether to evaluate only the runs that were trained on `config.dataset`. Otherwise, the runs
-            on each of the sweep's datasets are evaluated.
+        dataset_is_set: whether to evaluate only the runs that were trained on `config.dataset`.
+            Otherwise, the runs on each of the sweep's datasets are evaluated.
 
     Returns:
-        The results of each configuration, as in `output=`; the leader on the first dataset comes first.
+        The results of each configuration, as in `output=`; the leader on the first dataset comes
+        first.
 
     Raises:
-        UserError: the sweep was not found, none of its runs finished, or a model's weights are missing.
+        UserError: the sweep was not found, none of its runs finished, or a model's weights are
+            missing.
     """
     if config.configurations is ScoredConfigurations.all:
         log.warning(
@@ -81,32 +99,44 @@ def _score_leaders(config: PredictConfig, device: torch.device, dataset_is_set: 
     chosen = _configurations(config, dataset_is_set)
     config = _with_store(config, chosen[0].sweep)
     if config.ensemble and (few := next((s for s in chosen if s.leads and len(s.runs) < 2), None)):
-        raise ConfigError(f"ensemble=true: the leader {few.name} has only one finished run; train more seeds")
+        raise ConfigError(
+            f"ensemble=true: the leader {few.name} has only one finished run; train more seeds"
+        )
     sides = []
     for scored in chosen:
         print(printable(heading(scored)), flush=True)
         if scored.leads and (missing := sum(group.missing for group in scored.comparison.groups)):
-            log.warning("missing runs: %d; another configuration may lead once they are trained", missing)
+            log.warning(
+                "missing runs: %d; another configuration may lead once they are trained", missing
+            )
         sides.append(_score(config, scored, device, dataset_is_set))
     for scored in (scored for scored in sides if len(sides) > 1 and scored.comparison.tested):
-        print(printable(f"{scored.name}: test accuracy {on_test(scored.comparison, scored.position)}"))
+        print(
+            printable(f"{scored.name}: test accuracy {on_test(scored.comparison, scored.position)}")
+        )
     results = [scored.as_json() for scored in sides]
     _log(config, sides, results)
     write_output(config.output, results, [row for s in sides for row in s.rows])
     return results
 
 
-def _log(config: PredictConfig, sides: Sequence[ScoredConfiguration], results: list[dict[str, Json]]) -> None:
+def _log(
+    config: PredictConfig, sides: Sequence[ScoredConfiguration], results: list[dict[str, Json]]
+) -> None:
     """Log the test results, and a report that includes them, to the sweep's own MLflow run."""
     first, sweep = sides[0], sides[0].sweep
     leader = first.name if sum(scored.leads for scored in sides) == 1 else None
     title = f"{first.name}, {len(first.tested)} models: {first.comparison.dataset}"
     drawn = test_pictures(first.ensemble, title) if first.ensemble is not None else {}
     pictures = {name.replace(".", "_ensemble."): content for name, content in drawn.items()}
-    logged = log_sweep_test(sweep, config.tracking.uri, results, leader, metrics=first.metrics, pictures=pictures)
+    logged = log_sweep_test(
+        sweep, config.tracking.uri, results, leader, metrics=first.metrics, pictures=pictures
+    )
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
-    if logged is None or sweep.owner() is not None:  # the sweep's own process uploads the report at the end
+    if (
+        logged is None or sweep.owner() is not None
+    ):  # the sweep's own process uploads the report at the end
         return
     uri = store_uri(config.tracking.uri, sweep.outputs)
     with or_warned(uri), sweep.claim():
@@ -120,7 +150,9 @@ def _log(config: PredictConfig, sides: Sequence[ScoredConfiguration], results: l
 def _score(
     config: PredictConfig, scored: ScoredConfiguration, device: torch.device, dataset_is_set: bool
 ) -> ScoredConfiguration:
-    """Evaluate a configuration's runs on the test set; print, log, and save each result; and return all results."""
+    """Evaluate a configuration's runs on the test set; print, log, and save each result; and return
+    all results.
+    """
     tested, outputs = [], []
     for folder, record in scored.runs:
         own = config if dataset_is_set else replace(config, dataset=record.config.dataset)
@@ -133,9 +165,15 @@ def _score(
         tested.append(ScoredRun(record, score, result.logged))
         try:
             right = packed(result.outputs.logits.argmax(1) == result.outputs.raw.labels)
-            folder.save_test_result(TestResult(score.accuracy, score.data_digest, record.weights_digest, right))
+            folder.save_test_result(
+                TestResult(score.accuracy, score.data_digest, record.weights_digest, right)
+            )
         except OSError as e:
-            log.warning("%s: cannot save the test result (%s); tables will not show it", folder.path, e.strerror)
+            log.warning(
+                "%s: cannot save the test result (%s); tables will not show it",
+                folder.path,
+                e.strerror,
+            )
         print(printable(run_line(tested[-1], with_split=scored.group.splits > 1)))
     ensemble = score_of(ensemble_outputs(outputs)) if len(outputs) > 1 else None
     scored = replace(scored, tested=tested, ensemble=ensemble)
@@ -148,13 +186,15 @@ def best_of_leader(config: PredictConfig, *, dataset_is_set: bool) -> TrainedMod
     """Return the model of the leader's run with the best validation accuracy.
 
     Raises:
-        UserError: the sweep was not found, none of its runs finished, a model's weights are missing, or the sweep has
-            several datasets.
+        UserError: the sweep was not found, none of its runs finished, a model's weights are
+            missing, or the sweep has several datasets.
     """
     leader, *more = [scored for scored in _configurations(config, dataset_is_set) if scored.leads]
     if more:
         names = ", ".join(each.comparison.dataset for each in (leader, *more))
-        raise ConfigError(f"sweep={config.sweep}: this sweep has several datasets; set dataset= to one of: {names}")
+        raise ConfigError(
+            f"sweep={config.sweep}: this sweep has several datasets; set dataset= to one of: {names}"
+        )
     best = max(leader.runs, key=lambda run: run[1].metric.sign * (run[1].value or 0.0))
     return _load(_with_store(config, leader.sweep), *best)
 
@@ -179,7 +219,10 @@ def _configurations(config: PredictConfig, dataset_is_set: bool) -> list[ScoredC
     for comparison in comparisons:
         if (leader := comparison.leader) is None:
             continue
-        every = config.configurations is ScoredConfigurations.all or confirmation(comparison) is not None
+        every = (
+            config.configurations is ScoredConfigurations.all
+            or confirmation(comparison) is not None
+        )
         chosen = [i for i, g in enumerate(comparison.groups) if g is leader or (every and g.n)]
         for i in sorted(chosen, key=lambda i: comparison.groups[i] is not leader):
             finished = [by_run[run.id] for run in comparison.groups[i].finished]

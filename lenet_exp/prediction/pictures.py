@@ -20,8 +20,22 @@ from lenet_exp.errors import DataError, first_line
 from lenet_exp.files import user_path
 from lenet_exp.tracking.models.load import TrainedModel
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
-SIDE = 28  # height and width of the network's input as in MNIST; like training images, it is later resized to 32x32
+SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".pgm",
+    ".ppm",
+    ".pbm",
+}
+# height and width of the network's input as in MNIST; like training images, it is later resized to
+# 32x32
+SIDE = 28
 BLANK = 16  # contrast with the background, in gray levels, below which a picture is blank
 INK = 0.25  # minimum contrast of the object's pixels, as a fraction of the largest contrast
 
@@ -35,8 +49,8 @@ class Picture:
 
     Attributes:
         path: path of the picture.
-        frame: gray image with shape (28, 28) or another size, light on dark, or color image with shape (3, height,
-            width); uint8.
+        frame: gray image with shape (28, 28) or another size, light on dark, or color image with
+            shape (3, height, width); uint8.
         inverted: whether the object was dark on light; None if the picture was only scaled.
     """
 
@@ -47,7 +61,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Classification:
-    """The network's prediction for a picture: the predicted class and the probability of each class."""
+    """The network's prediction for a picture: the predicted class and the probability of each
+    class.
+    """
 
     picture: Picture
     label: int
@@ -55,7 +71,8 @@ class Classification:
 
 
 def find_pictures(name: str) -> list[Path]:
-    """Return the pictures that a name refers to: a single file, those in a folder, or those that match a pattern.
+    """Return the pictures that a name refers to: a single file, those in a folder, or those that
+    match a pattern.
 
     Raises:
         DataError: no file was found.
@@ -70,15 +87,18 @@ def find_pictures(name: str) -> list[Path]:
         what = "no pictures in this folder" if path.is_dir() else "not found"
         several = "," in name and all(user_path(part).exists() for part in name.split(","))
         hint = f"; did you mean 'images=[{name}]'?" if several else ""
-        raise DataError(f"images={name}: {what}; must be a picture, a folder of pictures, or a pattern (*.png){hint}")
+        raise DataError(
+            f"images={name}: {what}; must be a picture, a folder of pictures, or a pattern (*.png){hint}"
+        )
     return found
 
 
 def read_picture(path: Path, dataset: Dataset) -> Picture:
     """Return a picture in the form of the dataset's training images.
 
-    If the dataset has color images or is a folder of pictures, the picture is only scaled like its pictures. Otherwise,
-    the object in the picture becomes light on black, and is cropped, scaled, and centered.
+    If the dataset has color images or is a folder of pictures, the picture is only scaled like its
+    pictures. Otherwise, the object in the picture becomes light on black, and is cropped, scaled,
+    and centered.
 
     Raises:
         DataError: the file was not found, is not a picture, or is blank.
@@ -109,7 +129,10 @@ def classify(model: TrainedModel, pictures: list[Picture]) -> list[Classificatio
     images = torch.cat([normalize(p.frame[None], 255, size, normalization) for p in pictures])
     with torch.inference_mode():
         probabilities = model.network.cpu().eval()(images).softmax(1)
-    return [Classification(p, int(row.argmax()), row.tolist()) for p, row in zip(pictures, probabilities, strict=True)]
+    return [
+        Classification(p, int(row.argmax()), row.tolist())
+        for p, row in zip(pictures, probabilities, strict=True)
+    ]
 
 
 def _read(path: Path) -> Image.Image:
@@ -150,7 +173,9 @@ def _edge(gray: Gray) -> Gray:
 
 
 def _cropped(gray: Gray, background: float) -> Gray:
-    """Crop a picture to the smallest rectangle that contains all pixels lighter than the background."""
+    """Crop a picture to the smallest rectangle that contains all pixels lighter than the
+    background.
+    """
     drawn = gray > background
     rows = np.flatnonzero(drawn.any(axis=1))
     columns = np.flatnonzero(drawn.any(axis=0))
@@ -158,7 +183,8 @@ def _cropped(gray: Gray, background: float) -> Gray:
 
 
 def _scaled(shades: Shades, box: int) -> Shades:
-    """Scale a cropped object to fit a square box, without changing its proportions or its mean shade.
+    """Scale a cropped object to fit a square box, without changing its proportions or its mean
+    shade.
 
     When a large picture shrinks, thin lines would fade.
     """
@@ -176,7 +202,9 @@ def _mean_shade(shades: Shades) -> float:
 
 
 def _centered(shades: Shades) -> Gray:
-    """Place an object in the middle of a black frame by its center of mass, as in MNIST (LeCun et al. 1998)."""
+    """Place an object in the middle of a black frame by its center of mass, as in MNIST (LeCun et
+    al. 1998).
+    """
     height, width = shades.shape
     middle_y, middle_x = _center_of_mass(shades)
     top = int(np.clip(round(SIDE / 2 - middle_y), 0, SIDE - height))

@@ -1,8 +1,9 @@
 """Exports a trained network for use in other programs, as ONNX, PT2, or safetensors.
 
-A file is kept only if the format's own reader can read the file and the outputs match those of the network. The input
-is `images`, with shape (n, channels, size, size) for any n and float32 values, scaled as in training. The output is
-`logits`, with shape (n, classes). The file's metadata contains the record of the run.
+A file is kept only if the format's own reader can read the file and the outputs match those of the
+network. The input is `images`, with shape (n, channels, size, size) for any n and float32 values,
+scaled as in training. The output is `logits`, with shape (n, classes). The file's metadata contains
+the record of the run.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from lenet_exp.training.trained.exported import export_archive
 from lenet_exp.training.trained.weights import save_weights, weights_digest
 
 BATCHES = (1, 2, 7)  # batch sizes with which a file is tested
-TOLERANCE = 1e-4  # as a fraction of the largest logit; other runtimes add values in a different order
+TOLERANCE = (
+    1e-4  # as a fraction of the largest logit; other runtimes add values in a different order
+)
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 FACTS = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")
 
@@ -42,13 +45,16 @@ Answer = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: functions that write a network to a file and read the file as other programs would.
+    """A file format: functions that write a network to a file and read the file as other programs
+    would.
 
     Attributes:
         write: function that writes a network and its metadata to a file.
-        read: function that reads a file and returns a function that maps images to logits. The second argument lists
-            the model's Python classes, which were trusted when the model was loaded.
-        tolerance: the largest allowed difference between logits, as a fraction of the largest logit.
+        read: function that reads a file and returns a function that maps images to logits. The
+            second argument lists the model's Python classes, which were trusted when the model was
+            loaded.
+        tolerance: the largest allowed difference between logits, as a fraction of the largest
+            logit.
     """
 
     write: Callable[[nn.Module, ImageShape, dict[str, str], Path], None]
@@ -62,19 +68,28 @@ def check_format(name: str) -> None:
     Raises:
         ConfigError: the packages are not installed.
     """
-    missing = [package for package in ONNX_PACKAGES if find_spec(package) is None] if name == "onnx" else []
+    missing = (
+        [package for package in ONNX_PACKAGES if find_spec(package) is None]
+        if name == "onnx"
+        else []
+    )
     if missing:
-        raise ConfigError(f"format=onnx: requires {', '.join(missing)}; run: pip install 'lenet_exp[onnx]'")
+        raise ConfigError(
+            f"format=onnx: requires {', '.join(missing)}; run: pip install 'lenet_exp[onnx]'"
+        )
 
 
 def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, float]:
-    """Write a model to `path` in the format `name`. The file is written atomically and only after it has been tested.
+    """Write a model to `path` in the format `name`. The file is written atomically and only after
+    it has been tested.
 
     Returns:
-        The largest difference between the logits of the file and of the network, and the largest allowed difference.
+        The largest difference between the logits of the file and of the network, and the largest
+        allowed difference.
 
     Raises:
-        UserError: the network cannot be exported, the file's outputs differ, or `path` cannot be written to.
+        UserError: the network cannot be exported, the file's outputs differ, or `path` cannot be
+            written to.
         OSError: the disk or the temporary folder is full.
     """
     chosen = FORMATS[name]
@@ -85,7 +100,9 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
                 chosen.write(model.network, model.shape, metadata(model), aside)
                 answer = chosen.read(aside, _classes(model))
                 difference, allowed = _compare(model, answer, chosen.tolerance)
-        except Exception as e:  # from torch, onnx, onnxscript, or onnxruntime: a custom activation might not work
+        except (
+            Exception
+        ) as e:  # from torch, onnx, onnxscript, or onnxruntime: a custom activation might not work
             if isinstance(e, OSError) and e.errno in DISK_ERRORS:  # disk full
                 raise
             raise UserError(f"{model.name}: cannot be exported to {name} ({first_line(e)})") from e
@@ -100,17 +117,22 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
 
 
 def metadata(model: TrainedModel) -> dict[str, str]:
-    """Return the metadata for a model's file: the record as JSON, and the most important values of the record as text.
+    """Return the metadata for a model's file: the record as JSON, and the most important values of
+    the record as text.
 
-    A model from the original script has no record. The metadata for such a model contains `network` instead, from which
-    the network can be rebuilt.
+    A model from the original script has no record. The metadata for such a model contains `network`
+    instead, from which the network can be rebuilt.
     """
     shape, scaled = model.shape, model.normalization
     mean, sd = (values[0] if len(values) == 1 else values for values in (scaled.mean, scaled.sd))
     size = f"{shape.channels}, {shape.size}, {shape.size}"
     dataset = None if model.record is None else model.record.config.dataset
-    framed = dataset is not None and dataset.reader is Reader.pictures and dataset.image_size is not None
-    resized = "longer side resized bilinearly, centered on black" if framed else "resized bilinearly"
+    framed = (
+        dataset is not None and dataset.reader is Reader.pictures and dataset.image_size is not None
+    )
+    resized = (
+        "longer side resized bilinearly, centered on black" if framed else "resized bilinearly"
+    )
     facts = {
         "model": model.name,
         "input": f"images (n, {size}) float32: p in [0, 1], {resized}, (p - {mean}) / {sd}",
@@ -118,7 +140,10 @@ def metadata(model: TrainedModel) -> dict[str, str]:
     }
     if model.record is None:
         digest = weights_digest(model.network.state_dict())
-        its = {"activation": activation_option(model.network.act1), "regularization": {"dropout_rate": 0.0}}
+        its = {
+            "activation": activation_option(model.network.act1),
+            "regularization": {"dropout_rate": 0.0},
+        }
         network = {"config": its, "weights_digest": digest}
         return facts | {"network": json.dumps(network), "weights_digest": digest}
     config = model.record.config
@@ -126,20 +151,26 @@ def metadata(model: TrainedModel) -> dict[str, str]:
     if config.activation:
         about["activation"] = option_name(config.activation)
     about["class_names"] = json.dumps(config.dataset.class_names)
-    known = {name: str(getattr(model.record, name)) for name in FACTS if getattr(model.record, name) is not None}
+    known = {
+        name: str(getattr(model.record, name))
+        for name in FACTS
+        if getattr(model.record, name) is not None
+    }
     return facts | about | known | {"record": json.dumps(record_to_json(model.record))}
 
 
 def _classes(model: TrainedModel) -> list[str]:
     """Return the Python classes in a model's record, which were trusted when the model was loaded."""
-    options = [] if model.record is None else [model.record.config.model, model.record.config.activation]
+    options = (
+        [] if model.record is None else [model.record.config.model, model.record.config.activation]
+    )
     return [str(option["_target_"]) for option in options if option]
 
 
 @torch.inference_mode()
 def _compare(model: TrainedModel, answer: Answer, tolerance: float) -> tuple[float, float]:
-    """Return the largest difference between the logits of a model and those of a file, and the largest allowed
-    difference."""
+    """Return the largest difference between the logits of a model and those of a file, and the
+    largest allowed difference."""
     generator = torch.Generator().manual_seed(0)
     largest, scale = torch.zeros(()), torch.zeros(())
     for n in BATCHES:
@@ -189,10 +220,14 @@ def _read_onnx(path: Path) -> Answer:
 
 
 def _write_pt2(network: nn.Module, shape: ImageShape, facts: dict[str, str], path: Path) -> None:
-    write_atomic(path, export_archive(network, shape, {"metadata.json": json.dumps(facts, indent=1)}))
+    write_atomic(
+        path, export_archive(network, shape, {"metadata.json": json.dumps(facts, indent=1)})
+    )
 
 
-def _write_safetensors(network: nn.Module, _: ImageShape, facts: dict[str, str], path: Path) -> None:
+def _write_safetensors(
+    network: nn.Module, _: ImageShape, facts: dict[str, str], path: Path
+) -> None:
     save_weights(path, network.state_dict(), facts)
 
 
@@ -200,7 +235,9 @@ FORMATS = {
     "onnx": Format(_write_onnx, lambda path, _: _read_onnx(path), TOLERANCE),
     # Loading a PT2 file unpickles it, so only the file that was just written is loaded.
     "pt2": Format(_write_pt2, lambda path, _: torch.export.load(path).module(), TOLERANCE),
-    "safetensors": Format(_write_safetensors, lambda path, trust: load_file(path, trust).network, 0.0),
+    "safetensors": Format(
+        _write_safetensors, lambda path, trust: load_file(path, trust).network, 0.0
+    ),
 }
 
 

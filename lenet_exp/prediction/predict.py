@@ -18,7 +18,13 @@ from lenet_exp.files import Json, output_path
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.prediction.evaluation import print_score, save_picture, score_and_log, times
 from lenet_exp.prediction.figures import FORMATS, pictures_table, score_table, write_output
-from lenet_exp.prediction.pictures import Classification, Picture, classify, find_pictures, read_picture
+from lenet_exp.prediction.pictures import (
+    Classification,
+    Picture,
+    classify,
+    find_pictures,
+    read_picture,
+)
 from lenet_exp.prediction.score import dataset_for
 from lenet_exp.prediction.seen import seen_figure, short_name
 from lenet_exp.reports.files.plots import png
@@ -29,8 +35,11 @@ MOST_SHOWN = 100  # maximum number of pictures in the figure of the network's in
 log = logging.getLogger("lenet_exp")
 
 
-def predict_test_set(config: PredictConfig, device: torch.device, *, dataset_is_set: bool) -> dict[str, Json]:
-    """Evaluate a model on the test set; print, save, and log the results; and return them as in `output=`.
+def predict_test_set(
+    config: PredictConfig, device: torch.device, *, dataset_is_set: bool
+) -> dict[str, Json]:
+    """Evaluate a model on the test set; print, save, and log the results; and return them as in
+    `output=`.
 
     Args:
         dataset_is_set: whether to use the dataset in `config` instead of the model's own dataset.
@@ -52,24 +61,32 @@ def predict_test_set(config: PredictConfig, device: torch.device, *, dataset_is_
     for name, path in tested.pictures.items():
         print(f"{name}: {path}")
     if logged is not None:
-        print(f"logged to MLflow run {logged.run_id}; this model has now been evaluated on test data {times(logged)}")
+        print(
+            f"logged to MLflow run {logged.run_id}; this model has now been evaluated on test data {times(logged)}"
+        )
     return results
 
 
-def predict_pictures(config: PredictConfig, model: TrainedModel | None, *, dataset_is_set: bool) -> dict[str, Json]:
+def predict_pictures(
+    config: PredictConfig, model: TrainedModel | None, *, dataset_is_set: bool
+) -> dict[str, Json]:
     """Classify pictures, print and return the results, and save a figure of the network's inputs.
 
     Args:
         model: the model to use; None for the model that `config` specifies.
-        dataset_is_set: whether to use the flags of the dataset in `config` instead of those of the model's own dataset.
+        dataset_is_set: whether to use the flags of the dataset in `config` instead of those of the
+            model's own dataset.
 
     Raises:
         DataError: no picture was found, or none of the pictures can be read.
-        RunsFailed: some of the pictures cannot be read. This error is raised after the other pictures are classified.
+        RunsFailed: some of the pictures cannot be read. This error is raised after the other
+            pictures are classified.
     """
     paths = [path for name in config.images for path in find_pictures(name)]
     model = model or _model(config, warn=dataset_is_set)
-    dataset = dataset_for(model, config.dataset if dataset_is_set else _own_dataset(model, config.dataset))
+    dataset = dataset_for(
+        model, config.dataset if dataset_is_set else _own_dataset(model, config.dataset)
+    )
     config = replace(config, dataset=dataset)
     pictures, wrong = _read(paths, dataset)
     log.info("%s: classifying %s ...", model.name, number_of(len(pictures), "picture"))
@@ -79,7 +96,8 @@ def predict_pictures(config: PredictConfig, model: TrainedModel | None, *, datas
     for answer in answers:
         _print_answer(answer, names)
     shown = [
-        (a.picture.frame, f"{short_name(a.picture)}\n{names[a.label]} {max(a.probabilities):.0%}") for a in answers
+        (a.picture.frame, f"{short_name(a.picture)}\n{names[a.label]} {max(a.probabilities):.0%}")
+        for a in answers
     ]
     saved = save_picture(config, model, "pictures.png", png(seen_figure(shown[:MOST_SHOWN])))
     first = f" (the first {MOST_SHOWN} of {len(shown)})" if len(shown) > MOST_SHOWN else ""
@@ -128,11 +146,16 @@ def _read(paths: list[Path], dataset: Dataset) -> tuple[list[Picture], list[Data
 def _own_dataset(model: TrainedModel, default: Dataset) -> Dataset:
     """Return a model's own dataset, with the values of `default` for flags that its record lacks."""
     own = model.record.config.dataset if model.record is not None else default
-    return replace(default, **{f.name: value for f in fields(own) if (value := getattr(own, f.name)) != MISSING})
+    return replace(
+        default,
+        **{f.name: value for f in fields(own) if (value := getattr(own, f.name)) != MISSING},
+    )
 
 
 def _model(config: PredictConfig, *, warn: bool) -> TrainedModel:
-    model = load_model(config.trained_model, store_uri(config.tracking.uri), config.dataset.name, config.trust)
+    model = load_model(
+        config.trained_model, store_uri(config.tracking.uri), config.dataset.name, config.trust
+    )
     trained_on = model.record.dataset if model.record else config.dataset.name
     if warn and trained_on != config.dataset.name:
         log.warning("%s was trained on %s, not on %s", model.name, trained_on, config.dataset.name)
@@ -143,10 +166,12 @@ def check_places(config: PredictConfig) -> None:
     """Check that the output file and the outputs folder are writable.
 
     Raises:
-        ConfigError: the file or the folder is not writable, `configurations=all` or `ensemble` is set without `sweep=`,
-            or one of them is set with `images=`.
+        ConfigError: the file or the folder is not writable, `configurations=all` or `ensemble` is
+            set without `sweep=`, or one of them is set with `images=`.
     """
-    if config.configurations is ScoredConfigurations.all and (config.sweep is None or config.images):
+    if config.configurations is ScoredConfigurations.all and (
+        config.sweep is None or config.images
+    ):
         raise ConfigError("configurations=all: requires sweep= and cannot be combined with images=")
     if config.ensemble and (config.sweep is None or config.images):
         raise ConfigError("ensemble=true: requires sweep= and cannot be combined with images=")

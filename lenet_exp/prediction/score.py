@@ -1,4 +1,6 @@
-"""Scores a network on the test set: accuracy, results for each class, confusion matrix, and calibration."""
+"""Scores a network on the test set: accuracy, results for each class, confusion matrix, and
+calibration.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,20 @@ from lenet_exp.data.readers import RawImages
 from lenet_exp.errors import ConfigError
 from lenet_exp.tracking.models.load import TrainedModel
 from lenet_exp.training.evaluate import predict_logits
-from lenet_exp.training.score import Calibration, ClassScore, ReliabilityBin, Score, confusion_matrix
+from lenet_exp.training.score import (
+    Calibration,
+    ClassScore,
+    ReliabilityBin,
+    Score,
+    confusion_matrix,
+)
 
 BINS = 15  # equal-width bins of the highest probability, as in Guo et al. 2017
 
 
 def dataset_for(model: TrainedModel, dataset: Dataset) -> Dataset:
-    """Return a dataset with the flags that determine how its images are read set as for a model's training images.
+    """Return a dataset with the flags that determine how its images are read set as for a model's
+    training images.
 
     Raises:
         ConfigError: the images or the classes of the dataset do not fit the model.
@@ -36,7 +45,9 @@ def dataset_for(model: TrainedModel, dataset: Dataset) -> Dataset:
     found = ImageShape.of(replace(dataset, exact_classes=True))
     if (found.channels, found.size) != (shape.channels, shape.size):
         trained_on = f" (dataset {its.name})" if its is not None else ""
-        raise ConfigError(f"dataset={dataset.name}: has {found}, but {model.name} was trained on {shape}{trained_on}")
+        raise ConfigError(
+            f"dataset={dataset.name}: has {found}, but {model.name} was trained on {shape}{trained_on}"
+        )
     if found.num_classes > shape.num_classes:
         raise ConfigError(
             f"dataset={dataset.name}: has {found.num_classes} classes, but {model.name} has {shape.num_classes} outputs"
@@ -59,7 +70,9 @@ class TestOutputs:
     logits: Tensor
 
 
-def logits_of(model: TrainedModel, images: Tensor, white: int, batch_size: int, device: torch.device) -> Tensor:
+def logits_of(
+    model: TrainedModel, images: Tensor, white: int, batch_size: int, device: torch.device
+) -> Tensor:
     """Return the logits, shape (n, classes), of a model for raw images with pixels in [0, white]."""
     scaled = normalize(images, white, model.shape.size, model.normalization).to(device)
     return predict_logits(model.network.to(device), scaled, batch_size)
@@ -73,7 +86,9 @@ def score_of(outputs: TestOutputs) -> Score:
         raw.labels.numpy(), predictions.numpy(), labels=list(range(num_classes)), zero_division=0.0
     )
     classes = [
-        ClassScore(name, float(precision[i]), float(recall[i]), float(f1[i]), support=int(support[i]))
+        ClassScore(
+            name, float(precision[i]), float(recall[i]), float(f1[i]), support=int(support[i])
+        )
         for i, name in enumerate(outputs.dataset.class_names or [])
     ]
     return Score(
@@ -98,12 +113,16 @@ def measure_calibration(logits: Tensor, labels: Tensor) -> Calibration:
     log_p = F.log_softmax(logits.double(), dim=1)
     p = log_p.exp()
     confidence, predicted = p.max(1)
-    position = (confidence * BINS).ceil().long().clamp(1, BINS) - 1  # bin m is ((m - 1) / BINS, m / BINS]
+    position = (confidence * BINS).ceil().long().clamp(
+        1, BINS
+    ) - 1  # bin m is ((m - 1) / BINS, m / BINS]
     images = position.bincount(minlength=BINS)
     total = position.bincount(confidence, BINS)
     correct = position.bincount((predicted == labels).double(), BINS)
     bins = [
-        ReliabilityBin(n, float(total[i]) / n, float(correct[i]) / n) for i, n in enumerate(images.tolist()) if n > 0
+        ReliabilityBin(n, float(total[i]) / n, float(correct[i]) / n)
+        for i, n in enumerate(images.tolist())
+        if n > 0
     ]
     return Calibration(
         ece=float((total - correct).abs().sum()) / len(labels),

@@ -1,4 +1,6 @@
-"""Plots each picture in the form that the network received, with the file name and the predicted class."""
+"""Plots each picture in the form that the network received, with the file name and the predicted
+class.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,10 @@ from lenet_exp.prediction.pictures import Picture
 from lenet_exp.reports.escape import no_math
 
 COLUMNS = 5
-CELL, ABOVE = 1.55, 0.45  # side length of an image, and height of the two lines of text above it, in inches
+CELL, ABOVE = (
+    1.55,
+    0.45,
+)  # side length of an image, and height of the two lines of text above it, in inches
 LONGEST_NAME = 20  # maximum number of characters above an image
 
 
@@ -29,7 +34,12 @@ def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:
     for axes in cells.flat:
         axes.set_axis_off()
     for axes, (image, text) in zip(cells.flat, shown, strict=False):
-        axes.imshow((image if image.ndim == 2 else image.movedim(0, 2)).numpy(), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(
+            (image if image.ndim == 2 else image.movedim(0, 2)).numpy(),
+            cmap="gray",
+            vmin=0,
+            vmax=255,
+        )
         axes.set_title(no_math(text), fontsize=9, pad=3)
     return figure
 
@@ -37,4 +47,8 @@ def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:
 def short_name(picture: Picture) -> str:
     """Return a picture's file name, shortened to fit above a small image."""
     name, half = picture.path.name, LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
+    return (
+        name
+        if len(name) <= LONGEST_NAME
+        else f"{name[: half - 1]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
+    )

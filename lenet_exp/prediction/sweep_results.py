@@ -47,7 +47,8 @@ class ScoredRun:
 
 @dataclass(frozen=True)
 class ScoredConfiguration:
-    """A configuration of a sweep on one dataset, with its finished runs, sorted by seed, and their test results.
+    """A configuration of a sweep on one dataset, with its finished runs, sorted by seed, and their
+    test results.
 
     Attributes:
         position: position of the configuration in the comparison.
@@ -80,11 +81,17 @@ class ScoredConfiguration:
     @property
     def sd(self) -> float | None:
         """The sample standard deviation of the test accuracies; None for a single run."""
-        return statistics.stdev(t.score.accuracy for t in self.tested) if len(self.tested) > 1 else None
+        return (
+            statistics.stdev(t.score.accuracy for t in self.tested)
+            if len(self.tested) > 1
+            else None
+        )
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The mean of each metric over the seeds, the standard deviation of the accuracy, and the ensemble's."""
+        """The mean of each metric over the seeds, the standard deviation of the accuracy, and the
+        ensemble's.
+        """
         every = [t.score.metrics for t in self.tested]
         found = {name: statistics.fmean(m[name] for m in every) for name in every[0]}
         if self.sd is not None:
@@ -103,21 +110,35 @@ class ScoredConfiguration:
         comparison = self.comparison
         flags = dict(zip(comparison.flags, comparison.values(self.group), strict=True))
         about = {"sweep": self.sweep.id, "dataset": comparison.dataset, "configuration": self.name}
-        scores = [row | {"score": t.score.as_json()} for row, t in zip(self.rows, self.tested, strict=True)]
+        scores = [
+            row | {"score": t.score.as_json()}
+            for row, t in zip(self.rows, self.tested, strict=True)
+        ]
         metrics = self.metrics
-        numbers: dict[str, Json] = {"accuracy": metrics["test_accuracy"], "sd": self.sd, "n": len(scores), **metrics}
+        numbers: dict[str, Json] = {
+            "accuracy": metrics["test_accuracy"],
+            "sd": self.sd,
+            "n": len(scores),
+            **metrics,
+        }
         for lead in comparison.test_leads[self.position : self.position + 1]:
-            numbers |= {name: value for name, value in behind("lead", lead).items() if not math.isnan(value)}
+            numbers |= {
+                name: value for name, value in behind("lead", lead).items() if not math.isnan(value)
+            }
         together = {} if self.ensemble is None else {"ensemble": self.ensemble.as_json()}
         return {**about, "flags": flags, **numbers, **together, "runs": scores}
 
 
 def heading(scored: ScoredConfiguration) -> str:
-    """Return the heading for a configuration's results: its name, why it was evaluated, and its validation accuracy."""
+    """Return the heading for a configuration's results: its name, why it was evaluated, and its
+    validation accuracy.
+    """
     group, comparison = scored.group, scored.comparison
     metric = comparison.metric
     lost = f", {group.diverged} diverged" if group.diverged else ""
-    reached = f"validation {metric.name} {accuracy(group)}{'%' * metric.percent} (n = {group.n}{lost})"
+    reached = (
+        f"validation {metric.name} {accuracy(group)}{'%' * metric.percent} (n = {group.n}{lost})"
+    )
     tested = confirmation(comparison)
     if not scored.leads:
         how = "baseline" if comparison.is_baseline(group) else "not the leader"
@@ -134,7 +155,11 @@ def run_line(tested: ScoredRun, with_split: bool) -> str:
     config, logged = tested.record.config, tested.logged
     which = f"seed {config.seed}" + (f", split {config.split_seed}" if with_split else "")
     validation = f"validation {(tested.record.best_val_accuracy or 0.0) * 100:.2f}%"
-    run = "" if logged is None else f"; MLflow run {logged.run_id}, test set evaluated {times(logged)}"
+    run = (
+        ""
+        if logged is None
+        else f"; MLflow run {logged.run_id}, test set evaluated {times(logged)}"
+    )
     return f"  {which}: {tested.score.accuracy * 100:.2f}% of {tested.score.total:,} test images ({validation}){run}"
 
 
@@ -143,9 +168,13 @@ def print_means(scored: ScoredConfiguration) -> None:
     n, means, images = len(scored.tested), scored.metrics, scored.tested[0].score.total
     mean = means["test_accuracy"]
     error = math.sqrt(mean * (1 - mean) / images)
-    luck = f"; sampling error with {images:,} test images: {error * 100:.2f} points" if error else ""
+    luck = (
+        f"; sampling error with {images:,} test images: {error * 100:.2f} points" if error else ""
+    )
     print(f"test accuracy {mean * 100:.2f} ± {(scored.sd or 0.0) * 100:.2f}% (n = {n}){luck}")
     print(f"mean calibration: {calibration_text(means)}")
     if scored.ensemble is not None:
         measures = calibration_text(scored.ensemble.metrics)
-        print(f"ensemble of {n} models: test accuracy {scored.ensemble.accuracy * 100:.2f}%, {measures}")
+        print(
+            f"ensemble of {n} models: test accuracy {scored.ensemble.accuracy * 100:.2f}%, {measures}"
+        )

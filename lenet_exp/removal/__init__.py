@@ -1,1 +1,3 @@
-"""Implements `lenet-sweep rm`: removes sweeps with their runs, or the final training states of all runs."""
+"""Implements `lenet-sweep rm`: removes sweeps with their runs, or the final training states of all
+runs.
+"""

@@ -33,7 +33,8 @@ class PendingRemoval:
 
     Args:
         outputs: path of the outputs folder.
-        name: name of the folder: the ID of the sweep. Release 0.3 could also remove runs and experiments.
+        name: name of the folder: the ID of the sweep. Release 0.3 could also remove runs and
+            experiments.
     """
 
     def __init__(self, outputs: Path, name: str) -> None:
@@ -60,11 +61,15 @@ class PendingRemoval:
         return self.is_mlflow_done or bool(self.sweeps() or self.runs())
 
     def move_sweep(self, sweep: SweepFolder) -> Owner | None:
-        """Move a sweep folder here. If a running process owns the folder, return that owner and move nothing."""
+        """Move a sweep folder here. If a running process owns the folder, return that owner and
+        move nothing.
+        """
         return self._take(sweep.path, "sweeps")
 
     def move_run(self, folder: RunFolder) -> Owner | None:
-        """Move a run folder here. If a running process owns the folder, return that owner and move nothing."""
+        """Move a run folder here. If a running process owns the folder, return that owner and move
+        nothing.
+        """
         with folder.upload_lock():
             return self._take(folder.path, "runs")
 
@@ -80,7 +85,9 @@ class PendingRemoval:
                 shutil.rmtree(self.path / part)
         (self.path / "told").unlink(missing_ok=True)
         for folder in (self.path, self.path.parent):
-            with contextlib.suppress(OSError):  # the folder does not exist, or contains another removal
+            with contextlib.suppress(
+                OSError
+            ):  # the folder does not exist, or contains another removal
                 folder.rmdir()
 
     def _take(self, folder: Path, part: str) -> Owner | None:
@@ -102,7 +109,8 @@ def find_removal(which: str) -> PendingRemoval:
         which: the sweep as the user typed it; `last` is an interrupted removal, if there is one.
 
     Raises:
-        ConfigError: the sweep is not found, or another removal was interrupted and must be finished first.
+        ConfigError: the sweep is not found, or another removal was interrupted and must be finished
+            first.
     """
     path = user_path(which).absolute()
     is_path = "/" in which and path.parent.name == "sweeps"
@@ -113,7 +121,9 @@ def find_removal(which: str) -> PendingRemoval:
             return pending
     if interrupted:
         first = interrupted[0]
-        raise ConfigError(f"sweep={which}: finish the interrupted removal of {first.name} first: {_again(first)}")
+        raise ConfigError(
+            f"sweep={which}: finish the interrupted removal of {first.name} first: {_again(first)}"
+        )
     sweep = find_sweep(which)
     return PendingRemoval(sweep.outputs, sweep.id)
 
@@ -121,7 +131,9 @@ def find_removal(which: str) -> PendingRemoval:
 def log_unfinished(outputs: Path) -> None:
     """Log a warning for each interrupted removal, with the command that finishes it."""
     for pending in pending_removals(outputs):
-        log.warning("%s: a removal was interrupted; to finish it, run: %s", pending.path, _again(pending))
+        log.warning(
+            "%s: a removal was interrupted; to finish it, run: %s", pending.path, _again(pending)
+        )
 
 
 def _again(pending: PendingRemoval) -> str:
@@ -139,5 +151,7 @@ def exclusive_removal(outputs: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
-            raise ConfigError(f"{outputs}: another lenet-sweep rm is running in this folder; wait until it ends") from e
+            raise ConfigError(
+                f"{outputs}: another lenet-sweep rm is running in this folder; wait until it ends"
+            ) from e
         yield

@@ -1,6 +1,7 @@
 """Plans a removal: determines what is removed and what stays.
 
-A new plan is made each time a removal is started, because another sweep may have started to use one of the runs.
+A new plan is made each time a removal is started, because another sweep may have started to use one
+of the runs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from lenet_exp.removal.pending import PendingRemoval
 from lenet_exp.removal.stored_runs import Changes, changes_in, ids_in, open_stored
 from lenet_exp.tracking.stores.store import Store
 
-MULTIRUN = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})  # the command of a sweep contains one of these
+MULTIRUN = frozenset(
+    {"-m", "--multirun", "hydra.mode=MULTIRUN"}
+)  # the command of a sweep contains one of these
 
 
 @dataclass
@@ -65,7 +68,10 @@ class Plan:
     def changes(self) -> list[Changes]:
         """Return the changes that the removal makes in each store."""
         sweeps = self.all_sweeps()
-        return [changes_in(store, self.all_going(), self.all_staying(), sweeps=sweeps) for store in self.stores]
+        return [
+            changes_in(store, self.all_going(), self.all_staying(), sweeps=sweeps)
+            for store in self.stores
+        ]
 
 
 def make_plan(pending: PendingRemoval) -> Plan:
@@ -86,14 +92,17 @@ def make_plan(pending: PendingRemoval) -> Plan:
         _open_stores(plan)
     except (ConfigError, StoreError) as e:
         place = pending.path if plan.sweep is None else plan.sweep.path
-        raise StoreError(f"{e}; nothing was removed. If that store no longer exists, delete {place} instead.") from e
+        raise StoreError(
+            f"{e}; nothing was removed. If that store no longer exists, delete {place} instead."
+        ) from e
     return plan
 
 
 def keep_needed(plan: Plan, runs: list[str]) -> None:
     """Divide runs into runs to remove and runs that stay, and record the division in the plan.
 
-    Runs stay if another sweep needs them, or if they were trained individually before the removed sweep.
+    Runs stay if another sweep needs them, or if they were trained individually before the removed
+    sweep.
 
     Raises:
         ConfigError: a run to remove is being trained.
@@ -114,7 +123,9 @@ def keep_needed(plan: Plan, runs: list[str]) -> None:
         elif folder.id in moved:
             plan.staying[folder.id] = "retrained in the meantime"
         elif (owner := owner_of(folder.path)) is not None:
-            raise ConfigError(f"run {folder.id} is still training ({owner.host}, process {owner.pid}); stop it first")
+            raise ConfigError(
+                f"run {folder.id} is still training ({owner.host}, process {owner.pid}); stop it first"
+            )
         else:
             plan.going.append(folder)
 
@@ -143,7 +154,8 @@ def _users_of(plan: Plan) -> dict[str, list[str]]:
 
 
 def _trained_alone(plan: Plan) -> set[str]:
-    """Return the IDs of the sweep's runs that were started individually before the sweep was first started.
+    """Return the IDs of the sweep's runs that were started individually before the sweep was first
+    started.
 
     Raises:
         DamagedError: sweep.json or jobs.jsonl is corrupt.
@@ -157,7 +169,9 @@ def _trained_alone(plan: Plan) -> set[str]:
             if begun is None or begun.created_ms >= sweep_created_ms:
                 continue
             is_of_sweep = not MULTIRUN.isdisjoint(begun.command.removeprefix("python -m ").split())
-            is_from_elsewhere = not folder.log_file.exists()  # a run from a different outputs folder
+            is_from_elsewhere = (
+                not folder.log_file.exists()
+            )  # a run from a different outputs folder
             if not is_of_sweep and not is_from_elsewhere:
                 alone.add(run)
     return alone
@@ -167,17 +181,24 @@ def _check(sweep: SweepFolder) -> None:
     """Check that a sweep can be removed.
 
     Raises:
-        ConfigError: the sweep is running, being uploaded, or in Slurm's queue, or another sweep confirms it.
+        ConfigError: the sweep is running, being uploaded, or in Slurm's queue, or another sweep
+            confirms it.
     """
     stop = f"stop it first: lenet-sweep stop sweep={sweep.id}"
     owner = sweep.owner()
     if owner is not None:
-        raise ConfigError(f"sweep {sweep.id} is still running ({owner.host}, process {owner.pid}); {stop}")
+        raise ConfigError(
+            f"sweep {sweep.id} is still running ({owner.host}, process {owner.pid}); {stop}"
+        )
     if is_uploading(sweep.path):
-        raise ConfigError(f"sweep {sweep.id} is being uploaded; wait until the upload has ended, or press Ctrl-C there")
+        raise ConfigError(
+            f"sweep {sweep.id} is being uploaded; wait until the upload has ended, or press Ctrl-C there"
+        )
     waiting = queued(sweep.path)
     if waiting:
-        raise ConfigError(f"sweep {sweep.id} has jobs {', '.join(waiting)} in Slurm's queue; {stop}")
+        raise ConfigError(
+            f"sweep {sweep.id} has jobs {', '.join(waiting)} in Slurm's queue; {stop}"
+        )
     for other in all_sweeps(sweep.outputs):
         if other.started().confirms == sweep.id:
             raise ConfigError(
@@ -187,8 +208,12 @@ def _check(sweep: SweepFolder) -> None:
 
 
 def _open_stores(plan: Plan) -> None:
-    """Open the stores that are recorded in the folders, and keep the runs whose models are registered."""
-    names = dict.fromkeys(name for folder in (*plan.all_going(), *plan.all_staying()) for name in ids_in(folder))
+    """Open the stores that are recorded in the folders, and keep the runs whose models are
+    registered.
+    """
+    names = dict.fromkeys(
+        name for folder in (*plan.all_going(), *plan.all_staying()) for name in ids_in(folder)
+    )
     for sweep in plan.all_sweeps():
         names |= dict.fromkeys(sweep.delivered().run_ids())
     for name in names:

@@ -1,14 +1,17 @@
 """Implements `lenet-sweep rm` in steps that can be resumed after a kill at any point.
 
-1. Move the sweep folder to outputs/removing/<sweep>/, which other commands do not read. Otherwise, a sweep without some
-   of its runs would seem to be unfinished.
-2. Move the run folders that no other sweep needs to the same folder, so that `lenet-sync` does not upload them again.
-3. Delete the MLflow runs that are recorded in the moved folders, and remove the sweeps from the tags of runs that stay.
-   This step comes after the moves, because the ID of each MLflow run must remain on disk until the run is deleted.
+1. Move the sweep folder to outputs/removing/<sweep>/, which other commands do not read. Otherwise,
+   a sweep without some of its runs would seem to be unfinished.
+2. Move the run folders that no other sweep needs to the same folder, so that `lenet-sync` does not
+  upload them again.
+3. Delete the MLflow runs that are recorded in the moved folders, and remove the sweeps from the
+   tags of runs that stay. This step comes after the moves, because the ID of each MLflow run must
+   remain on disk until the run is deleted.
 4. Create the file `told`, which records that the deletions in MLflow are done.
 5. Delete the moved folders, followed by `told`.
 
-All steps are idempotent. After a kill, rerunning `lenet-sweep rm` resumes the removal in outputs/removing/<sweep>/.
+All steps are idempotent. After a kill, rerunning `lenet-sweep rm` resumes the removal in
+outputs/removing/<sweep>/.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ EXIT_LEFT = 1  # exit status of an incomplete removal
 
 
 def show(pending: PendingRemoval, *, command: str) -> None:
-    """Print what would be removed, what would stay (and why), and the command that removes the sweep.
+    """Print what would be removed, what would stay (and why), and the command that removes the
+    sweep.
 
     Nothing is changed.
 
@@ -43,7 +47,8 @@ def show(pending: PendingRemoval, *, command: str) -> None:
 def remove(pending: PendingRemoval) -> int:
     """Remove a sweep and return the exit status.
 
-    The exit status is 0, or 1 if the removal is incomplete. In the latter case, the reason is printed.
+    The exit status is 0, or 1 if the removal is incomplete. In the latter case, the reason is
+    printed.
 
     Raises:
         UserError: the removal cannot start (see `make_plan`). In that case, nothing is changed.
@@ -57,7 +62,11 @@ def remove(pending: PendingRemoval) -> int:
                 _leave_sweeps(plan, change)
                 apply(change)
         except UserError as e:
-            print(printable(f"{plan.words}: not removed completely: {e}. Rerun the same command to continue."))
+            print(
+                printable(
+                    f"{plan.words}: not removed completely: {e}. Rerun the same command to continue."
+                )
+            )
             return EXIT_LEFT
         pending.mark_mlflow_done()
         print_plan(plan, changes, done=True)
@@ -75,7 +84,9 @@ def remove_final_states(outputs: Path, *, dry_run: bool) -> None:
     if dry_run:
         print(f"would remove {_states_words(len(states), sum(map(size_of, states)))}")
         if states:
-            print("Nothing has been removed yet. To proceed, run: lenet-sweep rm final_states=true dry_run=false")
+            print(
+                "Nothing has been removed yet. To proceed, run: lenet-sweep rm final_states=true dry_run=false"
+            )
         return
 
     count = size = 0
@@ -103,9 +114,13 @@ def _move(plan: Plan) -> None:
     if plan.sweep is not None:
         owner = pending.move_sweep(plan.sweep)
         if owner is not None:
-            raise ConfigError(f"sweep {plan.sweep.id} is now running ({owner.host}, process {owner.pid})")
+            raise ConfigError(
+                f"sweep {plan.sweep.id} is now running ({owner.host}, process {owner.pid})"
+            )
         plan.sweep = None
-    keep_needed(plan, [folder.id for folder in plan.going])  # again, because another sweep may have started since
+    keep_needed(
+        plan, [folder.id for folder in plan.going]
+    )  # again, because another sweep may have started since
     for folder in list(plan.going):
         plan.going.remove(folder)
         if pending.move_run(folder) is not None:
@@ -115,7 +130,8 @@ def _move(plan: Plan) -> None:
 def _leave_sweeps(plan: Plan, change: Changes) -> None:
     """Delete the removed sweeps from the upload records of runs that stay.
 
-    Call this function before changing MLflow; otherwise, an upload could nest the runs under the removed sweeps again.
+    Call this function before changing MLflow; otherwise, an upload could nest the runs under the
+    removed sweeps again.
     """
     for folder in plan.all_staying():
         with folder.upload_lock():

@@ -1,7 +1,8 @@
 """Determines which MLflow runs a removal deletes and which runs stay, and applies these changes.
 
-An MLflow run is deleted only if a folder in this outputs folder refers to it and its tags refer to that folder. Runs
-and models are deleted as in MLflow's UI: they can be restored until you run `mlflow gc`.
+An MLflow run is deleted only if a folder in this outputs folder refers to it and its tags refer to
+that folder. Runs and models are deleted as in MLflow's UI: they can be restored until you run
+`mlflow gc`.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ class Changes:
         delete: MLflow runs to delete: first those of run folders, then those of sweeps.
         leave: MLflow runs that stay but no longer belong to the removed sweeps.
         removed: IDs of the sweeps' own MLflow runs that are deleted.
-        kept: reason why an MLflow run stays although its folder is removed, keyed by the ID of the MLflow run.
-        registered: reason why a run with a registered model stays, keyed by the ID of the run folder.
+        kept: reason why an MLflow run stays although its folder is removed, keyed by the ID of the
+            MLflow run.
+        registered: reason why a run with a registered model stays, keyed by the ID of the run
+            folder.
     """
 
     store: Store
@@ -47,7 +50,9 @@ class Changes:
 
 
 def ids_in(folder: RunFolder) -> dict[str, list[str]]:
-    """Return the IDs of a run folder's MLflow runs, keyed by store name. Runs from earlier attempts are included."""
+    """Return the IDs of a run folder's MLflow runs, keyed by store name. Runs from earlier attempts
+    are included.
+    """
     found: dict[str, list[str]] = {}
     for entry in (*folder.delivered().mlflow_runs, *folder.abandoned()):
         found.setdefault(entry.store, []).extend([entry.run_id, *entry.former, *entry.abandoned])
@@ -93,7 +98,11 @@ def changes_in(
         staying: run folders that stay.
         sweeps: sweeps to remove.
     """
-    folders = {run_id: folder for folder in (*going, *staying) for run_id in ids_in(folder).get(store.name, ())}
+    folders = {
+        run_id: folder
+        for folder in (*going, *staying)
+        for run_id in ids_in(folder).get(store.name, ())
+    }
     parents: dict[str, SweepFolder] = {}
     for sweep in sweeps:
         sweep_run = sweep.delivered().run_id(store.name)
@@ -111,11 +120,15 @@ def changes_in(
         if run is not None and _is_of(run, sweep, store):
             delete_last.append(run)
         elif run is not None:
-            kept[run_id] = f"its sweep is in a different outputs folder ({run.data.tags.get('sweep_folder')})"
+            kept[run_id] = (
+                f"its sweep is in a different outputs folder ({run.data.tags.get('sweep_folder')})"
+            )
     removed = {run.info.run_id for run in delete_last}
 
     models = registered_in(store)
-    other_sweeps = _find(store, {sweep for run in found.values() for sweep in _sweeps(run)} - removed)
+    other_sweeps = _find(
+        store, {sweep for run in found.values() for sweep in _sweeps(run)} - removed
+    )
     paths_staying = {folder.path for folder in staying}
     for run_id, folder in folders.items():
         run = found.get(run_id)
@@ -166,20 +179,29 @@ def apply(changes: Changes) -> None:
 def _find(store: Store, ids: Iterable[str]) -> dict[str, Run]:
     """Return the MLflow runs with these IDs, keyed by ID; missing and deleted runs are omitted."""
     with answering(store.uri):
-        experiments = [experiment.experiment_id for experiment in store.client.search_experiments(max_results=MOST)]
+        experiments = [
+            experiment.experiment_id
+            for experiment in store.client.search_experiments(max_results=MOST)
+        ]
         return runs_by_id(store.client, experiments, ids) if experiments else {}
 
 
 def _is_of(run: Run, sweep: SweepFolder, store: Store) -> bool:
-    """Return whether an MLflow run belongs to a sweep in this outputs folder rather than to a copy of the sweep."""
+    """Return whether an MLflow run belongs to a sweep in this outputs folder rather than to a copy
+    of the sweep.
+    """
     database, tags = sqlite_path(store.uri), run.data.tags
     place = store.outputs / "sweeps" / sweep.id
-    is_here = (database is not None and database.parent == store.outputs) or tags.get("sweep_folder") == str(place)
+    is_here = (database is not None and database.parent == store.outputs) or tags.get(
+        "sweep_folder"
+    ) == str(place)
     return is_here and tags.get("sweep") == sweep.id
 
 
 def _is_copied_from_store(folder: RunFolder) -> bool:
-    """Return whether release 0.3 copied a run from a shared store: it has a record, but no epoch was trained here."""
+    """Return whether release 0.3 copied a run from a shared store: it has a record, but no epoch
+    was trained here.
+    """
     record = None if folder.log_file.exists() else folder.record()
     return record is not None and record.epochs > 0 and not folder.history().epochs
 

@@ -1,7 +1,7 @@
 """The columns of a comparison's tables: their titles, their cells, and the formats that have them.
 
-To add a column to the terminal, the HTML report, Markdown, or LaTeX, add it to `COLUMNS`. To add a field to CSV, JSON,
-and the Python API, add it to `records`.
+To add a column to the terminal, the HTML report, Markdown, or LaTeX, add it to `COLUMNS`. To add a
+field to CSV, JSON, and the Python API, add it to `records`.
 """
 
 from __future__ import annotations
@@ -53,19 +53,28 @@ class Column:
 
 
 def columns(comparison: Comparison, *, tex: bool = False) -> list[Column]:
-    """Return the columns of a comparison's table: its rank (except in LaTeX), the flags that differ, and the results.
+    """Return the columns of a comparison's table: its rank (except in LaTeX), the flags that
+    differ, and the results.
 
     Args:
         tex: whether to return the columns of the LaTeX table.
     """
     shown = [c for c in COLUMNS if (c.tex if tex else c.title) and c.is_shown(comparison)]
     names = enumerate((flag, short(flag)) for flag in comparison.flags)
-    flags = [Column("flag", name, partial(_value, number), name, hint=flag) for number, (flag, name) in names]
+    flags = [
+        Column("flag", name, partial(_value, number), name, hint=flag)
+        for number, (flag, name) in names
+    ]
     metric = comparison.metric
     said = {"by": comparison.epoch, "label": metric.label, "name": metric.name.replace("_", " ")}
     unit, tex_unit = (", %", r", \%") if metric.percent else ("", "")
-    titles = [(c.title.format(unit=unit, **said), c.tex.format(unit=tex_unit, **said)) for c in shown]
-    results = [replace(c, title=title, tex=in_tex) for c, (title, in_tex) in zip(shown, titles, strict=True)]
+    titles = [
+        (c.title.format(unit=unit, **said), c.tex.format(unit=tex_unit, **said)) for c in shown
+    ]
+    results = [
+        replace(c, title=title, tex=in_tex)
+        for c, (title, in_tex) in zip(shown, titles, strict=True)
+    ]
     rank = [] if tex else [results.pop(0)]
     return [*rank, *flags, *results]
 
@@ -73,7 +82,8 @@ def columns(comparison: Comparison, *, tex: bool = False) -> list[Column]:
 def records(comparison: Comparison) -> list[dict[str, Cell]]:
     """Return the results of a comparison as a list with one dict per configuration.
 
-    Values of flags are strings. Accuracies are fractions, and durations are in seconds. Unknown numbers are NaN.
+    Values of flags are strings. Accuracies are fractions, and durations are in seconds. Unknown
+    numbers are NaN.
     """
     found, may_be_best = [], comparison.not_excluded
     pruned = any(group.outcomes.get(Outcome.pruned) for group in comparison.groups)
@@ -81,7 +91,11 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
     for position, group in enumerate(comparison.groups):
         lead = comparison.leads[position]
         low, high = group.interval
-        row: dict[str, Cell] = {"dataset": comparison.dataset, "metric": comparison.metric.name, "rank": position + 1}
+        row: dict[str, Cell] = {
+            "dataset": comparison.dataset,
+            "metric": comparison.metric.name,
+            "rank": position + 1,
+        }
         row |= dict(zip(comparison.flags, comparison.values(group), strict=True))
         row |= {
             "n": group.n,
@@ -115,7 +129,9 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
 
 
 def ranked_records(comparisons: Sequence[Comparison]) -> list[list[dict[str, Cell]]]:
-    """Return the records of several comparisons, with the configurations' ranks over the datasets of a grid."""
+    """Return the records of several comparisons, with the configurations' ranks over the datasets
+    of a grid.
+    """
     tables = [records(comparison) for comparison in comparisons]
     if (found := across_datasets(comparisons)) is None:
         return tables
@@ -141,8 +157,8 @@ def behind(name: str, lead: Difference | None) -> dict[str, float]:
 
 
 def _run_id(run: ComparedRun) -> str:
-    """Return the MLflow run ID, for use in `trained_model=runs:/`, or the ID of the run folder if no store contains the
-    run."""
+    """Return the MLflow run ID, for use in `trained_model=runs:/`, or the ID of the run folder if
+    no store contains the run."""
     return next(iter(run.mlflow_runs().values()), run.id)
 
 
@@ -156,15 +172,23 @@ def on_test(comparison: Comparison, position: int) -> str:
 
 
 def tested(its: Group) -> str:
-    """Format the test accuracy of a configuration with its number of tested runs: `97.64 ± 0.30 (n = 3)`."""
+    """Format the test accuracy of a configuration with its number of tested runs: `97.64 ± 0.30 (n
+    = 3)`.
+    """
     return accuracy(its) + (f" (n = {its.n})" if its.n else "")
 
 
 def difference(lead: Difference | None, metric: Metric = ACCURACY) -> str:
-    """Format the leader's lead in percentage points with its confidence interval: `+0.34 (-0.10 to +0.78)`."""
+    """Format the leader's lead in percentage points with its confidence interval: `+0.34 (-0.10 to
+    +0.78)`.
+    """
     if lead is None:
         return "-"
-    ends = f" ({signed(lead.low, metric)} to {signed(lead.high, metric)})" if lead.shown or not metric.percent else ""
+    ends = (
+        f" ({signed(lead.low, metric)} to {signed(lead.high, metric)})"
+        if lead.shown or not metric.percent
+        else ""
+    )
     return signed(lead.points, metric) + ends
 
 
@@ -177,7 +201,9 @@ def accuracy(group: Group) -> str:
 
 
 def interval(group: Group) -> str:
-    """Format the confidence interval of a configuration: `90.66 to 91.18`, or `-` if it has only one seed."""
+    """Format the confidence interval of a configuration: `90.66 to 91.18`, or `-` if it has only
+    one seed.
+    """
     low, high = group.interval
     return "-" if math.isnan(low) else f"{group.metric.number(low)} to {group.metric.number(high)}"
 
@@ -187,7 +213,12 @@ def short(flag: str) -> str:
     group, _, leaf = (flag := flag.removesuffix(".own")).rpartition(".")
     if leaf == VERSION and group != "model":
         return flag
-    return leaf if group in {"model", "optimizer", "regularization", "activation", "training", "augmentation"} else flag
+    return (
+        leaf
+        if group
+        in {"model", "optimizer", "regularization", "activation", "training", "augmentation"}
+        else flag
+    )
 
 
 def signed(effect: float, metric: Metric = ACCURACY) -> str:
@@ -215,18 +246,66 @@ def _of(text: Callable[[Group], str]) -> Callable[[Comparison, int], str]:
 SIZES_DIFFER, IS_TESTED = attrgetter("sizes_differ"), attrgetter("tested")
 COLUMNS = (
     Column("rank", "#", lambda _, position: str(position + 1)),
-    Column("accuracy", "{by} val{label}{unit}", _of(accuracy), "{name}{unit}", hint="mean ± standard deviation"),
+    Column(
+        "accuracy",
+        "{by} val{label}{unit}",
+        _of(accuracy),
+        "{name}{unit}",
+        hint="mean ± standard deviation",
+    ),
     Column("interval", "95% CI", _of(interval), r"95\% CI", hint="confidence interval of the mean"),
     Column("n", "n", _of(lambda group: str(group.n)), "$n$"),
-    Column("epoch", "epoch", _of(lambda group: _number(group.best_epoch, ".0f")), hint="best epoch"),
     Column(
-        "seconds", "seconds", _of(lambda g: _number(g.seconds_to_best, ".1f")), hint="training time to the best epoch"
+        "epoch", "epoch", _of(lambda group: _number(group.best_epoch, ".0f")), hint="best epoch"
     ),
-    Column("parameters", "parameters", _of(lambda g: _count(g.parameters)), "parameters", is_shown=SIZES_DIFFER),
-    Column("multiply_adds", "multiply-adds", _of(lambda g: _count(g.multiply_adds)), hint=ADDS, is_shown=SIZES_DIFFER),
+    Column(
+        "seconds",
+        "seconds",
+        _of(lambda g: _number(g.seconds_to_best, ".1f")),
+        hint="training time to the best epoch",
+    ),
+    Column(
+        "parameters",
+        "parameters",
+        _of(lambda g: _count(g.parameters)),
+        "parameters",
+        is_shown=SIZES_DIFFER,
+    ),
+    Column(
+        "multiply_adds",
+        "multiply-adds",
+        _of(lambda g: _count(g.multiply_adds)),
+        hint=ADDS,
+        is_shown=SIZES_DIFFER,
+    ),
     Column("lead", "", lambda c, position: difference(c.leads[position], c.metric), "lead"),
-    Column("test", "test, %", on_test, hint="test accuracy and the leader's lead", is_shown=IS_TESTED, wraps=True),
-    Column("test_alone", "", lambda c, position: tested(c.tested[position]), r"test, \%", is_shown=IS_TESTED),
-    Column("test_lead", "", lambda c, position: difference(c.test_leads[position]), "test lead", is_shown=IS_TESTED),
-    Column("verdict", "vs. leader", remark, is_shown=lambda c: len(c.groups) > 1 or remark(c, 0), wraps=True),
+    Column(
+        "test",
+        "test, %",
+        on_test,
+        hint="test accuracy and the leader's lead",
+        is_shown=IS_TESTED,
+        wraps=True,
+    ),
+    Column(
+        "test_alone",
+        "",
+        lambda c, position: tested(c.tested[position]),
+        r"test, \%",
+        is_shown=IS_TESTED,
+    ),
+    Column(
+        "test_lead",
+        "",
+        lambda c, position: difference(c.test_leads[position]),
+        "test lead",
+        is_shown=IS_TESTED,
+    ),
+    Column(
+        "verdict",
+        "vs. leader",
+        remark,
+        is_shown=lambda c: len(c.groups) > 1 or remark(c, 0),
+        wraps=True,
+    ),
 )

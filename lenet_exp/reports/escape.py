@@ -1,4 +1,6 @@
-"""Escapes untrusted text (names, values, commands) for Markdown, HTML, matplotlib, and spreadsheets; NaN for JSON."""
+"""Escapes untrusted text (names, values, commands) for Markdown, HTML, matplotlib, and
+spreadsheets; NaN for JSON.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from lenet_exp.files import Json
 _SIGNS = re.compile(
     r"[\\`*\[\]~|@]"  # markup, links, columns, mentions
     r"|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])"  # an underscore within a word is not markup
-    r"|:(?=[/\w])"  # a colon that starts an emoji or is part of an address, which Markdown would turn into a link
+    # a colon that starts an emoji or is part of an address, which Markdown would turn into a link
+    r"|:(?=[/\w])"
     r"|(?<=\bwww)\."
 )
 _MARKUP = re.compile(r'[&<>"\\`*_\[\]~|@!#{}]|:(?=/)|(?<=\bwww)\.')
@@ -32,8 +35,12 @@ def inline(text: str) -> str:
 
 
 def as_line(text: str) -> str:
-    """Escape text for use as a line of Markdown, so that the line is neither a heading nor a list item."""
-    return _FIRST.sub(lambda m: f"{m[1]}\\{m[2]}" if not m[2].isdigit() else f"{m[1]}{m[2]}\\", inline(text))
+    """Escape text for use as a line of Markdown, so that the line is neither a heading nor a list
+    item.
+    """
+    return _FIRST.sub(
+        lambda m: f"{m[1]}\\{m[2]}" if not m[2].isdigit() else f"{m[1]}{m[2]}\\", inline(text)
+    )
 
 
 def code(text: str) -> str:
@@ -55,7 +62,9 @@ def no_math(text: str) -> str:
 
 
 def finite(value: Any) -> Any:
-    """Replace NaN and infinity in nested lists and dicts with None, because JSON does not support these values."""
+    """Replace NaN and infinity in nested lists and dicts with None, because JSON does not support
+    these values.
+    """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -64,7 +73,9 @@ def finite(value: Any) -> Any:
 
 
 def csv_text(rows: Sequence[Mapping[str, Json]]) -> str:
-    """Format rows as CSV, with a column for each key. Spreadsheets cannot interpret a cell as a formula."""
+    """Format rows as CSV, with a column for each key. Spreadsheets cannot interpret a cell as a
+    formula.
+    """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

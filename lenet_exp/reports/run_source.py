@@ -14,7 +14,8 @@ class RunSource:
 
     Attributes:
         title: the commands of the sweeps, or the filter.
-        command: command that created the runs, quoted for a shell; None if the runs are not from a single sweep.
+        command: command that created the runs, quoted for a shell; None if the runs are not from a
+            single sweep.
         store: name of the MLflow store that contains the runs; None if unknown.
         champion: line about the champion for the model of the leader's best run, keyed by dataset.
     """
@@ -32,7 +33,9 @@ class RunSource:
         return self.store.rstrip("/")
 
     def page_of(self, run: ComparedRun) -> str | None:
-        """Return the address of a run's page in MLflow, relative to the server, or None if the store lacks the run."""
+        """Return the address of a run's page in MLflow, relative to the server, or None if the
+        store lacks the run.
+        """
         runs = run.mlflow_runs()
         run_id = runs.get(self.store) if self.store is not None else None
         return f"#/runs/{run_id}" if run_id is not None and run_id.isalnum() else None

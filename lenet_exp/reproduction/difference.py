@@ -10,8 +10,11 @@ from lenet_exp.training.epoch import EpochResult
 FIGURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_metric", "lr")
 
 
-def differing_epochs(epochs: Sequence[EpochResult], again: Sequence[EpochResult]) -> dict[int, list[str]]:
-    """Return the names of the values that differ, by the number of the epoch, which is counted from 1.
+def differing_epochs(
+    epochs: Sequence[EpochResult], again: Sequence[EpochResult]
+) -> dict[int, list[str]]:
+    """Return the names of the values that differ, by the number of the epoch, which is counted from
+    1.
 
     Epochs without differences are omitted, and so are epochs that only one of the runs completed.
 
@@ -20,11 +23,17 @@ def differing_epochs(epochs: Sequence[EpochResult], again: Sequence[EpochResult]
         again: epochs of the repeated run.
     """
     pairs = zip(epochs, again, strict=False)
-    return {number: names for number, (was, now) in enumerate(pairs, 1) if (names := _of_epoch(was, now))}
+    return {
+        number: names
+        for number, (was, now) in enumerate(pairs, 1)
+        if (names := _of_epoch(was, now))
+    }
 
 
 def _of_epoch(was: EpochResult, now: EpochResult) -> list[str]:
-    """Return the names of the values that differ. Weights are compared only if both epochs have their digest."""
+    """Return the names of the values that differ. Weights are compared only if both epochs have
+    their digest.
+    """
     digests = {was.weights_digest, now.weights_digest} - {None}
     weights = ["weights"] if len(digests) == 2 else []
     return [name for name in FIGURES if getattr(was, name) != getattr(now, name)] + weights

@@ -12,14 +12,19 @@ from lenet_exp.errors import first_line
 from lenet_exp.folders.final_record import MOST_IN_MATRIX
 from lenet_exp.folders.records import Record
 from lenet_exp.reproduction.repeatable import RepeatableRun, repeatable
-from lenet_exp.reproduction.reproduce_result import ReproduceResult, ReproduceStatus, differs, not_comparable
+from lenet_exp.reproduction.reproduce_result import (
+    ReproduceResult,
+    ReproduceStatus,
+    differs,
+    not_comparable,
+)
 from lenet_exp.stopping import raise_stop
 from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.engine import engine_of
 from lenet_exp.training.evaluate import Evaluation
-from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.metrics import measure
 from lenet_exp.training.score import class_accuracies, confusion_matrix, packed, unpacked
+from lenet_exp.training.state import TrainingState, new_lane
 
 CLOSE = 1e-4  # fraction of the largest logit; a CPU that rounds differently can swap closer logits
 
@@ -34,7 +39,8 @@ class _Recomputed:
         metric: value of the run's metric; None if the metric is accuracy.
         matrix: confusion matrix; see `confusion_matrix`.
         right: which images are classified correctly; see `packed`.
-        close: number of images whose two largest logits are so close that another CPU may swap them.
+        close: number of images whose two largest logits are so close that another CPU may swap
+            them.
     """
 
     images: int
@@ -46,12 +52,17 @@ class _Recomputed:
 
 
 def recompute(
-    recorded: RecordedRun, *, data_root: str | None = None, file: str | None = None, trust: str | None = None
+    recorded: RecordedRun,
+    *,
+    data_root: str | None = None,
+    file: str | None = None,
+    trust: str | None = None,
 ) -> ReproduceResult:
     """Verify the digests of a run, and compare its stored results with those of its stored weights.
 
-    The weights are evaluated on the validation images with the recorded engine, device, and number of threads. The
-    accuracy is compared, and the metric, the confusion matrix, and the correct images if the record contains them.
+    The weights are evaluated on the validation images with the recorded engine, device, and number
+    of threads. The accuracy is compared, and the metric, the confusion matrix, and the correct
+    images if the record contains them.
 
     Args:
         recorded: run to check.
@@ -88,7 +99,7 @@ def recompute(
     return _compared(record, now, ready.excuse)
 
 
-def _evaluated(ready: RepeatableRun, lane: Lane) -> _Recomputed:
+def _evaluated(ready: RepeatableRun, lane: TrainingState) -> _Recomputed:
     """Evaluate the weights of a lane on the validation images, as training does after each epoch."""
     config = ready.job.config
     data = ready.data
@@ -112,7 +123,9 @@ def _evaluated(ready: RepeatableRun, lane: Lane) -> _Recomputed:
 
 
 def _close_images(evaluation: Evaluation) -> int:
-    """Return the number of images whose two largest logits are so close that another CPU may swap them."""
+    """Return the number of images whose two largest logits are so close that another CPU may swap
+    them.
+    """
     logits = evaluation.logits  # (images, classes)
     largest = logits.topk(2, dim=1).values
     lead = largest[:, 0] - largest[:, 1]
@@ -123,7 +136,8 @@ def _compared(record: Record, now: _Recomputed, excuse: str) -> ReproduceResult:
     """Compare the results in a record with those of its weights.
 
     Args:
-        excuse: reason why results can differ by rounding on this machine; empty if they must be identical.
+        excuse: reason why results can differ by rounding on this machine; empty if they must be
+            identical.
     """
     large = len(now.matrix) > MOST_IN_MATRIX
     metric = f"metric {record.metric.name}"
@@ -131,7 +145,10 @@ def _compared(record: Record, now: _Recomputed, excuse: str) -> ReproduceResult:
         "accuracy": (record.best_val_accuracy, now.accuracy),
         metric: (record.best_val_metric, now.metric),
         "confusion matrix": (record.confusion_matrix, now.matrix),
-        "class accuracies": (record.class_accuracies, class_accuracies(now.matrix) if large else None),
+        "class accuracies": (
+            record.class_accuracies,
+            class_accuracies(now.matrix) if large else None,
+        ),
         "correct images": (record.best_right, now.right),
     }
     stored = {name: pair for name, pair in values.items() if pair[0] is not None}
@@ -154,10 +171,15 @@ def _compared(record: Record, now: _Recomputed, excuse: str) -> ReproduceResult:
 def _differs_by_rounding(record: Record, now: _Recomputed) -> bool:
     """Return whether another CPU can explain the differences.
 
-    At most the images with close logits can have other predictions, and the metric can hardly differ.
+    At most the images with close logits can have other predictions, and the metric can hardly
+    differ.
     """
     stored = record.best_val_metric
-    if stored is not None and now.metric is not None and not math.isclose(stored, now.metric, rel_tol=1e-3):
+    if (
+        stored is not None
+        and now.metric is not None
+        and not math.isclose(stored, now.metric, rel_tol=1e-3)
+    ):
         return False
     return _changed_images(record, now) <= now.close
 

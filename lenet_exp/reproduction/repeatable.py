@@ -11,8 +11,8 @@ import torch
 from lenet_exp.config.compose import compose, typed
 from lenet_exp.config.fingerprint import TRAINING_VERSION, fingerprint
 from lenet_exp.config.own_code import unidentified_classes
-from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config, EngineName, LoggedModels
+from lenet_exp.config.typed_json import to_plain
 from lenet_exp.data.images import TrainingData, data_digests, load_training_data
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.files import user_path
@@ -41,10 +41,11 @@ class RepeatableRun:
 
     Attributes:
         record: record of the original run.
-        job: job that retrains the run in a separate outputs folder, with the recorded device, threads, and engine, and
-            without uploads and model files.
+        job: job that retrains the run in a separate outputs folder, with the recorded device,
+            threads, and engine, and without uploads and model files.
         data: training data of the run, on the recorded device.
-        excuse: reason why the weights can legitimately differ on this machine; empty if they must be identical.
+        excuse: reason why the weights can legitimately differ on this machine; empty if they must
+            be identical.
     """
 
     record: Record
@@ -56,19 +57,23 @@ class RepeatableRun:
 def repeatable(
     recorded: RecordedRun, data_root: str | None, file: str | None, trust: str | None
 ) -> RepeatableRun | ReproduceResult:
-    """Prepare a recorded run for retraining or evaluation, and log how this machine differs from the original machine.
+    """Prepare a recorded run for retraining or evaluation, and log how this machine differs from
+    the original machine.
 
     Return a `ReproduceResult` if both are unnecessary or impossible.
 
     Args:
         recorded: run to prepare.
-        data_root: folder with the datasets; by default, the folder in the record or, if that does not exist, this
-            machine's default folder.
-        file: .npz file with the images of a run with `dataset=arrays`; by default, the path in the record.
-        trust: classes and modules that the user trusts; a record from another outputs folder may use them.
+        data_root: folder with the datasets; by default, the folder in the record or, if that does
+            not exist, this machine's default folder.
+        file: .npz file with the images of a run with `dataset=arrays`; by default, the path in the
+            record.
+        trust: classes and modules that the user trusts; a record from another outputs folder may
+            use them.
 
     Raises:
-        ConfigError: `trust` contains an invalid name, or `file` was not found or cannot be used for this run.
+        ConfigError: `trust` contains an invalid name, or `file` was not found or cannot be used for
+            this run.
     """
     record = recorded.record
     if recorded.altered:
@@ -87,7 +92,9 @@ def repeatable(
     try:
         config, device = _as_executed(recorded, record, data_root, trust)
         digests = data_digests(config)
-        others = [part for part, digest in record.data_digests.items() if digests.get(part) != digest]
+        others = [
+            part for part, digest in record.data_digests.items() if digests.get(part) != digest
+        ]
         if others:
             images = config.dataset.file or config.data_root
             return not_comparable(f"the data is different here ({', '.join(others)}; {images})")
@@ -104,7 +111,9 @@ def repeatable(
     except UserError as e:
         stored = record.config.dataset.file
         is_lost = stored is not None and not Path(stored).exists()
-        return not_comparable(f"{e}; to use a copy of this file, add dataset.file=<path>" if is_lost else str(e))
+        return not_comparable(
+            f"{e}; to use a copy of this file, add dataset.file=<path>" if is_lost else str(e)
+        )
     use_threads(config.num_threads, 1)
     engine, place = EngineName(record.engine), outputs_dir() / FOLDER / recorded.id
     job = Job(
@@ -124,7 +133,8 @@ def repeatable(
 
 
 def _with_images(record: Record, file: str) -> Record:
-    """Return a record whose images are read from another file. Digests show whether the images are the same.
+    """Return a record whose images are read from another file. Digests show whether the images are
+    the same.
 
     Raises:
         ConfigError: the file was not found, or the run was not trained on such a file.
@@ -132,7 +142,9 @@ def _with_images(record: Record, file: str) -> Record:
     dataset = record.config.dataset
     path = user_path(file).absolute()
     if dataset.file is None:
-        raise ConfigError(f"dataset.file={file}: the run was not trained on an .npz file, but on {dataset.name}")
+        raise ConfigError(
+            f"dataset.file={file}: the run was not trained on an .npz file, but on {dataset.name}"
+        )
     if not path.is_file():
         raise ConfigError(f"dataset.file={file}: not found")
     config = replace(record.config, dataset=replace(dataset, file=str(path)))
@@ -145,7 +157,8 @@ def _as_executed(
     """Return the configuration with the recorded execution settings, and the device.
 
     Raises:
-        UserError: this machine or release cannot execute the configuration, or the record specifies an untrusted class.
+        UserError: this machine or release cannot execute the configuration, or the record specifies
+            an untrusted class.
     """
     had = record.execution
     folder = recorded.folder.path.absolute().parent.parent if recorded.folder is not None else None
@@ -167,11 +180,12 @@ def _as_executed(
         device=str(had.get("device", kept.device)),
         num_threads=threads if isinstance(threads, int) else None,
         engine=EngineName(record.engine),
-        data_root=data_root or (kept.data_root if Path(kept.data_root).is_dir() else compose([]).data_root),
+        data_root=data_root
+        or (kept.data_root if Path(kept.data_root).is_dir() else compose([]).data_root),
         model_path=None,
         tracking=replace(kept.tracking, uri=None, plots=False, models=LoggedModels.none, tags={}),
     )
-    config = typed(plain(config))
+    config = typed(to_plain(config))
     check_config(config)
     device = choose_device(config.device)
     choose_engine(config)
@@ -179,17 +193,30 @@ def _as_executed(
 
 
 def _what_differs(record: Record, here: Record) -> str:
-    """Log how this machine differs from the original machine. Return the differences that can change exact weights."""
+    """Log how this machine differs from the original machine. Return the differences that can
+    change exact weights.
+    """
     if record.source_digest and record.source_digest != here.source_digest:
         log.info("code: %s (now %s)", record.source_digest[:12], here.source_digest[:12])
-    packages = {k: (v, here.versions[k]) for k, v in record.versions.items() if here.versions.get(k, v) != v}
+    packages = {
+        k: (v, here.versions[k]) for k, v in record.versions.items() if here.versions.get(k, v) != v
+    }
     if packages:
-        log.info("versions: %s", ", ".join(f"{name}={was} (now {now})" for name, (was, now) in packages.items()))
+        log.info(
+            "versions: %s",
+            ", ".join(f"{name}={was} (now {now})" for name, (was, now) in packages.items()),
+        )
     if record.host not in ("", here.host):
         log.info("host: %s (now %s)", record.host, here.host)
-    files = [name for name, digest in record.data_files.items() if here.data_files.get(name, digest) != digest]
+    files = [
+        name
+        for name, digest in record.data_files.items()
+        if here.data_files.get(name, digest) != digest
+    ]
     if files:
-        log.info("data files: different, but with the same images and labels (%s)", ", ".join(files))
+        log.info(
+            "data files: different, but with the same images and labels (%s)", ", ".join(files)
+        )
     other, unknown = record.execution_differences(here), record.missing_properties(here)
     reasons = [f"trained with {describe_differences(other)}"] if other else []
     reasons += [f"its record, from an older release, lacks {', '.join(unknown)}"] if unknown else []

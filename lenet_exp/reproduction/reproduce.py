@@ -6,12 +6,17 @@ import logging
 import shutil
 from dataclasses import replace
 
-from lenet_exp.folders.owner import own
+from lenet_exp.folders.owner import locked_folder
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.machine import now_ms
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reproduction.repeatable import RepeatableRun, repeatable
-from lenet_exp.reproduction.reproduce_result import ReproduceResult, ReproduceStatus, compare_trainings, not_comparable
+from lenet_exp.reproduction.reproduce_result import (
+    ReproduceResult,
+    ReproduceStatus,
+    compare_trainings,
+    not_comparable,
+)
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.epoch import EpochResult
@@ -20,21 +25,26 @@ log = logging.getLogger("lenet_exp")
 
 
 def reproduce(
-    recorded: RecordedRun, *, data_root: str | None = None, file: str | None = None, trust: str | None = None
+    recorded: RecordedRun,
+    *,
+    data_root: str | None = None,
+    file: str | None = None,
+    trust: str | None = None,
 ) -> ReproduceResult:
-    """Retrain a run with its recorded settings, and compare each epoch with the original run, which is not changed.
+    """Retrain a run with its recorded settings, and compare each epoch with the original run, which
+    is not changed.
 
-    The retrained run is stored in `outputs/reproduced/<run>`, where it can be resumed. Once it is complete, it is kept
-    only if its results are not identical to the original results. If two processes reproduce the same run, the second
-    process waits for the first.
+    The retrained run is stored in `outputs/reproduced/<run>`, where it can be resumed. Once it is
+    complete, it is kept only if its results are not identical to the original results. If two
+    processes reproduce the same run, the second process waits for the first.
 
     Args:
         recorded: run to reproduce.
         data_root, file, trust: see `repeatable`.
 
     Raises:
-        ConfigError: `trust` contains an invalid name, `file` cannot be used for this run, or the outputs folder cannot
-            be written to.
+        ConfigError: `trust` contains an invalid name, `file` cannot be used for this run, or the
+            outputs folder cannot be written to.
         BaseException: training failed or was interrupted; the original exception is raised.
     """
     ready = repeatable(recorded, data_root, file, trust)
@@ -46,7 +56,7 @@ def reproduce(
     check_outputs(ready.job.outputs)
     if ready.excuse:
         log.info("results may differ on this machine: %s", ready.excuse)
-    with own(ready.job.outputs, "the retrained run"):
+    with locked_folder(ready.job.outputs, "the retrained run"):
         again, epochs = _train_again(ready)
         answer = compare_trainings(record, recorded.epochs, again, epochs, excuse=ready.excuse)
         if answer.verdict is ReproduceStatus.identical:
@@ -56,12 +66,16 @@ def reproduce(
 
 
 def _train_again(ready: RepeatableRun) -> tuple[Record, list[EpochResult]]:
-    """Retrain a run. If an earlier retraining was interrupted, resume it; if it was complete, start over."""
+    """Retrain a run. If an earlier retraining was interrupted, resume it; if it was complete, start
+    over.
+    """
     record, folder = ready.record, ready.job.folder
     ended = folder.record()
     whole = ended is not None and ended.outcome not in {Outcome.killed, Outcome.failed}
 
-    def enough(result: EpochResult) -> bool:  # a pruned, killed, or failed run has no more epochs to compare
+    def enough(
+        result: EpochResult,
+    ) -> bool:  # a pruned, killed, or failed run has no more epochs to compare
         return not record.is_result and result.epoch >= record.epochs
 
     found = run(

@@ -48,14 +48,20 @@ def not_comparable(why: str, details: Sequence[str] = ()) -> ReproduceResult:
 
 
 def compare_trainings(
-    record: Record, epochs: Sequence[EpochResult], again: Record, again_epochs: Sequence[EpochResult], excuse: str
+    record: Record,
+    epochs: Sequence[EpochResult],
+    again: Record,
+    again_epochs: Sequence[EpochResult],
+    excuse: str,
 ) -> ReproduceResult:
     """Compare a repeated run with the original run.
 
-    If the original run was pruned, killed, or failed, only the epochs that it completed are compared.
+    If the original run was pruned, killed, or failed, only the epochs that it completed are
+    compared.
 
     Args:
-        record, epochs: record and epochs of the original run; without epochs, only the results are compared.
+        record, epochs: record and epochs of the original run; without epochs, only the results are
+            compared.
         again, again_epochs: record and epochs of the repeated run.
         excuse: reason why the weights can legitimately differ; empty if they must be identical.
     """
@@ -67,7 +73,9 @@ def compare_trainings(
     details = [*_beside(epochs, again_epochs, changed), *results]
     where = f"from epoch {min(changed)}" if changed else "in the result"
     if excuse:
-        return not_comparable(f"results differ {where}, possibly because of the machine: {excuse}", details)
+        return not_comparable(
+            f"results differ {where}, possibly because of the machine: {excuse}", details
+        )
     return differs(where, details)
 
 
@@ -80,11 +88,15 @@ def _same(record: Record, epochs: int) -> str:
     return what + (f", weights {record.weights_digest[:16]}" if record.weights_digest else "")
 
 
-def _beside(was: Sequence[EpochResult], now: Sequence[EpochResult], changed: dict[int, list[str]]) -> list[str]:
+def _beside(
+    was: Sequence[EpochResult], now: Sequence[EpochResult], changed: dict[int, list[str]]
+) -> list[str]:
     """Return one line for each epoch that differs, with both validation accuracies."""
     lines = []
     for epoch, names in list(changed.items())[:SHOWN]:
         before, after = was[epoch - 1].val_accuracy, now[epoch - 1].val_accuracy
-        lines.append(f"epoch {epoch}: validation {before:.4%}, now {after:.4%} (different: {', '.join(names)})")
+        lines.append(
+            f"epoch {epoch}: validation {before:.4%}, now {after:.4%} (different: {', '.join(names)})"
+        )
     more = len(changed) - SHOWN
     return [*lines, *([f"and {number_of(more, 'epoch')} more"] if more > 0 else [])]

@@ -10,7 +10,8 @@ from lenet_exp.training.trained.weights import weights_digest
 
 
 def contradiction(recorded: RecordedRun, record: Record) -> str:
-    """Return a description of a contradiction in a run's record, history, and weights; empty if there is none.
+    """Return a description of a contradiction in a run's record, history, and weights; empty if
+    there is none.
 
     A contradiction shows that the record, the history, or the weights were changed after the run.
     """

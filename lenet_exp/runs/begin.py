@@ -7,7 +7,7 @@ import torch
 from lenet_exp.config.fingerprint import TRAINING_VERSION
 from lenet_exp.config.package_files import source_digest
 from lenet_exp.config.schema import Config
-from lenet_exp.config.targets import effective
+from lenet_exp.config.targets import canonical_config
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record
@@ -16,7 +16,9 @@ from lenet_exp.training.execution import describe_execution
 from lenet_exp.training.network import network_size
 
 
-def begin(job: Job, config: Config, data: TrainingData, device: torch.device, engine_why: str) -> Record:
+def begin(
+    job: Job, config: Config, data: TrainingData, device: torch.device, engine_why: str
+) -> Record:
     """Return the record of a new run.
 
     Args:
@@ -31,7 +33,7 @@ def begin(job: Job, config: Config, data: TrainingData, device: torch.device, en
         name=job.name,
         fingerprint=job.fingerprint,
         training_version=TRAINING_VERSION,
-        config=effective(config),
+        config=canonical_config(config),
         data_digests=data.digests,
         data_source=data.source,
         data_files=data.files,

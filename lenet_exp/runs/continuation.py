@@ -1,4 +1,6 @@
-"""Continues the run of an equal configuration with a smaller `num_epoch`, so that no epoch is trained twice."""
+"""Continues the run of an equal configuration with a smaller `num_epoch`, so that no epoch is
+trained twice.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,15 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.runs.jobs import execution_of
-from lenet_exp.training.lane import Lane
 from lenet_exp.training.schedule import depends_on_length
+from lenet_exp.training.state import TrainingState
 
 log = logging.getLogger("lenet_exp")
 
 
-def continue_shorter_run(job: Job, new: Record, lane: Lane, since_ms: int) -> tuple[Record, Checkpoints | None]:
+def continue_shorter_run(
+    job: Job, new: Record, lane: TrainingState, since_ms: int
+) -> tuple[Record, Checkpoints | None]:
     """Restore the final state of the run with the most epochs that the new run can continue.
 
     The results are bit-identical to those of an uninterrupted run.
@@ -30,8 +34,8 @@ def continue_shorter_run(job: Job, new: Record, lane: Lane, since_ms: int) -> tu
         since_ms: time in milliseconds since 1970; runs that started before this time are ignored.
 
     Returns:
-        The record of the new run, which contains the ID of the other run, and the other run's restored checkpoints;
-        None instead of checkpoints if the new run starts from the beginning.
+        The record of the new run, which contains the ID of the other run, and the other run's
+        restored checkpoints; None instead of checkpoints if the new run starts from the beginning.
     """
     for folder, record in _shorter_runs(job, new, since_ms):
         what = f"{folder.id[:8]} (num_epoch={record.config.num_epoch})"
@@ -39,11 +43,17 @@ def continue_shorter_run(job: Job, new: Record, lane: Lane, since_ms: int) -> tu
         if depends_on_length(schedule):
             own = f"schedule.own={option_name(schedule.own)}" if schedule.own else ""
             flag = own or f"schedule.shape={schedule.shape}"
-            log.info("%s: not continuing run %s, because %s depends on num_epoch", new.name, what, flag)
+            log.info(
+                "%s: not continuing run %s, because %s depends on num_epoch", new.name, what, flag
+            )
             break
         checkpoints = Checkpoints(folder.path)
         if record.outcome is Outcome.finished and not (folder.path / END).exists():
-            log.info("%s: not continuing run %s, because its final training state was not kept", new.name, what)
+            log.info(
+                "%s: not continuing run %s, because its final training state was not kept",
+                new.name,
+                what,
+            )
         elif checkpoints.restore_end(lane, record):
             epochs = len(checkpoints.epochs)
             log.info("%s: continuing run %s after epoch %d", new.name, what, epochs)
@@ -52,7 +62,9 @@ def continue_shorter_run(job: Job, new: Record, lane: Lane, since_ms: int) -> tu
 
 
 def _shorter_runs(job: Job, new: Record, since_ms: int) -> list[tuple[RunFolder, Record]]:
-    """Return the finished and pruned runs that differ only in a smaller `num_epoch`, most epochs first."""
+    """Return the finished and pruned runs that differ only in a smaller `num_epoch`, most epochs
+    first.
+    """
     found, experiment = [], job.config.tracking.experiment
     for fingerprint in shorter_fingerprints(job.config, new.data_digests):
         for execution in ((), execution_of(job.executed)):

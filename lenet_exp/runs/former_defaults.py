@@ -1,6 +1,7 @@
 """Default values of optimizers that changed after release 0.3, which stored commands rely on.
 
-Release 0.3 gave Adam, AdamW, and RMSprop the learning rate of the original script, and RMSprop a momentum.
+Release 0.3 gave Adam, AdamW, and RMSprop the learning rate of the original script, and RMSprop a
+momentum.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """The default value of an optimizer's keyword argument in release 0.3, and its value since then."""
+    """The default value of an optimizer's keyword argument in release 0.3, and its value since
+    then.
+    """
 
     former: float
     now: float
@@ -36,7 +39,8 @@ CHANGES = {
 
 
 def former_overrides(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides that give a command the default values of release 0.3; empty if it needs none.
+    """Return the overrides that give a command the default values of release 0.3; empty if it needs
+    none.
 
     They fit all optimizers of the command, because SGD has the same values.
 
@@ -55,11 +59,15 @@ def former_overrides(overrides: Sequence[str]) -> list[str]:
 def has_former_defaults(config: Config) -> bool:
     """Return whether a configuration's optimizer has default values of release 0.3 that changed."""
     changes = CHANGES.get(option_name(config.optimizer), {})
-    return bool(changes) and all(config.optimizer.get(key) == c.former for key, c in changes.items())
+    return bool(changes) and all(
+        config.optimizer.get(key) == c.former for key, c in changes.items()
+    )
 
 
 def with_former_defaults(config: Config) -> Config | None:
-    """Return a configuration with its optimizer's default values of release 0.3; None if it has none that changed."""
+    """Return a configuration with its optimizer's default values of release 0.3; None if it has
+    none that changed.
+    """
     changes = CHANGES.get(option_name(config.optimizer), {})
     former = {key: c.former for key, c in changes.items() if config.optimizer.get(key) == c.now}
     return replace(config, optimizer=config.optimizer | former) if former else None
@@ -75,4 +83,8 @@ def log_former_run(job: Job) -> None:
     if folder.result() is not None:
         changes = CHANGES[option_name(former.optimizer)].items()
         values = " ".join(f"optimizer.{key}={change.former:g}" for key, change in changes)
-        log.info("run %s has the default values of release 0.3; to reuse it, add %s", folder.id[:8], values)
+        log.info(
+            "run %s has the default values of release 0.3; to reuse it, add %s",
+            folder.id[:8],
+            values,
+        )

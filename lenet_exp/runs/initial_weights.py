@@ -1,4 +1,6 @@
-"""Finds the trained weights from which runs start (`init_from`), and checks that they fit the network."""
+"""Finds the trained weights from which runs start (`init_from`), and checks that they fit the
+network.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def find_weights(which: str, uri: str) -> Found:
     """Return trained weights, and the record of their run if it is known.
 
     Args:
-        which: path of a safetensors file, a run in the outputs folder, or a run or champion in MLflow.
+        which: path of a safetensors file, a run in the outputs folder, or a run or champion in
+            MLflow.
         uri: address of the MLflow store.
 
     Raises:
@@ -86,7 +89,8 @@ def _weights_of(folder: RunFolder) -> Found:
 
 
 def _fetched(which: str, uri: str) -> Found:
-    """Return weights and a record from MLflow. A child process fetches them, because this one never imports mlflow.
+    """Return weights and a record from MLflow. A child process fetches them, because this one never
+    imports mlflow.
 
     Raises:
         UserError: they were not found, or the store cannot be reached.
@@ -112,8 +116,11 @@ def _fetched(which: str, uri: str) -> Found:
     return weights, record
 
 
-def with_initial_weights(config: Config, validation: str, find: Callable[[str, str], Found]) -> Config:
-    """Copy the weights that `init_from` specifies, and return the configuration with their name and digest.
+def with_initial_weights(
+    config: Config, validation: str, find: Callable[[str, str], Found]
+) -> Config:
+    """Copy the weights that `init_from` specifies, and return the configuration with their name and
+    digest.
 
     Args:
         validation: digest of the validation images.
@@ -124,18 +131,32 @@ def with_initial_weights(config: Config, validation: str, find: Callable[[str, s
     """
     if config.init_from is None:
         return config
-    which = f"champion:{config.dataset.name}" if config.init_from == "champion" else config.init_from
+    which = (
+        f"champion:{config.dataset.name}" if config.init_from == "champion" else config.init_from
+    )
     try:
         given = given_weights(config, outputs_dir())
-        weights, record = find(which, store_uri(config.tracking.uri)) if given is None else (given, None)
+        weights, record = (
+            find(which, store_uri(config.tracking.uri)) if given is None else (given, None)
+        )
         fresh = load_given(network_of(config), weights)
     except UserError as e:
-        raise ConfigError(f"init_from={config.init_from}: {str(e).removeprefix(f'run={which}: ')}") from e
+        raise ConfigError(
+            f"init_from={config.init_from}: {str(e).removeprefix(f'run={which}: ')}"
+        ) from e
     if fresh:
-        _log_once(f"init_from={config.init_from}: {' and '.join(fresh)} keep random weights: their shapes differ")
-    its = record.data_digests.get("validation") if record and record.dataset == config.dataset.name else None
+        _log_once(
+            f"init_from={config.init_from}: {' and '.join(fresh)} keep random weights: their shapes differ"
+        )
+    its = (
+        record.data_digests.get("validation")
+        if record and record.dataset == config.dataset.name
+        else None
+    )
     if its not in {None, validation}:
-        _log_once(f"init_from={config.init_from}: trained on another split, so validation accuracies may be too high")
+        _log_once(
+            f"init_from={config.init_from}: trained on another split, so validation accuracies may be too high"
+        )
     return replace(config, init_from=frozen_weights(which, weights, copy=not config.sweep.dry_run))
 
 

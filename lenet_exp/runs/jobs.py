@@ -18,15 +18,15 @@ from lenet_exp.config.metric import Metric
 from lenet_exp.config.own_code import codes, refresh, with_code
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name, swept_values, text
-from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import HOOK, LENET5, Config, EngineName, value_of
-from lenet_exp.config.targets import keywords, taken
+from lenet_exp.config.targets import accepted_arguments, keywords
+from lenet_exp.config.typed_json import to_plain
 from lenet_exp.data.images import data_digests, train_count, with_class_names
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.files import user_path
 from lenet_exp.folders.code_folder import load_code
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import bits_depend_on
+from lenet_exp.folders.records import exact_result_properties
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.runs.initial_weights import Found, find_weights, with_initial_weights
@@ -39,7 +39,11 @@ log = logging.getLogger("lenet_exp")
 
 MOST_NAMED = 12  # maximum number of classes in a message
 # Flags that a class might not accept, and the configuration group that selects the class.
-IGNORED = {"optimizer.momentum": "optimizer", "activation": "model", "regularization.dropout_rate": "model"}
+IGNORED = {
+    "optimizer.momentum": "optimizer",
+    "activation": "model",
+    "regularization.dropout_rate": "model",
+}
 
 
 def lone_job(config: Config, name: str | None = None) -> Job:
@@ -54,7 +58,9 @@ def lone_job(config: Config, name: str | None = None) -> Job:
         DataError: the data is not available.
     """
     refresh()
-    config = with_code(typed(plain(config)))  # convert numbers to the flags' types, so that 1 and 1.0 are the same run
+    config = with_code(
+        typed(to_plain(config))
+    )  # convert numbers to the flags' types, so that 1 and 1.0 are the same run
     check_jobs([[]], [config])
     (job,) = freeze_jobs([], [[]], [config])
     return replace(job, name=name or job.name)
@@ -68,8 +74,8 @@ def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None
         configs: configuration of each job.
 
     Raises:
-        ConfigError: a job is invalid; the message contains the overrides of the first invalid job. Or the copied code
-            is corrupt, or could have been changed by another user.
+        ConfigError: a job is invalid; the message contains the overrides of the first invalid job.
+            Or the copied code is corrupt, or could have been changed by another user.
     """
     load_code(codes(*configs), outputs_dir())
     for overrides, config in zip(jobs, configs, strict=True):
@@ -92,16 +98,23 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
         if any(value_of(c, flag) != value_of(configs[0], flag) for c in configs):
             raise ConfigError(f"{flag}: must be the same for all runs of a sweep")
     if Metric.of(configs[0].metric).name == "loss" and len({str(c.loss) for c in configs}) > 1:
-        raise ConfigError("loss: must be the same for all runs of a sweep that are compared by their loss")
+        raise ConfigError(
+            "loss: must be the same for all runs of a sweep that are compared by their loss"
+        )
     classes: dict[tuple[str, str], str] = {}
-    for group, option in ((group, option) for c in configs for group, option in options_of(c).items()):
+    for group, option in (
+        (group, option) for c in configs for group, option in options_of(c).items()
+    ):
         other = classes.setdefault((group, option_name(option)), option[TARGET])
         if option[TARGET] != other:
             named = f"{group}: {other} and {option[TARGET]} are both called {option_name(option)}"
             raise ConfigError(f"{named}; add name: to one of their option files")
     places: dict[str, tuple[str, str | None]] = {}
     for dataset in (config.dataset for config in configs):
-        if places.setdefault(dataset.name, (dataset.folder, dataset.file)) != (dataset.folder, dataset.file):
+        if places.setdefault(dataset.name, (dataset.folder, dataset.file)) != (
+            dataset.folder,
+            dataset.file,
+        ):
             raise ConfigError(
                 f"dataset.name={dataset.name}: must differ between datasets; for example, set "
                 f"dataset.name=a,b sweep.zip=[dataset.{'file' if dataset.file else 'folder'},dataset.name]"
@@ -114,7 +127,8 @@ def freeze_jobs(
     configs: Sequence[Config],
     find: Callable[[str, str], Found] | None = None,
 ) -> list[Job]:
-    """Return frozen jobs, whose configurations no longer depend on conf/. The configurations must have been checked.
+    """Return frozen jobs, whose configurations no longer depend on conf/. The configurations must
+    have been checked.
 
     The datasets of the jobs are read, because fingerprints include data digests.
 
@@ -122,11 +136,12 @@ def freeze_jobs(
         swept: names of the swept flags.
         jobs: overrides of each job.
         configs: configuration of each job.
-        find: function that finds the weights for `init_from`; by default, `find_weights`, called once for each value.
+        find: function that finds the weights for `init_from`; by default, `find_weights`, called
+            once for each value.
 
     Raises:
-        DataError, ConfigError: a job's data is not available or does not fit the job; the message contains the job's
-            overrides.
+        DataError, ConfigError: a job's data is not available or does not fit the job; the message
+            contains the job's overrides.
     """
     groups = set(config_groups())
     frozen = []
@@ -165,15 +180,22 @@ def freeze_jobs(
 
 @cache
 def _log_class_order(dataset: str, names: tuple[str, ...]) -> None:
-    """Log the names of classes that were read from files, once for each dataset, in the order of their labels."""
+    """Log the names of classes that were read from files, once for each dataset, in the order of
+    their labels.
+    """
     if not all(name.isdecimal() for name in names):
-        log.info("classes of %s, in the order of their labels: %s", dataset, first_of(names, MOST_NAMED))
+        log.info(
+            "classes of %s, in the order of their labels: %s", dataset, first_of(names, MOST_NAMED)
+        )
 
 
 def engine_words(jobs: Sequence[Job]) -> list[str]:
     """Return one line for each engine of a sweep's jobs, with the reason for choosing the engine."""
     engines = Counter(EngineChoice(job.engine, job.engine_why).words for job in jobs)
-    return [f"engine{f' for {n} jobs' if n < len(jobs) else ''}: {words}" for words, n in engines.items()]
+    return [
+        f"engine{f' for {n} jobs' if n < len(jobs) else ''}: {words}"
+        for words, n in engines.items()
+    ]
 
 
 def without_effect(configs: Sequence[Config]) -> list[str]:
@@ -181,10 +203,15 @@ def without_effect(configs: Sequence[Config]) -> list[str]:
     found = []
     for flag, group in IGNORED.items():
         name = flag.rpartition(".")[2]
-        values = {str(c.optimizer.get(name) if group == "optimizer" else value_of(c, flag)) for c in configs}
+        values = {
+            str(c.optimizer.get(name) if group == "optimizer" else value_of(c, flag))
+            for c in configs
+        }
         options = {option_name(o): o for config in configs if (o := getattr(config, group))}
         deaf = sorted(
-            n for n, o in options.items() if name not in (taken(o) if group == "model" else keywords(group, o))
+            n
+            for n, o in options.items()
+            if name not in (accepted_arguments(o) if group == "model" else keywords(group, o))
         )
         if deaf and len(values) > 1:
             found.append(f"{flag} has no effect for {', '.join(deaf)}")
@@ -194,19 +221,24 @@ def without_effect(configs: Sequence[Config]) -> list[str]:
 def _described(config: Config) -> str:
     """Return the name of a job without swept flags: its dataset, activation, and optimizer."""
     model = [option_name(config.model)] if option_name(config.model) != LENET5["name"] else []
-    activation = [option_name(config.activation)] if "activation" in taken(config.model) else []
+    activation = (
+        [option_name(config.activation)] if "activation" in accepted_arguments(config.model) else []
+    )
     return " ".join([config.dataset.name, *model, *activation, option_name(config.optimizer)])
 
 
 def _run_ids(jobs: Sequence[Job]) -> list[str]:
     """Return the name of each job's run folder.
 
-    If a sweep trains a fingerprint with several execution settings (device, threads, and engine), each combination of
-    settings has its own run. The first combination uses the default folder, unless that folder already contains a run
-    with one of the other combinations. The number of threads matters only if the exact weights depend on it.
+    If a sweep trains a fingerprint with several execution settings (device, threads, and engine),
+    each combination of settings has its own run. The first combination uses the default folder,
+    unless that folder already contains a run with one of the other combinations. The number of
+    threads matters only if the exact weights depend on it.
     """
     executions = [execution_of(job.executed) for job in jobs]
-    several = Counter(f for f, _ in {(job.fingerprint, e) for job, e in zip(jobs, executions, strict=True)})
+    several = Counter(
+        f for f, _ in {(job.fingerprint, e) for job, e in zip(jobs, executions, strict=True)}
+    )
     usual: dict[str, tuple[object, ...]] = {}
     ids = []
     for job, execution in zip(jobs, executions, strict=True):
@@ -214,7 +246,9 @@ def _run_ids(jobs: Sequence[Job]) -> list[str]:
         if several[job.fingerprint] > 1 and default not in usual:
             usual[default] = _execution_of(default) or execution
         own = usual.get(default, execution) != execution
-        ids.append(run_id(job.config.tracking.experiment, job.fingerprint, *execution) if own else default)
+        ids.append(
+            run_id(job.config.tracking.experiment, job.fingerprint, *execution) if own else default
+        )
     return ids
 
 
@@ -233,20 +267,27 @@ def _execution_of(run: str) -> tuple[object, ...] | None:
     begun = RunFolder(outputs_dir() / "runs" / run).begun()
     if begun is None or not {"device", "num_threads"} <= begun.execution.keys():
         return None
-    had = bits_depend_on(begun.execution, begun.versions)
+    had = exact_result_properties(begun.execution, begun.versions)
     threads = [had["num_threads"]] if "num_threads" in had else []
     return (begun.execution["device"], *threads, *_named(begun.engine))
 
 
 def _named(engine: str) -> list[str]:
-    """Return the part of a run's name that specifies the engine; empty for torch, which used to be the only engine."""
+    """Return the part of a run's name that specifies the engine; empty for torch, which used to be
+    the only engine.
+    """
     return [] if engine == EngineName.torch else [engine]
 
 
 def _with_absolute_paths(config: Config) -> Config:
     paths = (config.data_root, config.model_path, config.dataset.file)
     data_root, model_path, file = (path and str(user_path(path).absolute()) for path in paths)
-    return replace(config, data_root=str(data_root), model_path=model_path, dataset=replace(config.dataset, file=file))
+    return replace(
+        config,
+        data_root=str(data_root),
+        model_path=model_path,
+        dataset=replace(config.dataset, file=file),
+    )
 
 
 def _frozen(config: Config) -> Config:

@@ -19,7 +19,7 @@ from lenet_exp.folders.code_folder import load_code, save_code
 from lenet_exp.folders.given_weights import given_weights
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.model_file import ModelFile
-from lenet_exp.folders.records import Record, bits_depend_on, describe_differences
+from lenet_exp.folders.records import Record, describe_differences, exact_result_properties
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import cpu_count, now_ms, versions
@@ -34,8 +34,8 @@ from lenet_exp.stopping import graceful
 from lenet_exp.training.engine import EngineChoice, choose_engine, why_not_native
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device, describe_execution, use_threads
-from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.optimizer import scheduled_rates
+from lenet_exp.training.state import TrainingState, new_lane
 
 log = logging.getLogger("lenet_exp")
 
@@ -81,7 +81,14 @@ def run_alone(
     """
     forced_ms = now_ms() if job.config.sweep.force else 0
     threads = default_threads or cpu_count()
-    return run(job, default_threads=threads, forced_ms=forced_ms, on_start=on_start, on_result=on_result, prune=prune)
+    return run(
+        job,
+        default_threads=threads,
+        forced_ms=forced_ms,
+        on_start=on_start,
+        on_result=on_result,
+        prune=prune,
+    )
 
 
 def run(
@@ -94,24 +101,29 @@ def run(
     prune: Callable[[EpochResult], bool] = lambda result: False,
     display: Display | None = None,
 ) -> RunResult:
-    """Train a job to the end, resuming an earlier attempt if there is one, or return its saved result.
+    """Train a job to the end, resuming an earlier attempt if there is one, or return its saved
+    result.
 
     Args:
         job: job to train.
-        default_threads: number of threads for `num_threads=null`, unless an earlier attempt used a different number.
-        forced_ms: time in milliseconds since 1970; a run that started before this time is retrained.
+        default_threads: number of threads for `num_threads=null`, unless an earlier attempt used a
+            different number.
+        forced_ms: time in milliseconds since 1970; a run that started before this time is
+            retrained.
         on_start: function called with the run folder once it is ready, before training.
         on_result: function called with the result.
-        prune: function called with the result of every epoch except the last, and again with the results of epochs from
-            an earlier attempt. If it returns True, the run ends as `pruned` and can be resumed later.
-        display: display of the sweep, if the run trains in the sweep's own process; by default, the run has its own
-            display.
+        prune: function called with the result of every epoch except the last, and again with the
+            results of epochs from an earlier attempt. If it returns True, the run ends as `pruned`
+            and can be resumed later.
+        display: display of the sweep, if the run trains in the sweep's own process; by default, the
+            run has its own display.
 
     Raises:
-        ConfigError: the device is not available on this machine, or `model_path` cannot be written to.
+        ConfigError: the device is not available on this machine, or `model_path` cannot be written
+            to.
         DataError: the data was not found, or has changed since the job was created.
-        BaseException: training failed or was interrupted; the original exception is raised. The outcome in the record
-            is `failed` or `killed`.
+        BaseException: training failed or was interrupted; the original exception is raised. The
+            outcome in the record is `failed` or `killed`.
     """
     config, folder, display = job.executed, job.folder, display or Display()
     save_code([config], job.outputs)
@@ -129,13 +141,18 @@ def run(
             if model_file is not None and weights is not None:
                 model_file.replace(weights, record)
             elif model_file is not None and record.best_epoch is not None:
-                log.warning("%s: weights for model_path are missing; to retrain, set sweep.force=true", job.name)
+                log.warning(
+                    "%s: weights for model_path are missing; to retrain, set sweep.force=true",
+                    job.name,
+                )
             _tell_other_execution(job.config, device, record)
             result = RunResult(folder.path, record, repeated=True)
             on_result(result)
             return result
         threads = earlier.execution.get("num_threads") if earlier is not None else None
-        threads = use_threads(config.num_threads, threads if isinstance(threads, int) else None, default_threads)
+        threads = use_threads(
+            config.num_threads, threads if isinstance(threads, int) else None, default_threads
+        )
         chosen = _engine(job, earlier, device, threads)
         config = replace(config, num_threads=threads, engine=chosen.engine)
         data = load_training_data(config, device)
@@ -145,12 +162,16 @@ def run(
                 "started; rerun its command without sweep.resume="
             )
         rarely = gc.get_threshold()
-        gc.set_threshold(700, 10, 10)  # as usual, because a network can leave large tensors in reference cycles
+        gc.set_threshold(
+            700, 10, 10
+        )  # as usual, because a network can leave large tensors in reference cycles
         lane = new_lane(config, device, given_weights(config, job.outputs))
         try:
             with graceful(), log_to_file(folder.log_file):
                 new = begin(job, config, data, device, engine_why=chosen.why)
-                new = replace(new, created_ms=max(new.created_ms, forced_ms))  # this machine's clock can be behind
+                new = replace(
+                    new, created_ms=max(new.created_ms, forced_ms)
+                )  # this machine's clock can be behind
                 begun, checkpoints = _begin(job, earlier, new, lane, forced_ms=forced_ms)
                 log.log(display.level_alone(), "%s: engine %s", job.name, chosen.words)
                 on_start(folder)
@@ -172,18 +193,27 @@ def run(
 
 
 def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int) -> EngineChoice:
-    """Return a job's engine or, with `engine=auto`, the engine of an earlier attempt that this machine can resume.
+    """Return a job's engine or, with `engine=auto`, the engine of an earlier attempt that this
+    machine can resume.
 
     Raises:
-        ConfigError: the job needs the native engine, which is not available on this machine. The torch engine would
-            give different weights.
+        ConfigError: the job needs the native engine, which is not available on this machine. The
+            torch engine would give different weights.
     """
-    if job.config.engine is EngineName.auto and earlier is not None and earlier.engine != job.engine:
+    if (
+        job.config.engine is EngineName.auto
+        and earlier is not None
+        and earlier.engine != job.engine
+    ):
         can = earlier.engine == EngineName.torch or why_not_native(job.config) is None
         if can and earlier.engine in set(EngineName):
             began = EngineName(earlier.engine)
-            here = describe_execution(replace(job.config, engine=began, num_threads=threads), device)
-            if not earlier.execution_differences(replace(earlier, execution=here, versions=versions())):
+            here = describe_execution(
+                replace(job.config, engine=began, num_threads=threads), device
+            )
+            if not earlier.execution_differences(
+                replace(earlier, execution=here, versions=versions())
+            ):
                 return EngineChoice(began, "it started the run")
     choose_engine(job.executed)
     return EngineChoice(job.engine, job.engine_why)
@@ -195,39 +225,60 @@ def _model_file(job: Job) -> ModelFile | None:
 
 
 def _tell_other_execution(config: Config, device: torch.device, record: Record) -> None:
-    """Log a message if the exact weights of a saved result may differ from those that this request would give.
+    """Log a message if the exact weights of a saved result may differ from those that this request
+    would give.
 
-    The weights may differ if the result was trained with execution settings other than those requested, or with a
-    different torch version.
+    The weights may differ if the result was trained with execution settings other than those
+    requested, or with a different torch version.
     """
     asked: dict[str, str | int | None] = {"num_threads": config.num_threads}
     if config.device != "auto":
         asked["device"] = device.type
     if config.engine is not EngineName.auto:
         asked["engine"] = config.engine.value
-    had = bits_depend_on(record.execution, record.versions)
+    had = exact_result_properties(record.execution, record.versions)
     if "torch" in had and "torch" in versions():
         asked["torch"] = versions()["torch"]
     was = {key: had.get(key) for key, value in asked.items() if value is not None}
     other = [f"{key}={value}" for key, value in was.items() if value not in (None, asked[key])]
     if other:
-        log.info("%s: trained with %s; to retrain, set sweep.force=true", record.name, ", ".join(other))
+        log.info(
+            "%s: trained with %s; to retrain, set sweep.force=true", record.name, ", ".join(other)
+        )
 
 
-def _begin(job: Job, earlier: Record | None, new: Record, lane: Lane, *, forced_ms: int) -> tuple[Record, Checkpoints]:
-    """Resume an earlier attempt if the weights will be identical; if not, continue a shorter run, or start over."""
+def _begin(
+    job: Job, earlier: Record | None, new: Record, lane: TrainingState, *, forced_ms: int
+) -> tuple[Record, Checkpoints]:
+    """Resume an earlier attempt if the weights will be identical; if not, continue a shorter run,
+    or start over.
+    """
     folder, other = job.folder, earlier.execution_differences(new) if earlier is not None else {}
-    attempt: Checkpoints | None = None  # an earlier attempt without a checkpoint, whose MLflow run stays
+    attempt: Checkpoints | None = (
+        None  # an earlier attempt without a checkpoint, whose MLflow run stays
+    )
     if earlier is not None and not other:
         checkpoints = folder.resume()
         if checkpoints.restore(lane):
-            log.info("%s: resuming in epoch %d after %d steps", new.name, lane.position.epoch, lane.position.steps)
+            log.info(
+                "%s: resuming in epoch %d after %d steps",
+                new.name,
+                lane.position.epoch,
+                lane.position.steps,
+            )
             return earlier.begun, checkpoints
         if folder.has_no_metrics(earlier.created_ms):
-            new, attempt = replace(earlier.begun, continued_from="", inherited_epochs=0), checkpoints
+            new, attempt = (
+                replace(earlier.begun, continued_from="", inherited_epochs=0),
+                checkpoints,
+            )
     elif earlier is not None:
         was = describe_differences(other)
-        log.info("%s: starting over, because results would differ: the run was started with %s", new.name, was)
+        log.info(
+            "%s: starting over, because results would differ: the run was started with %s",
+            new.name,
+            was,
+        )
     new, shorter = continue_shorter_run(job, new, lane, forced_ms)
     if attempt is not None:
         folder.begin(new)

@@ -20,8 +20,8 @@ from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.stopping import Terminated, stop_signal
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit, steps_an_epoch
-from lenet_exp.training.lane import Best, Lane
 from lenet_exp.training.network import in_training_format, rebuild
+from lenet_exp.training.state import Best, TrainingState
 
 log = logging.getLogger("lenet_exp")
 
@@ -38,13 +38,14 @@ class RunTraining:
         checkpoints: checkpoints of the run.
         model_file: file for the best weights; None if `model_path` is not set.
         display: display that shows the progress.
-        prune: function called with the result of every epoch except the last, and again with the results of epochs from
-            an earlier attempt. If it returns True, the run ends as `pruned` and can be resumed later.
+        prune: function called with the result of every epoch except the last, and again with the
+            results of epochs from an earlier attempt. If it returns True, the run ends as `pruned`
+            and can be resumed later.
     """
 
     folder: RunFolder
     begun: Record
-    lane: Lane
+    lane: TrainingState
     data: TrainingData
     checkpoints: Checkpoints
     model_file: ModelFile | None
@@ -57,9 +58,11 @@ class RunTraining:
         self.start = time.perf_counter() - self.checkpoints.seconds
 
     def train(self) -> Record:
-        """Train the run with checkpoints, and return its record, which is saved no matter how training ends.
+        """Train the run with checkpoints, and return its record, which is saved no matter how
+        training ends.
 
-        If training raises an exception, the record says `failed` or `killed`, even after the last epoch.
+        If training raises an exception, the record says `failed` or `killed`, even after the last
+        epoch.
         """
         name = self.begun.name
         log.log(self.display.level_alone(), "%s: run folder %s", name, self.folder.path)
@@ -68,7 +71,9 @@ class RunTraining:
         try:
             with self.display.run(name, self.num_epoch, self.steps):
                 outcome, reason = self._epochs()
-            history = self.checkpoints.write_results(self.lane.best)  # first, because the result matters more
+            history = self.checkpoints.write_results(
+                self.lane.best
+            )  # first, because the result matters more
             if outcome is Outcome.finished:
                 end_state = self._keep_state()
         except (KeyboardInterrupt, Terminated) as e:
@@ -76,7 +81,11 @@ class RunTraining:
             raise
         except BaseException as e:
             outcome = Outcome.failed  # also if the error occurred after the last epoch
-            reason = f"{type(e).__name__}: {first_line(e)}" if isinstance(e, Exception) else first_line(e)
+            reason = (
+                f"{type(e).__name__}: {first_line(e)}"
+                if isinstance(e, Exception)
+                else first_line(e)
+            )
             log.debug("%s: failed", name, exc_info=True)
             if isinstance(e, Exception):
                 raise
@@ -108,14 +117,19 @@ class RunTraining:
         """Save the final training state, which a run with a larger `num_epoch` continues.
 
         Returns:
-            The digest of the state; an empty string if it is not kept, because it is not wanted or cannot be written.
+            The digest of the state; an empty string if it is not kept, because it is not wanted or
+            cannot be written.
         """
         if not keeps_state(self.lane.config):
             return ""
         try:
             return self.checkpoints.write_state(self.lane)
         except OSError as e:  # the run has its result, which needs less space than the state
-            log.warning("%s: final training state not kept (%s)", self.begun.name, e.strerror or first_line(e))
+            log.warning(
+                "%s: final training state not kept (%s)",
+                self.begun.name,
+                e.strerror or first_line(e),
+            )
             return ""
 
     def _finish(self, record: Record) -> Record:
@@ -132,7 +146,12 @@ class RunTraining:
             if not removed:
                 raise
             files = " and ".join(removed)
-            log.warning("%s: removed %s to save the result (%s)", self.begun.name, files, e.strerror or first_line(e))
+            log.warning(
+                "%s: removed %s to save the result (%s)",
+                self.begun.name,
+                files,
+                e.strerror or first_line(e),
+            )
             return self.folder.finish(replace(record, end_state=""))
 
     def _show_mistakes(self, best: Best) -> None:
@@ -141,21 +160,29 @@ class RunTraining:
         A separate network is used, so that the lane does not change.
         """
         try:
-            network = in_training_format(rebuild(self.begun.config, best.weights).to(self.data.images.device))
-            picture = mistakes_picture(find_mistakes(network, self.data, best.predictions), self.data, self.begun.name)
+            network = in_training_format(
+                rebuild(self.begun.config, best.weights).to(self.data.images.device)
+            )
+            picture = mistakes_picture(
+                find_mistakes(network, self.data, best.predictions), self.data, self.begun.name
+            )
             if picture is not None:
                 self.folder.save_picture("mistakes", picture)
         except Exception as e:  # a picture that cannot be drawn or saved must not make the run fail
             log.warning("%s: mistakes.png could not be saved (%s)", self.begun.name, first_line(e))
 
     def _epochs(self) -> tuple[Outcome, str]:
-        """Train the remaining epochs. Return the outcome and the reason for it, which is empty for `finished`."""
+        """Train the remaining epochs. Return the outcome and the reason for it, which is empty for
+        `finished`.
+        """
         trained = self.lane.position.epoch - 1
         for earlier in [] if self._ended() else self.checkpoints.epochs[:trained]:
             if self.prune(earlier):  # other trials may have improved in the meantime
                 by = f", by its epoch {earlier.epoch}" if earlier.epoch < trained else ""
                 return Outcome.pruned, f"after epoch {trained}{by}"
-        for result in fit(self.lane, self.data, self.display.echo, stop=lambda: stop_signal() is not None):
+        for result in fit(
+            self.lane, self.data, self.display.echo, stop=lambda: stop_signal() is not None
+        ):
             if isinstance(result, Divergence):
                 reason = f"loss {result.loss} in epoch {result.epoch}, iteration {result.step}"
                 log.log(self.display.level_alone(), "%s: diverged: %s", self.begun.name, reason)
@@ -167,7 +194,9 @@ class RunTraining:
             assert best is not None
             if self.model_file is not None and result.improved:
                 so_far = replace(self.begun, outcome=Outcome.running, best_epoch=best.epoch)
-                so_far = replace(so_far, best_val_accuracy=best.val_accuracy, best_val_metric=best.val_metric)
+                so_far = replace(
+                    so_far, best_val_accuracy=best.val_accuracy, best_val_metric=best.val_metric
+                )
                 self.model_file.replace(best.weights, so_far)
             if not self._ended() and self.checkpoints.due():
                 self._commit()
@@ -177,7 +206,11 @@ class RunTraining:
         which = stop_signal()
         if which is None or self._ended():
             if self.lane.stopped_early:
-                log.info("%s: stopped early after epoch %d", self.begun.name, self.lane.position.epoch - 1)
+                log.info(
+                    "%s: stopped early after epoch %d",
+                    self.begun.name,
+                    self.lane.position.epoch - 1,
+                )
             return Outcome.finished, ""
         self._commit()
         return Outcome.killed, which.name

@@ -1,1 +1,3 @@
-"""Searches: the search space, trials, samplers and pruners, the study database, and the race over seeds."""
+"""Searches: the search space, trials, samplers and pruners, the study database, and the race over
+seeds.
+"""

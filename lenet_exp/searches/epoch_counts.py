@@ -1,6 +1,7 @@
 """Counts the epochs that a search has trained.
 
-Epochs that existed before the search or were inherited from another run are not counted, and no epoch is counted twice.
+Epochs that existed before the search or were inherited from another run are not counted, and no
+epoch is counted twice.
 """
 
 from __future__ import annotations
@@ -12,21 +13,25 @@ from optuna.trial import FrozenTrial
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
 
-# Attributes of a trial: the number of epochs that its run already had, the number of epochs trained for the trial, and
-# the ID of its run.
+# Attributes of a trial: the number of epochs that its run already had, the number of epochs trained
+# for the trial, and the ID of its run.
 HAD, EPOCHS, RUN = "epochs_before", "epochs", "run"
 
 
 class EpochCounts:
     """Counts the epochs of running jobs and of ended jobs of later seeds.
 
-    The counts for each trial's first seed are stored in the study when the trial ends, so they are not lost if
-    jobs.jsonl is lost.
+    The counts for each trial's first seed are stored in the study when the trial ends, so they are
+    not lost if jobs.jsonl is lost.
     """
 
     def __init__(self) -> None:
-        self._before: dict[int, int] = {}  # number of epochs that each running job does not train, keyed by job number
-        self._running: dict[int, int] = {}  # number of epochs trained for each running job, keyed by job number
+        self._before: dict[
+            int, int
+        ] = {}  # number of epochs that each running job does not train, keyed by job number
+        self._running: dict[
+            int, int
+        ] = {}  # number of epochs trained for each running job, keyed by job number
         self._later = 0  # number of epochs trained for the ended jobs of later seeds
 
     def trained(self, job: Job, epochs: int) -> None:
@@ -57,7 +62,8 @@ def _untrained(job: Job) -> int:
 def epochs_of_trial(number: int, folder: RunFolder, trials: Sequence[FrozenTrial]) -> int:
     """Return the number of epochs that were trained for a trial.
 
-    Epochs that existed before the trial, were inherited, or count toward another trial are excluded.
+    Epochs that existed before the trial, were inherited, or count toward another trial are
+    excluded.
 
     Args:
         number: number of the trial.

@@ -1,5 +1,5 @@
-"""Creates the jobs of a search: determines which flags have an effect, checks extreme configurations, and builds a job
-for each trial."""
+"""Creates the jobs of a search: determines which flags have an effect, checks extreme
+configurations, and builds a job for each trial."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from lenet_exp.comparison.group import ABSENT
 from lenet_exp.config.class_groups import CLASS_GROUPS
-from lenet_exp.config.own_code import stamped, with_code
+from lenet_exp.config.fast_compose import Compose, FastComposer
+from lenet_exp.config.own_code import with_code, with_code_digest
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name
-from lenet_exp.config.quick import Compose, QuickComposer
-from lenet_exp.config.schema import Config, Option, has_effect, knobs
+from lenet_exp.config.schema import Config, Option, all_flags, has_effect
 from lenet_exp.config.search import without_search
 from lenet_exp.config.space import Choice, Flag, FloatRange
-from lenet_exp.config.targets import keywords, taken
+from lenet_exp.config.targets import accepted_arguments, keywords
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.initial_weights import find_weights
@@ -41,7 +41,8 @@ class JobMaker:
         fixed: overrides that all trials share.
         flags: the searched flags.
         max_parameters: maximum number of parameters of a network; None if there is no limit.
-        code: digest of the copied code of own classes, by the path of the class, if the search has copied it.
+        code: digest of the copied code of own classes, by the path of the class, if the search has
+            copied it.
     """
 
     def __init__(
@@ -55,18 +56,20 @@ class JobMaker:
     ) -> None:
         self._max_parameters, self._code = max_parameters, code
         self._compose = compose
-        self._quick = QuickComposer(lambda overrides: without_search(compose(overrides)))
+        self._quick = FastComposer(lambda overrides: without_search(compose(overrides)))
         self._fixed = list(fixed)
         self.flags = list(flags)
         self._nodes: dict[tuple[str, ...], DictConfig] = {}
         self._find = cache(find_weights)  # a champion can change during the search
-        self._only_with = {name: f for name, _, f in knobs() if f.metadata["only_with"] is not None}
+        self._only_with = {
+            name: f for name, _, f in all_flags() if f.metadata["only_with"] is not None
+        }
 
     def values(self, choose: Choose) -> dict[str, str]:
         """Choose a value for each flag that has an effect.
 
-        Options of configuration groups are chosen first, because they determine which other flags exist. Flags that
-        depend on other flags are chosen last.
+        Options of configuration groups are chosen first, because they determine which other flags
+        exist. Flags that depend on other flags are chosen last.
 
         Args:
             choose: function that returns a value for a flag.
@@ -81,10 +84,14 @@ class JobMaker:
         options = [flag for flag in self.flags if flag.group]
         # The model is chosen first, because some models accept no activation.
         for flag in sorted(options, key=lambda flag: flag.name != "model"):
-            if flag.name != "activation" or "activation" in taken(_option(self._node(found), "model", self._code)):
+            if flag.name != "activation" or "activation" in accepted_arguments(
+                _option(self._node(found), "model", self._code)
+            ):
                 found[flag.key] = flag.values.text(choose(flag))
         node = self._node(found)
-        there = [flag for flag in self.flags if not flag.group and _is_there(node, flag, self._code)]
+        there = [
+            flag for flag in self.flags if not flag.group and _is_there(node, flag, self._code)
+        ]
         free = [flag for flag in there if flag.name not in self._only_with]
         found |= {flag.key: flag.values.text(choose(flag)) for flag in free}
         bound = [flag for flag in there if flag.name in self._only_with]
@@ -108,7 +115,9 @@ class JobMaker:
         try:
             overrides = self.overrides(values)
             config = with_code(self._quick.config(overrides), self._code)
-            if (most := self._max_parameters) is not None and (parameters := count_parameters(config)) > most:
+            if (most := self._max_parameters) is not None and (
+                parameters := count_parameters(config)
+            ) > most:
                 raise TooLarge(most, parameters)
             check_jobs([overrides], [config])
         except TooLarge:
@@ -124,23 +133,30 @@ class JobMaker:
         The sweep assigns the job's number later.
 
         Args:
-            seed: seed to use instead of the seed that all trials share; None to use the shared seed.
+            seed: seed to use instead of the seed that all trials share; None to use the shared
+                seed.
         """
         config, overrides = self.config(values), self.overrides(values)
         if seed is not None:
             overrides = [*(o for o in overrides if not o.startswith("seed=")), f"seed={seed}"]
             config = replace(config, seed=seed)
         (job,) = freeze_jobs([], [overrides], [config], self._find)
-        short = {flag.name: _short(flag, values[flag.key]) for flag in self.flags if flag.key in values}
+        short = {
+            flag.name: _short(flag, values[flag.key]) for flag in self.flags if flag.key in values
+        }
         name = job_name(job.number, short, set(config_groups()))
         swept = {flag.name: short.get(flag.name, ABSENT) for flag in self.flags}
         return replace(job, name=name if seed is None else f"{name} seed={seed}", swept=swept)
 
     def baseline(self) -> Baseline | None:
-        """Return the default values of the searched flags; None if the search space does not contain them."""
+        """Return the default values of the searched flags; None if the search space does not
+        contain them.
+        """
         found: Baseline = {}
         try:
-            values = self.values(lambda flag: found.setdefault(flag.name, self._baseline_value(flag)))
+            values = self.values(
+                lambda flag: found.setdefault(flag.name, self._baseline_value(flag))
+            )
             same = self.job(values).run == self.job({}).run
         except ConfigError:
             return None
@@ -165,15 +181,16 @@ class JobMaker:
     def corners(self) -> dict[Values, Job]:
         """Compose and check the corners of the search space and a few random configurations.
 
-        The corners include every option of every choice, once with all numbers at their low ends and once with all
-        numbers at their high ends.
+        The corners include every option of every choice, once with all numbers at their low ends
+        and once with all numbers at their high ends.
 
         Returns:
             The jobs for the checked configurations.
 
         Raises:
             ConfigError: a configuration is invalid, or a flag never has an effect.
-            TooLarge: the networks of all these configurations are too large; the message reports the smallest network.
+            TooLarge: the networks of all these configurations are too large; the message reports
+                the smallest network.
         """
         too_large: list[TooLarge] = []
         found: dict[Values, Job] = {}
@@ -200,7 +217,9 @@ class JobMaker:
         return found
 
     def _points(self) -> Iterator[Choose]:
-        most = max((len(f.values.options) for f in self.flags if isinstance(f.values, Choice)), default=1)
+        most = max(
+            (len(f.values.options) for f in self.flags if isinstance(f.values, Choice)), default=1
+        )
         for n in range(min(most, MOST_CORNERS)):
             for end in (0, -1):
                 yield lambda flag, n=n, end=end: _end(flag, n, end)  # type: ignore[misc]
@@ -215,7 +234,9 @@ class JobMaker:
             ConfigError: in every case.
         """
         options = {f.key: _end(f, 0, 0) for f in self.flags if f.group}
-        values = {key: str(text) for key, text in options.items()} | {flag.key: flag.values.text(_end(flag, 0, 0))}
+        values = {key: str(text) for key, text in options.items()} | {
+            flag.key: flag.values.text(_end(flag, 0, 0))
+        }
         self._quick.config(self.overrides(values))  # Hydra raises an error if the flag is unknown
         raise ConfigError(f"{flag.typed}: has no effect with any configuration in this search")
 
@@ -223,12 +244,16 @@ class JobMaker:
         which = tuple(options.values())
         if which not in self._nodes:
             node = self._compose(self.overrides(options))
-            self._nodes[which] = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
+            self._nodes[which] = OmegaConf.masked_copy(
+                node, [str(key) for key in node if key != "hydra"]
+            )
         return self._nodes[which]
 
 
 def _is_there(node: DictConfig, flag: Flag, code: Mapping[str, str]) -> bool:
-    """Return whether the chosen options contain the flag and their class accepts the flag as a keyword."""
+    """Return whether the chosen options contain the flag and their class accepts the flag as a
+    keyword.
+    """
     if flag.key.startswith("+"):
         return True
     group, _, key = flag.name.partition(".")
@@ -236,8 +261,10 @@ def _is_there(node: DictConfig, flag: Flag, code: Mapping[str, str]) -> bool:
     parent: Any = OmegaConf.select(node, section) if section else node
     if not OmegaConf.is_dict(parent) or last not in parent:
         return False
-    accepted = taken(_option(node, "model", code))
-    if (group == "activation" and group not in accepted) or (last == "dropout_rate" and last not in accepted):
+    accepted = accepted_arguments(_option(node, "model", code))
+    if (group == "activation" and group not in accepted) or (
+        last == "dropout_rate" and last not in accepted
+    ):
         return False
     if group not in CLASS_GROUPS or not key:
         return True
@@ -247,7 +274,7 @@ def _is_there(node: DictConfig, flag: Flag, code: Mapping[str, str]) -> bool:
 def _option(node: DictConfig, group: str, code: Mapping[str, str]) -> Option:
     option = OmegaConf.to_container(node[group], resolve=True)
     assert isinstance(option, dict)
-    return stamped({str(k): v for k, v in option.items()}, code)
+    return with_code_digest({str(k): v for k, v in option.items()}, code)
 
 
 def _end(flag: Flag, n: int, end: int) -> object:
@@ -267,5 +294,7 @@ def _drawn(flag: Flag, drawn: random.Random) -> object:
 
 
 def _short(flag: Flag, text: str) -> str:
-    """Format a value for names and tables. Floating-point numbers are rounded to four significant digits."""
+    """Format a value for names and tables. Floating-point numbers are rounded to four significant
+    digits.
+    """
     return f"{float(text):.4g}" if isinstance(flag.values, FloatRange) else text

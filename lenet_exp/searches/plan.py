@@ -15,10 +15,10 @@ from lenet_exp.amounts import number_of
 from lenet_exp.comparison.search.objective import SearchObjective
 from lenet_exp.config.check import check_ranges
 from lenet_exp.config.compose import typed
+from lenet_exp.config.fast_compose import Compose
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.own_code import refresh
 from lenet_exp.config.package_files import config_groups
-from lenet_exp.config.quick import Compose
 from lenet_exp.config.schema import Config, Cost, Objective, PrunerName, SamplerName, Search
 from lenet_exp.config.search import BUDGETS, is_of_search
 from lenet_exp.config.space import Choice, Flag, FloatRange, IntegerRange, flag_of, size
@@ -46,16 +46,17 @@ class PlannedSearch:
     """A search that can be started.
 
     Attributes:
-        sweep: the sweep folder. Its name depends on the experiment, search space, fixed flags, sampler, and pruner, but
-            not on the budgets.
+        sweep: the sweep folder. Its name depends on the experiment, search space, fixed flags,
+            sampler, and pruner, but not on the budgets.
         search: the sampler, pruner, and objective.
         plan: the method and budgets of the search, as stored in the sweep folder.
         maker: object that builds the configuration and the job of each trial.
         corners: jobs of the configurations that were checked (see `JobMaker.corners`).
-        config: configuration of the first corner. Its `sweep.*` and `tracking.*` flags apply to the entire search.
+        config: configuration of the first corner. Its `sweep.*` and `tracking.*` flags apply to the
+            entire search.
         overrides: overrides in the command, with passwords hidden and without `sweep.*` flags.
-        confirm: difference, in percentage points, that the confirmation of the best configuration must be able to
-            detect; None if no confirmation was requested.
+        confirm: difference, in percentage points, that the confirmation of the best configuration
+            must be able to detect; None if no confirmation was requested.
     """
 
     sweep: SweepFolder
@@ -86,12 +87,15 @@ class PlannedSearch:
     @property
     def num_epoch(self) -> int:
         """The maximum number of epochs per trial."""
-        searched = [int(str(end)) for flag in self.flags if flag.name == "num_epoch" for end in flag.ends]
-        return max([*(job.config.num_epoch for job in self.corners), *searched])  # corners lack too large networks
+        searched = [
+            int(str(end)) for flag in self.flags if flag.name == "num_epoch" for end in flag.ends
+        ]
+        # corners lack too large networks
+        return max([*(job.config.num_epoch for job in self.corners), *searched])
 
     def first_pruned(self, job: Job) -> int:
-        """Return the first epoch after which a job's run can be pruned: the end of its warm-up, unless an option sets
-        the epoch at which the pruner starts."""
+        """Return the first epoch after which a job's run can be pruned: the end of its warm-up,
+        unless an option sets the epoch at which the pruner starts."""
         if has_start_option(self.search):
             return 1
         return first_after_warmup(job.config.schedule, job.config.num_epoch)
@@ -101,11 +105,15 @@ class PlannedSearch:
         return self.maker.job(self.maker.values(lambda flag: trial.params[flag.name]), seed)
 
     def seed_number(self, job: Job) -> int:
-        """Return the index of a job's seed among the seeds of its configuration; the first seed has index 0."""
+        """Return the index of a job's seed among the seeds of its configuration; the first seed has
+        index 0.
+        """
         return job.config.seed - self.config.seed
 
 
-def plan_search(overrides: Sequence[Override], compose: Compose, resumed: SweepFolder | None = None) -> PlannedSearch:
+def plan_search(
+    overrides: Sequence[Override], compose: Compose, resumed: SweepFolder | None = None
+) -> PlannedSearch:
     """Check a search and return its plan.
 
     The corners of the search space and a few random configurations are composed and checked.
@@ -131,7 +139,11 @@ def plan_search(overrides: Sequence[Override], compose: Compose, resumed: SweepF
     refresh()
     code = {} if resumed is None else code_of(resumed)
     maker = JobMaker(
-        compose, [line for line in fixed if not is_of_search(line)], flags, search.max_parameters, code=code
+        compose,
+        [line for line in fixed if not is_of_search(line)],
+        flags,
+        search.max_parameters,
+        code=code,
     )
     by_values = maker.corners()
     corners = list(by_values.values())
@@ -179,8 +191,13 @@ def _flags(swept: Sequence[Override]) -> list[Flag]:
 
 
 def _check_budgets(config: Config) -> None:
-    if all(getattr(config, budget) is None for budget in BUDGETS) and config.search.sampler is not SamplerName.grid:
-        raise ConfigError("hydra/sweeper=search: no budget; set n_trials=, max_epochs=, or max_seconds=")
+    if (
+        all(getattr(config, budget) is None for budget in BUDGETS)
+        and config.search.sampler is not SamplerName.grid
+    ):
+        raise ConfigError(
+            "hydra/sweeper=search: no budget; set n_trials=, max_epochs=, or max_seconds="
+        )
     check_ranges(config)
 
 
@@ -188,7 +205,9 @@ def _check_objective(config: Config, flags: Sequence[Flag]) -> None:
     objective, target = config.search.objective, config.search.target
     metric = Metric.of(config.metric)
     if not metric.is_accuracy and objective is not Objective.accuracy:
-        raise ConfigError(f"search.objective={objective}: must be accuracy, which stands for metric={metric.name}")
+        raise ConfigError(
+            f"search.objective={objective}: must be accuracy, which stands for metric={metric.name}"
+        )
     if objective is Objective.loss and any(flag.name.partition(".")[0] == "loss" for flag in flags):
         raise ConfigError("search.objective=loss: must be accuracy in a search over the loss")
     waits = objective in {Objective.epochs, Objective.seconds}
@@ -201,17 +220,22 @@ def _check_objective(config: Config, flags: Sequence[Flag]) -> None:
     if config.search.cost is not Cost.seconds and objective is not Objective.front:
         raise ConfigError(f"search.cost={config.search.cost}: requires search.objective=front")
     if config.seeds > 1 and objective not in {Objective.accuracy, Objective.loss}:
-        raise ConfigError(f"seeds={config.seeds}: must be 1 unless search.objective is accuracy or loss")
+        raise ConfigError(
+            f"seeds={config.seeds}: must be 1 unless search.objective is accuracy or loss"
+        )
     if (confirm := config.confirm) is not None:
         metric.require_points(f"confirm={confirm:g}")
         if config.seeds == 1:
-            raise ConfigError(f"confirm={confirm:g}: requires several seeds per configuration, for example seeds=5")
+            raise ConfigError(
+                f"confirm={confirm:g}: requires several seeds per configuration, for example seeds=5"
+            )
         if objective is not Objective.accuracy:
             raise ConfigError(f"confirm={confirm:g}: requires search.objective=accuracy")
 
 
 def _with_pruner(search: Search) -> Search:
-    """Disable the default pruner if the search has two objectives, which Optuna's pruners do not support.
+    """Disable the default pruner if the search has two objectives, which Optuna's pruners do not
+    support.
 
     Raises:
         ConfigError: a pruner other than the default is set for two objectives.
@@ -219,7 +243,9 @@ def _with_pruner(search: Search) -> Search:
     if search.objective is not Objective.front or search.pruner is PrunerName.none:
         return search
     if search.pruner is not PrunerName.asha:  # asha is the default
-        raise ConfigError(f"search.pruner={search.pruner}: must be none with search.objective=front")
+        raise ConfigError(
+            f"search.pruner={search.pruner}: must be none with search.objective=front"
+        )
     return replace(search, pruner=PrunerName.none)
 
 
@@ -231,11 +257,13 @@ def _check_sweep(config: Config) -> None:
             raise ConfigError(f"sweep.{flag}={value}: not available in a search; remove this flag")
 
 
-def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequence[Job]) -> SweepFolder:
+def _folder(
+    config: Config, search: Search, flags: Sequence[Flag], corners: Sequence[Job]
+) -> SweepFolder:
     """Return the sweep folder.
 
-    Its name is the first 16 hexadecimal digits of a hash of the experiment, the search method, the search space, and
-    the runs of the corners.
+    Its name is the first 16 hexadecimal digits of a hash of the experiment, the search method, the
+    search space, and the runs of the corners.
     """
     how = {key: value for key, value in asdict(search).items() if OPTIONAL.get(key, ...) != value}
     space = [[flag.name, KINDS[type(flag.values)], asdict(flag.values)] for flag in flags]

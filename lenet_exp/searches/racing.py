@@ -1,14 +1,16 @@
-"""Decides which configurations a search drops, based on a race (Maron and Moore 1993) with paired seeds.
+"""Decides which configurations a search drops, based on a race (Maron and Moore 1993) with paired
+seeds.
 
-A configuration is dropped if another configuration is significantly ahead of it, according to a one-sided t test of
-their mean difference over common seeds. A spread cannot be estimated well from a few seeds. Each configuration's
-variance is therefore shrunk toward a common value (Smyth 2004, Linear models and empirical Bayes methods, section 4). A
-configuration with a single seed is assumed to have twice the spread of the others.
+A configuration is dropped if another configuration is significantly ahead of it, according to a
+one-sided t test of their mean difference over common seeds. A spread cannot be estimated well from
+a few seeds. Each configuration's variance is therefore shrunk toward a common value (Smyth 2004,
+Linear models and empirical Bayes methods, section 4). A configuration with a single seed is assumed
+to have twice the spread of the others.
 
-The significance level is divided by the number of possible tests: each configuration is tested against
-`configurations` - 1 others, up to `seeds` - 1 times. If all configurations have similar spreads, at most a fraction
-`DROP_LEVEL` of searches drop the best configuration. A configuration with a larger spread is dropped more often.
-`python -m benchmarks.racing` simulates both cases.
+The significance level is divided by the number of possible tests: each configuration is tested
+against `configurations` - 1 others, up to `seeds` - 1 times. If all configurations have similar
+spreads, at most a fraction `DROP_LEVEL` of searches drop the best configuration. A configuration
+with a larger spread is dropped more often. `python -m benchmarks.racing` simulates both cases.
 """
 
 from __future__ import annotations
@@ -23,9 +25,14 @@ from lenet_exp.comparison.moderation import prior_of
 
 DROP_LEVEL = 0.05  # maximum fraction of searches that drop the best configuration
 ALONE = 4.0  # factor by which the variance of a configuration with a single seed is multiplied
-MOST = 50  # maximum number of configurations (those with the best means) with which each configuration is compared
-FEW = 3  # minimum number of configurations with two seeds that is required to estimate spreads and drop configurations
-LEAST = 10  # if fewer configurations have two seeds, all configurations are assumed to have the largest spread
+# maximum number of configurations (those with the best means) with which each configuration is
+# compared
+MOST = 50
+# minimum number of configurations with two seeds that is required to estimate spreads and drop
+# configurations
+FEW = 3
+# if fewer configurations have two seeds, all configurations are assumed to have the largest spread
+LEAST = 10
 
 Floats = NDArray[np.float64]
 
@@ -43,12 +50,15 @@ class SeedVariances:
     df: Floats
 
 
-def dropped(accuracies: Mapping[int, Sequence[float]], *, seeds: int, configurations: int) -> set[int]:
+def dropped(
+    accuracies: Mapping[int, Sequence[float]], *, seeds: int, configurations: int
+) -> set[int]:
     """Return the configurations that are significantly behind another configuration.
 
     Args:
-        accuracies: accuracies of each configuration, one per seed. All configurations use the same seeds in the same
-            order. For a diverged run, the accuracy is the value that the run reached.
+        accuracies: accuracies of each configuration, one per seed. All configurations use the same
+            seeds in the same order. For a diverged run, the accuracy is the value that the run
+            reached.
         seeds: the maximum number of seeds per configuration.
         configurations: the maximum number of configurations in the search.
     """
@@ -60,15 +70,19 @@ def dropped(accuracies: Mapping[int, Sequence[float]], *, seeds: int, configurat
     spreads = moderated(table)
     if spreads is None:
         return set()
-    behind = _behind(table, spreads, DROP_LEVEL / (max(configurations, len(numbers), 2) - 1) / max(seeds - 1, 1))
+    behind = _behind(
+        table, spreads, DROP_LEVEL / (max(configurations, len(numbers), 2) - 1) / max(seeds - 1, 1)
+    )
     return {number for number, is_behind in zip(numbers, behind, strict=True) if is_behind}
 
 
 def moderated(table: Floats) -> SeedVariances | None:
-    """Estimate each configuration's variance over seeds, without the effect that each seed has on all configurations.
+    """Estimate each configuration's variance over seeds, without the effect that each seed has on
+    all configurations.
 
     Args:
-        table: accuracies, with shape (configurations, seeds); NaN from a configuration's first missing seed onward.
+        table: accuracies, with shape (configurations, seeds); NaN from a configuration's first
+            missing seed onward.
 
     Returns:
         The shrunken variances; None if fewer than `FEW` configurations have two seeds.
@@ -79,7 +93,8 @@ def moderated(table: Floats) -> SeedVariances | None:
     if several.sum() < FEW:
         return None
     rest = _residuals(np.where(there, table, 0.0), there & several[:, None])
-    # Estimating the effects of the seeds uses up degrees of freedom; all configurations lose the same fraction.
+    # Estimating the effects of the seeds uses up degrees of freedom; all configurations lose the
+    # same fraction.
     used = (there & several[:, None]).any(0).sum() - 1
     df = (n - 1.0) * several
     df *= max(df.sum() - used, 1.0) / df.sum()
@@ -92,11 +107,14 @@ def moderated(table: Floats) -> SeedVariances | None:
         estimate = prior_of(own[known], df[known])
         prior, prior_df = float(estimate.variance), min(float(estimate.df), prior_df)
     variance = (prior_df * prior + df * own) / (prior_df + df)
-    return SeedVariances(np.where(several, variance, ALONE * variance), np.minimum(prior_df + df, df.sum()))
+    return SeedVariances(
+        np.where(several, variance, ALONE * variance), np.minimum(prior_df + df, df.sum())
+    )
 
 
 def _residuals(values: Floats, there: NDArray[np.bool_]) -> Floats:
-    """Return the residuals of an additive model of configuration and seed, with 0 for missing values.
+    """Return the residuals of an additive model of configuration and seed, with 0 for missing
+    values.
 
     The model is fitted by alternately subtracting the means of configurations and seeds.
     """
@@ -112,15 +130,18 @@ def _residuals(values: Floats, there: NDArray[np.bool_]) -> Floats:
 
 
 def _behind(table: Floats, spreads: SeedVariances, level: float) -> NDArray[np.bool_]:
-    """Return, for each configuration, whether any of the best configurations is significantly ahead of it over their
-    common seeds."""
+    """Return, for each configuration, whether any of the best configurations is significantly ahead
+    of it over their common seeds."""
     from scipy.special import stdtr
 
     n = (~np.isnan(table)).sum(1)
     sums = np.cumsum(np.where(np.isnan(table), 0.0, table), 1)
     best = np.argsort(-np.nanmean(table, 1), kind="stable")[:MOST]
-    common = np.minimum(n[:, None], n[best])  # number of common seeds of configuration i and best configuration j
-    ahead = (np.take_along_axis(sums[best], common.T - 1, 1).T - np.take_along_axis(sums, common - 1, 1)) / common
+    # number of common seeds of configuration i and best configuration j
+    common = np.minimum(n[:, None], n[best])
+    ahead = (
+        np.take_along_axis(sums[best], common.T - 1, 1).T - np.take_along_axis(sums, common - 1, 1)
+    ) / common
     one, other = spreads.variance[:, None], spreads.variance[best]
     error = np.sqrt((one + other) / common)
     t = np.divide(ahead, error, out=np.where(ahead > 0, np.inf, 0.0), where=error > 0)

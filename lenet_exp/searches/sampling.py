@@ -17,11 +17,13 @@ from lenet_exp.config.schema import PrunerName, SamplerName, Search
 from lenet_exp.config.space import Choice, Flag, IntegerRange
 from lenet_exp.errors import ConfigError, did_you_mean, first_line
 
-# Options that users cannot set, because this module sets them or because their values are not plain numbers or words.
+# Options that users cannot set, because this module sets them or because their values are not plain
+# numbers or words.
 OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}
 OURS |= {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
 OLDEST = 5  # oldest supported major version of Optuna
-REDUCTION_FACTOR = 2  # ASHA's reduction factor; this value and the next were chosen with benchmarks/search_small.py
+# ASHA's reduction factor; this value and the next were chosen with benchmarks/search_small.py
+REDUCTION_FACTOR = 2
 FIRST_SHARE = 1 / 2  # fraction of the epochs after which ASHA first compares trials
 BEGINS = {  # for each pruner, the option that sets the epoch at which it starts
     PrunerName.asha: "min_resource",
@@ -39,7 +41,9 @@ def check_installed() -> None:
     try:
         import optuna
     except ImportError as e:
-        raise ConfigError("hydra/sweeper=search: requires Optuna; run: pip install 'lenet_exp[search]'") from e
+        raise ConfigError(
+            "hydra/sweeper=search: requires Optuna; run: pip install 'lenet_exp[search]'"
+        ) from e
     if int(optuna.__version__.partition(".")[0]) < OLDEST:
         raise ConfigError(
             f"hydra/sweeper=search: Optuna {optuna.__version__} is too old; run: pip install 'lenet_exp[search]'"
@@ -58,7 +62,8 @@ def new_sampler(search: Search, flags: Sequence[Flag], seed: int) -> Any:
     """Return the sampler for a single trial.
 
     Raises:
-        ConfigError: an option is invalid, or the sampler is grid and a flag is neither a list nor a range.
+        ConfigError: an option is invalid, or the sampler is grid and a flag is neither a list nor a
+            range.
     """
     from optuna import samplers
 
@@ -67,10 +72,17 @@ def new_sampler(search: Search, flags: Sequence[Flag], seed: int) -> Any:
     if search.sampler is SamplerName.grid:  # the seed determines the order of the points
         make = partial(samplers.GridSampler, _grid(flags), seed=search.seed % 2**32)
     elif search.sampler is SamplerName.qmc:  # one sequence for all trials of the search
-        make = partial(samplers.QMCSampler, seed=search.seed % 2**32, independent_sampler=independent)
+        make = partial(
+            samplers.QMCSampler, seed=search.seed % 2**32, independent_sampler=independent
+        )
         make = partial(make, warn_independent_sampling=False, warn_asynchronous_seeding=False)
     elif search.sampler is SamplerName.gp:
-        make = partial(samplers.GPSampler, seed=seed, independent_sampler=independent, warn_independent_sampling=False)
+        make = partial(
+            samplers.GPSampler,
+            seed=seed,
+            independent_sampler=independent,
+            warn_independent_sampling=False,
+        )
     elif search.sampler is SamplerName.random:
         make = partial(samplers.RandomSampler, seed=seed)
     return _made(make, search.sampler_options, "search.sampler_options")
@@ -91,9 +103,13 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1) -> Any:
     make: partial[Any] = partial(pruners.NopPruner)
     if search.pruner is PrunerName.asha:  # Optuna's default would wait for the first finished trial
         start = max(first, math.ceil(FIRST_SHARE * num_epoch))
-        make = partial(pruners.SuccessiveHalvingPruner, min_resource=start, reduction_factor=REDUCTION_FACTOR)
+        make = partial(
+            pruners.SuccessiveHalvingPruner, min_resource=start, reduction_factor=REDUCTION_FACTOR
+        )
     elif search.pruner is PrunerName.hyperband:
-        make = partial(pruners.HyperbandPruner, min_resource=min(first, num_epoch), max_resource=num_epoch)
+        make = partial(
+            pruners.HyperbandPruner, min_resource=min(first, num_epoch), max_resource=num_epoch
+        )
     elif search.pruner is PrunerName.median:
         make = partial(pruners.MedianPruner, n_warmup_steps=first if first > 1 else 0)
     return _made(make, search.pruner_options, "search.pruner_options")
@@ -135,8 +151,14 @@ def _made(make: partial[Any], options: Mapping[str, object], where: str) -> Any:
     known = [name for name in inspect.signature(make.func).parameters if name not in OURS]
     for name, value in options.items():
         if name not in known:
-            there = f"; expected one of: {', '.join(known)}" if known else f"; {make.func.__name__} has no options"
-            raise ConfigError(f"{where}.{name}={value}: unknown option{did_you_mean(name, known) or there}")
+            there = (
+                f"; expected one of: {', '.join(known)}"
+                if known
+                else f"; {make.func.__name__} has no options"
+            )
+            raise ConfigError(
+                f"{where}.{name}={value}: unknown option{did_you_mean(name, known) or there}"
+            )
         if not isinstance(value, bool | int | float | str) or value == "auto":
             raise ConfigError(f"{where}.{name}={value}: must be a number, true, false, or a word")
     try:

@@ -1,5 +1,5 @@
-"""Runs a search: creates trials as job slots become free, prunes trials, and trains promising configurations with more
-seeds."""
+"""Runs a search: creates trials as job slots become free, prunes trials, and trains promising
+configurations with more seeds."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ from lenet_exp.training.engine import EngineChoice
 from lenet_exp.training.network import count_parameters
 
 OUTCOME, REASON = "outcome", "reason"  # attributes of a trial
-MOST_REPEATED = 100  # trials in a row without training after which a search ends: nothing is left, or training fails
-TRIALS_SHARE = 2 / 3  # fraction of the epochs and seconds for first seeds; the rest is for later seeds
+# trials in a row without training after which a search ends: nothing is left, or training fails
+MOST_REPEATED = 100
+# fraction of the epochs and seconds for first seeds; the rest is for later seeds
+TRIALS_SHARE = 2 / 3
 
 log = logging.getLogger("lenet_exp")
 
@@ -58,10 +60,16 @@ class SearchRun:
             metric=self.objective.metric,
         )
         self.seeds = SeedRace(planned.plan.seeds, self.objective.sign)
-        self._firsts = {job.trial_number: job for job in session.jobs if planned.seed_number(job) == 0}
+        self._firsts = {
+            job.trial_number: job for job in session.jobs if planned.seed_number(job) == 0
+        }
         self._epoch_counts = EpochCounts()
-        self._training: dict[str, list[Job]] = {}  # for each run being trained, the jobs that wait for its result
-        self._epochs: dict[int, dict[int, EpochValidation]] = {}  # results of trials in progress, by trial and epoch
+        self._training: dict[
+            str, list[Job]
+        ] = {}  # for each run being trained, the jobs that wait for its result
+        self._epochs: dict[
+            int, dict[int, EpochValidation]
+        ] = {}  # results of trials in progress, by trial and epoch
         self._fruitless = 0  # number of trials in a row that trained no epoch
         self._too_large = ""  # reason why no more trials can be drawn
         self._ended_by = ""
@@ -76,16 +84,25 @@ class SearchRun:
             elif OUTCOME in trial.user_attrs:
                 self._seed_ended(job)
         unended = self._unended()
-        for job in {job.run: job for job in reversed(unended)}.values():  # duplicates of these jobs wait
+        for job in {
+            job.run: job for job in reversed(unended)
+        }.values():  # duplicates of these jobs wait
             self._epoch_counts.trained(job, len(job.folder.history().epochs))
         self._keep()
-        like = self.planned.corners
-        engines = list(dict.fromkeys(EngineChoice(job.engine, job.engine_why).words for job in like))
+        sample_jobs = self.planned.corners
+        engines = list(
+            dict.fromkeys(EngineChoice(job.engine, job.engine_why).words for job in sample_jobs)
+        )
         for words in engines:
             log.info("engine%s: %s", " for some trials" if len(engines) > 1 else "", words)
         try:
             self.session.train(
-                self._jobs(unended), launcher, environment, like=like, answer=self.reported, ended=self.ended
+                self._jobs(unended),
+                launcher,
+                environment,
+                sample_jobs=sample_jobs,
+                answer=self.reported,
+                ended=self.ended,
             )
         finally:
             self._keep()
@@ -96,7 +113,9 @@ class SearchRun:
         """Handle a finished epoch of a running job, and return whether to end the job's run."""
         job = self.session.jobs[report.job]
         self._epoch_counts.trained(job, report.epoch)
-        return self.planned.seed_number(job) == 0 and self._note(job.trial_number, report.epoch, report)
+        return self.planned.seed_number(job) == 0 and self._note(
+            job.trial_number, report.epoch, report
+        )
 
     def ended(self, number: int) -> bool:
         """Handle the end of a job, and return whether the job failed or its run diverged.
@@ -114,12 +133,18 @@ class SearchRun:
         return outcome in {Outcome.failed, Outcome.diverged}
 
     def _unended(self) -> list[Job]:
-        """Return the unfinished jobs from an earlier session, and record the finished jobs of later seeds."""
+        """Return the unfinished jobs from an earlier session, and record the finished jobs of later
+        seeds.
+        """
         running = [self._firsts[n] for n in self.trials.running()]
         for job in self.session.jobs:
             if seed := self.planned.seed_number(job):
                 self.seeds.asked(job.trial_number, seed)
-                if (record := job.folder.record()) is None or record.outcome in {None, Outcome.killed, Outcome.pruned}:
+                if (record := job.folder.record()) is None or record.outcome in {
+                    None,
+                    Outcome.killed,
+                    Outcome.pruned,
+                }:
                     running.append(job)
                 else:
                     self._epoch_counts.ended(job, later=True)
@@ -127,7 +152,9 @@ class SearchRun:
         return running
 
     def _jobs(self, unended: list[Job]) -> Iterator[Job | None]:
-        """Yield the next job whenever `drive` has a free job slot; yield None if no job is available yet."""
+        """Yield the next job whenever `drive` has a free job slot; yield None if no job is
+        available yet.
+        """
         for job in unended:
             if self._has_to_train(job):
                 yield job
@@ -145,7 +172,9 @@ class SearchRun:
                 job = self._ask() if again is None else self._another_seed(*again)
             except TooLarge:
                 most = self.planned.search.max_parameters
-                self._too_large = f"{MOST_TOO_LARGE:,} drawn configurations exceeded search.max_parameters={most}"
+                self._too_large = (
+                    f"{MOST_TOO_LARGE:,} drawn configurations exceeded search.max_parameters={most}"
+                )
                 continue
             repeated += again is None
             if self._has_to_train(job):
@@ -153,7 +182,9 @@ class SearchRun:
                 yield job
 
     def _no_more_trials(self, repeated: int) -> str:
-        """Return the reason why no new trial can be created now; an empty string if a new trial can be created."""
+        """Return the reason why no new trial can be created now; an empty string if a new trial can
+        be created.
+        """
         plan = self.planned.plan
         if plan.n_trials is not None and len(self.trials) >= plan.n_trials:
             return f"n_trials={plan.n_trials}"
@@ -168,10 +199,13 @@ class SearchRun:
         return self._over(TRIALS_SHARE) if self.seeds.next(asking=False) is not None else ""
 
     def _over(self, share: float) -> str:
-        """Return a budget of which at least the fraction `share` is spent, as text such as `max_epochs=100`; an empty
-        string if there is no such budget."""
+        """Return a budget of which at least the fraction `share` is spent, as text such as
+        `max_epochs=100`; an empty string if there is no such budget."""
         plan = self.planned.plan
-        if plan.max_epochs is not None and self._epoch_counts.spent(self.trials.all()) >= share * plan.max_epochs:
+        if (
+            plan.max_epochs is not None
+            and self._epoch_counts.spent(self.trials.all()) >= share * plan.max_epochs
+        ):
             return f"max_epochs={plan.max_epochs}"
         if plan.max_seconds is not None and self._seconds() >= share * plan.max_seconds:
             return f"max_seconds={plan.max_seconds:g}"
@@ -180,12 +214,17 @@ class SearchRun:
     def _ask(self) -> Job:
         """Create a new trial and return the job of its first seed."""
         maker, runs = self.planned.maker, {trial.user_attrs.get(RUN) for trial in self.trials.all()}
-        job, trial = self.trials.ask(lambda choose: maker.job(maker.values(choose)), had=lambda job: job.run in runs)
+        job, trial = self.trials.ask(
+            lambda choose: maker.job(maker.values(choose)), had=lambda job: job.run in runs
+        )
         had = len(job.folder.history().epochs)
         self.trials.note(trial.number, RUN, job.run)
         self.trials.note(trial.number, HAD, had)
-        self.database.add(self.trials.all()[trial.number])  # store the trial before other data refers to it
-        self._firsts[trial.number] = self.session.add(replace(job, trial=trial.number, epochs_before=had))
+        # store the trial before other data refers to it
+        self.database.add(self.trials.all()[trial.number])
+        self._firsts[trial.number] = self.session.add(
+            replace(job, trial=trial.number, epochs_before=had)
+        )
         return self._firsts[trial.number]
 
     def _another_seed(self, trial: int, seed: int) -> Job:
@@ -197,8 +236,8 @@ class SearchRun:
     def _has_to_train(self, job: Job) -> bool:
         """Return whether a job must be trained.
 
-        If its result exists, record the result immediately. If another job is training the same run, let the job wait
-        for that result.
+        If its result exists, record the result immediately. If another job is training the same
+        run, let the job wait for that result.
         """
         if job.folder.checked_result() is not None:
             self._answer(job, *self._outcome(job))
@@ -234,7 +273,8 @@ class SearchRun:
 
     def _tell_study(self, job: Job, outcome: Outcome, reason: str) -> None:
         number, epochs = job.trial_number, job.folder.history().epochs
-        for epoch in epochs[:-1] if outcome is Outcome.finished else epochs:  # as reported by a running job
+        # as reported by a running job
+        for epoch in epochs[:-1] if outcome is Outcome.finished else epochs:
             self._note(number, epoch.epoch, epoch)
         trained = epochs_of_trial(number, job.folder, self.trials.all())
         self._fruitless = 0 if trained else self._fruitless + 1
@@ -243,7 +283,9 @@ class SearchRun:
         if reason:
             self.trials.note(number, REASON, reason[:500])
         size = count_parameters(job.config) if self.objective.cost is Cost.parameters else None
-        self.database.end(self.trials.end(number, *self.objective.trial_result(outcome, epochs, size)))
+        self.database.end(
+            self.trials.end(number, *self.objective.trial_result(outcome, epochs, size))
+        )
         self._epochs.pop(number, None)
 
     def _seed_ended(self, job: Job) -> None:
@@ -253,8 +295,12 @@ class SearchRun:
         """
         trial, seed = job.trial_number, self.planned.seed_number(job)
         if seed:
-            outcome, values = self.objective.trial_result(self._outcome(job)[0], job.folder.history().epochs)
-            self.seeds.ended(trial, seed, values[0] if outcome is Outcome.finished and values else None)
+            outcome, values = self.objective.trial_result(
+                self._outcome(job)[0], job.folder.history().epochs
+            )
+            self.seeds.ended(
+                trial, seed, values[0] if outcome is Outcome.finished and values else None
+            )
         elif self.seeds.most > 1 and (values := self.trials.value(trial)) is not None:
             trials = self.trials.all()
             same = [n for n in self.seeds.trials() if trials[n].user_attrs.get(RUN) == job.run]
@@ -270,7 +316,9 @@ class SearchRun:
         if self.objective.may_prune:
             self.database.report(number, epoch, value)
         spared = epoch < self.planned.first_pruned(self._firsts[number])
-        return self.trials.report(number, epoch, value, spared=spared) or self.objective.reached(until)
+        return self.trials.report(number, epoch, value, spared=spared) or self.objective.reached(
+            until
+        )
 
     def _seconds(self) -> float:
         return self.database.seconds + time.monotonic() - self._start
@@ -281,7 +329,7 @@ class SearchRun:
         plan = replace(
             self.planned.plan,
             trials=len(trials),
-            told=len(trials) - len(self.trials.running()),
+            finished_trials=len(trials) - len(self.trials.running()),
             epochs=self._epoch_counts.spent(trials),
             seconds=round(self._seconds(), 1),
             front=[t.number for t in self.trials.front()],
@@ -291,7 +339,12 @@ class SearchRun:
             plan = replace(plan, best_trial=best.number, best_value=best.values[0])
         if self.seeds.is_raced() and (left := self.seeds.left()):
             values = self.seeds.values(left[0]).values()
-            plan = replace(plan, best_trial=left[0], best_value=sum(values) / len(values), best_seeds=len(values))
+            plan = replace(
+                plan,
+                best_trial=left[0],
+                best_value=sum(values) / len(values),
+                best_seeds=len(values),
+            )
             plan = replace(plan, left=[self._firsts[trial].run for trial in left])
         if plan.best_trial is not None:
             plan = replace(plan, best_job=self._firsts[plan.best_trial].number)

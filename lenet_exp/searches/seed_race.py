@@ -1,10 +1,12 @@
-"""Decides which configuration of a search gets another seed. Only configurations that could be the best get more seeds.
+"""Decides which configuration of a search gets another seed. Only configurations that could be the
+best get more seeds.
 
-The decision depends only on ended runs. While new trials are created, a configuration gets another seed if it is in the
-better half of the configurations with at least as many seeds (asynchronous successive halving over seeds: Li et al.
-2020, A system for massively parallel hyperparameter tuning, algorithm 2). When no more trials are created, every
-configuration that is not significantly behind another configuration (`searches.racing`) gets more seeds. Configurations
-with the fewest seeds come first.
+The decision depends only on ended runs. While new trials are created, a configuration gets another
+seed if it is in the better half of the configurations with at least as many seeds (asynchronous
+successive halving over seeds: Li et al. 2020, A system for massively parallel hyperparameter
+tuning, algorithm 2). When no more trials are created, every configuration that is not significantly
+behind another configuration (`searches.racing`) gets more seeds. Configurations with the fewest
+seeds come first.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class SeedRace:
         self._values: dict[int, dict[int, float]] = {}  # by trial and seed number; larger is better
         self._asked: dict[int, int] = {}  # number of seeds requested for each trial
         self._out: set[int] = set()  # trials with a diverged or failed run
-        self._dropped: set[int] | None = set()  # None if a run has ended since the set was last computed
+        # None if a run has ended since the set was last computed
+        self._dropped: set[int] | None = set()
 
     def asked(self, trial: int, seed: int) -> None:
         """Record that a seed of a trial's configuration was requested. The first seed has number 0."""
@@ -48,7 +51,8 @@ class SeedRace:
         self._dropped = None
 
     def next(self, asking: bool) -> tuple[int, int] | None:
-        """Return the trial that gets another seed now, and the number of that seed; None if no trial gets a seed.
+        """Return the trial that gets another seed now, and the number of that seed; None if no
+        trial gets a seed.
 
         Args:
             asking: whether a new trial can be created instead.
@@ -63,8 +67,8 @@ class SeedRace:
         return trial, self._asked[trial]
 
     def left(self) -> list[int]:
-        """Return the trials that could be the best, sorted by the number of seeds (most first) and by the mean (best
-        first)."""
+        """Return the trials that could be the best, sorted by the number of seeds (most first) and
+        by the mean (best first)."""
         return sorted(self._in(), key=lambda t: (-len(self._whole(t)), -self.mean(t), t))
 
     def trials(self) -> list[int]:
@@ -84,8 +88,8 @@ class SeedRace:
         return {seed: self._sign * value for seed, value in self._values[trial].items()}
 
     def _promoted(self) -> tuple[int, int] | None:
-        """Return the trial that successive halving promotes to another seed, and the number of that seed; None if no
-        trial is promoted.
+        """Return the trial that successive halving promotes to another seed, and the number of that
+        seed; None if no trial is promoted.
 
         As in Li et al., trials with the most seeds are considered first.
         """
@@ -104,7 +108,11 @@ class SeedRace:
     def _excluded(self) -> set[int]:
         if self._dropped is None:
             known = {t: self._whole(t) for t in self._values if t not in self._out}
-            self._dropped = dropped(known, seeds=self.most, configurations=len(known)) if self.most > 1 else set()
+            self._dropped = (
+                dropped(known, seeds=self.most, configurations=len(known))
+                if self.most > 1
+                else set()
+            )
         return self._dropped
 
     def _whole(self, trial: int) -> list[float]:

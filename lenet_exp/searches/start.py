@@ -32,12 +32,13 @@ class SearchResult:
 
     Attributes:
         folder: the sweep folder; `optuna.load_study` can read its `study.db`.
-        trials: results of the jobs, in order. With one seed per configuration, item n is the result of trial n.
+        trials: results of the jobs, in order. With one seed per configuration, item n is the result
+            of trial n.
         best: the best finished run by the objective; None if no run finished.
-        value: value of the objective for `best`, or the mean over seeds if the best configuration has several seeds;
-            None if no run finished.
-        left: with several seeds per configuration, the first seed's result for each configuration that could be the
-            best.
+        value: value of the objective for `best`, or the mean over seeds if the best configuration
+            has several seeds; None if no run finished.
+        left: with several seeds per configuration, the first seed's result for each configuration
+            that could be the best.
     """
 
     folder: Path
@@ -50,8 +51,8 @@ class SearchResult:
 def train_search(planned: PlannedSearch, command: str, launching: Launching) -> None:
     """Run a search until a budget is spent.
 
-    With `sweep.dry_run=true`, only print the plan. Errors in the search or the store are raised before training starts.
-    `RunsFailed` is raised at the end.
+    With `sweep.dry_run=true`, only print the plan. Errors in the search or the store are raised
+    before training starts. `RunsFailed` is raised at the end.
 
     Args:
         command: the command to record.
@@ -68,14 +69,20 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
     launching.check(planned.corners, planned.config)
     swept = [flag.name for flag in planned.flags]
     code = codes(*(job.config for job in planned.corners))
-    request = SweepRequest(command=command, overrides=planned.overrides, swept=swept, search=planned.plan, code=code)
+    request = SweepRequest(
+        command=command, overrides=planned.overrides, swept=swept, search=planned.plan, code=code
+    )
     databases: list[StudyDatabase] = []
 
     def open_jobs() -> list[Job]:
-        databases.append(open_database(planned.sweep.path, planned.study_name, planned.objective.directions))
+        databases.append(
+            open_database(planned.sweep.path, planned.study_name, planned.objective.directions)
+        )
         return known_jobs(planned, databases[0].trials)
 
-    with sweep_session(planned.sweep, open_jobs, planned.config, request, follow=launching.follow) as session:
+    with sweep_session(
+        planned.sweep, open_jobs, planned.config, request, follow=launching.follow
+    ) as session:
         launcher, environment = launching.launcher(session)
         with contextlib.closing(databases[0]) as database:
             SearchRun(planned, session, database).run(launcher, environment)
@@ -84,8 +91,8 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
 def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Job]:
     """Return the jobs of all trials in the study.
 
-    A missing job for a trial's first seed is recreated. A missing job for a later seed is recreated only when the
-    search needs it.
+    A missing job for a trial's first seed is recreated. A missing job for a later seed is recreated
+    only when the search needs it.
     """
     try:
         kept = planned.sweep.jobs() if planned.sweep.kept_plan() is not None else []
@@ -99,25 +106,32 @@ def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Jo
         if planned.seed_number(job):
             known = number in firsts
         else:
-            known = number < len(trials) and number not in firsts and job.run == trials[number].user_attrs.get(RUN)
+            known = (
+                number < len(trials)
+                and number not in firsts
+                and job.run == trials[number].user_attrs.get(RUN)
+            )
             firsts |= {number} if known else set()
         if known:
             jobs.append(replace(job, trial=number))
     for trial in trials:
         if trial.number not in firsts:
             job = planned.job(trial)
-            jobs.append(replace(job, trial=trial.number, epochs_before=int(trial.user_attrs.get(HAD, 0))))
+            jobs.append(
+                replace(job, trial=trial.number, epochs_before=int(trial.user_attrs.get(HAD, 0)))
+            )
     return [replace(job, number=number) for number, job in enumerate(jobs)]
 
 
 def search_here(overrides: Sequence[str], follow: Follow) -> tuple[PlannedSearch, SearchResult]:
-    """Start or resume a search in processes on this machine, in the same folder as `hydra/sweeper=search`.
+    """Start or resume a search in processes on this machine, in the same folder as
+    `hydra/sweeper=search`.
 
     Errors are raised before training starts.
 
     Args:
-        overrides: overrides as on the command line, such as `optimizer.lr=interval(0.01,1)` and `n_trials=20`. With
-            `sweep.dry_run=true`, the plan is printed and nothing is trained.
+        overrides: overrides as on the command line, such as `optimizer.lr=interval(0.01,1)` and
+            `n_trials=20`. With `sweep.dry_run=true`, the plan is printed and nothing is trained.
         follow: see `Launching`.
 
     Returns:
@@ -129,7 +143,9 @@ def search_here(overrides: Sequence[str], follow: Follow) -> tuple[PlannedSearch
         StoreError: the store cannot be used.
     """
     with composing():
-        planned = plan_search(OverridesParser.create().parse_overrides(allow_new_keys(list(overrides))), composed)
+        planned = plan_search(
+            OverridesParser.create().parse_overrides(allow_new_keys(list(overrides))), composed
+        )
         with contextlib.suppress(RunsFailed):  # the result shows which runs failed
             train_search(planned, command_line(), Launching(follow=follow))
     plan = None if planned.config.sweep.dry_run else planned.sweep.kept_plan()
@@ -140,5 +156,9 @@ def search_here(overrides: Sequence[str], follow: Follow) -> tuple[PlannedSearch
     runs = {result.job.run: result for result in reversed(results)}
     left = [runs[run] for run in found.left or [] if run in runs]
     return planned, SearchResult(
-        folder=planned.sweep.path, trials=results, best=best_result(found, results), value=found.best_value, left=left
+        folder=planned.sweep.path,
+        trials=results,
+        best=best_result(found, results),
+        value=found.best_value,
+        left=left,
     )

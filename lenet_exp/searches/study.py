@@ -1,11 +1,14 @@
-"""Stores the study of a search in a database that `optuna-dashboard` and `optuna.load_study` can read.
+"""Stores the study of a search in a database that `optuna-dashboard` and `optuna.load_study` can
+read.
 
-A trial is stored with all its values before its job starts. A thread writes the trial's epochs and its end, because a
-database commit can take longer than an epoch. Data that is lost because the process is killed is restored from the run
-folder. A trial's state is written last. The database contains no pickles.
+A trial is stored with all its values before its job starts. A thread writes the trial's epochs and
+its end, because a database commit can take longer than an epoch. Data that is lost because the
+process is killed is restored from the run folder. A trial's state is written last. The database
+contains no pickles.
 
-If the database becomes unavailable during a search, for example because the disk is full, runs do not wait for the
-database. Writes are retried in order until the search ends. The next session adds the missing data without retraining.
+If the database becomes unavailable during a search, for example because the disk is full, runs do
+not wait for the database. Writes are retried in order until the search ends. The next session adds
+the missing data without retraining.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ SECONDS = "seconds"  # attribute of the study: seconds spent searching
 BROKEN = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
 # Errors that contain one of these texts do not mean that the file is corrupt.
 SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")
-WAIT_SECONDS = 10.0  # maximum time to wait until a trial is written; after that, its job starts anyway
+WAIT_SECONDS = (
+    10.0  # maximum time to wait until a trial is written; after that, its job starts anyway
+)
 RETRY_SECONDS = 5.0
 
 log = logging.getLogger("lenet_exp")
@@ -62,14 +67,17 @@ class StudyDatabase:
         if [trial.number for trial in self.trials] != list(range(len(self.trials))):
             raise ValueError("its trials are not numbered consecutively")
         self._closing = threading.Event()
-        self._unwritable = False  # whether the last write failed, or some data could not be written at the end
+        self._unwritable = (
+            False  # whether the last write failed, or some data could not be written at the end
+        )
         self._lost = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="study")
 
     def add(self, trial: FrozenTrial) -> None:
         """Store a new trial.
 
-        The trial has been written when this method returns, unless the database is unavailable or too slow.
+        The trial has been written when this method returns, unless the database is unavailable or
+        too slow.
         """
         write = self._writer.submit(self._write, partial(self._add, trial))
         deadline = time.monotonic() + WAIT_SECONDS
@@ -99,11 +107,16 @@ class StudyDatabase:
         self._storage.remove_session()
         self._storage.engine.dispose()
         if self._lost:
-            log.warning("%s: the last trials of this search are missing; rerun the same command to add them", FILE)
+            log.warning(
+                "%s: the last trials of this search are missing; rerun the same command to add them",
+                FILE,
+            )
 
     def _add(self, trial: FrozenTrial) -> None:
         if self._unwritable:  # the failed attempt may have written the trial
-            self._written |= {t.number for t in self._storage.get_all_trials(self._study, deepcopy=False)}
+            self._written |= {
+                t.number for t in self._storage.get_all_trials(self._study, deepcopy=False)
+            }
         if trial.number not in self._written:
             self._storage.create_new_trial(self._study, template_trial=trial)
             self._written.add(trial.number)
@@ -128,14 +141,19 @@ class StudyDatabase:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
 
     def _write(self, action: Callable[[], None]) -> None:
-        """Call an action that writes to the database. If it fails, repeat it until it succeeds or the search ends."""
+        """Call an action that writes to the database. If it fails, repeat it until it succeeds or
+        the search ends.
+        """
         while True:
             try:
                 action()
             except BROKEN as e:
-                cause = e.__cause__ if isinstance(e.__cause__, SQLAlchemyError) else e  # Optuna hides the database's
+                # Optuna hides the database's
+                cause = e.__cause__ if isinstance(e.__cause__, SQLAlchemyError) else e
                 if not self._unwritable:
-                    log.warning("%s cannot be written (%s); the search continues", FILE, first_line(cause))
+                    log.warning(
+                        "%s cannot be written (%s); the search continues", FILE, first_line(cause)
+                    )
                 self._unwritable = True
             else:
                 self._unwritable = bool(self._lost)
@@ -157,7 +175,8 @@ def open_database(folder: Path, name: str, directions: Sequence[Direction]) -> S
         directions: direction of each objective.
 
     Raises:
-        ConfigError: study.db is intact but cannot be used at the moment or with this release of Optuna.
+        ConfigError: study.db is intact but cannot be used at the moment or with this release of
+            Optuna.
     """
     path = folder / FILE
     try:
@@ -176,5 +195,7 @@ def open_database(folder: Path, name: str, directions: Sequence[Direction]) -> S
 
 def _opened(path: Path, name: str, directions: Sequence[Direction]) -> StudyDatabase:
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-    optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+    optuna.create_study(
+        storage=storage, study_name=name, directions=directions, load_if_exists=True
+    )
     return StudyDatabase(storage, storage.get_study_id_from_name(name))

@@ -1,8 +1,9 @@
 """Decides which configuration a search tries next, and which trials it prunes.
 
-The decisions depend only on the search space, the search's seed, and the events of trials (creations, reported epochs,
-and ends). No clock or file is read, so the same events yield the same trials in another process, after a kill, or in a
-simulation. Optuna makes the decisions from an in-memory study; `searches.study` stores the same events in a database.
+The decisions depend only on the search space, the search's seed, and the events of trials
+(creations, reported epochs, and ends). No clock or file is read, so the same events yield the same
+trials in another process, after a kill, or in a simulation. Optuna makes the decisions from an
+in-memory study; `searches.study` stores the same events in a database.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.searches.sampling import new_pruner, new_sampler, seed_of, suggest
 
 ATTEMPTS = 20  # maximum number of attempts to draw a valid configuration that is new
-MOST_TOO_LARGE = 1000  # number of configurations in a row that are too large, after which the search ends
-BY_SAMPLER = 4  # number of attempts by the sampler; later attempts are random, because a sampler can repeat itself
+MOST_TOO_LARGE = (
+    1000  # number of configurations in a row that are too large, after which the search ends
+)
+# number of attempts by the sampler; later attempts are random, because a sampler can repeat itself
+BY_SAMPLER = 4
 DRAWN = "drawn"  # user attribute that contains the sampler's state
 STATES = {
     Outcome.finished: TrialState.COMPLETE,
@@ -40,10 +44,14 @@ T = TypeVar("T")
 
 
 class TooLarge(ConfigError):
-    """A configuration's network is too large. The message is for a search in which this is the smallest network."""
+    """A configuration's network is too large. The message is for a search in which this is the
+    smallest network.
+    """
 
     def __init__(self, most: int, parameters: int) -> None:
-        super().__init__(f"search.max_parameters={most}: the smallest network found has {parameters:,} parameters")
+        super().__init__(
+            f"search.max_parameters={most}: the smallest network found has {parameters:,} parameters"
+        )
         self.parameters = parameters
 
 
@@ -76,14 +84,21 @@ class Trials:
     ) -> None:
         self._name = name
         self._search = search
-        self._objective = SearchObjective(search.objective, search.target, metric=metric or Metric())
+        self._objective = SearchObjective(
+            search.objective, search.target, metric=metric or Metric()
+        )
         self._flags = flags
         self._pruner = new_pruner(search, num_epoch, first)
         self._baseline = baseline
         self._decided: dict[int, dict[int, bool]] = {}
         self._too_large: set[int] = set()  # points of the grid
-        # A run waits for the decision on each report. Therefore, a run was not pruned before the last reported epoch.
-        self._passed = {t.number: max(t.intermediate_values, default=0) for t in known if t.state is TrialState.RUNNING}
+        # A run waits for the decision on each report. Therefore, a run was not pruned before the
+        # last reported epoch.
+        self._passed = {
+            t.number: max(t.intermediate_values, default=0)
+            for t in known
+            if t.state is TrialState.RUNNING
+        }
         self._fill([_fresh(trial) for trial in known])
         new_sampler(search, flags, 0)
 
@@ -120,19 +135,24 @@ class Trials:
         known = [t.system_attrs["grid_id"] for t in self.all() if "grid_id" in t.system_attrs]
         return len({*known, *self._too_large}) >= (size(self._flags) or 0)
 
-    def ask(self, make: Callable[[Choose], T], had: Callable[[T], bool] = lambda made: False) -> tuple[T, FrozenTrial]:
-        """Create the next trial, and return both the object that `make` builds from its values and the trial itself.
+    def ask(
+        self, make: Callable[[Choose], T], had: Callable[[T], bool] = lambda made: False
+    ) -> tuple[T, FrozenTrial]:
+        """Create the next trial, and return both the object that `make` builds from its values and
+        the trial itself.
 
         Args:
-            make: function that builds an object from values. Its argument is a function that draws a value for a flag.
-                If the values are incompatible, `make` raises ConfigError, and different values are drawn.
-            had: function that returns whether an equal object was built for an earlier trial. If so, different values
-                are drawn, up to a limit, unless the number of trials already equals the number of possible
-                configurations.
+            make: function that builds an object from values. Its argument is a function that draws
+                a value for a flag. If the values are incompatible, `make` raises ConfigError, and
+                different values are drawn.
+            had: function that returns whether an equal object was built for an earlier trial. If
+                so, different values are drawn, up to a limit, unless the number of trials already
+                equals the number of possible configurations.
 
         Raises:
             ConfigError: the values of the last attempt are incompatible.
-            TooLarge: `make` raised TooLarge `MOST_TOO_LARGE` times, or for every remaining point of the grid.
+            TooLarge: `make` raised TooLarge `MOST_TOO_LARGE` times, or for every remaining point of
+                the grid.
         """
         before, refused, too_large = self.all(), False, 0
         all_had = len(before) >= (size(self._flags) or math.inf)
@@ -146,7 +166,11 @@ class Trials:
                 made = make(lambda flag, trial=trial: suggest(trial, flag))  # type: ignore[misc]
             except TooLarge:
                 too_large += 1
-                self._too_large |= {n for key, n in self._frozen(trial.number).system_attrs.items() if key == "grid_id"}
+                self._too_large |= {
+                    n
+                    for key, n in self._frozen(trial.number).system_attrs.items()
+                    if key == "grid_id"
+                }
                 if too_large == MOST_TOO_LARGE or self.exhausted():
                     self._fill(before)
                     raise
@@ -158,12 +182,17 @@ class Trials:
                 if last or all_had or not had(made):
                     return made, self._take(before, trial, refused)
             refused = True
-            self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid sampler would fail after its last trial
+            # the grid sampler would fail after its last trial
+            self._study.sampler = optuna.samplers.RandomSampler(0)
             self._study.tell(trial, state=TrialState.FAIL)  # samplers ignore failed trials
         raise AssertionError
 
-    def _take(self, before: Sequence[FrozenTrial], trial: optuna.Trial, refused: bool) -> FrozenTrial:
-        """Make a drawn trial the next trial, remove rejected draws from the study, and return the trial."""
+    def _take(
+        self, before: Sequence[FrozenTrial], trial: optuna.Trial, refused: bool
+    ) -> FrozenTrial:
+        """Make a drawn trial the next trial, remove rejected draws from the study, and return the
+        trial.
+        """
         trial.set_user_attr(DRAWN, self._storage.get_study_system_attrs(self._study_id))
         if refused:
             self._fill([*before, self._frozen(trial.number)])
@@ -185,8 +214,8 @@ class Trials:
         Repeating a report returns the same decision. With two objectives, no trial is pruned.
 
         Args:
-            spared: whether to exempt the trial from pruning this time. The pruner still records the value to compare
-                it with those of other trials.
+            spared: whether to exempt the trial from pruning this time. The pruner still records the
+                value to compare it with those of other trials.
         """
         if not self._objective.may_prune:
             return False
@@ -195,16 +224,21 @@ class Trials:
             self._study.sampler = optuna.samplers.RandomSampler(0)  # pruners draw no values
             trial = optuna.Trial(self._study, self._trial_id(number))
             trial.report(value, epoch)
-            decided[epoch] = bool(trial.should_prune()) and not spared and epoch >= self._passed.get(number, 0)
+            decided[epoch] = (
+                bool(trial.should_prune()) and not spared and epoch >= self._passed.get(number, 0)
+            )
         return decided[epoch]
 
-    def end(self, number: int, outcome: Outcome, value: float | Sequence[float] | None) -> FrozenTrial:
+    def end(
+        self, number: int, outcome: Outcome, value: float | Sequence[float] | None
+    ) -> FrozenTrial:
         """Record how a trial ended, and return the trial.
 
         Args:
             value: value of each objective; used only for a finished trial.
         """
-        self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid sampler would fail after its last trial
+        # the grid sampler would fail after its last trial
+        self._study.sampler = optuna.samplers.RandomSampler(0)
         if outcome is Outcome.diverged:
             value = self._objective.worst
         told = value if outcome in {Outcome.finished, Outcome.diverged} else None
@@ -212,8 +246,8 @@ class Trials:
         return self._frozen(number)
 
     def best(self) -> FrozenTrial | None:
-        """Return the best finished trial by the first objective, and by the second in a tie; None if no trial
-        finished."""
+        """Return the best finished trial by the first objective, and by the second in a tie; None
+        if no trial finished."""
 
         def rank(trial: FrozenTrial) -> tuple[float, ...]:
             first, *costs = trial.values
@@ -230,10 +264,13 @@ class Trials:
         return trial.state is TrialState.COMPLETE and trial.values != self._objective.worst
 
     def front(self) -> list[FrozenTrial]:
-        """Return the trials on the Pareto front of two objectives, sorted by the first objective, best first."""
+        """Return the trials on the Pareto front of two objectives, sorted by the first objective,
+        best first.
+        """
         whole = [] if self._objective.may_prune else filter(self._is_whole, self._study.best_trials)
         ordered = sorted(whole, key=lambda t: (-t.values[0], t.number))
-        return list({tuple(t.values): t for t in reversed(ordered)}.values())[::-1]  # keep the first of equal trials
+        # keep the first of equal trials
+        return list({tuple(t.values): t for t in reversed(ordered)}.values())[::-1]
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]
@@ -245,11 +282,14 @@ class Trials:
 def _fresh(trial: FrozenTrial) -> FrozenTrial:
     """Prepare a trial from an earlier session for resuming.
 
-    A trial that was running will report its epochs again, so the pruner's data about the trial is removed.
+    A trial that was running will report its epochs again, so the pruner's data about the trial is
+    removed.
     """
     if trial.state is not TrialState.RUNNING:
         return trial
     fresh = copy.deepcopy(trial)
     fresh.intermediate_values = {}
-    fresh.system_attrs = {k: v for k, v in trial.system_attrs.items() if not k.startswith("completed_rung")}
+    fresh.system_attrs = {
+        k: v for k, v in trial.system_attrs.items() if not k.startswith("completed_rung")
+    }
     return fresh

@@ -49,8 +49,8 @@ def load_comparisons(
         experiment: MLflow experiment of the runs.
         by: epoch whose accuracy is compared: `best` or `last`.
         only, best_per: the part of the comparisons; see `select_part`.
-        find_runs: function that returns the runs in a store that match a filter, and the flags that their sweeps
-            varied; see `find_runs.runs_of_filter`.
+        find_runs: function that returns the runs in a store that match a filter, and the flags that
+            their sweeps varied; see `find_runs.runs_of_filter`.
 
     Returns:
         The comparisons, and the source of their runs.
@@ -73,7 +73,9 @@ def load_comparisons(
                 f"no sweep found in {outputs_dir()}; to compare runs that are not part of a sweep, set filter="
             )
         runs, swept, design, search, source = runs_of_sweeps(
-            (sweep or "last").split(","), lambda query: find_runs(uri, experiment, query), store_name(uri)
+            (sweep or "last").split(","),
+            lambda query: find_runs(uri, experiment, query),
+            store_name(uri),
         )
     if not runs:
         raise ConfigError(f"filter={filter_string}: no runs in experiment '{experiment}' match")
@@ -86,12 +88,13 @@ def runs_of_sweeps(
 ) -> tuple[list[ComparedRun], list[str], Design | None, SearchSummary | None, RunSource]:
     """Return the runs, swept flags, design, search, and source of one or more sweeps.
 
-    If a sweep is not in the outputs folder, it is looked up in the store by its MLflow run ID. The search is None if
-    there is more than one sweep.
+    If a sweep is not in the outputs folder, it is looked up in the store by its MLflow run ID. The
+    search is None if there is more than one sweep.
 
     Args:
         which: IDs, folders, or MLflow run IDs of the sweeps.
-        find: function that returns the runs in the store that match a filter, and the flags that their sweeps varied.
+        find: function that returns the runs in the store that match a filter, and the flags that
+            their sweeps varied.
         store: name of the store.
 
     Raises:
@@ -131,7 +134,9 @@ def runs_of_sweeps(
 
 
 def _with_tests(design: Design, sweep: SweepFolder) -> Design:
-    """Return a sweep's design, updated with whether the sweep is running and with confirmations of its leader."""
+    """Return a sweep's design, updated with whether the sweep is running and with confirmations of
+    its leader.
+    """
     tests: list[ConfirmationResult] = []
     for other in all_sweeps(sweep.outputs, quietly=True):
         plan = other.started()

@@ -1,4 +1,6 @@
-"""Sweeps that confirm the leader of an earlier sweep: checks of their jobs, and the result of the confirmation."""
+"""Sweeps that confirm the leader of an earlier sweep: checks of their jobs, and the result of the
+confirmation.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ Flags = frozenset[tuple[str, str]]
 
 
 def is_in_own_outputs(sweep: SweepFolder) -> bool:
-    """Return whether a sweep is in the user's own outputs folder. If it is, its overrides are trusted."""
+    """Return whether a sweep is in the user's own outputs folder. If it is, its overrides are
+    trusted.
+    """
     return sweep.outputs.resolve() == outputs_dir().resolve()
 
 
@@ -42,16 +46,20 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
         jobs: all jobs of the sweep.
 
     Raises:
-        ConfigError: the sweep to confirm was not found, used one of the jobs' seeds, or did not train one of their
-            configurations. Also raised if `sweep.confirms` is set without `sweep.points`, or if `sweep.points` or
-            `sweep.against` is set without `sweep.confirms`.
+        ConfigError: the sweep to confirm was not found, used one of the jobs' seeds, or did not
+            train one of their configurations. Also raised if `sweep.confirms` is set without
+            `sweep.points`, or if `sweep.points` or `sweep.against` is set without `sweep.confirms`.
     """
     confirms, points = config.sweep.confirms, config.sweep.points
     if confirms is None:
         if points is not None:
-            raise ConfigError(f"sweep.points={points:g}: requires sweep.confirms; use lenet-compare confirm={points:g}")
+            raise ConfigError(
+                f"sweep.points={points:g}: requires sweep.confirms; use lenet-compare confirm={points:g}"
+            )
         if config.sweep.against:
-            raise ConfigError("sweep.against=true: requires sweep.confirms; use lenet-compare confirm= against=")
+            raise ConfigError(
+                "sweep.against=true: requires sweep.confirms; use lenet-compare confirm= against="
+            )
         return
     if points is None:
         raise ConfigError(
@@ -61,7 +69,9 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     sweep = find_sweep(confirms, "sweep.confirms")
     used = {job.config.seed for job in sweep.jobs()} & {job.config.seed for job in jobs}
     if used:
-        raise ConfigError(f"seed={min(used)}: must be a new seed; sweep {sweep.id} already used this seed")
+        raise ConfigError(
+            f"seed={min(used)}: must be a new seed; sweep {sweep.id} already used this seed"
+        )
     tested = configurations(sweep)
     first = flags_of(jobs[0].config)
     for other in (flags_of(job.config) for job in jobs):
@@ -69,7 +79,9 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
             nearest = min(tested, key=lambda c: len(c ^ other))
             flag = min(flag for flag, _ in nearest ^ other)
             was, now = dict(nearest).get(flag, "none"), dict(other).get(flag, "none")
-            raise ConfigError(f"{flag}={now}: must be {was}, as in sweep {sweep.id}, which this sweep confirms")
+            raise ConfigError(
+                f"{flag}={now}: must be {was}, as in sweep {sweep.id}, which this sweep confirms"
+            )
 
 
 def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> ConfirmationResult | None:
@@ -90,7 +102,9 @@ def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> Confirmation
 
 
 def save_confirmed(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
-    """If a sweep has `sweep.confirms`, save whether it confirms the earlier sweep, or None if runs are missing."""
+    """If a sweep has `sweep.confirms`, save whether it confirms the earlier sweep, or None if runs
+    are missing.
+    """
     if sweep.started().confirms is not None:
         sweep.save(confirmed=_answer(comparisons))
 

@@ -24,7 +24,8 @@ def end_sweep(
     stopped_by: str,
     seconds: float,
 ) -> bool:
-    """End a sweep, print its results, and return whether all its runs ended as intended (finished or pruned).
+    """End a sweep, print its results, and return whether all its runs ended as intended (finished
+    or pruned).
 
     Args:
         sweep: folder of the sweep.
@@ -40,8 +41,11 @@ def end_sweep(
     return all(r.outcome.ended_well for r in results)
 
 
-def is_complete(sweep: SweepFolder, jobs: Sequence[Job], config: Config, overrides: Sequence[str]) -> bool:
-    """Return whether a sweep with exactly these jobs has finished, and the same user started it with the same tags.
+def is_complete(
+    sweep: SweepFolder, jobs: Sequence[Job], config: Config, overrides: Sequence[str]
+) -> bool:
+    """Return whether a sweep with exactly these jobs has finished, and the same user started it
+    with the same tags.
 
     Args:
         jobs: jobs of the sweep, all of which have a result.
@@ -49,7 +53,12 @@ def is_complete(sweep: SweepFolder, jobs: Sequence[Job], config: Config, overrid
         overrides: overrides that define the sweep.
     """
     plan = sweep.kept_plan()
-    if plan is None or plan.outcome is not Outcome.finished or plan.overrides != overrides or sweep.owner() is not None:
+    if (
+        plan is None
+        or plan.outcome is not Outcome.finished
+        or plan.overrides != overrides
+        or sweep.owner() is not None
+    ):
         return False
     if user() not in plan.users or not flat(config.tracking.tags).items() <= plan.tags.items():
         return False

@@ -24,9 +24,9 @@ from lenet_exp.folders.sweep_progress import RUN_SECONDS, SWEEP_SECONDS, UPLOAD_
 from lenet_exp.machine import cpu_count
 from lenet_exp.training.engine import engine_of, native_shapes
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
-from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native.build import is_built
 from lenet_exp.training.network import network_size
+from lenet_exp.training.state import new_lane
 
 TIMED_STEPS = 12
 # Sizes in bytes, measured with digits and MNIST (see docs/how-to/disk.md).
@@ -46,7 +46,8 @@ MODEL_SECONDS = 0.3
 
 
 def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Config) -> list[str]:
-    """Return lines that describe a sweep or run, with the estimated time and disk space. Only a few steps are executed.
+    """Return lines that describe a sweep or run, with the estimated time and disk space. Only a few
+    steps are executed.
 
     Args:
         sweep: folder of the sweep; None for a single run.
@@ -54,11 +55,23 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
         config: configuration of one job; its `sweep.*` flags apply to the sweep.
     """
     unique = {job.run: job for job in jobs}
-    todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.checked_result() is None}
-    begun = sum(bool(job.folder.history().epochs) for job in todo.values() if job.folder.checked_result() is None)
+    todo = {
+        r: job
+        for r, job in unique.items()
+        if config.sweep.force or job.folder.checked_result() is None
+    }
+    begun = sum(
+        bool(job.folder.history().epochs)
+        for job in todo.values()
+        if job.folder.checked_result() is None
+    )
     shows = _shows(jobs) if sweep is not None else []
     goes_on = " (resumed)" if sweep is not None and sweep.kept_plan() else ""
-    lines = [f"sweep {sweep.id}{goes_on}: {number_of(len(jobs), 'job')}" if sweep is not None else "1 run"]
+    lines = [
+        f"sweep {sweep.id}{goes_on}: {number_of(len(jobs), 'job')}"
+        if sweep is not None
+        else "1 run"
+    ]
     twice = number_of(len(jobs) - len(unique), "duplicate")
     lines.append(f"  {len(unique) - len(todo)} already trained, {twice}, {len(todo)} to train")
     if begun:
@@ -69,16 +82,23 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     threads = max(job.config.num_threads or default for job in todo.values())
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
     at_once = min(workers, max(1, cpu_count() // threads))  # more workers than cores are not faster
-    seconds = makespan((run + RUN_SECONDS for run in _seconds(list(todo.values()), default)), at_once)
-    seconds = SWEEP_SECONDS + seconds + _remaining_upload_seconds(list(todo.values()), len(todo), seconds)
+    seconds = makespan(
+        (run + RUN_SECONDS for run in _seconds(list(todo.values()), default)), at_once
+    )
+    seconds = (
+        SWEEP_SECONDS + seconds + _remaining_upload_seconds(list(todo.values()), len(todo), seconds)
+    )
     how = "estimated from a few steps, with uploads to MLflow"
     lines.append(f"  about {duration(seconds)} on {_places(workers, threads)} ({how})")
-    lines.append(f"  about {megabytes(_bytes(list(todo.values()), len(todo)))} MB of disk space in {jobs[0].outputs}")
+    lines.append(
+        f"  about {megabytes(_bytes(list(todo.values()), len(todo)))} MB of disk space in {jobs[0].outputs}"
+    )
     return lines + shows
 
 
 def _bytes(jobs: Sequence[Job], runs: int) -> int:
-    """Return the disk space of runs in bytes: their run folders and, unless the store is a server, their MLflow runs.
+    """Return the disk space of runs in bytes: their run folders and, unless the store is a server,
+    their MLflow runs.
 
     Args:
         jobs: jobs of the runs, or examples of them.
@@ -124,7 +144,10 @@ def _logged_models(jobs: Sequence[Job], runs: int) -> int:
 
 def _configurations(jobs: Sequence[Job]) -> set[tuple[tuple[str, str], ...]]:
     """Return the swept flags of each configuration, without the seed and the split."""
-    return {tuple((k, v) for k, v in job.swept.items() if k not in {"seed", "split_seed"}) for job in jobs}
+    return {
+        tuple((k, v) for k, v in job.swept.items() if k not in {"seed", "split_seed"})
+        for job in jobs
+    }
 
 
 def _remaining_upload_seconds(jobs: Sequence[Job], runs: int, training: float) -> float:
@@ -133,7 +156,8 @@ def _remaining_upload_seconds(jobs: Sequence[Job], runs: int, training: float) -
     Args:
         jobs: jobs of the runs, or examples of them.
         runs: number of runs.
-        training: duration of training in seconds. Uploads take a small share of the machine's time in the meantime.
+        training: duration of training in seconds. Uploads take a small share of the machine's time
+            in the meantime.
     """
     a_run = UPLOAD_SECONDS
     if jobs[0].config.tracking.plots:
@@ -143,10 +167,14 @@ def _remaining_upload_seconds(jobs: Sequence[Job], runs: int, training: float) -
 
 
 def _shows(jobs: Sequence[Job]) -> list[str]:
-    """Return a line with the difference that a grid can show; empty if the grid has a single seed or configuration."""
+    """Return a line with the difference that a grid can show; empty if the grid has a single seed
+    or configuration.
+    """
     seeds = defaultdict[tuple[tuple[str, str], ...], set[int]](set)
     for job in jobs:
-        seeds[tuple((k, v) for k, v in job.swept.items() if k not in {"seed", "split_seed"})].add(job.config.seed)
+        seeds[tuple((k, v) for k, v in job.swept.items() if k not in {"seed", "split_seed"})].add(
+            job.config.seed
+        )
     datasets = len({job.config.dataset.name for job in jobs})
     n, k = min(map(len, seeds.values())), len(seeds) // datasets
     if n < 2 or k < 2:
@@ -156,7 +184,8 @@ def _shows(jobs: Sequence[Job]) -> list[str]:
 
 
 def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: Config) -> list[str]:
-    """Return lines with the estimated time and disk space of a search without pruning. Only a few steps are executed.
+    """Return lines with the estimated time and disk space of a search without pruning. Only a few
+    steps are executed.
 
     Args:
         budgets: remaining budgets of the search.
@@ -189,11 +218,12 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
 
 
 def _stand_in(config: Config) -> tuple[Config, float]:
-    """Return a configuration whose time can be measured without compiling kernels for it, and the factor by which the
-    given configuration takes longer.
+    """Return a configuration whose time can be measured without compiling kernels for it, and the
+    factor by which the given configuration takes longer.
 
-    If its shape has not been compiled, this is the configuration with LeNet-5, whose kernels were compiled when the
-    engine was chosen. Smaller networks take as long as LeNet-5, because the kernels pad channels.
+    If its shape has not been compiled, this is the configuration with LeNet-5, whose kernels were
+    compiled when the engine was chosen. Smaller networks take as long as LeNet-5, because the
+    kernels pad channels.
     """
     if all(map(is_built, native_shapes([config]))):
         return config, 1.0
@@ -207,7 +237,8 @@ def _places(workers: int, threads: int) -> str:
 
 
 def makespan(seconds: Iterable[float], places: int) -> float:
-    """Return the time until all jobs have ended, if each job starts in the first slot that becomes free.
+    """Return the time until all jobs have ended, if each job starts in the first slot that becomes
+    free.
 
     Args:
         seconds: duration of each job, in seconds.
@@ -230,7 +261,15 @@ def _epoch_seconds(jobs: Sequence[Job], threads: int) -> list[float]:
     kinds: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         c = job.config
-        same = c.dataset.name, c.model, c.activation, c.optimizer["_target_"], c.batch_size, c.augmentation, c.training
+        same = (
+            c.dataset.name,
+            c.model,
+            c.activation,
+            c.optimizer["_target_"],
+            c.batch_size,
+            c.augmentation,
+            c.training,
+        )
         kinds[str((*same, job.engine))].append(job)
     found: dict[int, float] = {}
     for kind in kinds.values():
@@ -238,7 +277,9 @@ def _epoch_seconds(jobs: Sequence[Job], threads: int) -> list[float]:
         per_image = factor * _seconds_an_image(config, threads)
         for job in kind:
             data = load_training_data(job.executed, torch.device("cpu"))
-            found[id(job)] = per_image * (len(data.train_index) + len(data.val_index) / 3)  # no gradients in validation
+            found[id(job)] = per_image * (
+                len(data.train_index) + len(data.val_index) / 3
+            )  # no gradients in validation
     return [found[id(job)] for job in jobs]
 
 

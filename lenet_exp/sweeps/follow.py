@@ -1,4 +1,6 @@
-"""Follows a sweep that runs in another process, until the sweep ends or the user interrupts the command."""
+"""Follows a sweep that runs in another process, until the sweep ends or the user interrupts the
+command.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,18 @@ from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.stopping import raise_discarded
 
 TICK_SECONDS = 1.0
-RESTS = 9  # length of a pause, as a multiple of the time that a check takes; checking 10,000 runs is slow
+# length of a pause, as a multiple of the time that a check takes; checking 10,000 runs is slow
+RESTS = 9
 
 
 def follow(sweep: SweepFolder) -> None:
-    """Show the progress of a sweep until it ends. If stdout is not a terminal, print one line every 30 s."""
+    """Show the progress of a sweep until it ends. If stdout is not a terminal, print one line every
+    30 s.
+    """
     monitor = SweepMonitor(sweep)
-    display = Display(Console(), say=lambda line: print(printable(f"sweep {sweep.id}: {line}"), flush=True))
+    display = Display(
+        Console(), say=lambda line: print(printable(f"sweep {sweep.id}: {line}"), flush=True)
+    )
     with display.sweep():
         while sweep.owner() is not None:
             raise_discarded()
@@ -39,5 +46,7 @@ def allocation_status(sweep: SweepFolder) -> str:
         ids = ", ".join(allocations)
         stop = f"lenet-sweep stop sweep={sweep.id}"
         return f"Slurm allocations {ids} are still in the queue; rerun the same command to use them, or run: {stop}"
-    counts = ", ".join(f"{count} {state}" for state, count in Counter(allocations.values()).most_common())
+    counts = ", ".join(
+        f"{count} {state}" for state, count in Counter(allocations.values()).most_common()
+    )
     return f"Slurm allocations: {counts}"

@@ -13,9 +13,9 @@ from hydra.core.override_parser.types import Override
 from lenet_exp.addresses import hide_password
 from lenet_exp.amounts import number_of
 from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
+from lenet_exp.config.fast_compose import FastComposer
 from lenet_exp.config.grid import compose_jobs, expand_grid
 from lenet_exp.config.own_code import codes, refresh, with_code
-from lenet_exp.config.quick import QuickComposer
 from lenet_exp.config.schema import HOOK, Config
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.executors.queues import cancel, queued
@@ -32,7 +32,13 @@ from lenet_exp.sweeps.end import is_complete, print_complete
 from lenet_exp.sweeps.estimate import estimate_lines
 from lenet_exp.sweeps.hooks import run_hook
 from lenet_exp.sweeps.launching import Launching
-from lenet_exp.sweeps.session import Follow, SweepRequest, log_earlier_sweep, missing_jobs, sweep_session
+from lenet_exp.sweeps.session import (
+    Follow,
+    SweepRequest,
+    log_earlier_sweep,
+    missing_jobs,
+    sweep_session,
+)
 
 MAKES_JOBS = ("sweep.zip", "sweep.skip")  # `sweep.*` flags that determine the jobs
 
@@ -56,8 +62,11 @@ class GridPlan:
     request: SweepRequest
 
 
-def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> GridPlan:
-    """Check and freeze all jobs of a grid sweep, and return its plan. Log which flags some jobs ignore.
+def plan_grid(
+    overrides: Sequence[Override], jobs: Sequence[Sequence[str]], configs: Sequence[Config]
+) -> GridPlan:
+    """Check and freeze all jobs of a grid sweep, and return its plan. Log which flags some jobs
+    ignore.
 
     Args:
         overrides: overrides that define the grid.
@@ -80,7 +89,11 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
     # The option files of a confirmation can come from stored overrides, whose command must not run.
     if confirms and not any(line.startswith(f"{HOOK}=") for line in lines):
         configs[0].sweep.on_end = None
-    of_runs = [o for o in lines if not o.lstrip("+").startswith("sweep.") or o.lstrip("+").startswith(MAKES_JOBS)]
+    of_runs = [
+        o
+        for o in lines
+        if not o.lstrip("+").startswith("sweep.") or o.lstrip("+").startswith(MAKES_JOBS)
+    ]
     return GridPlan(
         sweep=sweep_of(configs[0].tracking.experiment, frozen),
         jobs=frozen,
@@ -100,7 +113,8 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
     With `sweep.dry_run=true`, only print the plan.
 
     Raises:
-        ConfigError, StoreError: the grid cannot be run, or the store cannot be used; nothing has been trained.
+        ConfigError, StoreError: the grid cannot be run, or the store cannot be used; nothing has
+            been trained.
         RunsFailed: a run failed or diverged; the sweep has ended.
     """
     if plan.config.sweep.dry_run:
@@ -114,7 +128,9 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         launching.check(plan.jobs, plan.config)
     if all_trained and is_complete(plan.sweep, plan.jobs, plan.config, plan.request.overrides):
         log.info(
-            "sweep of %s; all already trained; outputs in %s", number_of(len(plan.jobs), "run"), plan.sweep.outputs
+            "sweep of %s; all already trained; outputs in %s",
+            number_of(len(plan.jobs), "run"),
+            plan.sweep.outputs,
         )
         with launching.follow(plan.sweep, plan.config.tracking):
             results = print_complete(plan.sweep, plan.jobs)
@@ -122,37 +138,47 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         if not all(result.outcome.ended_well for result in results):
             raise RunsFailed
         return
-    with sweep_session(plan.sweep, plan.jobs, plan.config, plan.request, follow=launching.follow) as session:
+    with sweep_session(
+        plan.sweep, plan.jobs, plan.config, plan.request, follow=launching.follow
+    ) as session:
         if missing := missing_jobs(plan.jobs, plan.sweep.started().forced_ms):
             for words in engine_words(missing):
                 log.info("%s", words)
-            launching.train(session, sorted(missing, key=lambda job: job.config.num_epoch))  # longer runs continue
+            launching.train(
+                session, sorted(missing, key=lambda job: job.config.num_epoch)
+            )  # longer runs continue
         elif allocations := queued(plan.sweep.path):  # left by a session whose process died
             cancel(plan.sweep.path, allocations)
             log.info("canceled Slurm jobs %s, which are no longer needed", ", ".join(allocations))
 
 
 def sweep_here(overrides: Sequence[str], follow: Follow) -> SweepFolder | None:
-    """Train the missing runs of a grid in processes on this machine, in the same sweep folder as `lenet-train -m`.
+    """Train the missing runs of a grid in processes on this machine, in the same sweep folder as
+    `lenet-train -m`.
 
     Args:
-        overrides: overrides as on the command line, such as `activation=relu,selu` and `seed=range(3)`.
+        overrides: overrides as on the command line, such as `activation=relu,selu` and
+            `seed=range(3)`.
         follow: see `Launching`.
 
     Returns:
         The sweep folder; None with `sweep.dry_run=true`, which only prints the plan.
 
     Raises:
-        ConfigError, DataError, StoreError: the grid is invalid, or the data or the store cannot be used; nothing has
-            been trained.
+        ConfigError, DataError, StoreError: the grid is invalid, or the data or the store cannot be
+            used; nothing has been trained.
     """
     with composing():
         parsed = OverridesParser.create().parse_overrides(allow_new_keys(list(overrides)))
-        flags = typed(composed([str(o.input_line) for o in parsed if not o.is_sweep_override()])).sweep
+        flags = typed(
+            composed([str(o.input_line) for o in parsed if not o.is_sweep_override()])
+        ).sweep
         if flags.resume:
-            raise ConfigError(f"sweep.resume={flags.resume}: not available in Python; use lenet-train -m")
+            raise ConfigError(
+                f"sweep.resume={flags.resume}: not available in Python; use lenet-train -m"
+            )
         jobs = expand_grid(parsed, flags.zip, flags.max_jobs, flags.skip)
-        configs = compose_jobs(jobs, QuickComposer(composed).config)
+        configs = compose_jobs(jobs, FastComposer(composed).config)
         plan = plan_grid(parsed, jobs, configs)
         with contextlib.suppress(RunsFailed):  # the comparison shows which runs failed
             train_grid(plan, Launching(follow=follow))

@@ -31,13 +31,15 @@ def run_job(
     Args:
         sweep: folder of the sweep.
         job: job to run.
-        prune: function that decides whether to prune the run after an epoch; see `lenet_exp.runs.run.run`.
-        interruptible: whether an interrupted job remains open. If so, the process that interrupted it decides how to
-            continue.
+        prune: function that decides whether to prune the run after an epoch; see
+            `lenet_exp.runs.run.run`.
+        interruptible: whether an interrupted job remains open. If so, the process that interrupted
+            it decides how to continue.
         display: display of the sweep, if the job trains in the sweep's own process.
 
     Raises:
-        Exception: the job failed. The reason is in its record or, if it has no record, in the sweep folder.
+        Exception: the job failed. The reason is in its record or, if it has no record, in the sweep
+            folder.
     """
     log.setLevel(logging.DEBUG)
     log.propagate = False
@@ -60,7 +62,9 @@ def run_job(
             display=display,
         )
     except Exception as e:
-        error = None if started and job.folder.record() is not None else one_line(e)  # no record if the disk is full
+        error = (
+            None if started and job.folder.record() is not None else one_line(e)
+        )  # no record if the disk is full
         if error is not None and not isinstance(e, UserError):
             traceback.print_exc()  # there is no run log yet
         raise

@@ -39,8 +39,8 @@ class Launching:
     """Launches jobs in processes on this machine, as specified by the `sweep.*` flags.
 
     Attributes:
-        follow: function that returns a context in which a sweep is trained. It receives the sweep folder, which may not
-            exist yet, and the values of `tracking.*`.
+        follow: function that returns a context in which a sweep is trained. It receives the sweep
+            folder, which may not exist yet, and the values of `tracking.*`.
     """
 
     follow: Follow = not_followed
@@ -58,18 +58,21 @@ class Launching:
         worker_devices((job.config.device for job in jobs), config.sweep.devices)
 
     def launcher(self, session: Session) -> tuple[ExecutorLauncher, Mapping[str, str]]:
-        """Return the launcher for the jobs of a sweep, and the environment variables for its processes."""
+        """Return the launcher for the jobs of a sweep, and the environment variables for its
+        processes.
+        """
         flags = session.config.sweep
         return LocalLauncher(flags.workers, flags.retries, flags.time_limit, flags.max_failures), {}
 
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
         """Train the jobs of a grid."""
-        session.train(jobs, *self.launcher(session), like=jobs)
+        session.train(jobs, *self.launcher(session), sample_jobs=jobs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HydraLaunching(Launching):
-    """Launches jobs with the launcher that is selected in Hydra: one of lenet_exp or, for a grid, basic.
+    """Launches jobs with the launcher that is selected in Hydra: one of lenet_exp or, for a grid,
+    basic.
 
     Attributes:
         context: Hydra's context of the sweeper.
@@ -91,7 +94,9 @@ class HydraLaunching(Launching):
             self._launcher(config.sweep).check(cores_of(jobs))
 
     def launcher(self, session: Session) -> tuple[ExecutorLauncher, Mapping[str, str]]:
-        """Return the launcher for the jobs of a sweep, and the environment variables for its processes."""
+        """Return the launcher for the jobs of a sweep, and the environment variables for its
+        processes.
+        """
         environment = OmegaConf.to_container(self.config.hydra.job.env_set, resolve=True)
         return self._launcher(session.config.sweep), cast(Mapping[str, str], environment)
 
@@ -101,8 +106,12 @@ class HydraLaunching(Launching):
             super().train(session, jobs)
             return
         flags = session.config.sweep
-        if ignored := [f"sweep.{f}" for f in ("workers", "max_failures", "time_limit") if getattr(flags, f)]:
-            log.warning("hydra/launcher=basic ignores %s; set hydra/launcher=local", ", ".join(ignored))
+        if ignored := [
+            f"sweep.{f}" for f in ("workers", "max_failures", "time_limit") if getattr(flags, f)
+        ]:
+            log.warning(
+                "hydra/launcher=basic ignores %s; set hydra/launcher=local", ", ".join(ignored)
+            )
         sweep, display = session.sweep, session.display
         with display.sweep(), watching(sweep, session.jobs, display, elsewhere=False):
             for job in jobs:
@@ -117,5 +126,7 @@ class HydraLaunching(Launching):
         composed = copy.deepcopy(self.config)
         with open_dict(composed):
             composed.sweep = OmegaConf.structured(flags)
-        launcher = Plugins.instance().instantiate_launcher(self.context, task_function=lambda _: None, config=composed)
+        launcher = Plugins.instance().instantiate_launcher(
+            self.context, task_function=lambda _: None, config=composed
+        )
         return cast(ExecutorLauncher, launcher)

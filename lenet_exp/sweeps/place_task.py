@@ -1,4 +1,6 @@
-"""A task of an allocation, which starts it with `python -m lenet_exp.sweeps.place_task <queue> <sweep folder>`."""
+"""A task of an allocation, which starts it with `python -m lenet_exp.sweeps.place_task <queue>
+<sweep folder>`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run jobs of a sweep. If the sweep is restarted, replace this process with a new one, so that no old state
-    remains."""
+    """Run jobs of a sweep. If the sweep is restarted, replace this process with a new one, so that
+    no old state remains."""
     # Block the signal before any thread starts; an unblocked thread would let it kill the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     from lenet_exp.errors import UserError
@@ -24,7 +26,10 @@ def main() -> None:
         print(f"lenet_exp: {e}", file=sys.stderr)
         sys.exit(2)
     if again:
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "lenet_exp.sweeps.place_task", queue, folder])
+        os.execv(
+            sys.executable,
+            [sys.executable, "-P", "-m", "lenet_exp.sweeps.place_task", queue, folder],
+        )
 
 
 if __name__ == "__main__":

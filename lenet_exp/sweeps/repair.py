@@ -1,4 +1,6 @@
-"""Repairs sweeps and runs whose process was killed, in their folders. `lenet-sync` then updates MLflow."""
+"""Repairs sweeps and runs whose process was killed, in their folders. `lenet-sync` then updates
+MLflow.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def repair_all(outputs: Path) -> list[SweepFolder]:
 
 
 def try_repair(sweep: SweepFolder) -> bool:
-    """Repair a sweep, or log a warning if that is not possible. Return whether the sweep's folder is readable."""
+    """Repair a sweep, or log a warning if that is not possible. Return whether the sweep's folder
+    is readable.
+    """
     try:
         repair(sweep)
         sweep.jobs()
@@ -52,13 +56,18 @@ def repair(sweep: SweepFolder) -> None:
 
 
 def settle(sweep: SweepFolder, jobs: Sequence[Job]) -> None:
-    """Close runs whose process died, after a launcher has returned or failed. Runs with a process stay as they are.
+    """Close runs whose process died, after a launcher has returned or failed. Runs with a process
+    stay as they are.
 
     Args:
         sweep: folder of the sweep.
         jobs: all jobs of the sweep.
     """
-    open_jobs = {job.run: job for job in jobs if job.folder.record() is None and job.folder.begun() is not None}
+    open_jobs = {
+        job.run: job
+        for job in jobs
+        if job.folder.record() is None and job.folder.begun() is not None
+    }
     active_runs = {jobs[n].run for n in sweep.active() if n < len(jobs)}
     deadline = time.monotonic() + LEAVING_SECONDS
     living = _living(open_jobs)

@@ -1,4 +1,6 @@
-"""Resumes sweeps with `sweep.resume=`: grids from their frozen jobs, and searches from their original commands."""
+"""Resumes sweeps with `sweep.resume=`: grids from their frozen jobs, and searches from their
+original commands.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lenet_exp.config.compose import typed
+from lenet_exp.config.fast_compose import Compose
 from lenet_exp.config.own_code import unidentified_classes
-from lenet_exp.config.quick import Compose
 from lenet_exp.config.schema import Config, without_removed
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.config_dir import RESUMABLE, config_dir_of, resume_command
@@ -24,18 +26,26 @@ from lenet_exp.sweeps.session import SweepRequest
 
 log = logging.getLogger("lenet_exp")
 
-OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "confirm=")  # also allowed for a search
+OF_RESUMED_SEARCH = (
+    "n_trials=",
+    "max_epochs=",
+    "max_seconds=",
+    "seeds=",
+    "confirm=",
+)  # also allowed for a search
 
 
 def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, Config]:
-    """Return the sweep that `sweep.resume=` specifies, and the configuration composed from the current overrides.
+    """Return the sweep that `sweep.resume=` specifies, and the configuration composed from the
+    current overrides.
 
     Args:
         given: current overrides.
         compose: function that composes a configuration from overrides.
 
     Raises:
-        ConfigError: the sweep was not found, or is in another outputs folder, whose files can name foreign classes.
+        ConfigError: the sweep was not found, or is in another outputs folder, whose files can name
+            foreign classes.
     """
     config = typed(compose([o for o in given if o.startswith(RESUMABLE)]))
     sweep = find_sweep(str(config.sweep.resume), "sweep.resume")
@@ -59,13 +69,17 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
         ConfigError: an override would change the jobs, or the address of the store is invalid.
     """
     if other := [o for o in given if not o.startswith(RESUMABLE)]:
-        allowed = "a resumed sweep can change only sweep.*, hydra.*, hydra/launcher, and tracking.uri"
+        allowed = (
+            "a resumed sweep can change only sweep.*, hydra.*, hydra/launcher, and tracking.uri"
+        )
         raise ConfigError(f"{other[0]}: remove this flag; {allowed}")
     now = typed(compose(list(given)))
     check_jobs([given], [now])
     jobs = sweep.jobs()
     if not jobs:
-        raise ConfigError(f"sweep.resume={now.sweep.resume}: this sweep has no jobs; rerun its command instead")
+        raise ConfigError(
+            f"sweep.resume={now.sweep.resume}: this sweep has no jobs; rerun its command instead"
+        )
     targets = [target for job in jobs for target in unidentified_classes(job.config)]
     if targets:
         raise ConfigError(
@@ -85,7 +99,8 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
 
 
 def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> list[str]:
-    """Return the overrides that resume a search: those of its original command, updated with the current overrides.
+    """Return the overrides that resume a search: those of its original command, updated with the
+    current overrides.
 
     Args:
         sweep: folder of the search.
@@ -93,13 +108,18 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         now: current overrides, including `sweep.resume=`.
 
     Raises:
-        ConfigError: an override would change the search, or a password is required, which is not stored.
+        ConfigError: an override would change the search, or a password is required, which is not
+            stored.
     """
     if other := [o for o in now if not o.startswith((*RESUMABLE, *OF_RESUMED_SEARCH))]:
         allowed = "sweep.* flags, budgets, seeds=, and confirm="
-        raise ConfigError(f"{other[0]}: a resumed search keeps its search space; only {allowed} may change")
+        raise ConfigError(
+            f"{other[0]}: a resumed search keeps its search space; only {allowed} may change"
+        )
     plan = sweep.started()
-    if config_dir_of(plan) and not {"--config-dir", "-cd"} & {word.partition("=")[0] for word in sys.argv}:
+    if config_dir_of(plan) and not {"--config-dir", "-cd"} & {
+        word.partition("=")[0] for word in sys.argv
+    }:
         raise ConfigError(
             f"sweep.resume={given.sweep.resume}: this search needs its --config-dir; run: {resume_command(sweep)}"
         )
@@ -107,12 +127,18 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
     replaced = {_key(o) for o in now}
     # Stored overrides are without flags of the sweep, unless somebody changed the file.
     stored = without_removed(plan.overrides)
-    kept = [o for o in stored if _key(o) not in replaced | {"tracking.uri"} and not _key(o).startswith("sweep")]
+    kept = [
+        o
+        for o in stored
+        if _key(o) not in replaced | {"tracking.uri"} and not _key(o).startswith("sweep")
+    ]
     if "tracking.uri" not in replaced and (uri := _uri(given, plan.tracking_uri)) is not None:
         kept.append("tracking.uri='" + uri.replace("'", r"\'") + "'")
     hidden = next((o for o in kept if "***" in o), None)
     if hidden is not None:
-        raise ConfigError(f"{hidden}: its password is not stored; set {_key(hidden)}= to the URI with the password")
+        raise ConfigError(
+            f"{hidden}: its password is not stored; set {_key(hidden)}= to the URI with the password"
+        )
     return [*kept, *now]
 
 
@@ -134,8 +160,15 @@ def check_same_search(planned: SweepFolder, sweep: SweepFolder) -> None:
 
 
 def resumed_command(sweep: SweepFolder, given: Sequence[str]) -> str:
-    """Return the command to record for a resumed search: its original command, with the current overrides added."""
-    return " ".join([sweep.started().command, *(shlex.quote(o) for o in given if o.startswith(OF_RESUMED_SEARCH))])
+    """Return the command to record for a resumed search: its original command, with the current
+    overrides added.
+    """
+    return " ".join(
+        [
+            sweep.started().command,
+            *(shlex.quote(o) for o in given if o.startswith(OF_RESUMED_SEARCH)),
+        ]
+    )
 
 
 def _key(override: str) -> str:
@@ -143,5 +176,7 @@ def _key(override: str) -> str:
 
 
 def _uri(given: Config, kept: str | None) -> str | None:
-    """Return the address of the store in the configuration or, if it is not set there, the stored address."""
+    """Return the address of the store in the configuration or, if it is not set there, the stored
+    address.
+    """
     return given.tracking.uri or kept

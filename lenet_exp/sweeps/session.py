@@ -1,4 +1,6 @@
-"""A session of a sweep: trains the missing runs, and saves the sweep's outcome however the session ends."""
+"""A session of a sweep: trains the missing runs, and saves the sweep's outcome however the session
+ends.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from lenet_exp.executors.work import Ask, JobEnd
 from lenet_exp.folders.code_folder import save_code
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.owner import own
+from lenet_exp.folders.owner import locked_folder
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, conclude_dead_run, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
@@ -92,28 +94,32 @@ class Session:
         launcher: ExecutorLauncher,
         environment: Mapping[str, str],
         *,
-        like: Sequence[Job],
+        sample_jobs: Sequence[Job],
         answer: Ask | None = None,
         ended: Callable[[int], bool] | None = None,
     ) -> None:
         """Train jobs with the executor of a launcher.
 
         Args:
-            jobs: jobs to train. They are requested one at a time as slots become free, so they can be created while the
-                sweep is running. None means that no job is available until other jobs have ended.
+            jobs: jobs to train. They are requested one at a time as slots become free, so they can
+                be created while the sweep is running. None means that no job is available until
+                other jobs have ended.
             launcher: launcher that creates the executor.
             environment: additional environment variables for the launched processes.
-            like: sample jobs, with the same datasets and numbers of threads as `jobs`; `jobs` itself if all jobs are
-                known in advance.
-            answer: function called after each epoch of a job to decide whether to prune the run; None to never prune.
-            ended: function called with the number of each ended job, whose result is in its run folder. It returns
-                whether the job counts as failed; by default, diverged runs do.
+            sample_jobs: sample jobs, with the same datasets and numbers of threads as `jobs`; `jobs`
+                itself if all jobs are known in advance.
+            answer: function called after each epoch of a job to decide whether to prune the run;
+                None to never prune.
+            ended: function called with the number of each ended job, whose result is in its run
+                folder. It returns whether the job counts as failed; by default, diverged runs do.
         """
 
         def on_done(done: JobEnd) -> bool:
-            if done.lost is not None:  # its process died too often, or the job exceeded the time limit
+            if (
+                done.lost is not None
+            ):  # its process died too often, or the job exceeded the time limit
                 job = self.jobs[done.job]
-                with own(job.folder.path, job.name):
+                with locked_folder(job.folder.path, job.name):
                     has_record = conclude_dead_run(job.folder, Outcome.failed, done.lost)
                 self.sweep.end_job(done.job, None if has_record else done.lost)
             elif isinstance(done.error, Exception):  # any other exception is an interrupt
@@ -126,16 +132,25 @@ class Session:
             record = self.jobs[done.job].folder.record() if done.error is None else None
             return record is not None and record.outcome is Outcome.diverged
 
-        all_known = jobs is like
+        all_known = jobs is sample_jobs
         devices: list[int] = []
         with self.display.sweep():
             if launcher.on_this_machine:
-                devices = worker_devices((job.config.device for job in like), self.config.sweep.devices)
+                devices = worker_devices(
+                    (job.config.device for job in sample_jobs), self.config.sweep.devices
+                )
                 if all_known:
-                    compile_ahead(native_shapes(job.executed for job in like))
+                    compile_ahead(native_shapes(job.executed for job in sample_jobs))
                 else:
                     jobs = _compile_as_created(jobs)
-            work = work_spec(self.sweep, like, environment, all_known=all_known, answer=answer, devices=devices)
+            work = work_spec(
+                self.sweep,
+                sample_jobs,
+                environment,
+                all_known=all_known,
+                answer=answer,
+                devices=devices,
+            )
             executor = launcher.executor(work)
             with watching(self.sweep, self.jobs, self.display, elsewhere=True):
                 drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
@@ -160,12 +175,13 @@ def sweep_session(
     *,
     follow: Follow,
 ) -> Iterator[Session]:
-    """Start or resume a sweep for the duration of a `with` block, and end the sweep when the block ends.
+    """Start or resume a sweep for the duration of a `with` block, and end the sweep when the block
+    ends.
 
     Args:
         sweep: folder of the sweep, whose name identifies the sweep.
-        jobs: jobs known at the start, or a function that returns these jobs and is called while this process owns the
-            sweep.
+        jobs: jobs known at the start, or a function that returns these jobs and is called while
+            this process owns the sweep.
         config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
         request: sweep as requested by the user.
         follow: function that returns a context in which the sweep is trained; see `Launching`.
@@ -211,7 +227,9 @@ def sweep_session(
         finally:
             session.settle()
             seconds, results = time.perf_counter() - start, session.results()
-            all_finished = end_sweep(sweep, results, outcome=outcome, stopped_by=stopped_by, seconds=seconds)
+            all_finished = end_sweep(
+                sweep, results, outcome=outcome, stopped_by=stopped_by, seconds=seconds
+            )
     if not all_finished:
         raise RunsFailed
 
@@ -220,7 +238,8 @@ def missing_jobs(jobs: Iterable[Job], forced_ms: int) -> list[Job]:
     """Return the jobs without a result, one for each run.
 
     Args:
-        forced_ms: results of runs that began before this time, in milliseconds since 1970, do not count.
+        forced_ms: results of runs that began before this time, in milliseconds since 1970, do not
+            count.
     """
     found: dict[str, Job] = {}
     for job in jobs:
@@ -231,7 +250,9 @@ def missing_jobs(jobs: Iterable[Job], forced_ms: int) -> list[Job]:
 
 
 def _compile_as_created(jobs: Iterable[Job | None]) -> Iterator[Job | None]:
-    """Yield jobs, and start to compile the kernels of each shape when the first job that needs them is created."""
+    """Yield jobs, and start to compile the kernels of each shape when the first job that needs them
+    is created.
+    """
     begun: set[NativeShape] = set()
     for job in jobs:
         shapes = native_shapes([job.executed]) if job is not None else []
@@ -246,13 +267,19 @@ def _begin(session: Session, again: bool) -> None:
     plan = session.sweep.started()
     records = {job.number: job.folder.record() for job in session.jobs if plan.search is not None}
     # Searches count pruned runs as trained; grids train them to the end.
-    pruned = {number for number, its in records.items() if its is not None and its.outcome is Outcome.pruned}
+    pruned = {
+        number
+        for number, its in records.items()
+        if its is not None and its.outcome is Outcome.pruned
+    }
     before = [job for job in session.jobs if job.number in finished | pruned]
     had = f"; {len(before)} already trained" if before and not session.config.sweep.force else ""
     goes_on = f" (resuming {session.sweep.id})" if again else ""
     what = f"sweep of {number_of(len(session.jobs), 'run')}"
     if plan.search is not None:
-        what = "search" + (f", {number_of(len(session.jobs), 'run')} so far" if session.jobs else "")
+        what = "search" + (
+            f", {number_of(len(session.jobs), 'run')} so far" if session.jobs else ""
+        )
     log.info("%s%s%s; outputs in %s", what, had, goes_on, session.sweep.outputs)
     for job in {job.run: job for job in done}.values():
         if job.folder.needs_cleanup():
@@ -261,34 +288,53 @@ def _begin(session: Session, again: bool) -> None:
 
 
 def _plan_fields(request: SweepRequest, config: Config, kept: SweepPlan | None) -> dict[str, Any]:
-    """Return the fields of sweep.json that depend on the request: the command, and the destination of the results.
+    """Return the fields of sweep.json that depend on the request: the command, and the destination
+    of the results.
 
     Args:
         request: sweep as requested by the user.
         config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
-        kept: plan at the end of the previous session; None if there was no previous session. With `sweep.resume=`, the
-            stored command is not replaced.
+        kept: plan at the end of the previous session; None if there was no previous session. With
+            `sweep.resume=`, the stored command is not replaced.
     """
-    found: dict[str, Any] = {"experiment": config.tracking.experiment, "tracking_uri": frozen_uri(config.tracking.uri)}
+    found: dict[str, Any] = {
+        "experiment": config.tracking.experiment,
+        "tracking_uri": frozen_uri(config.tracking.uri),
+    }
     found["users"] = list(dict.fromkeys([*(kept.users if kept is not None else ()), user()]))
     found["tags"] = (kept.tags if kept is not None else {}) | flat(config.tracking.tags)
     if kept is not None and not request.overrides:
         return found
     confirms = config.sweep.confirms and find_sweep(config.sweep.confirms).id
     found |= {"confirms": confirms, "points": config.sweep.points, "directory": str(Path.cwd())}
-    found |= {"command": request.command, "overrides": request.overrides, "swept": request.swept, "code": request.code}
+    found |= {
+        "command": request.command,
+        "overrides": request.overrides,
+        "swept": request.swept,
+        "code": request.code,
+    }
     if request.search is not None:
         found["search"] = request.search.resumed_from(kept.search if kept is not None else None)
     return found
 
 
 def log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder) -> None:
-    """Log a message if conf/, the data, or the program has changed and the same command now creates different jobs."""
+    """Log a message if conf/, the data, or the program has changed and the same command now creates
+    different jobs.
+    """
     former = former_overrides(request.overrides)
     for old in all_sweeps(new.outputs):
         plan = old.started()
-        if old.id != new.id and plan.experiment == experiment and plan.overrides == request.overrides:
-            why = "ran different code" if plan.code and plan.code != request.code else "had different jobs"
+        if (
+            old.id != new.id
+            and plan.experiment == experiment
+            and plan.overrides == request.overrides
+        ):
+            why = (
+                "ran different code"
+                if plan.code and plan.code != request.code
+                else "had different jobs"
+            )
             log.info("new sweep, because this command %s in sweep %s", why, old.id)
             if former and any(has_former_defaults(job.config) for job in old.jobs()):
                 log.info(

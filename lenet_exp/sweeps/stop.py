@@ -18,7 +18,8 @@ WAIT_SECONDS = 120.0
 
 
 def stop_sweep(sweep: SweepFolder) -> int:
-    """Stop a sweep, and wait until it has stopped. Return exit status 0, or 1 if it is still running after two minutes.
+    """Stop a sweep, and wait until it has stopped. Return exit status 0, or 1 if it is still
+    running after two minutes.
 
     If the sweep has no process, its jobs in Slurm's queue are canceled.
 
@@ -33,12 +34,15 @@ def stop_sweep(sweep: SweepFolder) -> int:
         print(f"sweep {sweep.id}: canceled Slurm jobs {', '.join(left)}")
         return 0 if sweep.started().outcome is Outcome.finished else _stopped(sweep)
     if owner.here and not owner.pid:
-        raise ConfigError(f"sweep {sweep.id}: its process is not known yet; try again in a few seconds")
+        raise ConfigError(
+            f"sweep {sweep.id}: its process is not known yet; try again in a few seconds"
+        )
     if owner.here:
         with contextlib.suppress(ProcessLookupError):
             os.kill(owner.pid, signal.SIGTERM)
     else:
-        sweep.ask_to_stop()  # the process on the other machine regularly checks for a file in the sweep folder
+        # the process on the other machine regularly checks for a file in the sweep folder
+        sweep.ask_to_stop()
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
         raise_discarded()

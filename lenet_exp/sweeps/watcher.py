@@ -22,8 +22,11 @@ log = logging.getLogger("lenet_exp")
 
 
 @contextmanager
-def watching(sweep: SweepFolder, jobs: Sequence[Job], display: Display, *, elsewhere: bool) -> Iterator[None]:
-    """Monitor a sweep's jobs for the duration of a `with` block, in a thread of the sweep's own process.
+def watching(
+    sweep: SweepFolder, jobs: Sequence[Job], display: Display, *, elsewhere: bool
+) -> Iterator[None]:
+    """Monitor a sweep's jobs for the duration of a `with` block, in a thread of the sweep's own
+    process.
 
     Args:
         sweep: folder of the sweep.
@@ -52,7 +55,11 @@ def watching(sweep: SweepFolder, jobs: Sequence[Job], display: Display, *, elsew
         for number in sorted(set(sweep.ended()) - logged):
             logged.add(number)
             job = jobs[number]
-            log.info("%s: %s", job.name, outcome_line(job, sweep.error(number), sweep.started().started_ms))
+            log.info(
+                "%s: %s",
+                job.name,
+                outcome_line(job, sweep.error(number), sweep.started().started_ms),
+            )
 
     with in_background(watch, "watch"):
         yield

@@ -28,18 +28,20 @@ def work_spec(
     answer: Ask | None = None,
     devices: Sequence[int] = (),
 ) -> WorkSpec:
-    """Return a sweep's work for an executor. Each dataset of the jobs is loaded only once for all processes.
+    """Return a sweep's work for an executor. Each dataset of the jobs is loaded only once for all
+    processes.
 
     Args:
         sweep: folder of the sweep.
         jobs: jobs of the sweep, or samples with the same datasets and numbers of threads.
         environment: environment variables in `hydra.job.env_set`.
         all_known: whether `jobs` are all jobs of the sweep.
-        answer: function called after each epoch of a job to decide whether to prune the run; None to never prune.
+        answer: function called after each epoch of a job to decide whether to prune the run; None
+            to never prune.
         devices: see `WorkSpec`.
     """
-    like = list({_data_of(job.executed): job for job in jobs}.values())
-    sets = share_datasets(job.executed for job in like)
+    sample_jobs = list({_data_of(job.executed): job for job in jobs}.values())
+    sets = share_datasets(job.executed for job in sample_jobs)
     return WorkSpec(
         task=partial(_train, str(sweep.path)),
         prepare=partial(_prepare, list(sys.argv), dict(environment)),
@@ -49,7 +51,11 @@ def work_spec(
         output=sweep.path / "workers.log",
         answer=answer,
         devices=devices,
-        remote=RemoteWork(list(map(hide_password, sys.argv)), dict(environment), [job_to_json(job) for job in like]),
+        remote=RemoteWork(
+            list(map(hide_password, sys.argv)),
+            dict(environment),
+            [job_to_json(job) for job in sample_jobs],
+        ),
     )
 
 
@@ -58,9 +64,13 @@ def cores_of(jobs: Sequence[Job]) -> int:
     return max(job.config.num_threads or SWEEP_THREADS for job in jobs)
 
 
-def remote_task(sweep: SweepFolder, given: RemoteWork) -> tuple[Callable[..., float], Callable[..., object]]:
+def remote_task(
+    sweep: SweepFolder, given: RemoteWork
+) -> tuple[Callable[..., float], Callable[..., object]]:
     """Return the functions `task` and `prepare` of a `WorkSpec`, for a process on another machine."""
-    return partial(_train, str(sweep.path), interruptible=True), partial(_prepare, given.argv, given.environment)
+    return partial(_train, str(sweep.path), interruptible=True), partial(
+        _prepare, given.argv, given.environment
+    )
 
 
 def _data_of(config: Config) -> str:
@@ -78,6 +88,8 @@ def _train(sweep: str, job: Job, ask: Ask | None = None, *, interruptible: bool 
     """Train one job. The sweep's own process decides whether to prune it."""
 
     def prune(epoch: EpochResult) -> bool:
-        return ask is not None and bool(ask(EpochReport(job.number, epoch.epoch, epoch.value, epoch.val_loss)))
+        return ask is not None and bool(
+            ask(EpochReport(job.number, epoch.epoch, epoch.value, epoch.val_loss))
+        )
 
     return run_job(SweepFolder(Path(sweep)), job, prune, interruptible=interruptible)

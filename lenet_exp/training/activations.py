@@ -1,4 +1,6 @@
-"""Activations, and layers that draw random numbers from a `generator` of the run instead of torch's global state."""
+"""Activations, and layers that draw random numbers from a `generator` of the run instead of torch's
+global state.
+"""
 
 from __future__ import annotations
 
@@ -42,27 +44,34 @@ class ActivationFactory:
 
     @torch.no_grad()
     def is_monotone(self) -> bool:
-        """Return whether the option sets `monotone: true` and the activation is monotone with its parameters.
+        """Return whether the option sets `monotone: true` and the activation is monotone with its
+        parameters.
 
         Raises:
             ConfigError: the activation cannot be applied to test values.
         """
         if not self.option.get("monotone", False):
             return False
-        # A random activation has no generator yet. `count_parameters` constructs networks on a device without values.
+        # A random activation has no generator yet. `count_parameters` constructs networks on a
+        # device without values.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             activation = self()
             try:
                 values = activation(torch.linspace(-20, 20, 4001))
             except Exception as e:  # the user's own class can raise any exception
-                raise ConfigError(f"activation={option_name(self.option)}: cannot be used in LeNet-5: {e}") from e
-        return bool((values.cummax(0).values - values <= 2e-6).all())  # tolerate one unit in the last place
+                raise ConfigError(
+                    f"activation={option_name(self.option)}: cannot be used in LeNet-5: {e}"
+                ) from e
+        return bool(
+            (values.cummax(0).values - values <= 2e-6).all()
+        )  # tolerate one unit in the last place
 
 
 class RReLU(nn.Module):
     """Randomized leaky ReLU (Xu et al. 2015, section 2.3).
 
-    In training, slopes are drawn from U(lower, upper). In evaluation, the slope is the mean of this distribution.
+    In training, slopes are drawn from U(lower, upper). In evaluation, the slope is the mean of this
+    distribution.
 
     Args:
         lower, upper: bounds of the slopes for negative inputs.
@@ -102,7 +111,9 @@ class Dropout(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the input with some values dropped in training, or the unchanged input in evaluation."""
+        """Return the input with some values dropped in training, or the unchanged input in
+        evaluation.
+        """
         if not self.training or self.rate == 0:
             return x
         keep = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)

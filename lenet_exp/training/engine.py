@@ -18,7 +18,6 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.machine import cpu_count
 from lenet_exp.training.augmentation import augment, augments
 from lenet_exp.training.evaluate import Evaluation, evaluate
-from lenet_exp.training.lane import Lane, update_average
 from lenet_exp.training.losses import build_loss, reduced
 from lenet_exp.training.native.build import BuildError, build
 from lenet_exp.training.native.engine import NativeEngine
@@ -26,6 +25,7 @@ from lenet_exp.training.native.layout import NativeShape
 from lenet_exp.training.native.library import describe_kernels, kernels, why_no_kernels
 from lenet_exp.training.native.options import native_shape, why_unsupported
 from lenet_exp.training.schedule import depends_on_length, lr_factor, own_factor
+from lenet_exp.training.state import TrainingState, update_average
 
 Step = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
@@ -38,11 +38,12 @@ class TorchEngine:
 
     _loss: nn.Module | None = None  # as of the last `stepper`
 
-    def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
+    def stepper(self, lane: TrainingState, data: TrainingData, steps: int) -> Step:
         """Return a function that executes one training step of a run.
 
-        The function accepts the image indices of a batch, shape (n,), and the number of the step, counted from 0. It
-        returns the batch's mean loss and the number of correct predictions in it.
+        The function accepts the image indices of a batch, shape (n,), and the number of the step,
+        counted from 0. It returns the batch's mean loss and the number of correct predictions in
+        it.
 
         Args:
             lane: state of the run to train.
@@ -50,13 +51,20 @@ class TorchEngine:
             steps: total number of steps in the run.
         """
         model, optimizer, average = lane.model, lane.optimizer, lane.average
-        options, augmentation, schedule = lane.config.training, lane.config.augmentation, lane.config.schedule
+        options, augmentation, schedule = (
+            lane.config.training,
+            lane.config.augmentation,
+            lane.config.schedule,
+        )
         changing, augmenting = depends_on_length(schedule), augments(augmentation)
         factor = own_factor(schedule.own) if schedule.own else partial(lr_factor, schedule)
         change = instance("augmentation.own", augmentation.own) if augmentation.own else None
         classes = data.labels[data.train_index].bincount(minlength=len(data.class_names))
         loss_of = self._loss = build_loss(lane.config, classes)
-        parameters, black = list(model.parameters()), background(data.normalization).to(data.images.device)
+        parameters, black = (
+            list(model.parameters()),
+            background(data.normalization).to(data.images.device),
+        )
 
         def step(batch: Tensor, number: int) -> tuple[Tensor, Tensor]:
             images, labels = data.images[batch], data.labels[batch]
@@ -81,7 +89,7 @@ class TorchEngine:
 
         return step
 
-    def evaluate(self, lane: Lane, data: TrainingData) -> Evaluation:
+    def evaluate(self, lane: TrainingState, data: TrainingData) -> Evaluation:
         """Evaluate a lane on the validation images."""
         return evaluate(lane.eval_model, data.images, data.labels, data.val_index, loss=self._loss)
 
@@ -117,7 +125,11 @@ class EngineChoice:
         """Description of the choice for the user."""
         if self.engine is EngineName.native:
             return f"native, compiled for {describe_kernels()}"
-        return self.engine.value if self.why == ASKED_FOR else f"{self.engine.value}, because {self.why}"
+        return (
+            self.engine.value
+            if self.why == ASKED_FOR
+            else f"{self.engine.value}, because {self.why}"
+        )
 
 
 def choose_engine(config: Config) -> EngineChoice:
@@ -126,13 +138,16 @@ def choose_engine(config: Config) -> EngineChoice:
     The engine is chosen when a job is created. The choice never depends on timing.
 
     Raises:
-        ConfigError: `engine=native` is set, but the native engine cannot train the configuration on this machine.
+        ConfigError: `engine=native` is set, but the native engine cannot train the configuration on
+            this machine.
     """
     if config.engine is EngineName.torch:
         return EngineChoice(EngineName.torch, ASKED_FOR)
     why_not, is_asked_for = why_not_native(config), config.engine is EngineName.native
     if why_not is None:
-        return EngineChoice(EngineName.native, ASKED_FOR if is_asked_for else "it supports all flags of this run")
+        return EngineChoice(
+            EngineName.native, ASKED_FOR if is_asked_for else "it supports all flags of this run"
+        )
     if is_asked_for:
         raise ConfigError(f"engine=native: {why_not}; set engine=auto or engine=torch")
     faster = "" if why_unsupported(config) else "; the native engine would be several times faster"
@@ -151,8 +166,8 @@ def engine_of(config: Config) -> Engine:
         config: configuration with the engine already chosen.
 
     Raises:
-        ConfigError: the engine is not available in this release or on this machine. It is not replaced by a different
-            engine, because the results would not be identical.
+        ConfigError: the engine is not available in this release or on this machine. It is not
+            replaced by a different engine, because the results would not be identical.
     """
     if config.engine is EngineName.torch:
         return TorchEngine()
@@ -169,16 +184,24 @@ def native_shapes(configs: Iterable[Config]) -> list[NativeShape]:
     Args:
         configs: configurations with the engine already chosen.
     """
-    return list(dict.fromkeys(native_shape(config) for config in configs if config.engine is EngineName.native))
+    return list(
+        dict.fromkeys(
+            native_shape(config) for config in configs if config.engine is EngineName.native
+        )
+    )
 
 
 def compile_ahead(shapes: Sequence[NativeShape]) -> None:
-    """Compile the kernels for shapes in the background, in order, so that few workers need to wait for them."""
+    """Compile the kernels for shapes in the background, in order, so that few workers need to wait
+    for them.
+    """
     left = iter(shapes)
 
     def build_next() -> None:
         for shape in left:
-            with contextlib.suppress(BuildError):  # the job that needs the kernels reports the reason
+            with contextlib.suppress(
+                BuildError
+            ):  # the job that needs the kernels reports the reason
                 build(None, shape)
 
     for _ in range(min(len(shapes), cpu_count())):

@@ -1,4 +1,6 @@
-"""Results of one epoch. This module does not import torch, so that commands that only read runs start fast."""
+"""Results of one epoch. This module does not import torch, so that commands that only read runs
+start fast.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,19 @@ class EpochResult:
 
     Attributes:
         epoch: number of the epoch, counted from 1.
-        train_loss, train_accuracy: running means over the epoch's training batches, while the weights change, with
-            augmentation. The loss uses smoothed labels.
+        train_loss, train_accuracy: running means over the epoch's training batches, while the
+            weights change, with augmentation. The loss uses smoothed labels.
         val_loss, val_accuracy: loss and accuracy on the validation images at the end of the epoch.
         lr: learning rate of the last step in the epoch.
         epoch_seconds: duration of the epoch, in seconds.
         images_per_second: number of training images per second.
-        step_losses: losses of single steps, every `num_iter_echo` iterations, as (iteration counted from 1, loss,
-            milliseconds since 1970).
+        step_losses: losses of single steps, every `num_iter_echo` iterations, as (iteration counted
+            from 1, loss, milliseconds since 1970).
         time_ms: time at the end of the epoch, in milliseconds since 1970.
-        improved: whether the epoch's value of the metric is the best so far; false with `training.select=last`.
-        weights_digest: SHA-256 digest of the validated weights; None in results from older releases.
+        improved: whether the epoch's value of the metric is the best so far; false with
+            `training.select=last`.
+        weights_digest: SHA-256 digest of the validated weights; None in results from older
+            releases.
         val_metric: value of the metric on the validation images; None if the metric is accuracy.
     """
 

@@ -19,8 +19,8 @@ class Evaluation:
     Attributes:
         loss: mean loss.
         predictions: predicted classes, shape (n,), int64, on the CPU.
-        logits: logits, shape (n, outputs), on the CPU; those of the native engine are 1 for the predicted class and 0
-            for the others.
+        logits: logits, shape (n, outputs), on the CPU; those of the native engine are 1 for the
+            predicted class and 0 for the others.
     """
 
     loss: float
@@ -44,7 +44,9 @@ def evaluate(
         losses.append(reduced(loss, logits, labels[part], "sum"))
         outputs.append(logits)
     logits = torch.cat(outputs)
-    return Evaluation(float(torch.stack(losses).sum()) / len(index), logits.argmax(1).cpu(), logits.cpu())
+    return Evaluation(
+        float(torch.stack(losses).sum()) / len(index), logits.argmax(1).cpu(), logits.cpu()
+    )
 
 
 @torch.inference_mode()

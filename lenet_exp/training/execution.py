@@ -1,4 +1,6 @@
-"""Execution settings of a run: device, threads, engine, and CPU. They are in its record, but not in its fingerprint."""
+"""Execution settings of a run: device, threads, engine, and CPU. They are in its record, but not in
+its fingerprint.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from lenet_exp.training.augmentation import augments
 from lenet_exp.training.native.library import describe_kernels
 
 SWEEP_THREADS = 1  # used for num_threads=null, because sweeps use the cores for parallel runs
-NATIVE_KERNEL = "native 1"  # increase if a run's exact results change; see tests/training/native/digests.json
+NATIVE_KERNEL = (
+    "native 1"  # increase if a run's exact results change; see tests/training/native/digests.json
+)
 NATIVE_ADAPTIVE = "native 2"  # like NATIVE_KERNEL, for optimizers other than SGD
 NATIVE_AUGMENTATION = "native 1"  # like NATIVE_KERNEL, for augmented runs only
 
@@ -25,16 +29,24 @@ def choose_device(device: str) -> torch.device:
     Raises:
         ConfigError: the device is not available on this machine.
     """
-    have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    have = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if device == "auto":
         return choose_device(next(name for name in ("cuda", "mps", "cpu") if have[name]))
     kind, _, number = device.partition(":")
     if not have[kind] or (number and int(number) >= torch.cuda.device_count()):
         allowed = ["auto", *(name for name, there in have.items() if there)]
         allowed += [f"cuda:{n}" for n in range(torch.cuda.device_count())]
-        raise ConfigError(f"device={device}: not found on this machine; expected one of: {', '.join(allowed)}")
+        raise ConfigError(
+            f"device={device}: not found on this machine; expected one of: {', '.join(allowed)}"
+        )
     if kind == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the only setting for cuBLAS's workspace
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # the only setting for cuBLAS's workspace
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
@@ -48,11 +60,13 @@ def use_threads(*wanted: int | None) -> int:
     return threads
 
 
-def describe_execution(config: Config, device: torch.device, engine_why: str = "") -> dict[str, str | int]:
+def describe_execution(
+    config: Config, device: torch.device, engine_why: str = ""
+) -> dict[str, str | int]:
     """Return the properties of a run's execution that can affect its exact weights.
 
-    The engine determines which of these properties matter; see `bits_depend_on`. The CPU also matters for runs on a
-    GPU, because it creates the initial weights and the images.
+    The engine determines which of these properties matter; see `exact_result_properties`. The CPU also
+    matters for runs on a GPU, because it creates the initial weights and the images.
 
     Args:
         config: configuration with the engine and number of threads already chosen.
@@ -68,7 +82,11 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
         "engine": config.engine.value,
         **({"engine_why": engine_why} if engine_why else {}),
         **({"compiled": describe_kernels()} if native else {}),
-        **({"augmentation": NATIVE_AUGMENTATION} if native and augments(config.augmentation) else {}),
+        **(
+            {"augmentation": NATIVE_AUGMENTATION}
+            if native and augments(config.augmentation)
+            else {}
+        ),
         "kernel": NATIVE_KERNEL if sgd else NATIVE_ADAPTIVE if native else "eager",
         "stack": "solo",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

@@ -1,4 +1,6 @@
-"""Networks without convolutions: LeNet-300-100 (LeCun et al. 1998, section III.C) and a linear classifier."""
+"""Networks without convolutions: LeNet-300-100 (LeCun et al. 1998, section III.C) and a linear
+classifier.
+"""
 
 from __future__ import annotations
 
@@ -41,15 +43,23 @@ class FullyConnected(nn.Module):
     ) -> None:
         super().__init__()
         if not units or not all(1 <= size <= LARGEST for size in units):
-            raise ValueError(f"units={list(units)}: must be one or more integers from 1 to {LARGEST:,}")
+            raise ValueError(
+                f"units={list(units)}: must be one or more integers from 1 to {LARGEST:,}"
+            )
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for n, (inputs, outputs) in enumerate(pairwise([in_channels * image_size**2, *units]), 1):
-            layers |= {f"fc{n}": nn.Linear(inputs, outputs), f"act{n}": activation(), f"drop{n}": Dropout(dropout_rate)}
+            layers |= {
+                f"fc{n}": nn.Linear(inputs, outputs),
+                f"act{n}": activation(),
+                f"drop{n}": Dropout(dropout_rate),
+            }
         layers[f"fc{len(units) + 1}"] = nn.Linear(units[-1], num_classes)
         self.layers = nn.Sequential(layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (n, num_classes) for images (n, in_channels, image_size, image_size) in [-1, 1]."""
+        """Return the logits (n, num_classes) for images (n, in_channels, image_size, image_size) in
+        [-1, 1].
+        """
         return cast(Tensor, self.layers(images.flatten(1)))
 
 
@@ -67,5 +77,7 @@ class Linear(nn.Module):
         self.fc = nn.Linear(in_channels * image_size**2, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (n, num_classes) for images (n, in_channels, image_size, image_size) in [-1, 1]."""
+        """Return the logits (n, num_classes) for images (n, in_channels, image_size, image_size) in
+        [-1, 1].
+        """
         return cast(Tensor, self.fc(images.flatten(1)))

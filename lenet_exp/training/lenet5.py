@@ -14,16 +14,19 @@ from lenet_exp.training.activations import ActivationFactory, Dropout
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
-POOLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {"max": F.max_pool2d, "average": F.avg_pool2d}
+POOLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "max": F.max_pool2d,
+    "average": F.avg_pool2d,
+}
 LARGEST = {"channels": 1024, "units": 16_384}  # maximum layer sizes, after scaling by `width`
 
 
 class LeNet5(nn.Module):
     """LeNet-5: two convolutions, each followed by 2x2 pooling, and three linear layers.
 
-    The default layers are conv 6@5x5, pool, conv 16@5x5, pool, and linear 400-120-84-10, with 61,706 parameters (PReLU
-    adds 4). Initial weights have PyTorch's default distribution and come from torch's global random state; see
-    network.py.
+    The default layers are conv 6@5x5, pool, conv 16@5x5, pool, and linear 400-120-84-10, with
+    61,706 parameters (PReLU adds 4). Initial weights have PyTorch's default distribution and come
+    from torch's global random state; see network.py.
 
     Args:
         activation: factory that creates the four activations.
@@ -65,7 +68,9 @@ class LeNet5(nn.Module):
         side = (image_size - kernel_size + 1) // 2
         side = (side - kernel_size + 1) // 2
         if side < 1:
-            raise ValueError(f"kernel_size={kernel_size}: too large for images of {image_size}x{image_size} pixels")
+            raise ValueError(
+                f"kernel_size={kernel_size}: too large for images of {image_size}x{image_size} pixels"
+            )
         self.conv1 = _drawn_later(lambda: nn.Conv2d(in_channels, conv1, kernel_size))
         self.act1 = activation()
         self.conv2 = _drawn_later(lambda: nn.Conv2d(conv1, conv2, kernel_size))
@@ -83,7 +88,9 @@ class LeNet5(nn.Module):
             _initialize(layer)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (n, num_classes) for images (n, in_channels, image_size, image_size) in [-1, 1]."""
+        """Return the logits (n, num_classes) for images (n, in_channels, image_size, image_size) in
+        [-1, 1].
+        """
         x = self._pooled(self.conv1(images), self.act1)
         x = self._pooled(self.conv2(x), self.act2)
         x = self.drop1(self.act3(self.fc1(x.flatten(1))))
@@ -91,8 +98,13 @@ class LeNet5(nn.Module):
         return cast(Tensor, self.fc3(x))
 
     def _pooled(self, x: Tensor, activation: nn.Module) -> Tensor:
-        # Max pooling and a monotone activation commute. After pooling, the activation has a quarter of the inputs.
-        return cast(Tensor, activation(self.pool(x, 2))) if self.pool_first else self.pool(activation(x), 2)
+        # Max pooling and a monotone activation commute. After pooling, the activation has a quarter
+        # of the inputs.
+        return (
+            cast(Tensor, activation(self.pool(x, 2)))
+            if self.pool_first
+            else self.pool(activation(x), 2)
+        )
 
 
 def scaled(name: str, sizes: Sequence[int], width: float, layers: int | None = None) -> list[int]:
@@ -118,7 +130,8 @@ def scaled(name: str, sizes: Sequence[int], width: float, layers: int | None = N
 
 
 def _drawn_later(layer: Callable[[], Layer]) -> Layer:
-    """Create a layer without changing torch's global random state; `_initialize` draws its weights later.
+    """Create a layer without changing torch's global random state; `_initialize` draws its weights
+    later.
 
     `nn.utils.skip_init` would also work, but it imports sympy.
     """
@@ -127,7 +140,9 @@ def _drawn_later(layer: Callable[[], Layer]) -> Layer:
 
 
 def _initialize(layer: nn.Module) -> None:
-    """Draw a layer's weights and biases as PyTorch does by default: from U(-b, b) with b = 1 / sqrt(fan_in)."""
+    """Draw a layer's weights and biases as PyTorch does by default: from U(-b, b) with b = 1 /
+    sqrt(fan_in).
+    """
     assert isinstance(layer.weight, Tensor)
     assert isinstance(layer.bias, Tensor)
     bound = layer.weight[0].numel() ** -0.5

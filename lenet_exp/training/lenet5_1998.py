@@ -1,4 +1,6 @@
-"""LeNet-5 as published (LeCun et al. 1998, section II.B), with a linear output layer instead of RBF units."""
+"""LeNet-5 as published (LeCun et al. 1998, section II.B), with a linear output layer instead of RBF
+units.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ class LeNet5Published(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """Subsampling layer: 2x2 sums with a trainable coefficient and bias per map, followed by `squash`."""
+    """Subsampling layer: 2x2 sums with a trainable coefficient and bias per map, followed by
+    `squash`.
+    """
 
     def __init__(self, maps: int) -> None:
         super().__init__()
@@ -66,7 +70,9 @@ class Subsampling(nn.Module):
 
 
 class SparseConv2d(nn.Module):
-    """Layer C3: 16 maps, each connected to some of the six S2 maps by 5x5 kernels; 1,516 parameters."""
+    """Layer C3: 16 maps, each connected to some of the six S2 maps by 5x5 kernels; 1,516
+    parameters.
+    """
 
     see: Tensor
 
@@ -79,13 +85,16 @@ class SparseConv2d(nn.Module):
         fan_in = 25 * see.sum(1)
         bound = fan_in.rsqrt()
         self.weight = nn.Parameter(
-            (2 * torch.rand(int(see.sum()), 5, 5) - 1) * bound.repeat_interleave(see.sum(1))[:, None, None]
+            (2 * torch.rand(int(see.sum()), 5, 5) - 1)
+            * bound.repeat_interleave(see.sum(1))[:, None, None]
         )
         self.bias = nn.Parameter((2 * torch.rand(len(SEES)) - 1) * bound)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve maps (n, 6, h, w) into maps (n, 16, h - 4, w - 4)."""
-        kernels = x.new_zeros(len(SEES), 6, 5, 5).masked_scatter(self.see[:, :, None, None], self.weight)
+        kernels = x.new_zeros(len(SEES), 6, 5, 5).masked_scatter(
+            self.see[:, :, None, None], self.weight
+        )
         return F.conv2d(x, kernels, self.bias)
 
 

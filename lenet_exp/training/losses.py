@@ -1,7 +1,8 @@
 """Loss functions: modules that map logits and labels to one loss per image.
 
-A loss of the user's own is a module with the same interface. Its constructor can accept the arguments `label_smoothing`
-and `class_counts` (number of training images in each class, shape (classes,), int64) in addition to its keywords.
+A loss of the user's own is a module with the same interface. Its constructor can accept the
+arguments `label_smoothing` and `class_counts` (number of training images in each class, shape
+(classes,), int64) in addition to its keywords.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ class CrossEntropy(nn.Module):
     """Cross-entropy, with smoothed labels during training (Szegedy et al. 2016, section 7).
 
     Args:
-        class_weights: factor for the loss of each class's images: None for 1, a list, or `balanced` for factors that
-            are inversely proportional to the numbers of training images and have the mean 1 over these images.
+        class_weights: factor for the loss of each class's images: None for 1, a list, or `balanced`
+            for factors that are inversely proportional to the numbers of training images and have
+            the mean 1 over these images.
         label_smoothing: fraction of each label that is spread evenly over all classes, in [0, 1).
         class_counts: number of training images in each class, shape (classes,), int64.
 
@@ -57,7 +59,8 @@ class CrossEntropy(nn.Module):
 
 
 class Focal(nn.Module):
-    """Focal loss (Lin et al. 2017, section 3): cross-entropy times (1 - p)^gamma; p is the true class's probability.
+    """Focal loss (Lin et al. 2017, section 3): cross-entropy times (1 - p)^gamma; p is the true
+    class's probability.
 
     Args:
         gamma: exponent, at least 0.
@@ -73,7 +76,10 @@ class Focal(nn.Module):
         super().__init__()
         if gamma < 0:
             raise ConfigError(f"loss.gamma={gamma}: must be at least 0")
-        self.gamma, self.cross_entropy = gamma, CrossEntropy(class_weights, class_counts=class_counts)
+        self.gamma, self.cross_entropy = (
+            gamma,
+            CrossEntropy(class_weights, class_counts=class_counts),
+        )
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of each image, shape (n,)."""
@@ -90,14 +96,19 @@ def build_loss(config: Config, class_counts: Tensor) -> nn.Module:
         class_counts: number of training images in each class, shape (classes,), int64.
 
     Raises:
-        ConfigError: the loss rejects its arguments, or does not support label smoothing but it is set.
+        ConfigError: the loss rejects its arguments, or does not support label smoothing but it is
+            set.
     """
     cls, smoothing = option_class("loss", config.loss), config.training.label_smoothing
     accepted = inspect.signature(cls).parameters
     if smoothing and "label_smoothing" not in accepted:
-        raise ConfigError(f"training.label_smoothing={smoothing}: must be 0 with loss={option_name(config.loss)}")
+        raise ConfigError(
+            f"training.label_smoothing={smoothing}: must be 0 with loss={option_name(config.loss)}"
+        )
     supplied = {"label_smoothing": smoothing, "class_counts": class_counts}
-    given = {key: value for key, value in supplied.items() if key in accepted} | keywords("loss", config.loss)
+    given = {key: value for key, value in supplied.items() if key in accepted} | keywords(
+        "loss", config.loss
+    )
     return cast(nn.Module, cls(**given)).to(class_counts.device)
 
 
@@ -109,7 +120,9 @@ def reduced(loss: nn.Module, logits: Tensor, labels: Tensor, reduction: str) -> 
         labels: tensor of shape (n,), int64.
         reduction: `mean` or `sum`.
     """
-    if type(loss) is CrossEntropy and loss.weights is None:  # in one operation, as in earlier releases
+    if (
+        type(loss) is CrossEntropy and loss.weights is None
+    ):  # in one operation, as in earlier releases
         smoothing = loss.label_smoothing if loss.training else 0.0
         return F.cross_entropy(logits, labels, reduction=reduction, label_smoothing=smoothing)
     losses: Tensor = loss(logits, labels)
@@ -123,7 +136,11 @@ def _weights(given: str | Sequence[float] | None, counts: Tensor | None) -> Tens
         return (counts.sum() / (counts.count_nonzero() * counts.clamp(min=1))).float()
     numbers = given if isinstance(given, list | tuple) else []
     if not numbers or not all(type(n) in (int, float) and 0 < n < float("inf") for n in numbers):
-        raise ConfigError(f"loss.class_weights={given}: must be null, balanced, or a list of numbers greater than 0")
+        raise ConfigError(
+            f"loss.class_weights={given}: must be null, balanced, or a list of numbers greater than 0"
+        )
     if counts is not None and len(numbers) != len(counts):
-        raise ConfigError(f"loss.class_weights: has {len(numbers)} weights; must be {len(counts)}, one for each class")
+        raise ConfigError(
+            f"loss.class_weights: has {len(numbers)} weights; must be {len(counts)}, one for each class"
+        )
     return torch.tensor(numbers, dtype=torch.float32)

@@ -1,6 +1,7 @@
 """Metrics: functions of the labels and logits of the validation images that return a number.
 
-A metric of the user's own is a function, or a class whose instances are called, with the same arguments.
+A metric of the user's own is a function, or a class whose instances are called, with the same
+arguments.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def accuracy(labels: Tensor, logits: Tensor) -> float:
 
 
 def loss(labels: Tensor, logits: Tensor) -> float:
-    """Return the mean cross-entropy. As the metric of a run, this is the loss that the run's own `loss` returns."""
+    """Return the mean cross-entropy. As the metric of a run, this is the loss that the run's own
+    `loss` returns.
+    """
     return float(F.cross_entropy(logits, labels))
 
 
@@ -40,7 +43,9 @@ def balanced_accuracy(labels: Tensor, logits: Tensor) -> float:
 
 
 def macro_f1(labels: Tensor, logits: Tensor) -> float:
-    """Return the mean F1 score of the classes that occur in the labels or predictions, as scikit-learn does."""
+    """Return the mean F1 score of the classes that occur in the labels or predictions, as
+    scikit-learn does.
+    """
     correct, actual, predicted = _counts(labels, logits)
     return float((2 * correct / (actual + predicted))[actual + predicted > 0].mean())
 
@@ -56,7 +61,11 @@ def measure(option: Option, labels: Tensor, found: Evaluation) -> float:
     Raises:
         ValueError: the value is not a finite number.
     """
-    value = found.loss if option["_target_"] == LOSS else float(instance("metric", option)(labels, found.logits))
+    value = (
+        found.loss
+        if option["_target_"] == LOSS
+        else float(instance("metric", option)(labels, found.logits))
+    )
     if not math.isfinite(value):
         raise ValueError(f"{Metric.of(option).name}: returned {value}; must be a finite number")
     return value

@@ -34,8 +34,10 @@ class NetworkSize:
     """The size of a network.
 
     Attributes:
-        parameters: number of parameters, not including buffers such as those of batch normalization.
-        multiply_adds: number of multiplications by a weight per image, in convolutions and linear layers.
+        parameters: number of parameters, not including buffers such as those of batch
+            normalization.
+        multiply_adds: number of multiplications by a weight per image, in convolutions and linear
+            layers.
     """
 
     parameters: int
@@ -45,9 +47,9 @@ class NetworkSize:
 def in_training_format(network: nn.Module) -> nn.Module:
     """Return the network in the memory format in which it is trained.
 
-    Channels-last is faster for the networks of lenet_exp. A user's own network keeps its format: with channels-last
-    and several threads, oneDNN crashes in the backward pass of a 1x1 convolution with stride 2, as in residual
-    networks (seen with PyTorch 2.13 and 2.15 on AVX-512).
+    Channels-last is faster for the networks of lenet_exp. A user's own network keeps its format:
+    with channels-last and several threads, oneDNN crashes in the backward pass of a 1x1 convolution
+    with stride 2, as in residual networks (seen with PyTorch 2.13 and 2.15 on AVX-512).
     """
     if f"{type(network).__module__}.{type(network).__qualname__}" not in OUR_MODELS:
         return network
@@ -64,15 +66,19 @@ def build_network(
     model: Option = LENET5,
     shape: ImageShape = LENET5_SHAPE,
 ) -> nn.Module:
-    """Return a network with initial weights, in training mode on the CPU. Torch's global random state is unchanged.
+    """Return a network with initial weights, in training mode on the CPU. Torch's global random
+    state is unchanged.
 
     Args:
         activation: option of the activation, with `_target_`, keyword arguments, and `monotone`.
         dropout_rate: dropout rate, in [0, 1).
-        weights: generator from whose state the initial weights are drawn; the generator itself does not advance.
-        noise: generator for dropout masks and random slopes, on the device that the network will train on.
-        model: option of the model, with `_target_` and keyword arguments. The class also receives the image shape,
-            number of classes, activation, and dropout rate, if its signature has these parameters.
+        weights: generator from whose state the initial weights are drawn; the generator itself does
+            not advance.
+        noise: generator for dropout masks and random slopes, on the device that the network will
+            train on.
+        model: option of the model, with `_target_` and keyword arguments. The class also receives
+            the image shape, number of classes, activation, and dropout rate, if its signature has
+            these parameters.
         shape: shape of the images, and number of logits.
 
     Raises:
@@ -91,7 +97,9 @@ def build_network(
         torch.random.set_rng_state((weights or torch.Generator()).get_state())
         try:
             with same_directory():
-                network: nn.Module = cls(**{k: v for k, v in supplied.items() if k in accepted}, **given)
+                network: nn.Module = cls(
+                    **{k: v for k, v in supplied.items() if k in accepted}, **given
+                )
             for module in network.modules():
                 if hasattr(module, "generator"):
                     module.generator = noise  # type: ignore[assignment]
@@ -129,8 +137,8 @@ def rebuild(config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
         weights: tensors of the network's state dict, keyed by name.
 
     Raises:
-        ConfigError: the configuration has no class names. They are not read from files, because the configuration can
-            be from a record of other people.
+        ConfigError: the configuration has no class names. They are not read from files, because the
+            configuration can be from a record of other people.
     """
     ImageShape.of(config.dataset)
     network = network_of(config)
@@ -139,9 +147,11 @@ def rebuild(config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 def load_given(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """Load trained weights into a network, and return the names of the tensors that keep their initial values.
+    """Load trained weights into a network, and return the names of the tensors that keep their
+    initial values.
 
-    Only tensors of the last layer keep them, if their shapes differ, as with another number of classes.
+    Only tensors of the last layer keep them, if their shapes differ, as with another number of
+    classes.
 
     Raises:
         ConfigError: other tensors differ in name or shape.
@@ -149,10 +159,16 @@ def load_given(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     own = network.state_dict()
     last = [name for name, _ in network.named_parameters()][-1].rpartition(".")[0]
     for name in [*own, *weights]:
-        shapes = [list(tensors[name].shape) if name in tensors else None for tensors in (weights, own)]
+        shapes = [
+            list(tensors[name].shape) if name in tensors else None for tensors in (weights, own)
+        ]
         if shapes[0] != shapes[1] and (None in shapes or name.rpartition(".")[0] != last):
-            had, needs = (f"has shape {shape}" if shape is not None else "does not exist" for shape in shapes)
-            raise ConfigError(f"the weights do not fit the model: {name} {had}, but in the model it {needs}")
+            had, needs = (
+                f"has shape {shape}" if shape is not None else "does not exist" for shape in shapes
+            )
+            raise ConfigError(
+                f"the weights do not fit the model: {name} {had}, but in the model it {needs}"
+            )
     fitting = {name: tensor for name, tensor in weights.items() if tensor.shape == own[name].shape}
     network.load_state_dict(fitting, strict=False)
     return [name for name in own if name not in fitting]
@@ -164,7 +180,8 @@ def network_size(config: Config) -> NetworkSize:
 
 
 def count_parameters(config: Config) -> int:
-    """Return the number of parameters of a configuration's network, if possible without allocating memory for them.
+    """Return the number of parameters of a configuration's network, if possible without allocating
+    memory for them.
 
     Raises:
         ConfigError: the network cannot be constructed.
@@ -173,7 +190,9 @@ def count_parameters(config: Config) -> int:
 
 
 def _network_options(config: Config) -> str:
-    return json.dumps([config.model, config.activation, asdict(image_shape(config))], sort_keys=True, default=str)
+    return json.dumps(
+        [config.model, config.activation, asdict(image_shape(config))], sort_keys=True, default=str
+    )
 
 
 # The jobs of a sweep differ in only a few options.
@@ -183,7 +202,9 @@ def _parameters(options: str) -> int:
     try:
         with torch.device("meta"):  # tensors that use no memory
             network = build_network(activation, 0.0, model=model, shape=ImageShape(**shape))
-    except ConfigError:  # a user's own class may need tensors with values, for example to count nonzeros
+    except (
+        ConfigError
+    ):  # a user's own class may need tensors with values, for example to count nonzeros
         network = build_network(activation, 0.0, model=model, shape=ImageShape(**shape))
     return sum(parameter.numel() for parameter in network.parameters())
 
@@ -204,4 +225,6 @@ def _size(options: str) -> NetworkSize:
             layer.register_forward_hook(count)
     with torch.inference_mode():
         network(torch.zeros(shape.batch(IMAGES)))
-    return NetworkSize(parameters=sum(p.numel() for p in network.parameters()), multiply_adds=sum(counts) // IMAGES)
+    return NetworkSize(
+        parameters=sum(p.numel() for p in network.parameters()), multiply_adds=sum(counts) // IMAGES
+    )

@@ -18,7 +18,7 @@ from lenet_exp.training.network import network_of
 from lenet_exp.training.schedule import depends_on_length
 
 # These optimizers are known to train LeNet-5, and the native engine supports them.
-KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
+BUILT_IN_OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
 NOT_COMPILED = ("state_dict", "load_state_dict", "zero_grad", "add_param_group")
 
 
@@ -26,7 +26,8 @@ def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch
     """Return a configuration's optimizer, fused if torch supports it.
 
     Raises:
-        ConfigError: the optimizer rejects its arguments, or weight decay is set and the optimizer does not support it.
+        ConfigError: the optimizer rejects its arguments, or weight decay is set and the optimizer
+            does not support it.
     """
     cls = option_class("optimizer", config.optimizer)
     kwargs = keywords("optimizer", config.optimizer)
@@ -54,9 +55,11 @@ def group_rates(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
 
 
 def scheduled_rates(config: Config) -> tuple[float, ...]:
-    """Return the initial learning rates of parameter groups if they differ and a schedule changes them; if not, ().
+    """Return the initial learning rates of parameter groups if they differ and a schedule changes
+    them; if not, ().
 
-    They are part of the fingerprint: release 0.3 gave each group the scheduled rate of the first one.
+    They are part of the fingerprint: release 0.3 gave each group the scheduled rate of the first
+    one.
 
     Raises:
         ConfigError: the network or the optimizer cannot be constructed.
@@ -71,8 +74,9 @@ def scheduled_rates(config: Config) -> tuple[float, ...]:
 def _load_no_compiler() -> None:
     """Prevent torch from importing its compiler, which takes a second.
 
-    torch excludes some optimizer methods from compilation, and imports its compiler to mark each method on its first
-    call. This function marks the methods instead, because lenet_exp never compiles networks.
+    torch excludes some optimizer methods from compilation, and imports its compiler to mark each
+    method on its first call. This function marks the methods instead, because lenet_exp never
+    compiles networks.
     """
     for name in NOT_COMPILED:
         method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)

@@ -1,7 +1,8 @@
-"""Learning rate schedules, as pure functions of the step: an interrupted run resumes without scheduler state.
+"""Learning rate schedules, as pure functions of the step: an interrupted run resumes without
+scheduler state.
 
-The learning rates equal those of torch's LinearLR (warm-up and `linear`), CosineAnnealingLR, MultiStepLR, and
-OneCycleLR, if these advance once per batch. Tests verify this.
+The learning rates equal those of torch's LinearLR (warm-up and `linear`), CosineAnnealingLR,
+MultiStepLR, and OneCycleLR, if these advance once per batch. Tests verify this.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ def lr_factor(
 ) -> float:
     """Return the learning rate as a fraction of `optimizer.lr`, in [0, 1].
 
-    The shapes `linear`, `cosine` (Loshchilov and Hutter 2017, section 3, one period), and `step` rise linearly from
-    `start` during the first `warmup * steps` steps. They would reach `final` one step after the last step. The shape
-    `one_cycle` (Smith and Topin 2018, with cosines and constant momentum) reaches `final` at the last step.
+    The shapes `linear`, `cosine` (Loshchilov and Hutter 2017, section 3, one period), and `step`
+    rise linearly from `start` during the first `warmup * steps` steps. They would reach `final` one
+    step after the last step. The shape `one_cycle` (Smith and Topin 2018, with cosines and constant
+    momentum) reaches `final` at the last step.
 
     Args:
         step: number of the step, counted from 0.
         steps: total number of steps in the run.
-        cosine, power: functions that compute cosines and powers. For bit-identical results on every machine, pass the
-            functions in native/arithmetic.py.
+        cosine, power: functions that compute cosines and powers. For bit-identical results on every
+            machine, pass the functions in native/arithmetic.py.
     """
     if schedule.shape is ScheduleShape.constant:
         return 1.0
@@ -84,7 +86,9 @@ def first_after_warmup(schedule: Schedule, num_epoch: int) -> int:
     """Return the first epoch (counted from 1) without warm-up steps."""
     if not depends_on_length(schedule):
         return 1
-    return 1 + math.ceil(round(schedule.warmup * num_epoch, 9))  # 0.07 * 100 is slightly more than 7
+    return 1 + math.ceil(
+        round(schedule.warmup * num_epoch, 9)
+    )  # 0.07 * 100 is slightly more than 7
 
 
 def _between(start: float, end: float, done: float, cosine: Callable[[float], float]) -> float:

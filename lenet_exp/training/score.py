@@ -1,5 +1,5 @@
-"""Test scores of a network, their calibration, confusion matrices, and which images are right; without torch, which
-plots do not need."""
+"""Test scores of a network, their calibration, confusion matrices, and which images are right;
+without torch, which plots do not need."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Images whose highest probability is in one interval: their number, mean highest probability, and accuracy."""
+    """Images whose highest probability is in one interval: their number, mean highest probability,
+    and accuracy.
+    """
 
     images: int
     confidence: float
@@ -42,10 +44,11 @@ class Calibration:
     """How well the probabilities of a model agree with its accuracy.
 
     Attributes:
-        ece: expected calibration error with equal-width bins (Guo et al. 2017, section 2), in [0, 1].
+        ece: expected calibration error with equal-width bins (Guo et al. 2017, section 2), in [0,
+            1].
         nll: mean negative log-likelihood of the true class, in nats.
-        brier: mean squared distance between the probabilities of all classes and the true class (Brier 1950), in
-            [0, 2].
+        brier: mean squared distance between the probabilities of all classes and the true class
+            (Brier 1950), in [0, 2].
         bins: non-empty bins, by increasing probability.
     """
 
@@ -86,9 +89,16 @@ class Score:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The MLflow metrics of the score: `test_accuracy`, `test_ece`, `test_nll`, and `test_brier`."""
+        """The MLflow metrics of the score: `test_accuracy`, `test_ece`, `test_nll`, and
+        `test_brier`.
+        """
         its = self.calibration
-        return {"test_accuracy": self.accuracy, "test_ece": its.ece, "test_nll": its.nll, "test_brier": its.brier}
+        return {
+            "test_accuracy": self.accuracy,
+            "test_ece": its.ece,
+            "test_nll": its.nll,
+            "test_brier": its.brier,
+        }
 
     def as_json(self) -> dict[str, Json]:
         """Return the accuracy and all fields as JSON values."""
@@ -112,7 +122,9 @@ def class_accuracies(counts: list[list[int]]) -> list[float | None]:
 
 
 def packed(right: Tensor) -> str:
-    """Return which images are right, shape (n,), as text: their number, and one bit per image in base64."""
+    """Return which images are right, shape (n,), as text: their number, and one bit per image in
+    base64.
+    """
     return f"{len(right)}:{base64.b64encode(np.packbits(right.cpu().numpy()).tobytes()).decode()}"
 
 
@@ -135,11 +147,16 @@ def unpacked(text: str) -> NDArray[np.bool_]:
     """
     check_packed(text)
     number, _, bits = text.partition(":")
-    return np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8), count=int(number)).astype(bool)
+    return np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8), count=int(number)).astype(
+        bool
+    )
 
 
-def accuracy_error(accuracy: float, right: str | None, matrix: list[list[int]] | None = None) -> str:
-    """Return why a stored accuracy contradicts the stored predictions, or an empty string if it does not.
+def accuracy_error(
+    accuracy: float, right: str | None, matrix: list[list[int]] | None = None
+) -> str:
+    """Return why a stored accuracy contradicts the stored predictions, or an empty string if it
+    does not.
 
     Args:
         accuracy: accuracy as a fraction.
@@ -163,11 +180,13 @@ def accuracy_error(accuracy: float, right: str | None, matrix: list[list[int]] |
     return ""
 
 
-def named_matrix(counts: list[list[int]], class_names: Sequence[str]) -> tuple[list[str], list[list[int]]]:
+def named_matrix(
+    counts: list[list[int]], class_names: Sequence[str]
+) -> tuple[list[str], list[list[int]]]:
     """Return the class names and a confusion matrix without the rows and columns of unused outputs.
 
-    If a dataset has fewer classes than the network has outputs, an output without a class is kept only if it was
-    predicted at least once. A kept output is named, for example, `output 7`.
+    If a dataset has fewer classes than the network has outputs, an output without a class is kept
+    only if it was predicted at least once. A kept output is named, for example, `output 7`.
     """
     used = [i for i in range(len(counts)) if i < len(class_names) or any(row[i] for row in counts)]
     names = [class_names[i] if i < len(class_names) else f"output {i}" for i in used]

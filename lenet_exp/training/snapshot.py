@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from lenet_exp.training.augmentation import augments
-from lenet_exp.training.lane import Lane, Position
+from lenet_exp.training.state import Position, TrainingState
 
 Plain = int | float | bool | str | None
 
 
-def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
+def snapshot(lane: TrainingState) -> tuple[dict[str, Tensor], str]:
     """Return a lane's network, average, optimizer, generators, and position as tensors and JSON.
 
     The best weights are not included, because they are saved in a separate file.
@@ -27,7 +27,11 @@ def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
     """
     at = lane.position
     tensors = {f"model.{name}": t.detach() for name, t in lane.model.state_dict().items()}
-    tensors |= {"order": lane.order.get_state(), "noise": lane.noise.get_state(), "losses": at.losses}
+    tensors |= {
+        "order": lane.order.get_state(),
+        "noise": lane.noise.get_state(),
+        "losses": at.losses,
+    }
     if augments(lane.config.augmentation):
         tensors["distortions"] = lane.distortions.get_state()
     if lane.average is not None:
@@ -51,12 +55,12 @@ def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
     return tensors | kept.tensors, json.dumps(values)
 
 
-def restore(lane: Lane, tensors: dict[str, Tensor], values: str) -> None:
+def restore(lane: TrainingState, tensors: dict[str, Tensor], values: str) -> None:
     """Restore a lane from a snapshot, except for its best weights.
 
     Raises:
-        KeyError, ValueError, RuntimeError, TypeError: the snapshot is from a different network, optimizer, or release.
-            The lane remains unchanged.
+        KeyError, ValueError, RuntimeError, TypeError: the snapshot is from a different network,
+            optimizer, or release. The lane remains unchanged.
     """
     before, then = snapshot(lane)
     before = {name: t.clone() for name, t in before.items()}
@@ -67,7 +71,7 @@ def restore(lane: Lane, tensors: dict[str, Tensor], values: str) -> None:
         raise
 
 
-def _put(lane: Lane, tensors: dict[str, Tensor], text: str) -> None:
+def _put(lane: TrainingState, tensors: dict[str, Tensor], text: str) -> None:
     values = json.loads(text)
     lane.model.load_state_dict(_named("model.", tensors))
     if lane.average is not None:
@@ -124,7 +128,9 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> OptimizerState:
             elif isinstance(value, Plain):
                 plain[name] = value
             else:
-                raise TypeError(f"state `{name}` must be a tensor, number, or string, not {type(value).__name__}")
+                raise TypeError(
+                    f"state `{name}` must be a tensor, number, or string, not {type(value).__name__}"
+                )
     for group in state["param_groups"]:
         found.groups.append({k: v for k, v in group.items() if isinstance(v, Plain)})
     return found
@@ -133,14 +139,17 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> OptimizerState:
 def restore_optimizer(optimizer: torch.optim.Optimizer, kept: OptimizerState) -> None:
     """Restore the state of an optimizer from `optimizer_state`."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, Plain | Tensor]] = {int(index): {**values} for index, values in kept.state.items()}
+    state: dict[int, dict[str, Plain | Tensor]] = {
+        int(index): {**values} for index, values in kept.state.items()
+    }
     for name, value in kept.tensors.items():
         if not name.startswith("optimizer."):
             continue
         _, index, key = name.split(".", 2)
         like = parameters[int(index)]
         if value.shape == like.shape and key != "step":
-            # Fused optimizers read a parameter and its buffers in memory order, so their layouts must match.
+            # Fused optimizers read a parameter and its buffers in memory order, so their layouts
+            # must match.
             value = torch.empty_like(like, dtype=value.dtype).copy_(value)
         state[int(index)][key] = value.clone()
     groups = optimizer.state_dict()["param_groups"]

@@ -1,7 +1,7 @@
 """The app that `lenet-ui` serves: MLflow's app with basic authentication, restricted to one origin.
 
-MLflow accepts requests that pages from other ports of this machine send through the browser, which adds the password.
-Other users can run servers on these ports.
+MLflow accepts requests that pages from other ports of this machine send through the browser, which
+adds the password. Other users can run servers on these ports.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ class OneOrigin:
 
     Args:
         app: the application that answers all other requests.
-        origin: the accepted value of the Origin header, such as `http://127.0.0.1:5001`. Requests without this header
-            are accepted, because browsers add it to all requests that could change something.
+        origin: the accepted value of the Origin header, such as `http://127.0.0.1:5001`. Requests
+            without this header are accepted, because browsers add it to all requests that could
+            change something.
     """
 
     def __init__(self, app: App, origin: str) -> None:
@@ -42,11 +43,15 @@ class OneOrigin:
             await send({"type": "websocket.close"})
         else:
             await send({"type": "http.response.start", "status": 403, "headers": []})
-            await send({"type": "http.response.body", "body": b"Requests from other origins are refused."})
+            await send(
+                {"type": "http.response.body", "body": b"Requests from other origins are refused."}
+            )
 
 
 def create_app() -> App:
-    """Return the app for `mlflow server`, whose option `--cors-allowed-origins` must be a single origin."""
+    """Return the app for `mlflow server`, whose option `--cors-allowed-origins` must be a single
+    origin.
+    """
     # A package that sys.path contains twice has each of its entry points twice.
     basic_authentication = next(iter(entry_points(group="mlflow.app", name="basic-auth")))
     create_mlflow_app = basic_authentication.load()

@@ -1,8 +1,9 @@
-"""Creates links to MLflow's UI that open a sweep as a flat list of runs, best first, with the columns that differ.
+"""Creates links to MLflow's UI that open a sweep as a flat list of runs, best first, with the
+columns that differ.
 
-A link cannot contain the entire view. MLflow reads the rest from the experiment's tag `mlflow.sharedViewState.<key>`,
-which contains the filter and the state of the table and the charts in JSON. tests/browser checks the links with the
-oldest and the newest supported release of MLflow.
+A link cannot contain the entire view. MLflow reads the rest from the experiment's tag
+`mlflow.sharedViewState.<key>`, which contains the filter and the state of the table and the charts
+in JSON. tests/browser checks the links with the oldest and the newest supported release of MLflow.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 BEST = "best_val_accuracy"
-TRAINING = "workflowType=machine_learning"  # without this, MLflow shows its pages for language models
+TRAINING = (
+    "workflowType=machine_learning"  # without this, MLflow shows its pages for language models
+)
 CHARTS = "&compareRunsMode=CHART"
 MOST_COLUMNS = 8  # maximum number of params that fit on a screen
 MOST_RUNS = 1000  # maximum number of runs that are searched for differing params
@@ -40,8 +43,13 @@ AS_IT_BEGINS: dict[str, Json] = {
     "groupsExpanded": {},
     "hideEmptyCharts": True,
     "autoRefreshEnabled": True,
-    "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
-    "isAccordionReordered": True,  # otherwise, sections for other metrics, such as mine/x, come first
+    "globalLineChartConfig": {
+        "xAxisKey": "step",
+        "lineSmoothness": 0,
+        "selectedXAxisMetricKey": "",
+    },
+    # otherwise, sections for other metrics, such as mine/x, come first
+    "isAccordionReordered": True,
     "runsHiddenMode": "FIRST_20_RUNS",
 }
 
@@ -68,10 +76,10 @@ class View:
         search: filter that selects the runs, in MLflow's syntax.
         params: params that are shown as columns before the metrics.
         tags: tags that are shown as columns after the params.
-        grouped: params that define a configuration, whose runs are drawn as a single line with a band; empty to draw a
-            line for each run.
-        least_accuracy: lower limit of the axis for validation accuracy in a chart with bands, which MLflow would
-            start at 0.
+        grouped: params that define a configuration, whose runs are drawn as a single line with a
+            band; empty to draw a line for each run.
+        least_accuracy: lower limit of the axis for validation accuracy in a chart with bands, which
+            MLflow would start at 0.
         metric: metric by which the runs are ordered.
     """
 
@@ -89,9 +97,21 @@ class View:
 
     def tag_value(self) -> str:
         """Return the value of the experiment's tag that stores how MLflow shows its runs."""
-        columns = [f"params.`{name}`" for name in self.params] + [f"tags.`{name}`" for name in self.tags]
-        columns += [f"metrics.`{self._best}`", "metrics.`best_epoch`", "attributes.`Duration`", "tags.`outcome`"]
-        section: dict[str, Json] = {"uuid": SECTION, "name": "Model metrics", "display": True, "isReordered": True}
+        columns = [f"params.`{name}`" for name in self.params] + [
+            f"tags.`{name}`" for name in self.tags
+        ]
+        columns += [
+            f"metrics.`{self._best}`",
+            "metrics.`best_epoch`",
+            "attributes.`Duration`",
+            "tags.`outcome`",
+        ]
+        section: dict[str, Json] = {
+            "uuid": SECTION,
+            "name": "Model metrics",
+            "display": True,
+            "isReordered": True,
+        }
         state = AS_IT_BEGINS | {
             "searchFilter": self.search,
             "orderByKey": f"metrics.`{self._best}`",
@@ -107,37 +127,68 @@ class View:
         return json.dumps(state, separators=(",", ":"))
 
     def _charts(self) -> list[Json]:
-        common: dict[str, Json] = {"metricSectionId": SECTION, "deleted": False, "isGenerated": False}
+        common: dict[str, Json] = {
+            "metricSectionId": SECTION,
+            "deleted": False,
+            "isGenerated": False,
+        }
         charts: list[Json] = []
         for name in dict.fromkeys([self.metric.key, *CURVES]):
             scale = "log" if name in LOSSES else "linear"  # diverged runs have huge losses
-            named: dict[str, Json] = {"uuid": f"lenet-{name}", "metricKey": name, "displayName": name, **common}
+            named: dict[str, Json] = {
+                "uuid": f"lenet-{name}",
+                "metricKey": name,
+                "displayName": name,
+                **common,
+            }
             if self.grouped and name == "val_accuracy":
                 named["range"] = {"yMin": self.least_accuracy, "yMax": 1}
-            charts.append({"type": "LINE", "xAxisKey": "step", "lineSmoothness": 0, "scaleType": scale, **named})
+            charts.append(
+                {
+                    "type": "LINE",
+                    "xAxisKey": "step",
+                    "lineSmoothness": 0,
+                    "scaleType": scale,
+                    **named,
+                }
+            )
         return charts
 
 
 def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
-    """Return links to the pages of a sweep, given its parent run. The first link opens the table of the runs."""
+    """Return links to the pages of a sweep, given its parent run. The first link opens the table of
+    the runs.
+    """
     experiment, sweep = parent.info.experiment_id, parent.info.run_id
     search = f'tags.sweeps LIKE "%{sweep}%"'
-    runs = client.search_runs([experiment], search, order_by=[f"metrics.`{BEST}` DESC"], max_results=MOST_RUNS)
+    runs = client.search_runs(
+        [experiment], search, order_by=[f"metrics.`{BEST}` DESC"], max_results=MOST_RUNS
+    )
     swept = [flag.lstrip("+") for flag in parent.data.tags.get("swept", "").split()]
     columns = _differing(swept, [run.data.params for run in runs])
     configuration = [name for name in columns if name not in SEED_FLAGS] or ["dataset"]
-    several = len({tuple(run.data.params.get(name) for name in configuration) for run in runs}) < len(runs)
-    table = View(f"sweep-{sweep[:12]}", search, list(dict.fromkeys(["model", *columns])), _tags_of(runs))
+    several = len(
+        {tuple(run.data.params.get(name) for name in configuration) for run in runs}
+    ) < len(runs)
+    table = View(
+        f"sweep-{sweep[:12]}", search, list(dict.fromkeys(["model", *columns])), _tags_of(runs)
+    )
     table = replace(table, metric=Metric.of_params(runs[0].data.params if runs else {}))
     least = min((run.data.metrics.get("val_accuracy", 1.0) for run in runs), default=1.0)
     grouped = configuration if several else ()
-    curves = replace(table, key=f"{table.key}-curves", grouped=grouped, least_accuracy=max(0.0, 1.5 * least - 0.5))
+    curves = replace(
+        table,
+        key=f"{table.key}-curves",
+        grouped=grouped,
+        least_accuracy=max(0.0, 1.5 * least - 0.5),
+    )
     bands = ", with a band for each configuration" if several else ""
     return [
         _link(client, address, experiment, "runs, best first", view=table),
         _link(client, address, experiment, f"curves{bands}", view=curves, mode=CHARTS),
         Link(
-            "report, plots, and command of the sweep", f"{address}/#/experiments/{experiment}/runs/{sweep}?{TRAINING}"
+            "report, plots, and command of the sweep",
+            f"{address}/#/experiments/{experiment}/runs/{sweep}?{TRAINING}",
         ),
     ]
 
@@ -146,7 +197,9 @@ def experiment_links(client: MlflowClient, address: str, experiment: str) -> lis
     """Return links to the pages with all runs of an experiment, given the experiment's ID."""
     search = 'tags.kind = "run"'
     runs = client.search_runs([experiment], search, max_results=MOST_RUNS)
-    others = [name for name in _varying([run.data.params for run in runs]) if name not in OF_EXPERIMENT]
+    others = [
+        name for name in _varying([run.data.params for run in runs]) if name not in OF_EXPERIMENT
+    ]
     view = View("all-runs", search, [*OF_EXPERIMENT, *others[:MOST_COLUMNS]], _tags_of(runs))
     return [
         _link(client, address, experiment, "runs, best first", view=view),
@@ -154,12 +207,16 @@ def experiment_links(client: MlflowClient, address: str, experiment: str) -> lis
     ]
 
 
-def _link(client: MlflowClient, address: str, experiment: str, shows: str, view: View, mode: str = "") -> Link:
+def _link(
+    client: MlflowClient, address: str, experiment: str, shows: str, view: View, mode: str = ""
+) -> Link:
     from mlflow.exceptions import MlflowException
 
     page = f"{address}/#/experiments/{experiment}/runs?{TRAINING}"
     try:
-        client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{view.key}", view.tag_value())
+        client.set_experiment_tag(
+            experiment, f"mlflow.sharedViewState.{view.key}", view.tag_value()
+        )
         page += f"&viewStateShareKey={view.key}"
     except MlflowException:  # the server is read-only, so the user has to select the columns
         page += f"&searchFilter={quote(view.search)}&orderByKey={quote(f'metrics.`{BEST}`')}&orderByAsc=false"
@@ -183,5 +240,7 @@ def _differing(swept: Sequence[str], params: Sequence[dict[str, str]]) -> list[s
     found: list[str] = []
     for flag in swept:
         # `activation` is a param itself; `schedule`, `augmentation`, and `experiment` are not.
-        found += [flag] if flag in names else [n for n in differ if n.startswith(f"{flag}.")] or differ
+        found += (
+            [flag] if flag in names else [n for n in differ if n.startswith(f"{flag}.")] or differ
+        )
     return list(dict.fromkeys(found))[:MOST_COLUMNS]

@@ -56,8 +56,11 @@ class LinkedPages:
         return True
 
 
-def linked_pages(uri: str, sweep: SweepFolder | None, requested: str | None, experiment: str | None) -> LinkedPages:
-    """Return the pages to link to: those of a sweep or, if there is none or all are requested, of an experiment.
+def linked_pages(
+    uri: str, sweep: SweepFolder | None, requested: str | None, experiment: str | None
+) -> LinkedPages:
+    """Return the pages to link to: those of a sweep or, if there is none or all are requested, of
+    an experiment.
 
     Raises:
         ConfigError: the store does not contain the requested sweep or the experiment.
@@ -75,8 +78,12 @@ def linked_pages(uri: str, sweep: SweepFolder | None, requested: str | None, exp
             return LinkedPages(client, sweep_run, experiment_id="")
         if requested not in (None, ALL):
             where = hide_password(uri)
-            raise ConfigError(f"sweep={requested}: not found in {where}; set tracking.uri= to another store")
-        return LinkedPages(client, None, experiment_id=_experiment_id(client, experiment or EXPERIMENT))
+            raise ConfigError(
+                f"sweep={requested}: not found in {where}; set tracking.uri= to another store"
+            )
+        return LinkedPages(
+            client, None, experiment_id=_experiment_id(client, experiment or EXPERIMENT)
+        )
 
 
 def _sweep_run(client: MlflowClient, sweep: SweepFolder | None) -> Run | None:
@@ -84,7 +91,8 @@ def _sweep_run(client: MlflowClient, sweep: SweepFolder | None) -> Run | None:
     if sweep is None:
         return None
 
-    # Accept the run IDs from any store, because the name of a store changes when its folder is moved.
+    # Accept the run IDs from any store, because the name of a store changes when its folder is
+    # moved.
     for run_id in sweep.delivered().run_ids().values():
         sweep_run = _active_sweep_run(client, run_id)
         if sweep_run is not None:
@@ -93,7 +101,9 @@ def _sweep_run(client: MlflowClient, sweep: SweepFolder | None) -> Run | None:
 
 
 def _active_sweep_run(client: MlflowClient, run_id: str) -> Run | None:
-    """Return the MLflow run with this ID, or None if it is missing, deleted, or not the run of a sweep."""
+    """Return the MLflow run with this ID, or None if it is missing, deleted, or not the run of a
+    sweep.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -117,5 +127,7 @@ def _experiment_id(client: MlflowClient, name: str) -> str:
         return experiment.experiment_id
 
     names = [experiment.name for experiment in client.search_experiments(max_results=1000)]
-    choices = f"; expected one of: {', '.join(names[:5])}{did_you_mean(name, names)}" if names else ""
+    choices = (
+        f"; expected one of: {', '.join(names[:5])}{did_you_mean(name, names)}" if names else ""
+    )
     raise ConfigError(f"experiment={name}: not found in the store{choices}")

@@ -1,7 +1,8 @@
 """Runs `mlflow server` on 127.0.0.1 for the duration of a `with` block.
 
-MLflow's basic authentication lets only the holder of a random password in. Without it, every user of this machine could
-change the runs and, through MLflow's assistant, run commands as the user who started the server.
+MLflow's basic authentication lets only the holder of a random password in. Without it, every user
+of this machine could change the runs and, through MLflow's assistant, run commands as the user who
+started the server.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ END_SECONDS = 15.0
 POLL_SECONDS = 0.2
 LONGEST_MESSAGE = 2000  # maximum number of characters of the server's output in an error message
 
-# The cache lasts for a day, because each check of a password takes a third of a second. MLflow 3.11 has no cache.
+# The cache lasts for a day, because each check of a password takes a third of a second. MLflow 3.11
+# has no cache.
 AUTHENTICATION = """\
 [mlflow]
 default_permission = NO_PERMISSIONS
@@ -81,21 +83,27 @@ class Server:
     def responds(self) -> bool:
         """Return whether the server responds to requests."""
         without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with contextlib.suppress(OSError), without_proxy.open(f"{self.address}/health", timeout=5) as response:
+        with (
+            contextlib.suppress(OSError),
+            without_proxy.open(f"{self.address}/health", timeout=5) as response,
+        ):
             return bool(response.status == 200)
         return False
 
     def wait(self, until: Callable[[], bool], every: float = POLL_SECONDS) -> bool:
         """Wait until `until()` returns True. Return True, or False if a signal arrives first.
 
-        Call this method in a `with stopping.graceful()` block. `every` is the time between two calls, in seconds.
+        Call this method in a `with stopping.graceful()` block. `every` is the time between two
+        calls, in seconds.
 
         Raises:
             StoreError: the server exited.
         """
         while stop_signal() is None:
             if self.process.poll() is not None:
-                raise StoreError(f"MLflow's server exited; its last message: {self._last_message()}")
+                raise StoreError(
+                    f"MLflow's server exited; its last message: {self._last_message()}"
+                )
             if until():
                 return True
             time.sleep(every)
@@ -111,7 +119,8 @@ class Server:
 
 @contextlib.contextmanager
 def serving(uri: str, artifacts: Path, port: int) -> Iterator[Server]:
-    """Run `mlflow server` for the duration of a `with` block. On exit, stop the server and its child processes.
+    """Run `mlflow server` for the duration of a `with` block. On exit, stop the server and its
+    child processes.
 
     Args:
         uri: address of the database. The path of an SQLite file must be absolute.
@@ -145,7 +154,8 @@ def _command(artifacts: Path, port: int) -> list[str]:
     address = f"{HOST}:{port}"
     command = [sys.executable, "-m", "lenet_exp.ui.process", "--app-name", APP_NAME]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
-    # Other hosts and origins are refused, so that a page from another site cannot send requests through a browser.
+    # Other hosts and origins are refused, so that a page from another site cannot send requests
+    # through a browser.
     command += ["--allowed-hosts", address, "--cors-allowed-origins", f"http://{address}"]
     command += ["--uvicorn-opts", "--timeout-graceful-shutdown 2 --log-level warning"]
     command += ["--artifacts-destination", artifacts.as_uri()]
@@ -156,10 +166,12 @@ def _environment(uri: str, authentication: Path, password: str) -> dict[str, str
     return os.environ | {
         "MLFLOW_BACKEND_STORE_URI": uri,  # not an argument, because every user can see those
         "MLFLOW_AUTH_CONFIG_PATH": str(authentication),
-        "MLFLOW_AUTH_ADMIN_USERNAME": USER,  # these two have priority over the file and could be set for another server
+        # these two have priority over the file and could be set for another server
+        "MLFLOW_AUTH_ADMIN_USERNAME": USER,
         "MLFLOW_AUTH_ADMIN_PASSWORD": password,
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(),
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners need 1.5 GB and are unused here
+        # its job runners need 1.5 GB and are unused here
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONSAFEPATH": "1",
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),

@@ -28,10 +28,19 @@ if TYPE_CHECKING:
 SCREENSHOTS = ROOT / "outputs" / "screenshots"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_REQUESTS = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
-QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", *NO_REQUESTS)
+QUIET = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    *NO_REQUESTS,
+)
 # MLflow opens its assistant's panel over half of the page on a first visit.
 QUIET_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
-LINE = "dataset=digits batch_size=32 num_epoch=2 activation=relu,selu optimizer.lr=0.05,0.1 seed=0,1"
+LINE = (
+    "dataset=digits batch_size=32 num_epoch=2 activation=relu,selu optimizer.lr=0.05,0.1 seed=0,1"
+)
 SIZE = {"width": 1440, "height": 900}
 WAIT = 120_000  # milliseconds, on a busy machine
 
@@ -71,7 +80,11 @@ def tab(chromium: Browser) -> Iterator[Page]:
     page.on("websocket", lambda socket: urls.add(socket.url))
     yield page
     context.close()
-    hosts = {urlsplit(url.removeprefix("blob:")).hostname for url in urls if not url.startswith(("data:", "about:"))}
+    hosts = {
+        urlsplit(url.removeprefix("blob:")).hostname
+        for url in urls
+        if not url.startswith(("data:", "about:"))
+    }
     assert hosts == {"127.0.0.1"}
 
 
@@ -100,7 +113,8 @@ def served(sweep: Sweep, tab: Page) -> Iterator[Served]:
     with lenet_ui(outputs=sweep.outputs) as served:
         user, password = served.login
         login = base64.b64encode(f"{user}:{password}".encode()).decode()
-        tab.set_extra_http_headers({"Authorization": f"Basic {login}"})  # as after the browser's question
+        # as after the browser's question
+        tab.set_extra_http_headers({"Authorization": f"Basic {login}"})
         tab.goto(f"{served.address}/version")
         yield served
 

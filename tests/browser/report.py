@@ -41,7 +41,9 @@ class Report:
 
     def ranks(self) -> list[int]:
         """Return the visible rows' ranks in the original leaderboard, from 1."""
-        found = self.page.locator(VISIBLE).evaluate_all("rows => rows.map(row => Number(row.dataset.i) + 1)")
+        found = self.page.locator(VISIBLE).evaluate_all(
+            "rows => rows.map(row => Number(row.dataset.i) + 1)"
+        )
         return list(found)
 
     def chart(self, name: str) -> Locator:

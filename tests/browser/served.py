@@ -75,4 +75,9 @@ def _served(process: subprocess.Popen[str]) -> Served:
 def links_in(text: str) -> dict[str, str]:
     """Return the links in the output of lenet-ui, by a word of their labels."""
     links = dict(re.findall(r"^(.*):\n\s*(http\S+)$", text, re.MULTILINE))
-    return {word: url for word in ("runs", "curves", "sweep") for shows, url in links.items() if word in shows}
+    return {
+        word: url
+        for word in ("runs", "curves", "sweep")
+        for shows, url in links.items()
+        if word in shows
+    }

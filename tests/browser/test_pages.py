@@ -11,7 +11,8 @@ from tests.browser.served import links_in
 from tests.browser.table import rows
 from tests.tools.stores import models
 
-pytestmark = pytest.mark.slow(seconds=4)  # equal durations, so that the tests run in sequence and share a server
+# equal durations, so that the tests run in sequence and share a server
+pytestmark = pytest.mark.slow(seconds=4)
 
 SWEPT = ("activation", "optimizer.lr", "seed")
 TRAINING = "workflowType=machine_learning"
@@ -35,9 +36,15 @@ def test_table_of_sweep_lists_runs_best_first_with_swept_flags(page, served, swe
     assert all(len(url) < 190 and TRAINING in url for url in served.links.values())
     page.goto(served.links["runs"])
     table = rows(page)
-    known = [run.data.metrics["best_val_accuracy"] for run in sweep.runs if "best_val_accuracy" in run.data.metrics]
+    known = [
+        run.data.metrics["best_val_accuracy"]
+        for run in sweep.runs
+        if "best_val_accuracy" in run.data.metrics
+    ]
     shown = [row["metrics.best_val_accuracy"] for row in table]
-    assert [float(value) for value in shown[: len(known)]] == pytest.approx(sorted(known, reverse=True), abs=1e-6)
+    assert [float(value) for value in shown[: len(known)]] == pytest.approx(
+        sorted(known, reverse=True), abs=1e-6
+    )
     assert shown[len(known) :] == ["-"] * (len(sweep.runs) - len(known))
     swept = {tuple(run.data.params[flag] for flag in SWEPT) for run in sweep.runs}
     assert {tuple(row[f"params.{flag}"] for flag in SWEPT) for row in table} == swept
@@ -57,10 +64,17 @@ def test_curves_are_grouped_by_configuration_with_seed_bands(page, served, sweep
     page.goto(served.links["curves"])
     cards = page.get_by_test_id(CARD)
     cards.first.locator(".scatterlayer .trace").first.wait_for()
-    assert [text.splitlines()[0] for text in cards.all_inner_texts()[:2]] == ["val_accuracy", "val_loss"]
-    groups = {(run.data.params["activation"], run.data.params["optimizer.lr"]) for run in sweep.runs}
+    assert [text.splitlines()[0] for text in cards.all_inner_texts()[:2]] == [
+        "val_accuracy",
+        "val_loss",
+    ]
+    groups = {
+        (run.data.params["activation"], run.data.params["optimizer.lr"]) for run in sweep.runs
+    }
     legend = cards.first.inner_text()
-    assert all(f"activation: {activation}, optimizer.lr: {lr}" in legend for activation, lr in groups)
+    assert all(
+        f"activation: {activation}, optimizer.lr: {lr}" in legend for activation, lr in groups
+    )
     assert cards.first.locator(".scatterlayer .js-fill").count() >= 1
     assert min(float(tick) for tick in cards.first.locator(".ytick text").all_text_contents()) >= 0
     screenshot("curves")
@@ -79,7 +93,9 @@ def test_browser_that_logged_in_once_opens_links_of_report(chromium, served, tmp
     page.goto(served.links["runs"])
     assert len(rows(page)) == 8
     assert password not in page.evaluate("location.href + document.referrer + document.cookie")
-    (tmp_path / "report.html").write_text(f'<a href="{address}" target="_blank" rel="noopener">a run</a>')
+    (tmp_path / "report.html").write_text(
+        f'<a href="{address}" target="_blank" rel="noopener">a run</a>'
+    )
     page.goto((tmp_path / "report.html").as_uri())
     with context.expect_event("response", lambda answer: answer.url == address) as answered:
         page.get_by_role("link").click()
@@ -104,7 +120,10 @@ def test_sweep_page_lists_runs_and_links_report_and_best_run(page, served, sweep
     assert re.match(r"(relu|selu) lr=0\.\d+ .*\d\d\.\d\d%", description.inner_text())
     assert page.get_by_test_id("show-comment-toggle").count() == 0  # all of it is shown
     screenshot("sweep")
-    targets = {link.inner_text(): link.get_attribute("href") for link in description.get_by_role("link").all()}
+    targets = {
+        link.inner_text(): link.get_attribute("href")
+        for link in description.get_by_role("link").all()
+    }
     page.goto(f"{served.address}/{targets.pop('report')}")
     page.get_by_text("of the variance").first.wait_for()
     name, run = next(iter(targets.items()))
@@ -118,15 +137,21 @@ def test_image_artifacts_are_displayed(page, experiment, sweep, best, kind, name
     """The server must read the artifacts, because a browser cannot open their file:// locations."""
     run = best if kind == "run" else sweep.parent
     page.goto(f"{experiment}/runs/{run.info.run_id}/artifacts/{name}?{TRAINING}")
-    page.wait_for_function("[...document.images].some(i => i.src.startsWith('blob:') && i.naturalWidth > 300)")
+    page.wait_for_function(
+        "[...document.images].some(i => i.src.startsWith('blob:') && i.naturalWidth > 300)"
+    )
 
 
-def test_run_page_links_sweep_and_starts_with_validation_accuracy(page, experiment, best, screenshot):
+def test_run_page_links_sweep_and_starts_with_validation_accuracy(
+    page, experiment, best, screenshot
+):
     page.goto(f"{experiment}/runs/{best.info.run_id}?{TRAINING}")
     page.get_by_role("heading", name=best.info.run_name).wait_for()
     page.get_by_role("link", name="activation lr seed (8 runs)").wait_for()
     page.get_by_role("link", name="val_accuracy", exact=True).wait_for()
-    metrics = [text for text in page.get_by_role("link").all_inner_texts() if text in best.data.metrics]
+    metrics = [
+        text for text in page.get_by_role("link").all_inner_texts() if text in best.data.metrics
+    ]
     assert metrics[0] == "val_accuracy"
     screenshot("run")
 
@@ -141,13 +166,18 @@ def test_model_page_names_dataset_and_run(page, experiment, sweep, best, screens
     screenshot("model")
 
 
-def test_links_for_all_sweeps_list_every_run_of_the_experiment(page, served, sweep, main, monkeypatch):
+def test_links_for_all_sweeps_list_every_run_of_the_experiment(
+    page, served, sweep, main, monkeypatch
+):
     """`lenet-ui` with `tracking.uri` prints links into a running server."""
     for name, value in served.environment.items():
         monkeypatch.setenv(name, value)
     links = links_in(main("sweep=all", f"tracking.uri={served.address}", program="ui").stdout)
     page.goto(links["runs"])
-    names = [f"params.{name}" for name in ("dataset", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")]
+    names = [
+        f"params.{name}"
+        for name in ("dataset", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")
+    ]
     table = rows(page)
     assert set(table[0]) >= set(names)
     assert len(table) == len(sweep.runs)

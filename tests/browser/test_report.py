@@ -1,4 +1,6 @@
-"""The page of a comparison in a real browser: sorting, filters, tooltips, and links, without network requests."""
+"""The page of a comparison in a real browser: sorting, filters, tooltips, and links, without
+network requests.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +36,18 @@ SOURCE = RunSource(COMMAND, COMMAND)
 
 
 def grid() -> Comparison:
-    """A grid over learning rates; one configuration diverged, one is at chance, one has a single seed."""
+    """A grid over learning rates; one configuration diverged, one is at chance, one has a single
+    seed.
+    """
     runs = [
-        *scored(many([0.962, 0.971, 0.966], activation="selu", optimizer__lr="0.01"), {0: 0.96, 1: 0.96, 2: 0.97}),
-        *scored(many([0.961, 0.968, 0.967], activation="relu", optimizer__lr="0.01"), {0: 0.95, 1: 0.96, 2: 0.96}),
+        *scored(
+            many([0.962, 0.971, 0.966], activation="selu", optimizer__lr="0.01"),
+            {0: 0.96, 1: 0.96, 2: 0.97},
+        ),
+        *scored(
+            many([0.961, 0.968, 0.967], activation="relu", optimizer__lr="0.01"),
+            {0: 0.95, 1: 0.96, 2: 0.96},
+        ),
         *many([0.941, 0.938, 0.946], activation="selu", optimizer__lr="0.001"),
         *many([0.951, 0.948, 0.952], activation="relu", optimizer__lr="0.001"),
         *many([0.1, 0.11, 0.09], activation="relu", optimizer__lr="0.1"),
@@ -50,15 +60,25 @@ def grid() -> Comparison:
 
 
 def searched() -> Comparison:
-    """A search of forty trials, two thirds of which were pruned, over a learning rate from 0.0001 to 1."""
+    """A search of forty trials, two thirds of which were pruned, over a learning rate from 0.0001
+    to 1.
+    """
     trials = []
     for i in range(40):
         lr, reached = 10 ** (-4 + i / 10), 0.97 - 0.002 * abs(i - 25)
         outcome = "finished" if i % 3 == 0 else "pruned" if i != 38 else "diverged"
-        curve = [reached * (1 - 0.4 / (1 + e)) for e in range(9 if outcome == "finished" else 1 + i % 4)]
+        curve = [
+            reached * (1 - 0.4 / (1 + e)) for e in range(9 if outcome == "finished" else 1 + i % 4)
+        ]
         trials.append(trial(i, curve, outcome, lr=f"{lr:.4g}"))
     runs = [
-        made(0, run.value, run.outcome, activation=run.flags["activation"], optimizer__lr=run.flags["optimizer.lr"])
+        made(
+            0,
+            run.value,
+            run.outcome,
+            activation=run.flags["activation"],
+            optimizer__lr=run.flags["optimizer.lr"],
+        )
         for run in trials
     ]
     (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
@@ -81,17 +101,30 @@ def front() -> Comparison:
     found = searched()
     groups = [replace(g, runs=[replace(run, parameters=1000 + 37 * i % 400) for run in g.runs])
               for i, g in enumerate(found.groups)]  # fmt: skip
-    return replace(found, groups=groups, leader=groups[0], searched=replace(found.searched, cost="parameters"))
+    return replace(
+        found, groups=groups, leader=groups[0], searched=replace(found.searched, cost="parameters")
+    )
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pages of comparisons, by name."""
     folder = tmp_path_factory.mktemp("pages")
-    for name, comparison in {"grid": grid(), "search": searched(), "front": front(), "clear": clear()}.items():
+    for name, comparison in {
+        "grid": grid(),
+        "search": searched(),
+        "front": front(),
+        "clear": clear(),
+    }.items():
         write_comparison(folder / f"{name}.html", [comparison], SOURCE)
-    stored = [replace(run, mlflow_runs=lambda: {"mlflow.db": "a" * 32}) for g in clear().groups[:1] for run in g.runs]
-    write_comparison(folder / "linked.html", compare_runs(stored), replace(SOURCE, store="mlflow.db"))
+    stored = [
+        replace(run, mlflow_runs=lambda: {"mlflow.db": "a" * 32})
+        for g in clear().groups[:1]
+        for run in g.runs
+    ]
+    write_comparison(
+        folder / "linked.html", compare_runs(stored), replace(SOURCE, store="mlflow.db")
+    )
     return {path.stem: path for path in folder.iterdir()}
 
 
@@ -104,7 +137,12 @@ def alone(chromium: Browser) -> Iterator[Page]:
     context.on("request", lambda request: requested.append(request.url))
     page = context.new_page()
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type in {"error", "warning"} else None)
+    page.on(
+        "console",
+        lambda message: (
+            errors.append(message.text) if message.type in {"error", "warning"} else None
+        ),
+    )
     yield page
     context.close()
     assert errors == []
@@ -135,7 +173,10 @@ def test_filter_applies_to_table_and_charts(alone, files):
     assert alone.locator(f"{VISIBLE} td.flag:nth-child(2)").all_inner_texts() == ["relu", "relu"]
     assert alone.locator(".count").inner_text() == "2 of 7"
     alone.wait_for_timeout(300)
-    assert report.option("intervals")["yAxis"][0]["data"] == [name for name in before if "relu" in name][:2]
+    assert (
+        report.option("intervals")["yAxis"][0]["data"]
+        == [name for name in before if "relu" in name][:2]
+    )
     for typed, ranks in {"accuracy>96 n=3": [1, 2], "diverged": [7], "no such thing": []}.items():
         find.fill(typed)
         assert report.ranks() == ranks
@@ -152,7 +193,11 @@ def test_curves_show_only_ticked_configurations(alone, files):
         alone.get_by_role("checkbox").nth(row).check()
     alone.wait_for_timeout(300)
     series = report.option("curves")["series"]
-    assert [s["type"] for s in series] == ["custom", "line", "scatter"]  # only one of the two has finished runs
+    assert [s["type"] for s in series] == [
+        "custom",
+        "line",
+        "scatter",
+    ]  # only one of the two has finished runs
 
 
 def test_charts_show_results_of_lenet_compare_on_fitting_axes(alone, files):
@@ -166,7 +211,8 @@ def test_charts_show_results_of_lenet_compare_on_fitting_axes(alone, files):
     assert alone.locator(".tip script, .tip b b").count() == 0
     axes = {axis["name"]: axis for axis in report.option("parallel")["parallelAxis"]}
     assert axes["lr (log)"]["type"] == "log"
-    assert 0.8 < axes["best val"]["min"] < 0.94  # the axis does not extend to the configuration at chance
+    # the axis does not extend to the configuration at chance
+    assert 0.8 < axes["best val"]["min"] < 0.94
 
 
 def test_chart_is_saved_as_svg(alone, files, tmp_path):
@@ -184,11 +230,17 @@ def test_effects_have_intervals_and_are_pale_if_not_significant(alone, files):
     report = Report(alone).open(files["clear"])
     bars, whiskers = report.option("effects")["series"]
     names = report.option("effects")["yAxis"][0]["data"]
-    pale = {name for name, bar in zip(names, bars["data"], strict=True) if bar["itemStyle"]["opacity"] < 1}
+    pale = {
+        name
+        for name, bar in zip(names, bars["data"], strict=True)
+        if bar["itemStyle"]["opacity"] < 1
+    }
     assert pale == {"activation = relu", "activation = selu"}
     assert len(whiskers["data"]) == len(names) == 4
     level = clear().effects.flags[0].levels[0]
-    assert f"{level.low * 100:+.2f} to {level.high * 100:+.2f}" in report.hover("effects", 0, [level.effect * 50, 0])
+    assert f"{level.low * 100:+.2f} to {level.high * 100:+.2f}" in report.hover(
+        "effects", 0, [level.effect * 50, 0]
+    )
 
 
 def test_interaction_chart_has_a_line_for_each_value(alone, files):
@@ -197,7 +249,9 @@ def test_interaction_chart_has_a_line_for_each_value(alone, files):
     lines = [series for series in option["series"] if series["type"] == "line"]
     assert [series["data"] for series in lines] == [list(row) for row in pair.means]
     assert option["xAxis"][0]["data"] == list(pair.levels[1]) == ["0.001", "0.01"]
-    assert f"{pair.means[1][1] * 100:.2f}%" in report.hover("interactions", 2, [1, pair.means[1][1]])
+    assert f"{pair.means[1][1] * 100:.2f}%" in report.hover(
+        "interactions", 2, [1, pair.means[1][1]]
+    )
 
 
 def test_pasted_lenet_ui_link_adds_links_to_runs(alone, files):
@@ -252,10 +306,16 @@ def test_command_can_be_copied_and_rows_expand_to_runs(alone, files):
     alone.get_by_role("button", name="copy").first.click()
     alone.get_by_role("status").get_by_text("copied").wait_for()
     copied = alone.evaluate("navigator.clipboard.readText()")
-    assert copied == alone.locator(".command code").first.inner_text() == next_command(grid(), COMMAND)
+    assert (
+        copied == alone.locator(".command code").first.inner_text() == next_command(grid(), COMMAND)
+    )
     alone.get_by_role("button", name="its runs").nth(0).click()
     runs = alone.locator("tr.more li").all_inner_texts()
-    assert [re.findall(r"[\d.]+", run) for run in runs] == [["0", "96.20"], ["1", "97.10"], ["2", "96.60"]]
+    assert [re.findall(r"[\d.]+", run) for run in runs] == [
+        ["0", "96.20"],
+        ["1", "97.10"],
+        ["2", "96.60"],
+    ]
     alone.get_by_role("button", name="its runs").nth(0).click()
     assert alone.locator("tr.more").count() == 0
 
@@ -268,7 +328,12 @@ def test_search_page_charts_history_runs_and_trials_by_flag(alone, files):
     assert len(report.option("trials")["series"][0]["data"]) == 40
     drawn = report.option("runs")["series"]
     assert next(len(s["data"]) for s in drawn if s["type"] == "scatter") == 40
-    assert {s["name"] for s in drawn if s["type"] == "lines"} == {"pruned", "diverged", "finished", "best"}
+    assert {s["name"] for s in drawn if s["type"] == "lines"} == {
+        "pruned",
+        "diverged",
+        "finished",
+        "best",
+    }
     report.chart("trials").get_by_role("combobox").select_option("optimizer.lr")
     axis = report.option("trials")["xAxis"][0]
     assert (axis["name"], axis["type"]) == ("optimizer.lr", "log")
@@ -293,7 +358,9 @@ def test_long_table_shows_best_configurations_first(alone, files):
 
 
 @pytest.mark.slow(seconds=4)
-def test_comparison_is_first_artifact_in_mlflow_and_links_runs(page, served, sweep, tmp_path, screenshot):
+def test_comparison_is_first_artifact_in_mlflow_and_links_runs(
+    page, served, sweep, tmp_path, screenshot
+):
     run = sweep.parent.info
     files = sweep.store.list_artifacts(run.run_id)
     assert files[0].path == "comparison.html"

@@ -16,8 +16,8 @@ import yaml
 
 from lenet_exp.api import compose
 from lenet_exp.config.package_files import CONF_DIR
-from lenet_exp.config.plain import plain
-from lenet_exp.config.schema import Config, PredictConfig, knobs
+from lenet_exp.config.schema import Config, PredictConfig, all_flags
+from lenet_exp.config.typed_json import to_plain
 from lenet_exp.machine import versions
 from lenet_exp.training.native.library import kernels
 from tests.data.idx import MADE_UP, pictures, write_mnist_like
@@ -65,7 +65,10 @@ MISTAKES = {typed: [typed] for typed in REFUSED.split()} | {
     "-m seed=range(3))": [") without a ("],
     "model.channels=[6,16": ["[ without a ]"],
     "tracking.tags={a:1}}": ["} without a {"],
-    "tracking.tags.note=a=b": ["lenet-train: tracking.tags.note=a=b: ", """'tracking.tags.note="a=b"'"""],
+    "tracking.tags.note=a=b": [
+        "lenet-train: tracking.tags.note=a=b: ",
+        """'tracking.tags.note="a=b"'""",
+    ],
     "optimizer.lr==0.1": ["single equals sign"],
     "-m seed=range('1','3')": ["range"],
     "tracking.tags={a:'x'": ["{ without a }"],
@@ -90,7 +93,10 @@ MISTAKES = {typed: [typed] for typed in REFUSED.split()} | {
     "--config-dir /no/such/folder": ["/no/such/folder"],
     "dataset=digits -m seed=1,2": ["seed=1,2"],
     "-m optimizer.lr=0.1,-1": ["job: optimizer.lr=-1"],
-    "-m schedule=linear,constant schedule.warmup=0.1": ["schedule.warmup=0.1", "job: schedule=constant"],
+    "-m schedule=linear,constant schedule.warmup=0.1": [
+        "schedule.warmup=0.1",
+        "job: schedule=constant",
+    ],
     "-m dataset=digits,FashionMNIST": ["dataset=FashionMNIST", "fashion_mnist"],
 }
 
@@ -134,7 +140,9 @@ def test_unusable_own_option_file_is_one_line(main, workdir, tmp_path, typed, co
     assert list(workdir.iterdir()) == []
 
 
-@pytest.mark.parametrize(("folder", "multirun"), [("/proc/outputs", []), ("file", ["-m", "seed=1,2"])])
+@pytest.mark.parametrize(
+    ("folder", "multirun"), [("/proc/outputs", []), ("file", ["-m", "seed=1,2"])]
+)
 def test_unwritable_outputs_folder_is_one_line(main, workdir, monkeypatch, folder, multirun):
     (workdir / "file").touch()
     monkeypatch.setenv("LENET_EXP_OUTPUTS", folder)
@@ -159,7 +167,10 @@ def test_missing_dataset_is_one_line_with_tried_folder_and_alternatives(main, wo
     ended = main("data_root=nowhere", "dataset=mnist")
     assert ended.returncode == 2
     line = ended.stderr.splitlines()[-1]
-    assert all(words in line for words in ("dataset=mnist", "nowhere/MNIST/raw", "data_root", "dataset=digits"))
+    assert all(
+        words in line
+        for words in ("dataset=mnist", "nowhere/MNIST/raw", "data_root", "dataset=digits")
+    )
     assert list(workdir.iterdir()) == []
 
 
@@ -195,7 +206,9 @@ print("heavy:", sorted(heavy), file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job", "--resolve"], ["-sc", "query=bash"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--cfg", "job", "--resolve"], ["-sc", "query=bash"]]
+)
 def test_help_and_completion_import_no_heavy_library(workdir, arguments):
     command = [sys.executable, "-c", DRIVER.format(arguments=arguments)]
     completed = os.environ | {"COMP_LINE": "lenet-train dataset=", "COMP_POINT": "20"}
@@ -257,7 +270,9 @@ def test_invalid_flag_or_value_is_refused_before_torch_is_loaded(workdir):
 
 @pytest.mark.parametrize("program", ["train", "predict", "compare", "sweep", "ui", "export"])
 def test_version_option_prints_version_of_lenet_exp(main, program):
-    assert main("--version", program=program).stdout == f"lenet-{program} {versions()['lenet_exp']}\n"
+    assert (
+        main("--version", program=program).stdout == f"lenet-{program} {versions()['lenet_exp']}\n"
+    )
 
 
 GROUPS = {p.name for p in CONF_DIR.iterdir() if p.is_dir()}
@@ -268,11 +283,12 @@ def listed(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("program", "schema", "groups"), [("train", Config, GROUPS), ("predict", PredictConfig, {"dataset"})]
+    ("program", "schema", "groups"),
+    [("train", Config, GROUPS), ("predict", PredictConfig, {"dataset"})],
 )
 def test_help_lists_each_flag_once_and_stays_short(main, program, schema, groups):
     page, everything = (main(asked, program=program).stdout for asked in ("--help", "--help-all"))
-    flags = {flag for flag, _, _ in knobs(schema)} | groups
+    flags = {flag for flag, _, _ in all_flags(schema)} | groups
     first = {flag for flag in flags if not flag.startswith(("dataset.", "search.", "sweep."))}
     assert flags - {*listed(everything)} == first - {*listed(page)} == set()
     assert {flag.partition(".")[0] for flag in {*listed(everything)} - flags} <= {
@@ -281,7 +297,9 @@ def test_help_lists_each_flag_once_and_stays_short(main, program, schema, groups
         "model",
         "optimizer",
     }
-    assert [flag for flag in listed(page) if flag.startswith(("dataset.", "search.", "sweep."))] == []
+    assert [
+        flag for flag in listed(page) if flag.startswith(("dataset.", "search.", "sweep."))
+    ] == []
     for text in (page, everything):
         assert len(listed(text)) == len({*listed(text)})
     assert len(page.splitlines()) <= 100
@@ -291,9 +309,14 @@ def test_help_lists_each_flag_once_and_stays_short(main, program, schema, groups
 
 
 def test_help_shows_overridden_values(main):
-    page = main("-m", "optimizer=adam", "optimizer.lr=0.5", "schedule=cosine", "seed=1,2", "--help").stdout
+    page = main(
+        "-m", "optimizer=adam", "optimizer.lr=0.5", "schedule=cosine", "seed=1,2", "--help"
+    ).stdout
     assert {"optimizer.eps", "optimizer.lr"} <= {*listed(page)}
-    assert all(f"\n  {given} " in page for given in ("optimizer=adam", "optimizer.lr=0.5", "schedule.shape=cosine"))
+    assert all(
+        f"\n  {given} " in page
+        for given in ("optimizer=adam", "optimizer.lr=0.5", "schedule.shape=cosine")
+    )
     assert "optimizer=nope" in main("optimizer=nope", "--help").stderr
 
 
@@ -301,11 +324,15 @@ def test_completion_offers_the_options_of_a_group(main, monkeypatch):
     monkeypatch.setenv("COMP_LINE", "lenet-train activation=")
     monkeypatch.setenv("COMP_POINT", "23")
     ended = main("-sc", "query=bash")
-    assert set(ended.stdout.split()) == {f"activation={f.stem}" for f in CONF_DIR.glob("activation/*.yaml")}
+    assert set(ended.stdout.split()) == {
+        f"activation={f.stem}" for f in CONF_DIR.glob("activation/*.yaml")
+    }
 
 
 def test_number_with_too_many_digits_is_refused_with_its_flag(main):
-    line = refused(main("dataset=digits", f"optimizer.lr={'9' * 5000}"), "optimizer.lr=9", "4,300 digits")
+    line = refused(
+        main("dataset=digits", f"optimizer.lr={'9' * 5000}"), "optimizer.lr=9", "4,300 digits"
+    )
     assert len(line) < 1000
 
 
@@ -315,17 +342,29 @@ def test_unknown_part_of_configuration_is_refused(main, package):
 
 
 def test_cfg_job_prints_configuration_to_be_trained(main, workdir):
-    overrides = ["dataset=digits", "optimizer=adam", "optimizer.lr=1e-3", "tracking.tags.note=first"]
+    overrides = [
+        "dataset=digits",
+        "optimizer=adam",
+        "optimizer.lr=1e-3",
+        "tracking.tags.note=first",
+    ]
     ended = main(*overrides, "--cfg", "job", "--resolve")
     assert ended.returncode == 0
-    assert yaml.safe_load(ended.stdout) == plain(compose(overrides))
+    assert yaml.safe_load(ended.stdout) == to_plain(compose(overrides))
     assert list(workdir.iterdir()) == []
 
 
 def test_relative_folders_start_from_working_directory(main, workdir, empty_store, monkeypatch):
     shutil.copytree(empty_store, workdir / "results")
     write_mnist_like(workdir / "sets", "KMNIST", *pictures(200))
-    small = ["dataset=kmnist", MADE_UP, "dataset.val_size=50", "batch_size=50", "num_epoch=1", "tracking.models=none"]
+    small = [
+        "dataset=kmnist",
+        MADE_UP,
+        "dataset.val_size=50",
+        "batch_size=50",
+        "num_epoch=1",
+        "tracking.models=none",
+    ]
     monkeypatch.setenv("LENET_EXP_OUTPUTS", "results")
     monkeypatch.setenv("LENET_EXP_DATA", "sets")
     succeeded(main(*small, "model_path=models", "tracking.plots=false"))
@@ -341,10 +380,22 @@ def test_installed_wheel_works_without_the_checkout(tmp_path):
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(root)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True
+    )
     python = tmp_path / "venv" / "bin" / "python"
     (site,) = (tmp_path / "venv").glob("lib/*/site-packages")
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", str(wheel)]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--no-deps",
+        str(wheel),
+    ]
     subprocess.run(pip, check=True)
     # The dependencies of this environment, but not its link to the checkout.
     (site / "dependencies.pth").write_text(str(Path(torch.__file__).parents[1]) + "\n")
@@ -353,10 +404,17 @@ def test_installed_wheel_works_without_the_checkout(tmp_path):
     own.write_text("_target_: own.Act\nmonotone: true\n")
     for path in (own, *own.parents[:3]):
         path.chmod(0o755)  # ./conf must not be writable by others
-    (tmp_path / "elsewhere" / "own.py").write_text("from torch import nn\nclass Act(nn.ReLU):\n    pass\n")
+    (tmp_path / "elsewhere" / "own.py").write_text(
+        "from torch import nn\nclass Act(nn.ReLU):\n    pass\n"
+    )
     sweep = ("-m", "dataset=digits", "num_epoch=1", "activation=selu,own", "sweep.workers=1")
     run = [str(tmp_path / "venv" / "bin" / "lenet-train"), *sweep]
-    there = {"cwd": tmp_path / "elsewhere", "env": environment, "capture_output": True, "text": True}
+    there = {
+        "cwd": tmp_path / "elsewhere",
+        "env": environment,
+        "capture_output": True,
+        "text": True,
+    }
     done = subprocess.run(run, **there)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "elsewhere").glob("outputs/runs/*/record.json"))) == 2

@@ -56,8 +56,12 @@ def test_error_with_long_or_broken_message_is_one_short_line(name, shown, logged
 
 def test_invalid_value_of_schedule_in_training_is_a_failed_run(ready, tmp_path):
     (tmp_path / "schedule").mkdir()
-    (tmp_path / "schedule" / "falling.yaml").write_text(f"own: {{_target_: {HERE}.parts.falling}}\n")
-    done = lenet_train(f"--config-dir={tmp_path}", *SMALL, "num_epoch=2", "schedule=falling", outputs=ready)
+    (tmp_path / "schedule" / "falling.yaml").write_text(
+        f"own: {{_target_: {HERE}.parts.falling}}\n"
+    )
+    done = lenet_train(
+        f"--config-dir={tmp_path}", *SMALL, "num_epoch=2", "schedule=falling", outputs=ready
+    )
     assert done.returncode == 1
     assert "step 11 of 20" in done.stdout
     (run,) = runs(client(ready))
@@ -88,7 +92,9 @@ def test_sweep_whose_folder_is_removed_ends_with_one_line(ready, tmp_path):
     done = end(start(*sweep, outputs=ready))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    (failed,) = [printed for printed in done.stderr.splitlines() if printed.startswith("lenet-train: ")]
+    (failed,) = [
+        printed for printed in done.stderr.splitlines() if printed.startswith("lenet-train: ")
+    ]
     assert failed.startswith(f"lenet-train: {ready / 'sweeps'}")
     (run,) = ready.glob("runs/*")
     record = RunFolder(run).record()
@@ -108,7 +114,9 @@ def test_signal_whose_exception_is_discarded_ends_command(flags, ready, tmp_path
 @pytest.mark.parametrize("mode", [(), ("-m",), ("SIGTERM",)])
 def test_command_ends_despite_a_thread_of_the_network(mode, ready, tmp_path):
     terminated = mode == ("SIGTERM",)
-    process = start(*(() if terminated else mode), *line(tmp_path, "networks.Thread"), outputs=ready)
+    process = start(
+        *(() if terminated else mode), *line(tmp_path, "networks.Thread"), outputs=ready
+    )
     if terminated:
         assert process.stdout is not None
         assert any("view in MLflow" in printed for printed in iter(process.stdout.readline, ""))
@@ -129,7 +137,9 @@ def test_warnings_as_errors_end_neither_commands_nor_uploads(ready, tmp_path):
     assert (done.returncode, "MLflow run" in done.stdout) == (0, True), done.stderr
 
 
-ENDLESS = "import torch\nclass Net(torch.nn.Module):\n    def __init__(self):\n        while True: pass\n"
+ENDLESS = (
+    "import torch\nclass Net(torch.nn.Module):\n    def __init__(self):\n        while True: pass\n"
+)
 
 
 @pytest.mark.slow(seconds=15)
@@ -140,7 +150,9 @@ def test_endless_step_of_own_code_is_named_after_five_seconds(ready, workdir):
     (workdir / "conf" / "model" / "endless.yaml").write_text("_target_: endless.Net\n")
     (workdir / "conf" / "model" / "forever.yaml").write_text("_target_: forever.Net\n")
     bomb = "".join(f"x{n + 1}: &x{n + 1} [{', '.join([f'*x{n}'] * 9)}]\n" for n in range(9))
-    (workdir / "conf" / "model" / "bomb.yaml").write_text(f"_target_: endless.Net\nx0: &x0 [1]\n{bomb}")
+    (workdir / "conf" / "model" / "bomb.yaml").write_text(
+        f"_target_: endless.Net\nx0: &x0 [1]\n{bomb}"
+    )
     commands = {
         "checking model=net": ("model=endless",),
         "importing forever": ("model=forever",),

@@ -32,7 +32,16 @@ from tests.tools.until import until
 HERE = "hydra/launcher=basic"  # in the test's own process
 BARE = ("num_epoch=2", "tracking.models=none")
 LINE = ("-m", HERE, *SMALL, *BARE, "activation=selu,relu", "optimizer.lr=0.01", "seed=0,1")
-MORE = ("-m", HERE, *SMALL, *BARE, "activation=tanh", "optimizer.lr=0.01", "seed=0,1", "tracking.plots=false")
+MORE = (
+    "-m",
+    HERE,
+    *SMALL,
+    *BARE,
+    "activation=tanh",
+    "optimizer.lr=0.01",
+    "seed=0,1",
+    "tracking.plots=false",
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,27 +67,51 @@ def sweeps(outputs: Path) -> list[str]:
 
 def test_rerun_of_finished_sweep_does_not_redraw_comparison(here, tmp_path):
     outputs = Path(shutil.copytree(here, tmp_path / "outputs"))
-    drawn = {path: path.stat().st_mtime_ns for path in here.glob("mlartifacts/*/*/artifacts/leaderboard.*")}
+    drawn = {
+        path: path.stat().st_mtime_ns
+        for path in here.glob("mlartifacts/*/*/artifacts/leaderboard.*")
+    }
     assert len(drawn) == 2
     assert lenet_train(*LINE, outputs=outputs).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in drawn} == drawn
-    before, after = (runs(client(where), "sweep")[0].data.tags["mlflow.note.content"] for where in (here, outputs))
+    before, after = (
+        runs(client(where), "sweep")[0].data.tags["mlflow.note.content"]
+        for where in (here, outputs)
+    )
     assert after == before
 
 
 def test_page_shows_images_on_which_the_two_best_differ_most(here):
-    (found,), _ = load_comparisons(sweeps(here)[0], None, None, "lenet_exp", find_runs=runs_of_filter)
-    right = [sum(unpacked(run.provenance.best_right).astype(int) for run in group.finished) for group in found.groups]
-    apart = sorted(map(tuple, np.transpose(right)), key=lambda pair: -abs(int(pair[0]) - int(pair[1])))[:10]
+    (found,), _ = load_comparisons(
+        sweeps(here)[0], None, None, "lenet_exp", find_runs=runs_of_filter
+    )
+    right = [
+        sum(unpacked(run.provenance.best_right).astype(int) for run in group.finished)
+        for group in found.groups
+    ]
+    apart = sorted(
+        map(tuple, np.transpose(right)), key=lambda pair: -abs(int(pair[0]) - int(pair[1]))
+    )[:10]
     shown = deciding_images(found)
     counts = re.findall(r"<br>(\d) vs. (\d)<", shown)
-    assert [abs(int(one) - int(other)) for one, other in counts] == [abs(int(a) - int(b)) for a, b in apart]
-    assert {tuple(map(int, pair)) for pair in counts} <= {tuple(map(int, pair)) for pair in np.transpose(right)}
+    assert [abs(int(one) - int(other)) for one, other in counts] == [
+        abs(int(a) - int(b)) for a, b in apart
+    ]
+    assert {tuple(map(int, pair)) for pair in counts} <= {
+        tuple(map(int, pair)) for pair in np.transpose(right)
+    }
     for png in re.findall(r"base64,([^\"]+)", shown):
         assert Image.open(io.BytesIO(base64.b64decode(png))).size == (8, 8)
     for missing in ({"best_right": None}, {"data_digests": {}}):
-        other = [replace(r, provenance=replace(r.provenance, **missing)) for r in found.groups[1].runs]
-        assert deciding_images(replace(found, groups=[found.groups[0], replace(found.groups[1], runs=other)])) == ""
+        other = [
+            replace(r, provenance=replace(r.provenance, **missing)) for r in found.groups[1].runs
+        ]
+        assert (
+            deciding_images(
+                replace(found, groups=[found.groups[0], replace(found.groups[1], runs=other)])
+            )
+            == ""
+        )
 
 
 def test_compare_defaults_to_last_sweep(here):
@@ -87,23 +120,38 @@ def test_compare_defaults_to_last_sweep(here):
     pd.testing.assert_frame_equal(last, lenet_exp.compare(sweep=sweeps(here)[1]))
 
 
-@pytest.mark.parametrize(("by", "metric"), [("best", "best_val_accuracy"), ("last", "val_accuracy")])
+@pytest.mark.parametrize(
+    ("by", "metric"), [("best", "best_val_accuracy"), ("last", "val_accuracy")]
+)
 def test_several_sweeps_and_an_mlflow_filter_give_same_table(here, by, metric):
     known = {
-        run.data.params["activation"] + run.data.params["seed"]: run.data.metrics[metric] for run in runs(client(here))
+        run.data.params["activation"] + run.data.params["seed"]: run.data.metrics[metric]
+        for run in runs(client(here))
     }
     together = lenet_exp.compare(sweep=sweeps(here), by=by)
     assert sorted(together["activation"]) == ["relu", "selu", "tanh"]
     pd.testing.assert_frame_equal(lenet_exp.compare(filter="", by=by), together, check_like=True)
     for row in together.itertuples():
-        assert row.mean == pytest.approx((known[f"{row.activation}0"] + known[f"{row.activation}1"]) / 2)
+        assert row.mean == pytest.approx(
+            (known[f"{row.activation}0"] + known[f"{row.activation}1"]) / 2
+        )
 
 
 def test_folders_and_store_give_same_provenance(here):
-    (folders,), _ = load_comparisons(",".join(sweeps(here)), None, None, "lenet_exp", find_runs=runs_of_filter)
+    (folders,), _ = load_comparisons(
+        ",".join(sweeps(here)), None, None, "lenet_exp", find_runs=runs_of_filter
+    )
     (store,), _ = load_comparisons(None, "", None, "lenet_exp", find_runs=runs_of_filter)
     from_folders, from_store = facts(folders), facts(store)
-    assert {"SHA-256", "Split seed", "Epochs", "Batch size", "Engine", "Versions", "Machine"} <= set(from_folders)
+    assert {
+        "SHA-256",
+        "Split seed",
+        "Epochs",
+        "Batch size",
+        "Engine",
+        "Versions",
+        "Machine",
+    } <= set(from_folders)
     for name, text in from_folders.items():
         if name == "SHA-256":  # MLflow stores only their first digits
             assert [d[:30] for d in re.findall(r"[0-9a-f]{30,}", text)] == [
@@ -112,7 +160,8 @@ def test_folders_and_store_give_same_provenance(here):
         elif name == "Machine":  # MLflow does not store the processor's name
             assert text.startswith(f"{from_store[name]}, ")
         else:
-            assert set(from_store[name].split(", ")) <= set(text.split(", "))  # MLflow does not store a chosen device
+            # MLflow does not store a chosen device
+            assert set(from_store[name].split(", ")) <= set(text.split(", "))
 
 
 @pytest.mark.slow(seconds=8)
@@ -125,7 +174,10 @@ def test_second_looks_at_same_configurations_are_cautioned(here, tmp_path, monke
     for more, named in (("seed=2,3", "1 earlier sweep"), ("seed=4,5", "2 earlier sweeps")):
         assert named in succeeded(lenet_train(*LINE[:-1], more, outputs=outputs)).stdout
     assert "Caution" not in main(f"sweep={first}", program="compare").stdout
-    assert "earlier sweep" not in succeeded(lenet_train(*LINE[:-1], "seed=range(6)", outputs=outputs)).stdout
+    assert (
+        "earlier sweep"
+        not in succeeded(lenet_train(*LINE[:-1], "seed=range(6)", outputs=outputs)).stdout
+    )
     forced = succeeded(lenet_train(*LINE, "sweep.force=true", outputs=outputs)).stdout
     assert "sweep.force" in forced
     assert "sweep.force" in succeeded(lenet_train(*LINE, outputs=outputs)).stdout
@@ -157,7 +209,11 @@ def test_sweep_outside_outputs_is_read_from_store_or_folder(here, tmp_path, monk
 
 def test_compare_writes_every_output_format(here, main, tmp_path):
     for ending in ("html", "md", "tex", "csv", "json"):
-        done = main(f"sweep={','.join(sweeps(here))}", f"output={tmp_path}/report.{ending}", program="compare")
+        done = main(
+            f"sweep={','.join(sweeps(here))}",
+            f"output={tmp_path}/report.{ending}",
+            program="compare",
+        )
         assert f"{tmp_path}/report.{ending}" in succeeded(done).stdout
     rows = list(csv.DictReader((tmp_path / "report.csv").open()))
     assert len(rows) == 3
@@ -171,7 +227,11 @@ def test_compare_writes_every_output_format(here, main, tmp_path):
     assert (tmp_path / "report.tex").read_text().count(r" \\") == 1 + 3
     assert (tmp_path / "report.md").read_text().count("\n| ") == 2 + 3
     for ending, marks in (("html", "<b>"), ("md", "**"), ("tex", r"\textbf"), ("csv", " *")):
-        wanted = (f"sweep={','.join(sweeps(here))}", f"output={tmp_path}/m.{ending}", "matrix=activation,dataset")
+        wanted = (
+            f"sweep={','.join(sweeps(here))}",
+            f"output={tmp_path}/m.{ending}",
+            "matrix=activation,dataset",
+        )
         assert " *" in succeeded(main(*wanted, program="compare")).stdout
         assert marks in (tmp_path / f"m.{ending}").read_text()
 
@@ -201,7 +261,14 @@ def test_invalid_argument_is_one_line(here, main, arguments, expected):
 
 
 GRID = (*SMALL, *BARE, "tracking.plots=false", "optimizer.lr=0.02", "activation=selu,tanh,elu")
-SEARCH = (*SMALL, *BARE, "tracking.plots=false", "hydra/sweeper=search", "n_trials=3", "search.pruner=none")
+SEARCH = (
+    *SMALL,
+    *BARE,
+    "tracking.plots=false",
+    "hydra/sweeper=search",
+    "n_trials=3",
+    "search.pruner=none",
+)
 LR, NAMES, REACHED = "optimizer.lr=interval(0.005,0.02)", "activation=selu,elu", "search.target=0.6"
 TYPED = re.compile(r": (lenet-(?!ui )[^:;]+?)(?:;.*)?$", re.MULTILINE)  # tests/ui starts lenet-ui
 
@@ -235,12 +302,16 @@ def test_every_command_that_a_report_suggests_runs(line, following, tmp_path, em
         return str(out)
 
     confirmed = line[-1] == "confirmed"
-    texts = [run("train", "-m", *(line[:-1] if confirmed else line), stop=line[-1] == "num_epoch=30")]
+    texts = [
+        run("train", "-m", *(line[:-1] if confirmed else line), stop=line[-1] == "num_epoch=30")
+    ]
     if confirmed:
         texts.append(run("compare", "confirm=5", "seeds=3", "run=true"))
     texts.append(run("compare", "output=x.html", "details=true"))
     page = (tmp_path / "x.html").read_text().partition("<script")[0]
-    suggested = [html.unescape(command) for command in re.findall("<code>(.*?)</code><button", page)]
+    suggested = [
+        html.unescape(command) for command in re.findall("<code>(.*?)</code><button", page)
+    ]
     assert following is None or shlex.split(suggested[0])[-1] == following
     suggested += [command for text in texts for command in TYPED.findall(text)]
     for command in dict.fromkeys(suggested):

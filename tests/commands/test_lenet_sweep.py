@@ -1,4 +1,6 @@
-"""lenet-sweep lists, watches, and stops sweeps from another terminal, and repairs runs and sweeps after kill -9."""
+"""lenet-sweep lists, watches, and stops sweeps from another terminal, and repairs runs and sweeps
+after kill -9.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,22 @@ def test_invalid_argument_is_one_line(main, outputs, typed, named):
 
 def test_list_and_status_describe_finished_sweep(main, ready):
     assert "lenet-train -m" in main("list", program="sweep").stdout  # suggests how to start a sweep
-    line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=2", "activation=relu,raises", "hydra/launcher=basic")
+    line = (
+        "-m",
+        f"--config-dir={MINE}",
+        *QUICK,
+        "num_epoch=2",
+        "activation=relu,raises",
+        "hydra/launcher=basic",
+    )
     assert lenet_train(*line, outputs=ready).returncode == 1
     (folder,) = (ready / "sweeps").iterdir()
     listed = main("list", program="sweep").stdout.strip().splitlines()
     assert listed[0].split() == ["sweep", "last", "start", "state", "done", "command"]
-    assert re.match(rf" ?{folder.name} +\d{{4}}-\d\d-\d\d \d\d:\d\d +finished +1/2 runs +lenet-train -m ", listed[2])
+    assert re.match(
+        rf" ?{folder.name} +\d{{4}}-\d\d-\d\d \d\d:\d\d +finished +1/2 runs +lenet-train -m ",
+        listed[2],
+    )
     report = main("status", f"sweep={folder.name[:6]}", program="sweep").stdout.splitlines()
     assert report[0] == f"sweep {folder.name}: finished"
     assert report[1].startswith("lenet-train -m --config-dir=")
@@ -54,7 +66,11 @@ def test_list_and_status_describe_finished_sweep(main, ready):
 @pytest.mark.parametrize(
     "arguments",
     [
-        pytest.param(("-m", *WAITS, "seed=0,1", "sweep.workers=1"), marks=pytest.mark.slow(seconds=9), id="sweep"),
+        pytest.param(
+            ("-m", *WAITS, "seed=0,1", "sweep.workers=1"),
+            marks=pytest.mark.slow(seconds=9),
+            id="sweep",
+        ),
         pytest.param(WAITS, marks=pytest.mark.slow(seconds=5), id="run"),
     ],
 )
@@ -63,7 +79,9 @@ def test_list_and_sync_repair_killed_run_or_sweep_which_then_resumes(ready, tmp_
     with waiting(*arguments, outputs=ready, tmp_path=tmp_path) as process:
         assert lenet_sweep("list", outputs=ready).stderr == ""
         kinds = ("run", "sweep") if "-m" in arguments else ("run",)
-        assert {run.info.status for kind in kinds for run in runs(client(ready), kind)} <= {"RUNNING"}
+        assert {run.info.status for kind in kinds for run in runs(client(ready), kind)} <= {
+            "RUNNING"
+        }
         process.send_signal(signal.SIGKILL)
         process.wait()
     (folder,) = (ready / "runs").iterdir()
@@ -78,4 +96,8 @@ def test_list_and_sync_repair_killed_run_or_sweep_which_then_resumes(ready, tmp_
     for run in runs(client(ready)):
         resumed = "1" if run.data.tags["run_folder"] == folder.name else None
         assert (run.info.status, run.data.tags.get("resumed")) == ("FINISHED", resumed)
-        assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == [1, 2, 3]
+        assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == [
+            1,
+            2,
+            3,
+        ]

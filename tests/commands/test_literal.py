@@ -19,7 +19,13 @@ def test_value_is_taken_literally_and_last_value_wins(value):
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("--Output=x", "output=?"), ("report.html", ""), ("c5bb", "sweep=c5bb?"), ("last", "sweep=last?"), ("", "")],
+    [
+        ("--Output=x", "output=?"),
+        ("report.html", ""),
+        ("c5bb", "sweep=c5bb?"),
+        ("last", "sweep=last?"),
+        ("", ""),
+    ],
 )
 def test_unknown_argument_is_reported_with_known_flags(typed, meant):
     with pytest.raises(ConfigError) as raised:

@@ -1,4 +1,6 @@
-"""Every command accepts a user's own network with batch norm, also after the run was killed and resumed."""
+"""Every command accepts a user's own network with batch norm, also after the run was killed and
+resumed.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def only_run(outputs: Path) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def uninterrupted(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("uninterrupted") / "outputs"))
+    outputs = Path(
+        shutil.copytree(empty_store, tmp_path_factory.mktemp("uninterrupted") / "outputs")
+    )
     assert lenet_train(*LINE, outputs=outputs).returncode == 0
     return outputs
 
@@ -62,8 +66,22 @@ def test_killed_run_of_own_network_resumes_bit_for_bit(uninterrupted, ready):
 def test_every_command_accepts_own_network_on_color_images(ready, tmp_path, main):
     outputs, colors = ready, own_set(tmp_path / "colors", COLOR_CLASSES)
     dataset = ("dataset=folder", "dataset.name=colors", f"dataset.folder={colors}")
-    shape = ("dataset.channels=3", "dataset.val_size=100", "dataset.stratified=true", "augmentation=affine")
-    grid = ("-m", *LINE, *dataset, *shape, "dataset.train_size=null", "model.maps=2,4", "seed=0,1", "num_epoch=3")
+    shape = (
+        "dataset.channels=3",
+        "dataset.val_size=100",
+        "dataset.stratified=true",
+        "augmentation=affine",
+    )
+    grid = (
+        "-m",
+        *LINE,
+        *dataset,
+        *shape,
+        "dataset.train_size=null",
+        "model.maps=2,4",
+        "seed=0,1",
+        "num_epoch=3",
+    )
     succeeded(lenet_train(*grid, "tracking.plots=true", outputs=outputs))
     assert lenet_train(*grid, outputs=outputs).stdout.count("; 0 trained") == 1
     table = lenet_exp.compare()
@@ -80,13 +98,19 @@ def test_every_command_accepts_own_network_on_color_images(ready, tmp_path, main
     named = "trained_model=tests_tools_networks_Residual-colors"
     for selected in (named, "sweep=last"):
         succeeded(main(*dataset, selected, program="predict"))
-    picture = main("sweep=last", f"images={colors / 'test' / 'red_line' / '00.png'}", program="predict")
+    picture = main(
+        "sweep=last", f"images={colors / 'test' / 'red_line' / '00.png'}", program="predict"
+    )
     assert any(name in picture.stdout for name in COLOR_CLASSES), picture.stderr
     succeeded(main(f"run={next(outputs.glob('runs/*'))}", program="reproduce"))
-    network = lenet_exp.load("tests_tools_networks_Residual-colors", trust="tests.tools.networks.Residual")
+    network = lenet_exp.load(
+        "tests_tools_networks_Residual-colors", trust="tests.tools.networks.Residual"
+    )
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     for form in ("onnx", "pt2"):
         file = tmp_path / f"net.{form}"
         succeeded(main(named, f"format={form}", f"output={file}", program="export"))
         with torch.inference_mode():
-            torch.testing.assert_close(READERS[form](file, images), network(images), rtol=0, atol=1e-4)
+            torch.testing.assert_close(
+                READERS[form](file, images), network(images), rtol=0, atol=1e-4
+            )

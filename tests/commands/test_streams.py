@@ -1,4 +1,6 @@
-"""If output cannot be written, commands stop printing but finish, and the exit status shows the failure."""
+"""If output cannot be written, commands stop printing but finish, and the exit status shows the
+failure.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def test_single_run_with_closed_streams_is_uploaded(cli, ready):
 def test_characters_missing_in_encoding_are_escaped(monkeypatch):
     printed = io.BytesIO()
     for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, io.TextIOWrapper(printed, encoding="ascii", write_through=True))
+        monkeypatch.setattr(
+            sys, name, io.TextIOWrapper(printed, encoding="ascii", write_through=True)
+        )
     guard_streams()
     print("90.92 ± 0.21")
     assert printed.getvalue() == b"90.92 \\xb1 0.21\n"

@@ -15,7 +15,9 @@ BASE |= {"optimizer.lr": "0.01", "num_epoch": "3", "split_seed": "0"}
 
 
 def made(seed: int, accuracy: float | None, outcome: str = "finished", **more: Any) -> ComparedRun:
-    """Return a run whose last epoch is a point worse than its best; `optimizer__lr="0.1"` sets optimizer.lr."""
+    """Return a run whose last epoch is a point worse than its best; `optimizer__lr="0.1"` sets
+    optimizer.lr.
+    """
     flags = BASE | {k.replace("__", "."): v for k, v in more.items()}
     curve = [] if accuracy is None else [accuracy - 0.02, accuracy, accuracy - 0.01]
     last = curve[-1] if curve else None

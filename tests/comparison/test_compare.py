@@ -35,7 +35,9 @@ ELU = {0: 0.9010, 7: 0.9003, 8: 0.9016}  # worse; one seed in common with selu
 
 @pytest.fixture
 def runs() -> list[ComparedRun]:
-    """Two groups that do not differ, two that are worse, one with a single seed, and two with diverged runs."""
+    """Two groups that do not differ, two that are worse, one with a single seed, and two with
+    diverged runs.
+    """
     return [
         *many(RELU, activation="relu"),
         *many(TANH, activation="tanh"),
@@ -67,7 +69,11 @@ def comparison(runs: list[ComparedRun]) -> Comparison:
             True,
         ),
         ({"metric": "loss", "loss": "focal"}, {"metric": "loss", "loss": "cross_entropy"}, False),
-        ({"metric": "accuracy", "loss": "focal"}, {"metric": "accuracy", "loss": "cross_entropy"}, True),
+        (
+            {"metric": "accuracy", "loss": "focal"},
+            {"metric": "accuracy", "loss": "cross_entropy"},
+            True,
+        ),
     ],
 )
 def test_only_equally_defined_metrics_are_compared(first, second, same):
@@ -80,7 +86,10 @@ def test_only_equally_defined_metrics_are_compared(first, second, same):
 
 
 def test_epoch_is_last_if_all_runs_select_it():
-    chosen = [many(SELU, activation=activation, training__select="last") for activation in ("selu", "relu")]
+    chosen = [
+        many(SELU, activation=activation, training__select="last")
+        for activation in ("selu", "relu")
+    ]
     (found,) = compare_runs([*chosen[0], *chosen[1]])
     (mixed,) = compare_runs([*chosen[0], *many(TANH)])
     assert (found.epoch, mixed.epoch) == (EpochChoice.last, EpochChoice.best)
@@ -88,7 +97,15 @@ def test_epoch_is_last_if_all_runs_select_it():
 
 def test_runs_are_grouped_by_configuration_and_ranked(comparison):
     names = [group.flags["activation"] for group in comparison.groups]
-    assert names == ["selu", "tanh", "relu", "elu", "gelu", "rrelu", "prelu"]  # one run of rrelu diverged
+    assert names == [
+        "selu",
+        "tanh",
+        "relu",
+        "elu",
+        "gelu",
+        "rrelu",
+        "prelu",
+    ]  # one run of rrelu diverged
     assert [g.n for g in comparison.groups] == [4, 4, 4, 3, 1, 1, 0]
     assert comparison.flags == ["activation"]
     assert comparison.num_runs == 21
@@ -96,7 +113,11 @@ def test_runs_are_grouped_by_configuration_and_ranked(comparison):
 
 def test_own_classes_with_same_name_are_different_configurations():
     classes = {"mineA.Net": [0.9, 0.91], "mineB.Net": [0.8, 0.81]}
-    runs = [run for path, reached in classes.items() for run in many(reached, model="net", model___target_=path)]
+    runs = [
+        run
+        for path, reached in classes.items()
+        for run in many(reached, model="net", model___target_=path)
+    ]
     (found,) = compare_runs(runs)
     assert [found.name(group) for group in found.groups] == ["class=mineA.Net", "class=mineB.Net"]
     assert [group.mean for group in found.groups] == pytest.approx([0.905, 0.805])
@@ -104,7 +125,11 @@ def test_own_classes_with_same_name_are_different_configurations():
 
 @pytest.mark.parametrize("swept", [["model"], []])
 def test_class_is_not_shown_if_names_distinguish_networks(swept):
-    own = [run for name in ("a", "b") for run in many([0.9, 0.91], model=name, model___target_=f"mine.{name}")]
+    own = [
+        run
+        for name in ("a", "b")
+        for run in many([0.9, 0.91], model=name, model___target_=f"mine.{name}")
+    ]
     (found,) = compare_runs([*own, *many([0.8, 0.81], model="lenet5")], swept)
     assert found.flags == ["model"]
 
@@ -113,7 +138,9 @@ def test_statistics_of_group_use_only_finished_runs(comparison):
     selu, rrelu, prelu = comparison.groups[0], comparison.groups[5], comparison.groups[6]
     assert selu.mean == pytest.approx(0.910975)
     assert selu.sd == pytest.approx(np.std(SELU, ddof=1))
-    assert selu.interval == pytest.approx(stats.t.interval(0.95, 3, np.mean(SELU), np.std(SELU, ddof=1) / 2))
+    assert selu.interval == pytest.approx(
+        stats.t.interval(0.95, 3, np.mean(SELU), np.std(SELU, ddof=1) / 2)
+    )
     assert (rrelu.mean, rrelu.best_epoch, rrelu.seconds_to_best) == (0.99, 2, 1.5)
     assert math.isnan(rrelu.sd)
     assert compare_runs(many([0.999, 0.95]))[0].groups[0].interval[1] == 1.0
@@ -123,12 +150,27 @@ def test_statistics_of_group_use_only_finished_runs(comparison):
 
 
 def test_leader_is_compared_with_each_other_group(comparison):
-    leads = {g.flags["activation"]: lead for g, lead in zip(comparison.groups, comparison.leads, strict=True)}
+    leads = {
+        g.flags["activation"]: lead
+        for g, lead in zip(comparison.groups, comparison.leads, strict=True)
+    }
     tests = {name: (lead.test, lead.n) for name, lead in leads.items() if lead is not None}
-    assert tests == {"tanh": ("paired", 4), "relu": ("paired", 4), "elu": ("welch", 3), "gelu": ("none", 1)}
-    assert [leads[name].differs for name in ("tanh", "relu", "elu", "gelu")] == [False, True, True, False]
-    assert leads["selu"] is leads["rrelu"] is leads["prelu"] is None  # the leader; a diverged run; no finished run
-    assert leads["relu"].p < stats.ttest_rel(SELU, list(RELU.values())).pvalue  # four groups contribute to the variance
+    assert tests == {
+        "tanh": ("paired", 4),
+        "relu": ("paired", 4),
+        "elu": ("welch", 3),
+        "gelu": ("none", 1),
+    }
+    assert [leads[name].differs for name in ("tanh", "relu", "elu", "gelu")] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    # the leader; a diverged run; no finished run
+    assert leads["selu"] is leads["rrelu"] is leads["prelu"] is None
+    # four groups contribute to the variance
+    assert leads["relu"].p < stats.ttest_rel(SELU, list(RELU.values())).pvalue
     assert [g.flags["activation"] for g in comparison.not_excluded] == ["selu", "tanh", "gelu"]
 
 
@@ -138,17 +180,25 @@ def test_result_is_described_in_words(comparison):
     low, high = (round(end * 100, 2) for end in (comparison.leads[2].low, comparison.leads[2].high))
     assert relu == f"behind by 0.42 points ({low:.2f} to {high:.2f})"
     assert elu.startswith("behind by 1.00 points (")
-    assert [selu, tanh, gelu] == ["leader", "could be the best; 0.01 points lower", "one seed; 1.05 points lower"]
+    assert [selu, tanh, gelu] == [
+        "leader",
+        "could be the best; 0.01 points lower",
+        "one seed; 1.05 points lower",
+    ]
     text = verdict(comparison)
     assert "91.10 ± 0.15% (n = 4)" in text
     assert " is missing (1 failed)" in text
     assert WINS not in text
     assert next_step(comparison) is not None
-    assert best_lines(comparison) == ["The best is one of 2 of 4 configurations (95% confidence): selu, tanh."]
+    assert best_lines(comparison) == [
+        "The best is one of 2 of 4 configurations (95% confidence): selu, tanh."
+    ]
 
 
 def test_unstable_configuration_is_listed_separately():
-    groups = [many(0.9 + 0.001 * np.random.default_rng(n).normal(size=5), lr=str(n)) for n in range(6)]
+    groups = [
+        many(0.9 + 0.001 * np.random.default_rng(n).normal(size=5), lr=str(n)) for n in range(6)
+    ]
     runs = [run for group in groups for run in group] + many([0.9, 0.2, 0.8, 0.1, 0.9], lr="9")
     (found,) = compare_runs(runs)
     best, unstable = best_lines(found)
@@ -162,14 +212,21 @@ def test_unstable_configuration_is_listed_separately():
 
 
 def test_verdict_warns_of_collapsed_run():
-    runs = [*many([0.981, 0.983, 0.982], activation="selu"), *many([0.985, 0.984, 0.113], activation="relu")]
+    runs = [
+        *many([0.981, 0.983, 0.982], activation="selu"),
+        *many([0.985, 0.984, 0.113], activation="relu"),
+    ]
     (found,) = compare_runs(runs)
     assert "seed 2 of relu" in verdict(found)
     assert "11.30%" in verdict(found)
 
 
 def test_clear_winner_is_reported():
-    groups = [many(SELU, activation="selu"), many(RELU, activation="relu"), many(ELU, activation="elu")]
+    groups = [
+        many(SELU, activation="selu"),
+        many(RELU, activation="relu"),
+        many(ELU, activation="elu"),
+    ]
     for some in (groups, groups[:2]):
         (found,) = compare_runs([run for group in some for run in group])
         assert verdict(found).startswith(f"selu {WINS}")
@@ -183,7 +240,9 @@ def test_clear_winner_is_reported():
 def test_confirmation_is_suggested_for_winner_with_uncertain_lead():
     reached = [0.91, 0.92, 0.93, 0.94]
     behind = [a - less for a, less in zip(reached, (0.01, 0.016, 0.02, 0.006), strict=True)]
-    (found,) = compare_runs([*many(reached, activation="selu"), *many(behind, activation="relu")], design=SWEEP)
+    (found,) = compare_runs(
+        [*many(reached, activation="selu"), *many(behind, activation="relu")], design=SWEEP
+    )
     assert verdict(found).startswith(f"selu {WINS}")
     assert next_step(found).endswith("(18 runs): lenet-compare sweep=1f3a confirm=1")
 
@@ -206,7 +265,10 @@ def test_configuration_with_diverged_runs_does_not_win():
 
 def test_no_configuration_wins_if_all_have_diverged_runs():
     relu = [*many([0.95, 0.951], activation="relu"), made(2, 0.1, "diverged", activation="relu")]
-    selu = [made(0, 0.9, activation="selu"), *(made(s, 0.1, "diverged", activation="selu") for s in (1, 2))]
+    selu = [
+        made(0, 0.9, activation="selu"),
+        *(made(s, 0.1, "diverged", activation="selu") for s in (1, 2)),
+    ]
     (found,) = compare_runs([*relu, *selu])
     assert {"95.05%", "90.00%"} <= set(re.findall(r"[\d.]+%", verdict(found)))
     assert found.not_excluded == []
@@ -215,11 +277,14 @@ def test_no_configuration_wins_if_all_have_diverged_runs():
 
 def test_missing_runs_prevent_a_winner_but_pruned_runs_do_not():
     groups = [*many(SELU, activation="selu"), *many(RELU, activation="relu")]
-    (found,) = compare_runs([*groups, *(made(seed, None, "killed", activation="relu") for seed in (4, 5))])
+    (found,) = compare_runs(
+        [*groups, *(made(seed, None, "killed", activation="relu") for seed in (4, 5))]
+    )
     assert WINS not in verdict(found)
     assert "(2 killed)" in verdict(found)
     assert next_step(found) is not None
-    (found,) = compare_runs([*groups, made(0, 0.5, "pruned")])  # a search pruned it because it was worse
+    # a search pruned it because it was worse
+    (found,) = compare_runs([*groups, made(0, 0.5, "pruned")])
     assert found.groups[0].missing == 0
     assert WINS in verdict(found)
 
@@ -234,7 +299,9 @@ def test_single_seeds_have_no_winner_and_suggest_more_seeds():
 
 def test_best_configuration_with_single_seed_is_not_the_leader():
     single = made(0, 0.95, activation="elu")
-    (found,) = compare_runs([single, *many(SELU, activation="selu"), *many(RELU, activation="relu")])
+    (found,) = compare_runs(
+        [single, *many(SELU, activation="selu"), *many(RELU, activation="relu")]
+    )
     assert "95.00%" in verdict(found)
     assert found.leader.flags["activation"] == "selu"
     assert [lead.test if lead else None for lead in found.leads] == ["none", None, "paired"]
@@ -251,7 +318,10 @@ def test_equal_results_have_no_winner():
 
 
 def test_tie_suggests_no_confirmation():
-    runs = [*many([0.9, 0.91, 0.92], activation="selu"), *many([0.92, 0.9, 0.91], activation="tanh")]
+    runs = [
+        *many([0.9, 0.91, 0.92], activation="selu"),
+        *many([0.92, 0.9, 0.91], activation="tanh"),
+    ]
     (tie,) = compare_runs(runs, design=SWEEP)
     assert "tied with" in verdict(tie)
     assert next_step(tie).endswith("lenet-predict sweep=1f3a")
@@ -262,23 +332,31 @@ def test_tie_suggests_no_confirmation():
 
 def test_unfinished_configurations_rank_last_by_reached_accuracy():
     pruned = [made(0, accuracy, "pruned", lr=str(accuracy)) for accuracy in (0.54, 0.92, 0.7)]
-    (found,) = compare_runs([*pruned, *many([0.5, 0.51], lr="0.1"), made(0, None, "failed", lr="9")])
+    (found,) = compare_runs(
+        [*pruned, *many([0.5, 0.51], lr="0.1"), made(0, None, "failed", lr="9")]
+    )
     assert [group.flags["lr"] for group in found.groups] == ["0.1", "0.92", "0.7", "0.54", "9"]
 
 
 def test_next_step_plans_for_observed_difference():
-    (found,) = compare_runs([*many(SELU, activation="selu"), *many(TANH, activation="tanh")], design=SWEEP)
+    (found,) = compare_runs(
+        [*many(SELU, activation="selu"), *many(TANH, activation="tanh")], design=SWEEP
+    )
     points = float(next_step(found).rpartition("sweep=1f3a confirm=")[2])
     assert points == 0.1  # 0.01 would require too many seeds
     assert plan(found, points / 100).seeds <= 100
-    (found,) = compare_runs([*many({0: 0.9, 1: 0.952}), *many({0: 0.88, 1: 0.9}, activation="relu")], design=SWEEP)
+    (found,) = compare_runs(
+        [*many({0: 0.9, 1: 0.952}), *many({0: 0.88, 1: 0.9}, activation="relu")], design=SWEEP
+    )
     assert next_step(found).endswith("(188 runs): lenet-compare sweep=1f3a confirm=2")
 
 
 def test_leader_that_is_worse_on_common_seeds_does_not_win():
     # relu is better on both common seeds; selu leads because of its other seeds.
     leader = {0: 0.90, 1: 0.9001, 2: 0.95, 3: 0.95, 4: 0.95}
-    (found,) = compare_runs([*many(leader, activation="selu"), *many({0: 0.91, 1: 0.91011}, activation="relu")])
+    (found,) = compare_runs(
+        [*many(leader, activation="selu"), *many({0: 0.91, 1: 0.91011}, activation="relu")]
+    )
     assert (found.leads[1].differs, found.leads[1].ahead) == (True, False)
     assert "better by 1.00 points" in remark(found, 1)
     assert WINS not in verdict(found)
@@ -301,14 +379,17 @@ def test_swept_split_seed_adds_replicates_not_configurations():
     rng = np.random.default_rng(0)
     of_split = rng.normal(0, 0.01, 3)
     a, b = (
-        {(i, j): mean + of_split[j] + rng.normal(0, 0.001) for i in range(5) for j in range(3)} for mean in (0.91, 0.9)
+        {(i, j): mean + of_split[j] + rng.normal(0, 0.001) for i in range(5) for j in range(3)}
+        for mean in (0.91, 0.9)
     )
     runs = [*crossed(a, activation="selu"), *crossed(b, activation="relu")]
     (found,) = compare_runs(runs, swept=["activation", "seed", "split_seed"])
     assert found.flags == ["activation"]
     assert [(g.n, g.splits) for g in found.groups] == [(15, 3), (15, 3)]
     assert found.leads[1].n == 15
-    assert found.leads[1].points == pytest.approx(np.mean(list(a.values())) - np.mean(list(b.values())))
+    assert found.leads[1].points == pytest.approx(
+        np.mean(list(a.values())) - np.mean(list(b.values()))
+    )
     (note,) = notes(found)
     assert "15 runs" in note
     (found,) = compare_runs(runs, swept=["activation", "seed"])
@@ -352,7 +433,10 @@ def test_flags_implied_by_another_flag_are_not_columns():
 
 
 def test_environment_separates_configurations_only_if_swept():
-    runs = [*many(SELU, num_threads="1", engine="torch"), *many({7: 0.9}, num_threads="2")]  # engine: an older run
+    runs = [
+        *many(SELU, num_threads="1", engine="torch"),
+        *many({7: 0.9}, num_threads="2"),
+    ]  # engine: an older run
     (found,) = compare_runs([*runs, made(8, None, "not started", num_threads="null")])
     assert [(group.n, group.missing) for group in found.groups] == [(len(SELU) + 1, 1)]
     (found,) = compare_runs(runs, swept=["num_threads"])
@@ -361,13 +445,28 @@ def test_environment_separates_configurations_only_if_swept():
 
 
 def test_flag_missing_in_older_run_has_neutral_value():
-    now = {"dataset": "mnist", "regularization.dropout_rate": "0.0", "augmentation.flip": "0.0", "seed": "3"}
+    now = {
+        "dataset": "mnist",
+        "regularization.dropout_rate": "0.0",
+        "augmentation.flip": "0.0",
+        "seed": "3",
+    }
     old = {flag: value for flag, value in now.items() if flag != "augmentation.flip"}
     assert flags_and_seed(old) == flags_and_seed(now)
     assert flags_and_seed(now | {"augmentation.flip": "0.5"}) != flags_and_seed(old)
 
 
-OUTCOMES = ["finished", "finished", "finished", "diverged", "failed", "killed", "running", "not started", "pruned"]
+OUTCOMES = [
+    "finished",
+    "finished",
+    "finished",
+    "diverged",
+    "failed",
+    "killed",
+    "running",
+    "not started",
+    "pruned",
+]
 ACTIVATIONS = ["selu", "relu", "tanh", "elu"]
 ACCURACY = st.floats(0.1, 1.0).map(lambda x: round(x, 2))
 
@@ -376,11 +475,16 @@ ACCURACY = st.floats(0.1, 1.0).map(lambda x: round(x, 2))
 def any_run(draw) -> ComparedRun:
     outcome, accuracy = draw(st.sampled_from(OUTCOMES)), draw(ACCURACY)
     known = accuracy if outcome in {"finished", "diverged", "pruned"} else None
-    flags = {"activation": draw(st.sampled_from(ACTIVATIONS)), "split_seed": str(draw(st.sampled_from([0, 0, 0, 1])))}
+    flags = {
+        "activation": draw(st.sampled_from(ACTIVATIONS)),
+        "split_seed": str(draw(st.sampled_from([0, 0, 0, 1]))),
+    }
     return made(draw(st.integers(0, 4)), known, outcome, **flags)
 
 
-@given(st.lists(any_run(), min_size=1, max_size=24), st.booleans(), st.sampled_from(list(EpochChoice)))
+@given(
+    st.lists(any_run(), min_size=1, max_size=24), st.booleans(), st.sampled_from(list(EpochChoice))
+)
 def test_phrases_agree_with_the_numbers_for_any_results(runs, pooled, by):
     (found,) = compare_runs(runs, ["activation", "split_seed"] if pooled else ["activation"], by)
     text = verdict(found)
@@ -415,5 +519,6 @@ def test_recipe_column_replaces_flags_set_by_recipe():
     assert found.flags == ["experiment"]
     assert [found.name(g) for g in found.groups] == ["best", "fast"]
     assert any("num_epoch" in note for note in notes(found))
-    (found,) = compare_runs([*fast, *(replace(run, recipe="") for run in best)])  # with runs of no recipe
+    # with runs of no recipe
+    (found,) = compare_runs([*fast, *(replace(run, recipe="") for run in best)])
     assert found.flags == ["optimizer.lr", "num_epoch"]

@@ -55,10 +55,15 @@ def test_leader_ahead_of_all_others_is_confirmed():
 
 
 def test_leader_not_ahead_of_every_other_is_not_confirmed():
-    groups = [many(SELU, activation="selu"), many(TANH, activation="tanh"), many(RELU, activation="relu")]
+    groups = [
+        many(SELU, activation="selu"),
+        many(TANH, activation="tanh"),
+        many(RELU, activation="relu"),
+    ]
     yes, words = answer_and_verdict(confirming(*groups))
     assert yes is False
-    assert words.index("tanh") < words.index("relu")  # the configuration that prevents it comes first
+    # the configuration that prevents it comes first
+    assert words.index("tanh") < words.index("relu")
     assert numbers(words)[:2] == ["6", "0.01"]
     assert "0.2 points" in words  # the difference to detect
 
@@ -74,7 +79,9 @@ def test_confirmation_keeps_original_leader_even_if_worse():
 
 @pytest.mark.parametrize(("who", "yes"), [("selu", False), ("relu", True)])
 def test_divergence_prevents_confirmation_only_of_the_leader(who, yes):
-    runs = {name: many(values, activation=name) for name, values in (("selu", SELU), ("relu", RELU))}
+    runs = {
+        name: many(values, activation=name) for name, values in (("selu", SELU), ("relu", RELU))
+    }
     runs[who].append(made(9, 0.99, "diverged", activation=who))
     found, words = answer_and_verdict(confirming(*runs.values()))
     assert found is yes
@@ -90,7 +97,11 @@ def test_confirmation_is_open_while_a_run_is_missing(outcome):
 
 
 def test_plan_covers_leader_and_configurations_that_may_be_best():
-    groups = many(RELU, activation="relu"), many(TANH, activation="tanh"), many(SELU, activation="selu")
+    groups = (
+        many(RELU, activation="relu"),
+        many(TANH, activation="tanh"),
+        many(SELU, activation="selu"),
+    )
     (found,) = compare_runs([run for group in groups for run in group])
     wanted = plan(found, 0.002)
     assert [found.name(g) for g in wanted.groups] == ["selu", "tanh"]
@@ -103,7 +114,9 @@ def test_plan_covers_leader_and_configurations_that_may_be_best():
         plan(found, 1e-5)
     needed, most, *detected = numbers(str(refused.value).partition(":")[2].replace(",", ""))
     assert int(needed) > int(most) == 1000
-    assert [float(points) for points in detected[::2]] == [plan(found, 0.1, n).detects * 100 for n in (20, 50, 100)]
+    assert [float(points) for points in detected[::2]] == [
+        plan(found, 0.1, n).detects * 100 for n in (20, 50, 100)
+    ]
 
 
 def test_plan_requires_two_seeds_and_two_configurations():
@@ -131,7 +144,9 @@ def test_caution_reports_earlier_results():
     assert "by=last" in str(caution(fixed, EpochChoice.last))
 
 
-@pytest.mark.parametrize("filter", ["metrics.best_val_accuracy > 0.9", "metric.val_loss < 1", "METRICS.`lr` > 0"])
+@pytest.mark.parametrize(
+    "filter", ["metrics.best_val_accuracy > 0.9", "metric.val_loss < 1", "METRICS.`lr` > 0"]
+)
 def test_filter_on_results_gives_no_verdict(filter):
     runs = [*many(RELU, activation="relu"), *many(SELU, activation="selu")]
     (picked,) = compare_runs(runs, design=Design(filter=filter))
@@ -149,7 +164,9 @@ def test_single_known_run_counts_only_if_seeds_must_be_new(tmp_path):
         for n, (dataset, ms) in enumerate(created):
             config = Config(dataset=Dataset(name=dataset), sweep=Sweep(points=1.0))
             job = Job(n, "", {}, [], config, str(n), str(n))
-            results.append(JobResult(job, Outcome.finished, "", a_record(config=config, created_ms=ms), False))
+            results.append(
+                JobResult(job, Outcome.finished, "", a_record(config=config, created_ms=ms), False)
+            )
         return design_of(SweepPlan(created_ms=10, **plan), results, SweepFolder(tmp_path)).known
 
     assert known(("mnist", 9), ("mnist", 11), ("digits", 9)) == 0

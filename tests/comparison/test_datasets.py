@@ -24,14 +24,20 @@ def over(datasets: dict[str, list[float]]) -> list[Comparison]:
     for dataset, means in datasets.items():
         for name, mean in zip(("relu", "selu", "tanh"), means, strict=False):
             random = Random(f"{dataset} {name}")
-            runs += many([mean + random.gauss(0, 0.001) for _ in range(4)], dataset=dataset, activation=name)
+            runs += many(
+                [mean + random.gauss(0, 0.001) for _ in range(4)], dataset=dataset, activation=name
+            )
     return compare_runs(runs, ["dataset", "activation"])
 
 
 def test_better_on_each_dataset_includes_the_closest_dataset():
     found = across_datasets(over({"mnist": [0.9, 0.95, 0.8], "kmnist": [0.85, 0.9, 0.8]}))
     assert found is not None
-    assert (found.datasets, found.names, found.ranks) == (["mnist", "kmnist"], ["selu", "relu", "tanh"], [1, 2, 3])
+    assert (found.datasets, found.names, found.ranks) == (
+        ["mnist", "kmnist"],
+        ["selu", "relu", "tanh"],
+        [1, 2, 3],
+    )
     assert (found.beaten, found.left_out, found.rank_test) == ([1, 2], 0, None)
     close = across_datasets(over({"mnist": [0.9, 0.95, 0.8], "kmnist": [0.9, 0.9001, 0.8]}))
     assert close is not None
@@ -53,26 +59,44 @@ def test_files_and_records_contain_mean_ranks(tmp_path):
     tables = ranked_records(comparisons)
     for rows, comparison in zip(tables, comparisons, strict=True):
         ranks = {row["activation"]: (row["mean_rank"], row["worse_on_each"]) for row in rows}
-        assert ranks == {"selu": (1.0, False), "relu": (2.0, True), "tanh": (3.0, True)}, comparison.dataset
+        assert ranks == {"selu": (1.0, False), "relu": (2.0, True), "tanh": (3.0, True)}, (
+            comparison.dataset
+        )
     assert "mean_rank" not in ranked_records(comparisons[:1])[0][0]
     for ending in ("tex", "csv", "json"):
         write_comparison(tmp_path / f"x.{ending}", comparisons, RunSource("x"))
-    assert (tmp_path / "x.tex").read_text().count("% selu is better than relu and tanh on each dataset") == 1
+    assert (tmp_path / "x.tex").read_text().count(
+        "% selu is better than relu and tanh on each dataset"
+    ) == 1
     assert "mean_rank,worse_on_each" in (tmp_path / "x.csv").read_text()
-    assert [row["mean_rank"] for row in json.loads((tmp_path / "x.json").read_text())[1]["groups"]] == [1, 2, 3]
+    assert [
+        row["mean_rank"] for row in json.loads((tmp_path / "x.json").read_text())[1]["groups"]
+    ] == [1, 2, 3]
 
 
 def test_ranks_are_tested_from_five_datasets_with_exact_distribution():
-    means = [[0.9, 0.95, 0.8], [0.91, 0.93, 0.7], [0.95, 0.9, 0.8], [0.8, 0.9, 0.85], [0.7, 0.8, 0.6]]
+    means = [
+        [0.9, 0.95, 0.8],
+        [0.91, 0.93, 0.7],
+        [0.95, 0.9, 0.8],
+        [0.8, 0.9, 0.85],
+        [0.7, 0.8, 0.6],
+    ]
     rows = {f"set{i}": row for i, row in enumerate(means)}
     found = across_datasets(over(rows))
     assert found is not None
     assert across_datasets(over(dict(list(rows.items())[:4]))).rank_test is None
-    orders = [np.mean(order, axis=0) for order in product(permutations((1, 2, 3)), repeat=len(means))]
+    orders = [
+        np.mean(order, axis=0) for order in product(permutations((1, 2, 3)), repeat=len(means))
+    ]
     spread, seen = np.var(orders, axis=1), np.var(found.ranks)
     assert found.rank_test.p == pytest.approx(np.mean(spread >= seen - 1e-9), abs=0.003)
     ranges = np.ptp(orders, axis=1)
-    assert np.mean(ranges > found.rank_test.critical) <= 0.05 < np.mean(ranges > found.rank_test.critical - 0.01)
+    assert (
+        np.mean(ranges > found.rank_test.critical)
+        <= 0.05
+        < np.mean(ranges > found.rank_test.critical - 0.01)
+    )
 
 
 @pytest.mark.parametrize(("wins", "losses", "ties"), [(5, 0, 0), (6, 0, 0), (7, 1, 2), (0, 0, 5)])
@@ -104,5 +128,9 @@ def test_diverged_configuration_ranks_last_and_missing_is_left_out():
     ], ["dataset", "activation"])  # fmt: skip
     found = across_datasets(comparisons)
     assert found is not None
-    assert (found.names, found.ranks, found.left_out) == (["selu", "elu", "relu"], [1.5, 2.0, 2.5], 1)
+    assert (found.names, found.ranks, found.left_out) == (
+        ["selu", "elu", "relu"],
+        [1.5, 2.0, 2.5],
+        1,
+    )
     assert across_datasets(comparisons[:1]) is None

@@ -25,12 +25,21 @@ from lenet_exp.reports.terminal.leaderboard import effect_lines
 from tests.comparison.made_up import made, many
 
 FLAGS = ["activation", "optimizer.lr", "batch_size"]
-MEANS = {("relu", "0.01"): 0.90, ("relu", "0.1"): 0.95, ("selu", "0.01"): 0.93, ("selu", "0.1"): 0.94}
+MEANS = {
+    ("relu", "0.01"): 0.90,
+    ("relu", "0.1"): 0.95,
+    ("selu", "0.01"): 0.93,
+    ("selu", "0.1"): 0.94,
+}
 SOURCE = RunSource("test")
 
 
-def sweep(n=5, lrs=("0.01", "0.1"), means=MEANS, spread=0.003, drop=(), diverged=(), **alike) -> Comparison:
-    """Compare a full grid of three flags in which activation and optimizer.lr interact, and seeds have an effect."""
+def sweep(
+    n=5, lrs=("0.01", "0.1"), means=MEANS, spread=0.003, drop=(), diverged=(), **alike
+) -> Comparison:
+    """Compare a full grid of three flags in which activation and optimizer.lr interact, and seeds
+    have an effect.
+    """
     rng, runs = np.random.default_rng(0), []
     common = rng.normal(0, 0.01, n)
     for a, lr, b, seed in itertools.product(("relu", "selu"), lrs, ("64", "128"), range(n)):
@@ -38,11 +47,15 @@ def sweep(n=5, lrs=("0.01", "0.1"), means=MEANS, spread=0.003, drop=(), diverged
         outcome = "diverged" if (a, lr) in diverged else "finished"
         more = {flag: values[a] for flag, values in alike.items()}
         if (a, lr, seed) not in drop:
-            runs.append(made(seed, reached, outcome, activation=a, optimizer__lr=lr, batch_size=b, **more))
+            runs.append(
+                made(seed, reached, outcome, activation=a, optimizer__lr=lr, batch_size=b, **more)
+            )
     return compare_runs(runs, [*FLAGS, *alike])[0]
 
 
-@pytest.mark.parametrize(("shape", "n", "lift"), [((4, 4), 10, 24.0), ((4, 4), 5, 12.0), ((2, 4), 5, 24.0)])
+@pytest.mark.parametrize(
+    ("shape", "n", "lift"), [((4, 4), 10, 24.0), ((4, 4), 5, 12.0), ((2, 4), 5, 24.0)]
+)
 def test_interval_covers_interaction_of_noisy_combination(shape, n, lift):
     rng, (a, b) = np.random.default_rng(5), shape
     spreads = np.ones(shape)
@@ -63,7 +76,12 @@ def test_true_interaction_is_detected_and_described():
     factors = [pair.p / float(pair.test.p) for pair in found.pairs if pair.p < 1]
     assert factors[:2] == pytest.approx([3, 2])  # Holm's method
     contrast = first.contrast
-    assert (contrast.better, contrast.worse, contrast.most, contrast.least) == ("0.1", "0.01", "relu", "selu")
+    assert (contrast.better, contrast.worse, contrast.most, contrast.least) == (
+        "0.1",
+        "0.01",
+        "relu",
+        "selu",
+    )
     assert (contrast.with_most, contrast.with_least) == pytest.approx((0.05, 0.01), abs=0.004)
     true = 0.01**2 / (0.01**2 + 0.003**2)  # each cell is a point off the sum of both effects
     assert first.test.low < true < first.test.high
@@ -82,7 +100,9 @@ def test_interaction_of_two_by_two_values_is_a_paired_t_test():
     found = interaction_test(table, table.size)
     contrast = table[0, 0] - table[0, 1] - table[1, 0] + table[1, 1]
     expected = stats.ttest_1samp(contrast, 0)
-    assert (float(found.f), float(found.p)) == pytest.approx((expected.statistic**2, expected.pvalue))
+    assert (float(found.f), float(found.p)) == pytest.approx(
+        (expected.statistic**2, expected.pvalue)
+    )
     assert (float(found.df), float(found.error_df)) == (1, 5)
 
 
@@ -95,14 +115,18 @@ def test_interval_inverts_noncentral_f_distribution(shift):
     for end, percentile in ((found.low, 0.975), (found.high, 0.025)):
         if 0 < end < 0.99:
             noncentral = float(end / (1 - end)) * table.size * float(found.df) / 6
-            reached = stats.ncf.cdf(float(found.f), float(found.df), float(found.error_df), noncentral)
+            reached = stats.ncf.cdf(
+                float(found.f), float(found.df), float(found.error_df), noncentral
+            )
             assert reached == pytest.approx(percentile, abs=1e-6)
 
 
 def test_interaction_does_not_depend_on_effects_of_seeds_and_flags():
     table = np.random.default_rng(3).normal(size=(3, 4, 5))
     moved = table + 10 * np.arange(5) + 3 * np.arange(4)[:, None] - 2 * np.arange(3)[:, None, None]
-    assert float(interaction_test(moved, 60).p) == pytest.approx(float(interaction_test(table, 60).p))
+    assert float(interaction_test(moved, 60).p) == pytest.approx(
+        float(interaction_test(table, 60).p)
+    )
 
 
 def test_incomplete_values_and_seeds_are_left_out_and_named():
@@ -160,7 +184,9 @@ def test_every_report_states_the_same_interaction(tmp_path):
     assert f"{first['omega_squared']:.2f}, {first['low']:.2f} to {first['high']:.2f}" in line
     assert first["pattern"] in line
     drawn = page_data(comparison, SOURCE)["interactions"]
-    assert [cell["mean"] for row in drawn[0]["cells"] for cell in row] == list(itertools.chain(*first["means"]))
+    assert [cell["mean"] for row in drawn[0]["cells"] for cell in row] == list(
+        itertools.chain(*first["means"])
+    )
     assert line.startswith(drawn[0]["said"])
 
 
@@ -168,7 +194,9 @@ def test_every_report_states_the_same_interaction(tmp_path):
 def test_interactions_keep_error_rate_and_coverage(spreads):
     """A quick version of `benchmarks/verdicts.py`, with 5% false alarms and 95% coverage."""
     row, _ = interaction_row(Grid((2, 3), 5, spreads), 1000, np.random.default_rng(0))
-    false, _, *held, _ = (float(cell) if cell.strip() else None for cell in row.strip("|").split("|")[3:])
+    false, _, *held, _ = (
+        float(cell) if cell.strip() else None for cell in row.strip("|").split("|")[3:]
+    )
     assert false < 7
     assert all(value is None or value > 93 for value in held)
 
@@ -179,14 +207,19 @@ ACTIVATIONS, LRS, SEEDS = ("selu", "relu"), ("0.01", "0.1", "1"), range(4)
 
 def grid(accuracy):
     cells = itertools.product(ACTIVATIONS, LRS, SEEDS)
-    return grouped([made(seed, accuracy(a, lr, seed), activation=a, optimizer__lr=lr) for a, lr, seed in cells])
+    return grouped(
+        [made(seed, accuracy(a, lr, seed), activation=a, optimizer__lr=lr) for a, lr, seed in cells]
+    )
 
 
 def test_effects_are_deviations_from_overall_mean():
     step = {"selu": 0.01, "relu": -0.01}
     rate = {"0.01": 0.0, "0.1": 0.03, "1": -0.03}
     found = effects(grid(lambda a, lr, seed: 0.9 + step[a] + rate[lr]), BOTH)
-    assert [e.flag for e in found.flags] == ["optimizer.lr", "activation"]  # the largest share comes first
+    assert [e.flag for e in found.flags] == [
+        "optimizer.lr",
+        "activation",
+    ]  # the largest share comes first
     levels = {e.flag: {level.value: level.effect for level in e.levels} for e in found.flags}
     assert levels["activation"] == pytest.approx(step)
     assert levels["optimizer.lr"] == pytest.approx(rate)
@@ -208,14 +241,22 @@ def test_shares_of_full_grid_sum_to_one(values):
 
 
 def test_share_estimates_true_share_of_variance():
-    """Shares are omega squared; as shares of the sum of squares, flags without effect would get 1/23 and 2/23."""
+    """Shares are omega squared; as shares of the sum of squares, flags without effect would get
+    1/23 and 2/23.
+    """
     rng = np.random.default_rng(0)
     found = [effects(grid(lambda a, lr, seed: rng.normal(0.9, 0.01)), BOTH) for _ in range(200)]
-    shares = {flag: np.mean([e.share for f in found for e in f.flags if e.flag == flag]) for flag in BOTH}
-    assert all(share < 0.04 for share in shares.values()), shares  # not 0, because negative estimates are cut
+    shares = {
+        flag: np.mean([e.share for f in found for e in f.flags if e.flag == flag]) for flag in BOTH
+    }
+    # not 0, because negative estimates are cut
+    assert all(share < 0.04 for share in shares.values()), shares
     assert np.mean([f.seeds for f in found]) > 0.9
     step = {"selu": 0.01, "relu": -0.01}  # variance 1e-4, like that of the seeds
-    found = [effects(grid(lambda a, lr, seed: 0.9 + step[a] + rng.normal(0, 0.01)), BOTH) for _ in range(200)]
+    found = [
+        effects(grid(lambda a, lr, seed: 0.9 + step[a] + rng.normal(0, 0.01)), BOTH)
+        for _ in range(200)
+    ]
     shares = [e.share for f in found for e in f.flags if e.flag == "activation"]
     assert np.mean(shares) == pytest.approx(0.5, abs=0.03)
 
@@ -225,18 +266,28 @@ def test_intervals_of_effects_cover_true_effects():
     rng, step, inside = np.random.default_rng(1), {"selu": 0.01, "relu": -0.01}, []
     for _ in range(400):
         draw = lambda a, lr, seed: 0.8 + step[a] + rng.normal(0, 0.02 if lr == "1" else 0.002)  # noqa: E731
-        levels = [level for e in effects(grid(draw), BOTH).flags if e.flag == "activation" for level in e.levels]
+        levels = [
+            level
+            for e in effects(grid(draw), BOTH).flags
+            if e.flag == "activation"
+            for level in e.levels
+        ]
         inside += [level.low <= step[level.value] <= level.high for level in levels]
     assert 0.94 < np.mean(inside) < 0.99
 
 
 def test_effect_has_no_interval_if_a_group_has_a_single_run():
     runs = [*many([0.9, 0.91]), made(0, 0.8, activation="relu")]
-    assert all(np.isnan([level.low, level.high]).all() for level in effects(grouped(runs), BOTH).flags[0].levels)
+    assert all(
+        np.isnan([level.low, level.high]).all()
+        for level in effects(grouped(runs), BOTH).flags[0].levels
+    )
 
 
 def test_interaction_of_two_flags_is_not_an_effect_of_either():
-    found = effects(grid(lambda a, lr, seed: 0.9 + 0.01 * (1 if (a == "selu") == (lr == "0.1") else -1)), BOTH)
+    found = effects(
+        grid(lambda a, lr, seed: 0.9 + 0.01 * (1 if (a == "selu") == (lr == "0.1") else -1)), BOTH
+    )
     assert {e.flag: round(e.share, 9) for e in found.flags}["activation"] < 0.2
     assert found.interactions > 0.5
 
@@ -247,7 +298,10 @@ def test_interaction_of_two_flags_is_not_an_effect_of_either():
         [*many([0.9, 0.9]), *many([0.9, 0.9], activation="relu")],  # all results are equal
         [made(0, 0.9), made(0, 0.8, activation="relu")],  # one run per configuration
         [made(0, 0.9), made(0, None, "failed", activation="relu")],  # fewer than two finished
-        [*many([0.9, 0.91]), made(0, None, "killed", activation="relu")],  # one configuration has results
+        [
+            *many([0.9, 0.91]),
+            made(0, None, "killed", activation="relu"),
+        ],  # one configuration has results
     ],
 )
 def test_missing_shares_have_a_reason(runs):
@@ -278,7 +332,9 @@ def test_values_are_compared_by_their_averages_over_the_other_flags():
     (its,) = (its for its in found.contrasts if its.flag == "activation")
     test = stats.ttest_rel(average[its.better], average[its.worse])
     interval = test.confidence_interval(0.95)
-    assert (its.points, its.p) == pytest.approx(((average[its.better] - average[its.worse]).mean(), test.pvalue))
+    assert (its.points, its.p) == pytest.approx(
+        ((average[its.better] - average[its.worse]).mean(), test.pvalue)
+    )
     assert (its.low, its.high) == pytest.approx((interval.low, interval.high))
     assert its.differs is bool(test.pvalue <= 0.05)
     (line,) = (line for line in effect_lines(sweep(n=4)) if line.startswith("activation, averaged"))

@@ -30,18 +30,26 @@ def difficulties(rng: np.random.Generator, own: float) -> np.ndarray:
     return 2 * rng.normal(size=IMAGES) + own * rng.normal(size=(2, IMAGES))
 
 
-def classified(levels: Sequence[float], hard: np.ndarray, rng: np.random.Generator, n: int = 5) -> np.ndarray:
-    """Return which images the n runs of each configuration classify correctly, shape (configurations, n, images)."""
+def classified(
+    levels: Sequence[float], hard: np.ndarray, rng: np.random.Generator, n: int = 5
+) -> np.ndarray:
+    """Return which images the n runs of each configuration classify correctly, shape
+    (configurations, n, images).
+    """
     noise = 0.02 * rng.normal(size=(len(levels), n, 1)) + rng.normal(size=(len(levels), n, IMAGES))
     return np.array(levels)[:, None, None] + hard[:, None] + noise > 0
 
 
 def runs_of(right: np.ndarray, digest: str = "d", **more: str) -> list[ComparedRun]:
-    """Return runs of the activations selu, relu, ... that kept which images are right after the last epoch."""
+    """Return runs of the activations selu, relu, ... that kept which images are right after the
+    last epoch.
+    """
     found = []
     for activation, its in zip(("selu", "relu", "tanh"), right, strict=False):
         for seed, images in enumerate(its):
-            record = a_record(data_digests={"validation": digest}, last_right=packed(torch.tensor(images)))
+            record = a_record(
+                data_digests={"validation": digest}, last_right=packed(torch.tensor(images))
+            )
             run = made(seed, float(images.mean()), activation=activation, **more)
             found.append(replace(run, provenance=record))
     return found
@@ -61,7 +69,9 @@ def clear() -> np.ndarray:
 
 @pytest.fixture
 def lucky() -> np.ndarray:
-    """Return results of equal configurations, of which the first happens to be better on these images."""
+    """Return results of equal configurations, of which the first happens to be better on these
+    images.
+    """
     rng = np.random.default_rng(1)
     hard = difficulties(rng, 2.0)
     while not 0.014 < (hard[0] > -2).mean() - (hard[1] > -2).mean() < 0.02:
@@ -113,7 +123,12 @@ def test_test_images_are_preferred_if_all_runs_have_results(clear, lucky):
     def tested(runs: Sequence[ComparedRun], right: np.ndarray) -> list[ComparedRun]:
         texts = [packed(torch.tensor(images)) for its in right for images in its]
         return [
-            replace(run, test_result=lambda text=text: TestResult(float(unpacked(text).mean()), "t", None, text))
+            replace(
+                run,
+                test_result=lambda text=text: TestResult(
+                    float(unpacked(text).mean()), "t", None, text
+                ),
+            )
             for run, text in zip(runs, texts, strict=False)
         ] + list(runs[len(texts) :])
 
@@ -139,15 +154,28 @@ def test_confirmation_tests_only_the_chosen_leader(clear):
     [
         (lambda runs: [replace(run, provenance=None) for run in runs], Basis.unknown),
         (lambda runs: [*runs[:-1], replace(runs[-1], provenance=a_record())], Basis.unknown),
-        (lambda runs: [*runs[:5], *runs_of(np.ones((2, 5, IMAGES), bool), "other")[5:]], Basis.different),
-        (lambda runs: [*runs[:5], *runs_of(np.ones((2, 5, IMAGES // 2), bool))[5:]], Basis.different),
         (
-            lambda runs: [replace(run, provenance=replace(run.provenance, last_right="1:gA==")) for run in runs],
+            lambda runs: [*runs[:5], *runs_of(np.ones((2, 5, IMAGES), bool), "other")[5:]],
+            Basis.different,
+        ),
+        (
+            lambda runs: [*runs[:5], *runs_of(np.ones((2, 5, IMAGES // 2), bool))[5:]],
             Basis.different,
         ),
         (
             lambda runs: [
-                replace(run, flags=run.flags | {"metric": "macro_f1"}, metric=replace(run.metric, name="macro_f1"))
+                replace(run, provenance=replace(run.provenance, last_right="1:gA=="))
+                for run in runs
+            ],
+            Basis.different,
+        ),
+        (
+            lambda runs: [
+                replace(
+                    run,
+                    flags=run.flags | {"metric": "macro_f1"},
+                    metric=replace(run.metric, name="macro_f1"),
+                )
                 for run in runs
             ],
             Basis.metric,
@@ -162,7 +190,9 @@ def test_new_images_are_not_tested_without_accuracies_on_the_same_images(clear, 
 
 
 def test_swept_splits_are_not_tested_on_new_images(clear):
-    runs = [replace(run, flags=run.flags | {"split_seed": str(run.seed % 2)}) for run in runs_of(clear)]
+    runs = [
+        replace(run, flags=run.flags | {"split_seed": str(run.seed % 2)}) for run in runs_of(clear)
+    ]
     (found,) = compare_runs(runs, ["activation", "seed", "split_seed"])
     assert found.new_images.basis is Basis.splits
 

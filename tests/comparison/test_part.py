@@ -1,4 +1,6 @@
-"""Parts of a comparison and matrices of results, whose tests are corrected for the whole comparison."""
+"""Parts of a comparison and matrices of results, whose tests are corrected for the whole
+comparison.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.part import PartOfComparison, select_part
 from lenet_exp.errors import ConfigError
-from lenet_exp.reports.files.comparison_plots import EXCLUDED, paper_figure
+from lenet_exp.reports.files.comparison_plots import EXCLUDED_COLOR, paper_figure
 from lenet_exp.reports.files.matrix import matrix_of
 from lenet_exp.reports.page.page_data import page_data
 from lenet_exp.reports.run_source import RunSource
@@ -76,27 +78,40 @@ def test_each_value_is_compared_at_its_best():
     over = [its[name] for name in ("tanh lr=0.01", "tanh lr=0.1")]
     lead = part.leads[1]
     assert lead is not None
-    assert (lead.p, lead.low) == (max(one.p for one in over if one), min(one.low for one in over if one))
+    assert (lead.p, lead.low) == (
+        max(one.p for one in over if one),
+        min(one.low for one in over if one),
+    )
     assert not lead.ahead
 
 
 def test_best_of_several_values_wins_only_without_selection():
     means = MEANS | {("selu", "0.01"): 0.9795, ("tanh", "0.01"): 0.974, ("relu", "0.1"): 0.97}
     whole = grid(spread=0.002, dataset="set9", means=means)
-    (every,), (some,) = (select_part([whole], only, "activation") for only in (None, "activation=selu,tanh"))
-    found = [dict(zip(names(its), its.leads, strict=True))["tanh lr=0.01"] for its in (whole, every, some)]
+    (every,), (some,) = (
+        select_part([whole], only, "activation") for only in (None, "activation=selu,tanh")
+    )
+    found = [
+        dict(zip(names(its), its.leads, strict=True))["tanh lr=0.01"]
+        for its in (whole, every, some)
+    ]
     assert [lead.ahead for lead in found if lead is not None] == [False, True, False]
 
 
 def test_only_value_that_could_be_the_best_is_named_without_a_win():
-    random, means = Random(19), {"selu": (0.98, 0.979), "tanh": (0.976, 0.975), "relu": (0.974, 0.972)}
+    random, means = (
+        Random(19),
+        {"selu": (0.98, 0.979), "tanh": (0.976, 0.975), "relu": (0.974, 0.972)},
+    )
     runs = []
     for activation, pair in means.items():
         for lr, mean in zip("12", pair, strict=True):
             accuracies = [mean + random.gauss(0, 0.0015) for _ in range(4)]
             runs += many(accuracies, activation=activation, optimizer__lr=lr)
     (part,) = select_part(compare_runs(runs, FLAGS), None, "activation")
-    assert [(lead.ahead, lead.excluded) for lead in part.leads if lead is not None] == [(False, True)] * 2
+    assert [(lead.ahead, lead.excluded) for lead in part.leads if lead is not None] == [
+        (False, True)
+    ] * 2
     assert best_lines(part) == ["The best is selu lr=2 (95% confidence)."]
 
 
@@ -122,7 +137,9 @@ def test_matrix_marks_best_of_each_column_and_ranks_rows():
     by_lr = matrix_of([datasets[0]], "activation,optimizer.lr").table(str, "{} *")
     assert [row[0] for row in by_lr if row[1].endswith("*")] == ["selu"]
     assert by_lr[0] == ["activation", "0.01", "0.1"]
-    assert [len(row) for row in matrix_of(datasets, "dataset,activation+optimizer.lr").table(str, "{}")] == [7] * 4
+    assert [
+        len(row) for row in matrix_of(datasets, "dataset,activation+optimizer.lr").table(str, "{}")
+    ] == [7] * 4
     with pytest.raises(ConfigError, match=r"matrix=activation\+optimizer.lr,dataset"):
         matrix_of(datasets, "activation,dataset")
 
@@ -131,22 +148,34 @@ def test_part_of_a_part_is_corrected_for_the_whole():
     whole = grid(spread=0.004, n=4, dataset="set3")
     only = "activation=tanh,relu and lr=0.1"
     direct, through = (
-        select_part(select_part([whole], first, None), only, None)[0] for first in (None, "activation!=x")
+        select_part(select_part([whole], first, None), only, None)[0]
+        for first in (None, "activation!=x")
     )
-    leads = [[(lead.p, lead.high, lead.differs) for lead in its.leads if lead] for its in (direct, through)]
+    leads = [
+        [(lead.p, lead.high, lead.differs) for lead in its.leads if lead]
+        for its in (direct, through)
+    ]
     assert leads[0] == leads[1]
     assert isinstance(through, PartOfComparison)
     assert len(through.whole.groups) == 6
 
 
 def test_best_configuration_with_single_seed_does_not_represent_its_value():
-    runs = [*many([0.99], activation="tanh", optimizer__lr="0.1"), *many([0.6, 0.61, 0.62], activation="tanh")]
-    runs += [*many([0.9, 0.91, 0.92], activation="relu"), *many([0.8, 0.81, 0.82], activation="selu")]
+    runs = [
+        *many([0.99], activation="tanh", optimizer__lr="0.1"),
+        *many([0.6, 0.61, 0.62], activation="tanh"),
+    ]
+    runs += [
+        *many([0.9, 0.91, 0.92], activation="relu"),
+        *many([0.8, 0.81, 0.82], activation="selu"),
+    ]
     (part,) = select_part(compare_runs(runs, FLAGS), None, "activation")
     assert [round(group.mean, 2) for group in part.groups] == [0.91, 0.81, 0.61]
     assert part.leader is part.groups[0]
     assert part.leads[2] is not None
-    assert not part.leads[2].ahead  # over tanh, because its configuration with one seed cannot be tested
+    assert not part.leads[
+        2
+    ].ahead  # over tanh, because its configuration with one seed cannot be tested
 
 
 def test_no_value_wins_if_all_configurations_have_diverged_runs():
@@ -162,7 +191,11 @@ def test_matrix_has_marks_only_after_valid_tests():
     single = compare_runs([run for lr in ("0.1", "0.10000001") for a in ("relu", "selu")
                            for run in many([0.9], activation=a, optimizer__lr=lr)], FLAGS)  # fmt: skip
     matrix = matrix_of(single, "activation,lr")
-    assert (matrix.best, "±" in matrix.caption("*"), "best of its" in matrix.caption("*")) == ([], False, False)
+    assert (matrix.best, "±" in matrix.caption("*"), "best of its" in matrix.caption("*")) == (
+        [],
+        False,
+        False,
+    )
     assert matrix.text(".csv").splitlines()[0] == "activation,0.1,0.10000001"
     picked = compare_runs([run for group in grid().groups for run in group.runs], FLAGS,
                           design=Design(filter="metrics.best_val_accuracy > 0.9"))  # fmt: skip
@@ -172,4 +205,4 @@ def test_matrix_has_marks_only_after_valid_tests():
 def test_curves_of_configurations_outside_the_part_are_gray():
     (part,) = select_part([grid()], "activation=relu", None)
     colors = [line.get_color() for line in paper_figure(part, "curves").axes[0].lines]
-    assert colors.count(EXCLUDED) == len(colors) - 2 == 4
+    assert colors.count(EXCLUDED_COLOR) == len(colors) - 2 == 4

@@ -1,4 +1,6 @@
-"""Intervals, tests and corrections agree with scipy, with published values, and with their guarantees."""
+"""Intervals, tests and corrections agree with scipy, with published values, and with their
+guarantees.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def best_first(groups):
 
 @pytest.mark.parametrize("against", [against_chosen, against_fixed])
 def test_common_seeds_are_paired(against):
-    a, b = by_seed({0: 0.91, 1: 0.95, 2: 0.93, 7: 0.5}), by_seed({0: 0.90, 1: 0.938, 2: 0.919, 9: 0.99})
+    a, b = (
+        by_seed({0: 0.91, 1: 0.95, 2: 0.93, 7: 0.5}),
+        by_seed({0: 0.90, 1: 0.938, 2: 0.919, 9: 0.99}),
+    )
     (found,) = against(a, [b])
     by_hand = stats.ttest_rel([0.91, 0.95, 0.93], [0.90, 0.938, 0.919])
     assert (found.test, found.n) == ("paired", 3)
@@ -51,7 +56,10 @@ def test_common_seeds_are_paired(against):
     [
         ({0: 0.9}, {0: 0.8}),  # one seed each
         ({0: 0.9, 1: 0.92}, {5: 0.8}),  # one seed in the second group
-        ({0: 0.9, 1: 0.8, 2: 0.7}, {0: 0.8, 1: 0.7, 2: 0.6}),  # equal differences, except for rounding
+        (
+            {0: 0.9, 1: 0.8, 2: 0.7},
+            {0: 0.8, 1: 0.7, 2: 0.6},
+        ),  # equal differences, except for rounding
         ({0: 0.9, 1: 0.9}, {0: 0.9, 1: 0.9}),
     ],
 )
@@ -69,7 +77,9 @@ def behind(points: float):
 
 
 def test_fixed_leader_is_tested_with_holms_method():
-    found = against_fixed(by_seed([0.95] * 6), [behind(gap) for gap in (0.0045, 0.009, 0.0001, 0.0044)])
+    found = against_fixed(
+        by_seed([0.95] * 6), [behind(gap) for gap in (0.0045, 0.009, 0.0001, 0.0044)]
+    )
     p = [d.p for d in found]
     assert sorted(range(4), key=lambda i: p[i]) == [1, 0, 3, 2]
     assert found[1].p <= LEVEL / 4
@@ -81,7 +91,9 @@ def test_fixed_leader_is_tested_with_holms_method():
 def test_chosen_leader_of_three_groups_is_corrected_for_all_pairs():
     found = against_chosen(by_seed([0.95] * 6), [behind(0.0045), behind(0.0001)])
     half = stats.t.isf(LEVEL / 3 / 2, 5) * np.std(NOISE, ddof=1) / math.sqrt(6)
-    assert (found[0].low, found[0].high) == pytest.approx((found[0].points - half, found[0].points + half))
+    assert (found[0].low, found[0].high) == pytest.approx(
+        (found[0].points - half, found[0].points + half)
+    )
     assert LEVEL / 3 < found[0].p < LEVEL
     assert not found[0].differs
     assert not found[0].excluded
@@ -94,10 +106,18 @@ def steady(mean: float, spread: float, seed: int, n: int = 3):
 
 def test_moderated_p_values_match_published_formulas():
     """An independent program computed the values for five configurations with three seeds."""
-    values = [[0.95, 0.952, 0.951], [0.949, 0.953, 0.95], [0.93, 0.936, 0.931], [0.94, 0.92, 0.95], [0.9, 0.904, 0.901]]
+    values = [
+        [0.95, 0.952, 0.951],
+        [0.949, 0.953, 0.95],
+        [0.93, 0.936, 0.931],
+        [0.94, 0.92, 0.95],
+        [0.9, 0.904, 0.901],
+    ]
     table = AccuracyTable.of([by_seed(row) for row in values])
     judgment = judged(table, 10_000)
-    assert judgment.found.p == pytest.approx([0.623965, 0.000238431, 0.245317, 4.51408e-06], rel=1e-5)
+    assert judgment.found.p == pytest.approx(
+        [0.623965, 0.000238431, 0.245317, 4.51408e-06], rel=1e-5
+    )
     assert judgment.differs.tolist() == [False, True, False, True]
 
 
@@ -118,7 +138,8 @@ def test_best_of_equal_configurations_is_rarely_excluded(k, n):
     values = np.take_along_axis(values, order[..., None], axis=1)
     found = judged(AccuracyTable(values, np.arange(n), np.zeros(n, dtype=np.int64)))
     excluded = np.concatenate([np.zeros((2000, 1), dtype=bool), found.excluded], axis=1)
-    assert excluded[order == 0].mean() <= 0.055  # the first configuration stands for the truly best one
+    # the first configuration stands for the truly best one
+    assert excluded[order == 0].mean() <= 0.055
 
 
 def test_unstable_group_is_marked_and_not_excluded():
@@ -156,7 +177,9 @@ def test_winner_is_tested_against_each_other_group():
     found = against_chosen(leader, others)
     assert all(d.ahead and d.excluded for d in found)
     # An equally good group prevents the win.
-    fewer = against_chosen(leader, [by_seed([v + 1e-4 for v in reversed(list(leader.values()))]), *others])
+    fewer = against_chosen(
+        leader, [by_seed([v + 1e-4 for v in reversed(list(leader.values()))]), *others]
+    )
     assert not fewer[0].ahead
     assert not fewer[0].excluded
 
@@ -199,7 +222,9 @@ def test_array_of_sweeps_is_judged_like_single_sweeps(more):
         judgment = judged(table, draws.images)
         for sweep, rows in enumerate(table.values):
             keys = list(zip(table.seeds.tolist(), table.splits.tolist(), strict=True))
-            leader, *others = ({k: v for k, v in zip(keys, row, strict=True) if not math.isnan(v)} for row in rows)
+            leader, *others = (
+                {k: v for k, v in zip(keys, row, strict=True) if not math.isnan(v)} for row in rows
+            )
             found = against_chosen(leader, others, draws.images)
             assert [d.p for d in found] == pytest.approx(judgment.found.p[sweep], nan_ok=True)
             assert [d.differs for d in found] == judgment.differs[sweep].tolist()
@@ -220,7 +245,9 @@ def test_each_pair_agrees_with_scipy(groups):
         if paired:
             off = np.subtract([a[s] for s in common], [b[s] for s in common])
             judged = np.std(off) > 1e-9
-            expected = stats.ttest_rel([a[s] for s in common], [b[s] for s in common]) if judged else None
+            expected = (
+                stats.ttest_rel([a[s] for s in common], [b[s] for s in common]) if judged else None
+            )
             assert found.points[i] == pytest.approx(off.mean(), abs=1e-12)
             assert found.n[i] == len(common)
         else:
@@ -236,7 +263,9 @@ def test_each_pair_agrees_with_scipy(groups):
         if expected is None:
             assert np.isnan(found.p[i])
         else:
-            assert found.p[i] == pytest.approx(getattr(expected, "pvalue", expected), rel=1e-6, abs=1e-12)
+            assert found.p[i] == pytest.approx(
+                getattr(expected, "pvalue", expected), rel=1e-6, abs=1e-12
+            )
 
 
 def test_runs_that_share_a_split_are_not_independent():
@@ -247,13 +276,19 @@ def test_runs_that_share_a_split_are_not_independent():
     found = means(draws.values, draws)
     assert (found.n[0], found.df[0]) == (15, 2)
     assert found.variance[0] == pytest.approx(np.var(list(effect.values()), ddof=1) / 3)
-    by_seed = {(seed, split): 0.9 + [0.01, -0.004, 0.003, 0.02, 0][seed] for seed in range(5) for split in range(3)}
+    by_seed = {
+        (seed, split): 0.9 + [0.01, -0.004, 0.003, 0.02, 0][seed]
+        for seed in range(5)
+        for split in range(3)
+    }
     draws = AccuracyTable.of([by_seed])
     found = means(draws.values, draws)
     assert found.variance[0] == pytest.approx(np.var([0.01, -0.004, 0.003, 0.02, 0], ddof=1) / 5)
 
 
-@pytest.mark.parametrize(("seeds", "splits", "sizes"), [(3, 3, (1.0, 1.0, 1.0)), (10, 3, (0.3, 1.0, 0.0))])
+@pytest.mark.parametrize(
+    ("seeds", "splits", "sizes"), [(3, 3, (1.0, 1.0, 1.0)), (10, 3, (0.3, 1.0, 0.0))]
+)
 def test_crossed_design_keeps_the_error_rate(seeds, splits, sizes):
     """The simulated groups do not differ; the seed, the split, and their combination have effects."""
     rng, sweeps = np.random.default_rng(2), 4000
@@ -279,7 +314,9 @@ def partitions(groups: int):
 def test_shaffer_levels_follow_from_possible_equalities(groups):
     pairs = comb(groups, 2)
     possible = {sum(comb(size, 2) for size in sizes) for sizes in partitions(groups)}
-    at_most = [max(1, max(n for n in possible if n <= pairs - rejected)) for rejected in range(pairs)]
+    at_most = [
+        max(1, max(n for n in possible if n <= pairs - rejected)) for rejected in range(pairs)
+    ]
     assert list(shaffer_levels(groups)) == pytest.approx([LEVEL / n for n in at_most])
 
 
@@ -335,7 +372,9 @@ def test_variances_are_pooled_only_if_similar():
 def test_detectable_differences_are_found_with_a_power_of_80_percent(groups, seeds):
     rng, least = np.random.default_rng(5), detectable(groups, seeds)
     worse = np.arange(groups)[:, None] > 0
-    values = rng.normal(size=(400, groups, seeds)) + rng.normal(size=(400, 1, seeds)) - least * worse
+    values = (
+        rng.normal(size=(400, groups, seeds)) + rng.normal(size=(400, 1, seeds)) - least * worse
+    )
     table = AccuracyTable(0.9 + 0.002 * values, np.arange(seeds), np.zeros(seeds, dtype=int))
     assert judged(table).excluded.mean() == pytest.approx(0.8, abs=0.06)
 
@@ -346,4 +385,6 @@ def test_run_far_below_others_of_same_configuration_is_outlier():
     assert far_below([steady, [0.985, 0.984]]) == []
     assert far_below([steady, [0.785, 0.784, 0.786]]) == []  # low, but together
     assert far_below([steady, [0.985, 0.984, 0.998]]) == []  # above
-    assert far_below([[0.9, 0.9, 0.9], [0.9, 0.9, 0.9]]) == far_below([[0.9]]) == far_below([]) == []
+    assert (
+        far_below([[0.9, 0.9, 0.9], [0.9, 0.9, 0.9]]) == far_below([[0.9]]) == far_below([]) == []
+    )

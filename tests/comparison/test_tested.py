@@ -20,7 +20,9 @@ SWEEP = Design(12, 0, sweep="1f3a")
 
 
 def compared(*tested: dict[int, float], design: Design = SWEEP):
-    """Return a comparison that selu wins on validation data, with test accuracies of selu, tanh, and relu."""
+    """Return a comparison that selu wins on validation data, with test accuracies of selu, tanh,
+    and relu.
+    """
     all_runs = []
     reached = {"selu": [0.95, 0.951, 0.949, 0.95], "tanh": [0.94, 0.942, 0.939, 0.94]}
     reached |= {"relu": [0.93, 0.93, 0.929, 0.931]}
@@ -36,8 +38,15 @@ def compared(*tested: dict[int, float], design: Design = SWEEP):
 
 @pytest.mark.parametrize(("confirms", "comparisons"), [(None, 3), ("9c07", 2)])
 def test_intervals_of_test_leads_are_corrected_for_chosen_leader(confirms, comparisons):
-    found = compared(SELU, TANH, RELU, design=replace(SWEEP, confirms=confirms, points=0.01 if confirms else None))
-    assert [dict(g.accuracy) for g in found.tested] == [{(s, 0): a for s, a in x.items()} for x in (SELU, TANH, RELU)]
+    found = compared(
+        SELU,
+        TANH,
+        RELU,
+        design=replace(SWEEP, confirms=confirms, points=0.01 if confirms else None),
+    )
+    assert [dict(g.accuracy) for g in found.tested] == [
+        {(s, 0): a for s, a in x.items()} for x in (SELU, TANH, RELU)
+    ]
     assert found.test_leads[0] is None
     for lead, other in zip(found.test_leads[1:], (TANH, RELU), strict=True):
         expected = stats.ttest_rel(list(SELU.values()), list(other.values()))
@@ -74,4 +83,8 @@ def test_scored_sweep_does_not_suggest_scoring_again():
         return advice(compared(own, design=replace(SWEEP, tests=(earlier,)))).step
 
     assert tested({}, confirmation_scored=False) is NextStep.confirmed
-    assert tested({}, confirmation_scored=True) is tested(SELU, confirmation_scored=False) is NextStep.scored
+    assert (
+        tested({}, confirmation_scored=True)
+        is tested(SELU, confirmation_scored=False)
+        is NextStep.scored
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
-from lenet_exp.config.plain import plain
+from lenet_exp.config.typed_json import to_plain
 from tests.tools.configs import compose
 
 DIGESTS = {"train": "a" * 64, "validation": "b" * 64}
@@ -46,7 +46,8 @@ def test_fingerprint_of_defaults_never_changes():
     assert fingerprint_of() == DEFAULTS
 
 
-# The first 16 digits. CI checks them with the oldest and the newest supported releases of all libraries.
+# The first 16 digits. CI checks them with the oldest and the newest supported releases of all
+# libraries.
 COMMITTED = {
     "optimizer=adam optimizer.betas=[0.8,0.999] optimizer.lr=0.01": "c4581cc3c4684678",
     "activation=rrelu": "812097301165488c",
@@ -69,10 +70,27 @@ SAME = [
     (["optimizer.lr=0.1", "seed=2"], ["seed=2", "optimizer.lr=1e-1"]),
     (["optimizer.momentum=0"], ["optimizer.momentum=0.0"]),
     (["optimizer=adam"], ["optimizer=adam", "optimizer.momentum=0.3"]),
-    ([], ["optimizer.nesterov=false", "seed=0", "dataset=mnist", "activation=selu", "schedule=constant"]),
+    (
+        [],
+        [
+            "optimizer.nesterov=false",
+            "seed=0",
+            "dataset=mnist",
+            "activation=selu",
+            "schedule=constant",
+        ],
+    ),
     (["activation=elu"], ["activation=elu", "activation.alpha=1"]),
     (["regularization=dropout_weight_decay"], ["regularization.dropout_rate=0.5"]),
-    ([], ["schedule.final=0.5", "schedule.start=0.5", "augmentation.erase_size=3", "training.min_delta=0.1"]),
+    (
+        [],
+        [
+            "schedule.final=0.5",
+            "schedule.start=0.5",
+            "augmentation.erase_size=3",
+            "training.min_delta=0.1",
+        ],
+    ),
     (["schedule=linear"], ["schedule=linear", "schedule.drops=7", "schedule.start=0.5"]),
     (["augmentation=[shift,flip]"], ["augmentation=[flip,shift]"]),
     ([], ["dataset.image_size=32", "dataset.class_names=[a,b,c,d,e,f,g]"]),
@@ -105,7 +123,7 @@ def test_equivalent_overrides_have_equal_fingerprints(one, two):
 def test_different_experiments_have_different_fingerprints(one, two):
     config = compose(two)
     assert fingerprint_of(*one) != fingerprint(config, DIGESTS)
-    assert typed(plain(config)) == config  # it survives a round trip
+    assert typed(to_plain(config)) == config  # it survives a round trip
 
 
 @pytest.mark.parametrize("part", sorted(DIGESTS))

@@ -11,7 +11,8 @@ from lenet_exp.config.grid import expand_grid
 from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.tools.commands import refused
 
-# Refused commands, and texts in the error: a number of jobs, the invalid value, or the nearest name.
+# Refused commands, and texts in the error: a number of jobs, the invalid value, or the nearest
+# name.
 REFUSED = {
     "seed=range(10000000)": ("10,000,000", "sweep.max_jobs=10000000"),
     "seed=range(1000) optimizer.lr=range(0.001,1.001,0.001)": ("1,000,000 ",),
@@ -28,7 +29,10 @@ REFUSED = {
     "sweep.zip=[seed,seed] seed=1,2": ("sweep.zip=[seed,seed]",),
     "sweep.zip=[seed,optimizer] optimizer=sgd,adam seed=1,2,3": ("seed: 3", "optimizer: 2"),
     "sweep.zip=3 seed=1,2": ("sweep.zip=3",),
-    "sweep.skip=[{optimizer:adam,optimizer.lr:0.2}] optimizer=sgd,adam optimizer.lr=0.1,1e-3": ("0.2", "0.1, 0.001"),
+    "sweep.skip=[{optimizer:adam,optimizer.lr:0.2}] optimizer=sgd,adam optimizer.lr=0.1,1e-3": (
+        "0.2",
+        "0.1, 0.001",
+    ),
     "sweep.skip=[{optimizr:adam}] optimizer=sgd,adam": ("optimizr", "optimizer?"),
     "sweep.skip=[optimizer] optimizer=sgd,adam": ("sweep.skip=[optimizer]",),
     "sweep.skip=[{optimizer:[sgd,adam]}] optimizer=sgd,adam": ("sweep.skip",),
@@ -65,14 +69,25 @@ def test_zipped_flags_take_values_pairwise_and_others_are_skipped(line):
     part, *swept = OverridesParser.create().parse_overrides(line.split())
     zipped, skipped = (part.value(), []) if part.key_or_group == "sweep.zip" else ([], part.value())
     order = ["optimizer", "optimizer.lr", "seed", "activation"]
-    jobs = [dict(override.split("=") for override in job) for job in expand_grid(swept, zipped, 4, skipped)]
+    jobs = [
+        dict(override.split("=") for override in job)
+        for job in expand_grid(swept, zipped, 4, skipped)
+    ]
     assert [" ".join(job[flag] for flag in order if flag in job) for job in jobs] == PARTS[line]
 
 
 def test_sweep_over_part_of_grid_trains_and_resumes(main, ready):
-    small = "dataset=digits hydra/launcher=basic num_epoch=1 dataset.train_size=64 tracking.models=none"
+    small = (
+        "dataset=digits hydra/launcher=basic num_epoch=1 dataset.train_size=64 tracking.models=none"
+    )
     grid = "sweep.zip=[activation,optimizer.lr] activation=relu,selu optimizer.lr=0.05,0.1 seed=0,1 sweep.max_jobs=4"
-    line = ("-m", *small.split(), "tracking.plots=false", *grid.split(), "sweep.skip=[{activation:selu,seed:1}]")
+    line = (
+        "-m",
+        *small.split(),
+        "tracking.plots=false",
+        *grid.split(),
+        "sweep.skip=[{activation:selu,seed:1}]",
+    )
     assert main(*line).returncode == 0
     (sweep,) = all_sweeps(ready)
     configs = [job.folder.record().config for job in sweep.jobs()]

@@ -12,8 +12,14 @@ from lenet_exp.config.hydra_parts import command_line_parser, hydra_app
 def test_hydra_app_runs_and_composes():
     with hydra_app("train") as app:
         for call in (app.run, app.multirun):
-            assert list(inspect.signature(call).parameters)[:3] == ["config_name", "task_function", "overrides"]
-        composed = app.compose_config("train", ["seed=7"], RunMode.RUN, with_log_configuration=False)
+            assert list(inspect.signature(call).parameters)[:3] == [
+                "config_name",
+                "task_function",
+                "overrides",
+            ]
+        composed = app.compose_config(
+            "train", ["seed=7"], RunMode.RUN, with_log_configuration=False
+        )
     assert composed.seed == 7
     assert composed.hydra.job.name == "train"
 
@@ -21,5 +27,15 @@ def test_hydra_app_runs_and_composes():
 def test_hydra_parser_has_the_flags_that_are_read():
     parsed = command_line_parser().parse_args(["-m", "seed=1,2", "--config-dir", "mine"])
     assert (parsed.multirun, parsed.overrides, parsed.config_dir) == (True, ["seed=1,2"], "mine")
-    others = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolve", "config_path", "config_name", "run")
+    others = (
+        "help",
+        "hydra_help",
+        "cfg",
+        "info",
+        "shell_completion",
+        "resolve",
+        "config_path",
+        "config_name",
+        "run",
+    )
     assert [name for name in (*others, "experimental_rerun") if getattr(parsed, name)] == []

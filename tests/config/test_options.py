@@ -13,12 +13,15 @@ from lenet_exp.api import compose
 from lenet_exp.config.compose import typed
 from lenet_exp.config.option_files import default_config_dir
 from lenet_exp.config.package_files import CONF_DIR
-from lenet_exp.config.plain import plain
 from lenet_exp.config.targets import keywords
+from lenet_exp.config.typed_json import to_plain
 from tests.tools.commands import refused
 
 FILES = sorted(CONF_DIR.glob("*/*.yaml"))
-OPTIONS = {group: [f.stem for f in FILES if f.parent.name == group] for group in sorted({f.parent.name for f in FILES})}
+OPTIONS = {
+    group: [f.stem for f in FILES if f.parent.name == group]
+    for group in sorted({f.parent.name for f in FILES})
+}
 EXPERIMENTS = OPTIONS.pop("experiment")
 
 
@@ -26,39 +29,69 @@ EXPERIMENTS = OPTIONS.pop("experiment")
 def test_every_option_composes_with_common_flags(nth):
     """Each case takes the nth option of every group, so that each option is composed at least once."""
     options = [f"{group}={names[-1 - nth % len(names)]}" for group, names in OPTIONS.items()]
-    options += ["dataset.class_names=[a,b]"] if {"dataset=folder", "dataset=arrays"} & {*options} else []
-    config = compose([*options, "regularization.dropout_rate=0.2", "regularization.weight_decay=0.1"])
-    assert typed(plain(config)) == config
+    options += (
+        ["dataset.class_names=[a,b]"] if {"dataset=folder", "dataset=arrays"} & {*options} else []
+    )
+    config = compose(
+        [*options, "regularization.dropout_rate=0.2", "regularization.weight_decay=0.1"]
+    )
+    assert typed(to_plain(config)) == config
     assert config.optimizer["lr"] == (0.01 if config.optimizer["name"] == "sgd" else 0.001)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes(experiment):
     config = compose([f"experiment={experiment}"])
-    assert typed(plain(config)) == config
+    assert typed(to_plain(config)) == config
 
 
 def test_momentum_is_ignored_with_one_note_if_optimizer_has_none(main, ready):
-    small = ("dataset=digits", "num_epoch=1", "dataset.train_size=64", "tracking.models=none", "tracking.plots=false")
+    small = (
+        "dataset=digits",
+        "num_epoch=1",
+        "dataset.train_size=64",
+        "tracking.models=none",
+        "tracking.plots=false",
+    )
     grid = ("optimizer=sgd,adam,adamw", "optimizer.momentum=0,0.9")
     ended = main("-m", "hydra/launcher=basic", *small, *grid, status=0)
-    assert [line.count("adam") for line in ended.stderr.splitlines() if "optimizer.momentum" in line] == [2]
+    assert [
+        line.count("adam") for line in ended.stderr.splitlines() if "optimizer.momentum" in line
+    ] == [2]
     records = [json.loads(p.read_text()) for p in ready.glob("runs/*/record.json")]
-    trained = sorted((r["config"]["optimizer"]["name"], r["config"]["optimizer"].get("momentum")) for r in records)
+    trained = sorted(
+        (r["config"]["optimizer"]["name"], r["config"]["optimizer"].get("momentum"))
+        for r in records
+    )
     assert trained == [("adam", None), ("adamw", None), ("sgd", 0.0), ("sgd", 0.9)]
-    assert "momentum" not in keywords("optimizer", compose(["optimizer=adam", "optimizer.momentum=0.5"]).optimizer)
+    assert "momentum" not in keywords(
+        "optimizer", compose(["optimizer=adam", "optimizer.momentum=0.5"]).optimizer
+    )
 
 
 def test_own_option_files_are_used_from_config_dir(main, ready, tmp_path):
     mine = tmp_path / "mine"
     for group in ("activation", "optimizer"):
         (mine / group).mkdir(parents=True)
-    (mine / "activation" / "gelu.yaml").write_text("_target_: torch.nn.GELU\nmonotone: false\napproximate: tanh\n")
-    (mine / "optimizer" / "nadam.yaml").write_text("_target_: torch.optim.NAdam\nlr: 0.002\nmomentum_decay: 0.004\n")
-    small = ("dataset=digits", "batch_size=32", "num_epoch=1", "tracking.plots=false", "tracking.models=none")
+    (mine / "activation" / "gelu.yaml").write_text(
+        "_target_: torch.nn.GELU\nmonotone: false\napproximate: tanh\n"
+    )
+    (mine / "optimizer" / "nadam.yaml").write_text(
+        "_target_: torch.optim.NAdam\nlr: 0.002\nmomentum_decay: 0.004\n"
+    )
+    small = (
+        "dataset=digits",
+        "batch_size=32",
+        "num_epoch=1",
+        "tracking.plots=false",
+        "tracking.models=none",
+    )
     main("--config-dir", str(mine), *small, "activation=gelu", "optimizer=nadam", status=0)
     (record,) = [json.loads(p.read_text()) for p in ready.glob("runs/*/record.json")]
-    assert (record["config"]["activation"]["name"], record["config"]["optimizer"]["name"]) == ("gelu", "nadam")
+    assert (record["config"]["activation"]["name"], record["config"]["optimizer"]["name"]) == (
+        "gelu",
+        "nadam",
+    )
     assert record["best_val_accuracy"] > 0.5
 
 
@@ -73,26 +106,38 @@ INVALID = {  # content of an option file: text in the error
 
 @pytest.fixture
 def conf(workdir, monkeypatch) -> Path:
-    """The folder `conf` in the working directory, with an activation whose class is next to the folder."""
+    """The folder `conf` in the working directory, with an activation whose class is next to the
+    folder.
+    """
     monkeypatch.chdir(workdir)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(workdir))])
     before = os.umask(0o022)
     (workdir / "conf" / "activation").mkdir(parents=True)
     (workdir / "beside_conf.py").write_text("from torch import nn\nclass Act(nn.ReLU):\n    pass\n")
-    (workdir / "conf" / "activation" / "beside.yaml").write_text("_target_: beside_conf.Act\nmonotone: true\n")
+    (workdir / "conf" / "activation" / "beside.yaml").write_text(
+        "_target_: beside_conf.Act\nmonotone: true\n"
+    )
     os.umask(before)
     workdir.chmod(0o755)
     return workdir / "conf"
 
 
 def test_folder_conf_is_default_for_config_dir(main, ready, conf):
-    small = ("dataset=digits", "batch_size=32", "num_epoch=1", "tracking.plots=false", "tracking.models=none")
+    small = (
+        "dataset=digits",
+        "batch_size=32",
+        "num_epoch=1",
+        "tracking.plots=false",
+        "tracking.models=none",
+    )
     done = main(*small, "activation=beside", status=0)
     (record,) = [json.loads(p.read_text()) for p in ready.glob("runs/*/record.json")]
     assert record["config"]["activation"]["_target_"] == "beside_conf.Act"
     assert record["command"].startswith("lenet-train --config-dir conf dataset=digits")
     assert "./conf" in done.stderr.splitlines()[0]
-    assert compose(["dataset=digits", "activation=beside"]).activation["_target_"] == "beside_conf.Act"
+    assert (
+        compose(["dataset=digits", "activation=beside"]).activation["_target_"] == "beside_conf.Act"
+    )
     assert "beside" in main("--help", status=0).stdout
     assert "activation" not in main("--cfg", "job", "-p", "dataset", status=0).stdout
 
@@ -109,8 +154,14 @@ def test_typed_config_dir_replaces_folder_conf(conf, main):
     [
         (lambda conf: conf.chmod(0o775), "conf can be changed"),
         (lambda conf: (conf / "activation").chmod(0o757), "conf/activation can be changed"),
-        (lambda conf: (conf / "activation" / "beside.yaml").chmod(0o664), "conf/activation/beside.yaml can be changed"),
-        (lambda conf: conf.symlink_to(conf.rename(conf.with_name("other"))), "conf is a symbolic link;"),
+        (
+            lambda conf: (conf / "activation" / "beside.yaml").chmod(0o664),
+            "conf/activation/beside.yaml can be changed",
+        ),
+        (
+            lambda conf: conf.symlink_to(conf.rename(conf.with_name("other"))),
+            "conf is a symbolic link;",
+        ),
     ],
 )
 def test_folder_conf_that_others_can_change_is_not_used(change, named, conf, main):
@@ -125,7 +176,11 @@ def test_invalid_option_file_is_named(main, workdir, outputs, content, named):
     file = workdir / "mine" / "activation" / "large.yaml"
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
-    refused(main("--config-dir=mine", "activation=large", "dataset=digits"), "mine/activation/large.yaml: ", named)
+    refused(
+        main("--config-dir=mine", "activation=large", "dataset=digits"),
+        "mine/activation/large.yaml: ",
+        named,
+    )
     assert not outputs.exists()
 
 
@@ -147,7 +202,10 @@ def test_classes_are_not_imported_from_folder_that_others_can_change(conf, main)
     conf.parent.chmod(0o777)
     ended = main("activation=beside", "dataset=digits", status=2)
     assert "beside_conf" in ended.stderr
-    assert f"{conf.parent} can be changed by other users; run: chmod go-w {conf.parent}\n" in ended.stderr
+    assert (
+        f"{conf.parent} can be changed by other users; run: chmod go-w {conf.parent}\n"
+        in ended.stderr
+    )
     conf.parent.chmod(0o755)
     main("activation=beside", "--cfg", "job", status=0)
 
@@ -171,8 +229,22 @@ def test_null_unknown_network_or_other_main_configuration_is_refused(typed, name
 def test_last_value_of_a_flag_counts(sweeper, main, ready, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     search = ["n_trials=2"] if sweeper == "search" else []
-    typed = ["model=lenet5", "model=lenet5,linear", "model=linear", "num_epoch=1", "optimizer.lr=0.1,0.01"]
-    done = main("-m", f"hydra/sweeper={sweeper}", "dataset=digits", *search, *typed, "sweep.dry_run=true", status=0)
+    typed = [
+        "model=lenet5",
+        "model=lenet5,linear",
+        "model=linear",
+        "num_epoch=1",
+        "optimizer.lr=0.1,0.01",
+    ]
+    done = main(
+        "-m",
+        f"hydra/sweeper={sweeper}",
+        "dataset=digits",
+        *search,
+        *typed,
+        "sweep.dry_run=true",
+        status=0,
+    )
     notes = [line.partition(":")[0] for line in done.stderr.splitlines() if "ignored" in line]
     assert notes == ["model=lenet5", "model=lenet5,linear"]
     assert "lenet5" not in done.stdout

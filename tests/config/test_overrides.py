@@ -8,13 +8,20 @@ from lenet_exp.api import compose
 from lenet_exp.config.compose import typed
 from lenet_exp.config.explain import SYNONYMS, explain_flag, known_flags
 from lenet_exp.config.package_files import config_groups
-from lenet_exp.config.plain import plain
+from lenet_exp.config.typed_json import to_plain
 from lenet_exp.errors import ConfigError, nearest
 
 KNOWN = sorted(known_flags())
 # Overrides whose error contains the flag, and overrides with other texts in the error.
 LARGE = "9" * 400
-NAMED = ["seed=", "seed=???", "num_epoch=1e400", "optimizer.lr=nan", f"optimizer.lr={LARGE}", f"schedule.final={LARGE}"]
+NAMED = [
+    "seed=",
+    "seed=???",
+    "num_epoch=1e400",
+    "optimizer.lr=nan",
+    f"optimizer.lr={LARGE}",
+    f"schedule.final={LARGE}",
+]
 NAMED += ["batch_size={a:1}", "~no_such_flag=1", "++hydra.job=7", "seed='", "data_root=${"]
 REFUSED = {override: override.partition("=")[0].lstrip("~+") for override in NAMED} | {
     "dataset=[null]": "",
@@ -32,7 +39,12 @@ REFUSED = {override: override.partition("=")[0].lstrip("~+") for override in NAM
     "dataset.image_size=2": "at least 4",
     "dataset.archive=http://x/a.zip": "https",
 }
-TAKEN = ["data_root='\n'", "model_path='é'", "tracking.tags.note=[{a:1}]", "num_epoch=${batch_size}"]
+TAKEN = [
+    "data_root='\n'",
+    "model_path='é'",
+    "tracking.tags.note=[{a:1}]",
+    "num_epoch=${batch_size}",
+]
 
 
 @pytest.mark.parametrize("override", REFUSED)
@@ -46,7 +58,7 @@ def test_invalid_override_is_one_line(override):
 @pytest.mark.parametrize("override", TAKEN)
 def test_valid_override_gives_configuration_that_can_be_stored(override):
     config = compose([override])
-    assert typed(plain(config)) == config
+    assert typed(to_plain(config)) == config
 
 
 @pytest.mark.parametrize(
@@ -60,7 +72,7 @@ def test_valid_override_gives_configuration_that_can_be_stored(override):
     ],
 )
 def test_invalid_dictionary_is_one_line(section, changed, expected):
-    config = plain(compose([]))
+    config = to_plain(compose([]))
     (config[section] if section else config).update(changed)
     with pytest.raises(ConfigError) as caught:
         typed(config)

@@ -1,4 +1,6 @@
-"""The copy of a user's own code: which files it contains, what changes its digest, and what is refused."""
+"""The copy of a user's own code: which files it contains, what changes its digest, and what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,18 @@ from typing import get_type_hints
 import pytest
 
 from lenet_exp.code_text import blanked
-from lenet_exp.config.own_code import KNOWN, UNSAVED, identity_of, import_class_module, refresh
+from lenet_exp.config.own_code import (
+    LOADED_CODE,
+    UNSAVED,
+    identity_of,
+    import_class_module,
+    refresh,
+)
 from lenet_exp.config.targets import find_class
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.code_folder import load_code
 
-NET = (
-    "import torch\nfrom parts import shared\nclass Net(torch.nn.Module):\n    width, deep = shared.WIDTH, shared.deep\n"
-)
+NET = "import torch\nfrom parts import shared\nclass Net(torch.nn.Module):\n    width, deep = shared.WIDTH, shared.deep\n"
 SHARED = "from . import deep\nfrom .deep.er import X\nWIDTH = {}\n"
 FILES = {
     "mine.py": NET,
@@ -36,7 +42,9 @@ FILES = {
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a network, in files that import each other, and one file that the network does not import."""
+    """A folder with a network, in files that import each other, and one file that the network does
+    not import.
+    """
     write(tmp_path, FILES)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
@@ -50,7 +58,7 @@ def write(root: Path, files: dict[str, str]) -> None:
 
 
 def test_copy_contains_files_that_class_imports_directly_or_not(root):
-    assert set(KNOWN[identity_of("mine.Net")].files) == FILES.keys() - {"unused.py"}
+    assert set(LOADED_CODE[identity_of("mine.Net")].files) == FILES.keys() - {"unused.py"}
 
 
 def test_class_is_imported_from_copy_and_each_version_stays_available(root):
@@ -60,7 +68,9 @@ def test_class_is_imported_from_copy_and_each_version_stays_available(root):
         versions.append(identity_of("mine.Net"))
     for name in FILES:
         (root / name).unlink()
-    widths = [find_class("mine.Net", object, code).width for code in (*versions, *reversed(versions))]
+    widths = [
+        find_class("mine.Net", object, code).width for code in (*versions, *reversed(versions))
+    ]
     assert widths == [2, 3, 3, 2]
 
 
@@ -77,7 +87,12 @@ def test_import_in_a_function_uses_the_same_copy(root):
 
 
 def test_module_of_copy_can_be_looked_up_by_its_classes(root):
-    write(root, {"mine.py": "from __future__ import annotations\nclass Kind: ...\nclass Net:\n    kind: Kind\n"})
+    write(
+        root,
+        {
+            "mine.py": "from __future__ import annotations\nclass Kind: ...\nclass Net:\n    kind: Kind\n"
+        },
+    )
     net = find_class("mine.Net", object, identity_of("mine.Net"))
     assert [kind.__name__ for kind in get_type_hints(net).values()] == ["Kind"]
     assert pickle.loads(pickle.dumps(net)) is net
@@ -96,18 +111,24 @@ def test_copy_imports_no_module_that_it_does_not_contain(root):
             "second/space/net.py": "from space.part import X\n",
             "second/space/part.py": "X = 1\n",
         },
-        {"first/space/net.py": "import part\nX = part.X\n", "first/part/__init__.py": "X = 1\n", "first/part.py": ""},
+        {
+            "first/space/net.py": "import part\nX = part.X\n",
+            "first/part/__init__.py": "X = 1\n",
+            "first/part.py": "",
+        },
     ],
 )
 def test_files_are_found_where_python_finds_them(tmp_path, monkeypatch, files):
     write(tmp_path, files)
     for folder in ("second", "first"):
         monkeypatch.syspath_prepend(str(tmp_path / folder))
-    code = KNOWN[identity_of("space.net.Net")]
+    code = LOADED_CODE[identity_of("space.net.Net")]
     assert code.import_module("space.net").X == 1
 
 
-CODE = 'def f():\n    """Return x."""\n    x = """a\n\n  # no comment"""  # why\n    return f"{x}#"\n'
+CODE = (
+    'def f():\n    """Return x."""\n    x = """a\n\n  # no comment"""  # why\n    return f"{x}#"\n'
+)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +153,7 @@ def test_other_text_counts(part):
 
 def test_installed_class_is_identified_by_package_and_version(root):
     assert identity_of("hypothesis.strategies.Net").startswith("hypothesis ")
-    assert identity_of("json.decoder.Net") not in KNOWN
+    assert identity_of("json.decoder.Net") not in LOADED_CODE
 
 
 def test_class_without_file_has_another_identity_each_time():
@@ -193,7 +214,8 @@ def compile_module(root: Path, name: str, width: int) -> None:
     flags = ["-shared", "-fPIC", f"-I{headers}"]
     flags += ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
     library = root / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
-    library.unlink(missing_ok=True)  # a new file, because this process may have loaded the present one
+    # a new file, because this process may have loaded the present one
+    library.unlink(missing_ok=True)
     subprocess.run([compiler, *flags, str(source), "-o", str(library)], check=True)
     refresh()
 
@@ -207,15 +229,23 @@ def test_compiled_module_is_copied_and_each_version_stays_available(root):
     for file in root.glob("fast*"):
         file.unlink()
     (root / "mine.py").unlink()
-    assert [find_class("mine.Net", object, code).width for code in (*versions, *versions)] == [2, 3, 2, 3]
+    assert [find_class("mine.Net", object, code).width for code in (*versions, *versions)] == [
+        2,
+        3,
+        2,
+        3,
+    ]
 
 
 def test_compiled_module_is_preferred_to_python_file_of_same_name(root):
-    write(root, {"mine.py": "import fast\nclass Net:\n    width = fast.WIDTH\n", "fast.py": "WIDTH = 1\n"})
+    write(
+        root,
+        {"mine.py": "import fast\nclass Net:\n    width = fast.WIDTH\n", "fast.py": "WIDTH = 1\n"},
+    )
     compile_module(root, "fast", 5)
     code = identity_of("mine.Net")
     assert find_class("mine.Net", object, code).width == 5
-    assert {Path(name).name for name in KNOWN[code].files} > {"fast.py", "mine.py"}
+    assert {Path(name).name for name in LOADED_CODE[code].files} > {"fast.py", "mine.py"}
 
 
 @pytest.mark.parametrize(
@@ -235,15 +265,28 @@ def test_import_by_function_with_literal_name_uses_the_copy(root, imports):
     for y in (2, 3):
         write(root, {"mine.py": f"{imports}\nclass Net:\n    y = late.Y\n", file: f"Y = {y}\n"})
         versions.append(identity_of("mine.Net"))
-    assert [find_class("mine.Net", object, code).y for code in (*versions, *versions)] == [2, 3, 2, 3]
+    assert [find_class("mine.Net", object, code).y for code in (*versions, *versions)] == [
+        2,
+        3,
+        2,
+        3,
+    ]
     assert "late" not in sys.modules
 
 
 def test_import_of_a_computed_name_is_named_with_its_line(root, caplog):
-    lines = ("import importlib", "importlib.import_module('json')", "importlib.import_module('la' + 'te')")
+    lines = (
+        "import importlib",
+        "importlib.import_module('json')",
+        "importlib.import_module('la' + 'te')",
+    )
     write(root, {"mine.py": "\n".join((*lines, "class Net: ..."))})
     identity_of("mine.Net")
-    assert [record.getMessage() for record in caplog.records if f"{root / 'mine.py'}, line 3: " in record.getMessage()]
+    assert [
+        record.getMessage()
+        for record in caplog.records
+        if f"{root / 'mine.py'}, line 3: " in record.getMessage()
+    ]
     assert len(caplog.records) == 1
 
 
@@ -255,7 +298,9 @@ SHARED_STATE = {
 
 
 def test_shared_module_belongs_to_the_version_of_the_run(root, outputs):
-    """Two versions of a network use the same loss, as in a notebook in which a user edits the network."""
+    """Two versions of a network use the same loss, as in a notebook in which a user edits the
+    network.
+    """
     write(root, SHARED_STATE)
     shared = []
     for version in (1, 2, 1):
@@ -283,7 +328,7 @@ def test_submodule_imports_others_from_the_copy_in_the_outputs_folder(root, outp
     code = identity_of("mine.Net")
     write(root, {"late.py": "Y = 100\n"})
     folder = outputs / "code" / code
-    write(folder, {name: content.decode() for name, content in KNOWN[code].files.items()})
+    write(folder, {name: content.decode() for name, content in LOADED_CODE[code].files.items()})
     assert find_class("mine.Net", object, code).deep.er.later() == 2
 
 
@@ -295,7 +340,7 @@ def test_code_that_others_can_change_is_refused_with_repair(root, changed):
     with pytest.raises(ConfigError, match="can be changed by other users") as refused:
         identity_of("mine.Net")
     subprocess.run(str(refused.value).partition("run: ")[2], shell=True, check=True)
-    assert set(KNOWN[identity_of("mine.Net")].files) == FILES.keys() - {"unused.py"}
+    assert set(LOADED_CODE[identity_of("mine.Net")].files) == FILES.keys() - {"unused.py"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -303,14 +348,19 @@ def test_code_that_others_can_change_is_refused_with_repair(root, changed):
 def test_code_of_another_user_is_refused(root, given):
     os.chown(root / given, 12345, -1)
     refresh()
-    with pytest.raises(ConfigError, match=f"{re.escape(str(root / given))} belongs to another user"):
+    with pytest.raises(
+        ConfigError, match=f"{re.escape(str(root / given))} belongs to another user"
+    ):
         identity_of("mine.Net")
 
 
 def test_editable_install_is_not_checked(root, monkeypatch):
     """The folder of its code can belong to a colleague."""
     site = root / "site-packages"
-    write(site / "mine-1.0.dist-info", {"METADATA": "Name: mine\nVersion: 1.0\n", "top_level.txt": "mine\n"})
+    write(
+        site / "mine-1.0.dist-info",
+        {"METADATA": "Name: mine\nVersion: 1.0\n", "top_level.txt": "mine\n"},
+    )
     monkeypatch.syspath_prepend(str(site))
     (root / "late.py").chmod(0o666)
-    assert identity_of("mine.Net") in KNOWN
+    assert identity_of("mine.Net") in LOADED_CODE

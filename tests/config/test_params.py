@@ -13,7 +13,10 @@ GROUPS = {"dataset", "activation", "optimizer", "regularization"}
     ("overrides", "name"),
     [
         (["activation=leaky_relu", "optimizer=sgd"], "leaky_relu sgd"),
-        (["optimizer.lr=0.01", "regularization.dropout_rate=0.3", "seed=3"], "lr=0.01 drop=0.3 seed=3"),
+        (
+            ["optimizer.lr=0.01", "regularization.dropout_rate=0.3", "seed=3"],
+            "lr=0.01 drop=0.3 seed=3",
+        ),
         (["dataset=digits", "batch_size=32", "num_epoch=10"], "digits batch=32 epochs=10"),
         (["+tracking.tags.note=a=b"], "note=a=b"),
         ([], "job 3"),

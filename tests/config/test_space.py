@@ -1,4 +1,6 @@
-"""Search spaces in Hydra's grammar: every value that a search may draw is a value of the expression."""
+"""Search spaces in Hydra's grammar: every value that a search may draw is a value of the
+expression.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ SPELT = {
 def test_expression_is_parsed_into_search_space(line):
     flag = parsed(line)
     assert flag.values == SPELT[line]
-    assert (flag.name, flag.group) == (line.partition("=")[0].lstrip("+"), line.startswith("optimizer"))
+    assert (flag.name, flag.group) == (
+        line.partition("=")[0].lstrip("+"),
+        line.startswith("optimizer"),
+    )
 
 
 REFUSED = {  # override: text in the error
@@ -75,7 +80,10 @@ def test_integer_range_has_the_values_of_a_grid(start, stop, step):
     assert size([flag]) == len(range(start, stop, step))
 
 
-@given(*[st.decimals(-5, 5, places=2).map(str)] * 2, st.sampled_from(["0.01", "0.1", "0.25", "3", "-0.5"]))
+@given(
+    *[st.decimals(-5, 5, places=2).map(str)] * 2,
+    st.sampled_from(["0.01", "0.1", "0.25", "3", "-0.5"]),
+)
 @settings(max_examples=50)
 def test_decimal_range_has_the_values_of_a_grid(start, stop, step):
     line = f"x=range({start},{stop},{step})"
@@ -89,7 +97,8 @@ def test_decimal_range_has_the_values_of_a_grid(start, stop, step):
     drawable = [float(values.text(value)) for value in values.all]
     if step.startswith("-"):
         drawable.reverse()
-    # Hydra adds up binary fractions, and may include one more value: the stop, except for its last digit.
+    # Hydra adds up binary fractions, and may include one more value: the stop, except for its last
+    # digit.
     assert len(grid) - len(drawable) in {0, 1}
     assert drawable == pytest.approx(grid[: len(drawable)], abs=1e-9)
     assert all(len(values.text(value)) < 8 for value in values.all)  # 0.3, not 0.30000000000000004

@@ -10,7 +10,17 @@ from lenet_exp.errors import ConfigError
 
 
 def test_reserved_tag_names_are_refused_in_one_line():
-    found_by = ["kind", "fingerprint", "outcome", "sweep", "sweeps", "sweep_folder", "swept", "git_commit", "owner"]
+    found_by = [
+        "kind",
+        "fingerprint",
+        "outcome",
+        "sweep",
+        "sweeps",
+        "sweep_folder",
+        "swept",
+        "git_commit",
+        "owner",
+    ]
     for name in {*found_by, *NAMES}:
         with pytest.raises(ConfigError) as refused:
             check_tags({name: "x"})
@@ -20,7 +30,10 @@ def test_reserved_tag_names_are_refused_in_one_line():
 
 def test_reserved_tag_names_with_dots_are_refused():
     nested = "+tracking.tags={a: {b: 1}, version: {torch: 1}}"
-    for override, named in (("tracking.tags.mlflow.user=x", "mlflow.user=x"), (nested, "version.torch=1")):
+    for override, named in (
+        ("tracking.tags.mlflow.user=x", "mlflow.user=x"),
+        (nested, "version.torch=1"),
+    ):
         with pytest.raises(ConfigError, match=f"^tracking.tags.{named}: "):
             compose([override])
 

@@ -20,7 +20,13 @@ from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.conftest import Cli
 from tests.tools.commands import SMALL, Done, lenet_train, refused, succeeded
 
-QUICK = (*SMALL, "num_epoch=1", "dataset.train_size=96", "tracking.plots=false", "tracking.models=none")
+QUICK = (
+    *SMALL,
+    "num_epoch=1",
+    "dataset.train_size=96",
+    "tracking.plots=false",
+    "tracking.models=none",
+)
 LINE = ("-m", "hydra/launcher=basic", *QUICK, "optimizer.lr=0.05,0.02")
 
 
@@ -77,11 +83,18 @@ def test_invalid_baseline_is_one_line(line, compare):
 
 
 def test_baseline_must_differ_and_accept_the_fixed_flags():
-    leader, own = job(["dataset=digits", "optimizer.lr=0.02"], ["optimizer.lr"]), "optimizer.lr=0.02"
+    leader, own = (
+        job(["dataset=digits", "optimizer.lr=0.02"], ["optimizer.lr"]),
+        "optimizer.lr=0.02",
+    )
     with pytest.raises(ConfigError, match=own):
         leader_and_baseline(leader, own, None)
-    leader = job(["dataset=digits", "optimizer=sgd", "optimizer.dampening=0.5"], ["optimizer", "optimizer.dampening"])
-    with pytest.raises(ConfigError, match=r"optimizer.dampening=0.5"):  # a keyword that only SGD has
+    leader = job(
+        ["dataset=digits", "optimizer=sgd", "optimizer.dampening=0.5"],
+        ["optimizer", "optimizer.dampening"],
+    )
+    # a keyword that only SGD has
+    with pytest.raises(ConfigError, match=r"optimizer.dampening=0.5"):
         leader_and_baseline(leader, "optimizer=adam", None)
 
 
@@ -93,14 +106,24 @@ def test_dataset_of_swept_recipe_is_kept():
 
 def job(overrides: list[str], swept: list[str]) -> Job:
     values = dict(o.split("=", 1) for o in overrides)
-    return Job(0, "leader", {flag: values[flag] for flag in swept}, overrides, compose(overrides), "", "")
+    return Job(
+        0, "leader", {flag: values[flag] for flag in swept}, overrides, compose(overrides), "", ""
+    )
 
 
 @pytest.mark.parametrize(
     ("recipe", "leads", "against"),
     [
-        ([], ["optimizer=sgd", "schedule=cosine"], ["optimizer=adam", "augmentation=[shift,erase]"]),
-        (["experiment=mnist_fast"], ["training.ema_decay=null", "optimizer.lr=0.024083732172837803"], []),
+        (
+            [],
+            ["optimizer=sgd", "schedule=cosine"],
+            ["optimizer=adam", "augmentation=[shift,erase]"],
+        ),
+        (
+            ["experiment=mnist_fast"],
+            ["training.ema_decay=null", "optimizer.lr=0.024083732172837803"],
+            [],
+        ),
     ],
 )
 def test_flags_of_leader_and_baseline_compose_both_configurations(recipe, leads, against):
@@ -109,6 +132,8 @@ def test_flags_of_leader_and_baseline_compose_both_configurations(recipe, leads,
     wanted = configuration(compose([*fixed, *against]))
     assert configuration(leader.config) != wanted
     sides = leader_and_baseline(leader, " ".join(against) or "baseline", None)
-    one, other = ([f"{flag}={pair[side]}" for flag, pair in sides.differing.items()] for side in (0, 1))
+    one, other = (
+        [f"{flag}={pair[side]}" for flag, pair in sides.differing.items()] for side in (0, 1)
+    )
     assert configuration(compose([*sides.fixed, *one])) == configuration(leader.config)
     assert configuration(compose([*sides.fixed, *other])) == wanted == configuration(sides.baseline)

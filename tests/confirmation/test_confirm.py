@@ -22,7 +22,13 @@ from tests.tools.commands import SMALL, Done, lenet_train, refused, succeeded
 from tests.tools.stores import client, runs
 
 HERE = "hydra/launcher=basic"  # in this process
-QUICK = (*SMALL, "num_epoch=1", "dataset.train_size=96", "tracking.plots=false", "tracking.models=none")
+QUICK = (
+    *SMALL,
+    "num_epoch=1",
+    "dataset.train_size=96",
+    "tracking.plots=false",
+    "tracking.models=none",
+)
 PAIRS = ("sweep.zip=[activation,optimizer.lr]", "activation=tanh,relu", "optimizer.lr=0.05,0.02")
 LINE = ("-m", HERE, *QUICK, *PAIRS, "seed=0,1")
 
@@ -69,7 +75,9 @@ def test_printed_command_tests_leader_on_new_seeds(swept, compare):
     assert min(seeds) == 1000
     first, *others = {str(configuration(job.config)): None for job in test.jobs()}
     assert len(test.jobs()) == len(seeds) * (1 + len(others))
-    assert first == str(max((configuration(job.config) for job in source.jobs()), key=lambda c: mean_of(source, c)))
+    assert first == str(
+        max((configuration(job.config) for job in source.jobs()), key=lambda c: mean_of(source, c))
+    )
 
     answer = "yes" if test.started().confirmed else "no"
     parents = {run.data.tags["sweep"]: run for run in runs(client(swept), "sweep")}
@@ -87,8 +95,11 @@ def test_printed_command_tests_leader_on_new_seeds(swept, compare):
     assert f"sweep {test.id}" in other.stdout
     assert any(argument.startswith("seed=range(2000,") for argument in printed(other))
     more = [flag if flag != "seed=0,1" else "seed=0,1,2" for flag in LINE]
-    succeeded(lenet_train(*more, outputs=swept))  # another sweep, whose seeds from 1000 on are not new either
-    assert any(argument.startswith("seed=range(2000,") for argument in printed(compare("confirm=50")))
+    # another sweep, whose seeds from 1000 on are not new either
+    succeeded(lenet_train(*more, outputs=swept))
+    assert any(
+        argument.startswith("seed=range(2000,") for argument in printed(compare("confirm=50"))
+    )
 
 
 def configuration(config: Config) -> list[object]:
@@ -101,10 +112,20 @@ def mean_of(sweep: SweepFolder, wanted: list[object]) -> float:
 
 
 def test_config_dir_of_sweep_is_absolute():
-    plan = SweepPlan(created_ms=0, command="lenet-train --config-dir mine -m activation=a,b", directory="/home/me")
+    plan = SweepPlan(
+        created_ms=0,
+        command="lenet-train --config-dir mine -m activation=a,b",
+        directory="/home/me",
+    )
     assert config_dir_of(plan) == ["--config-dir", "/home/me/mine"]
-    assert config_dir_of(replace(plan, command="lenet-train -cd ../mine -m x=1")) == ["--config-dir", "/home/mine"]
-    assert config_dir_of(replace(plan, command="lenet-train -cd='/my own' -m x=1")) == ["--config-dir", "/my own"]
+    assert config_dir_of(replace(plan, command="lenet-train -cd ../mine -m x=1")) == [
+        "--config-dir",
+        "/home/mine",
+    ]
+    assert config_dir_of(replace(plan, command="lenet-train -cd='/my own' -m x=1")) == [
+        "--config-dir",
+        "/my own",
+    ]
     assert config_dir_of(replace(plan, command="lenet-train -m activation=relu,selu")) == []
 
 
@@ -113,8 +134,15 @@ def test_only_resume_command_of_search_includes_config_dir(tmp_path):
     folder.path.mkdir(parents=True)
     search = SearchPlan(sampler="tpe", pruner="none", objective="accuracy")
     for kind, words in ((search, ["--config-dir", str(tmp_path / "mine")]), (None, [])):
-        folder.start([], command="lenet-train --config-dir mine -m x=1", directory=str(tmp_path), search=kind)
-        assert shlex.split(resume_command(folder)) == ["lenet-train", "-m", *words, "sweep.resume=abc"]
+        folder.start(
+            [], command="lenet-train --config-dir mine -m x=1", directory=str(tmp_path), search=kind
+        )
+        assert shlex.split(resume_command(folder)) == [
+            "lenet-train",
+            "-m",
+            *words,
+            "sweep.resume=abc",
+        ]
 
 
 REFUSED = {  # arguments: text in the error
@@ -145,13 +173,19 @@ def test_known_seeds_or_other_configurations_are_refused(swept):
         flags = {word.partition("=")[0] for word in edited}
         kept = [word for word in (*QUICK, *PAIRS) if word.partition("=")[0] not in flags]
         done = lenet_train("-m", HERE, *kept, *edited, f"sweep.confirms={source.id}", outputs=swept)
-        named = {"seed=1,2": "seed=1:", "seed=3,4": "sweep.points"}.get(edited[0], edited[-1].replace("tanh,", ""))
+        named = {"seed=1,2": "seed=1:", "seed=3,4": "sweep.points"}.get(
+            edited[0], edited[-1].replace("tanh,", "")
+        )
         assert (done.returncode, named in done.stderr.splitlines()[-1]) == (2, True), done.stderr
     assert len(all_sweeps(swept)) == 1
 
 
 def test_confirmation_uses_new_split_seeds(ready, main):
-    succeeded(lenet_train("-m", HERE, *QUICK, "activation=tanh,relu", "split_seed=1000,1001", outputs=ready))
+    succeeded(
+        lenet_train(
+            "-m", HERE, *QUICK, "activation=tanh,relu", "split_seed=1000,1001", outputs=ready
+        )
+    )
     line = printed(main("confirm=90", program="compare"))
     assert any(argument.startswith("split_seed=range(2000,") for argument in line), line
 

@@ -42,12 +42,17 @@ def test_classes_of_folder_dataset_are_names_of_subfolders(colors):
     assert list(data.class_names) == sorted(COLOR_CLASSES)
     assert data.shape == ImageShape(channels=3, size=32, num_classes=20)
     assert data.images.shape == (800, 3, 32, 32)
-    red = data.images[[i for i, label in enumerate(data.labels) if data.class_names[label].startswith("red")]]
+    red = data.images[
+        [i for i, label in enumerate(data.labels) if data.class_names[label].startswith("red")]
+    ]
     assert (red.amax(dim=(2, 3)).argmax(1) == 0).all()
 
 
 def test_color_images_are_standardized_by_mean_and_deviation(colors):
-    raw = read_images(with_class_names(folder(colors)).dataset, "anywhere", "train").images.double() / 255
+    raw = (
+        read_images(with_class_names(folder(colors)).dataset, "anywhere", "train").images.double()
+        / 255
+    )
     data = load_training_data(folder(colors, "dataset.image_size=28"), torch.device("cpu"))
     assert np.allclose(data.normalization.mean, raw.mean(dim=(0, 2, 3)))
     assert np.allclose(data.normalization.sd, raw.std(dim=(0, 2, 3), correction=0))
@@ -75,7 +80,8 @@ def test_predicted_image_is_prepared_like_a_training_image(channels, size, tmp_p
     shape = (60, 15) if channels == 1 else (60, 15, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     exif = Image.Exif()
-    exif[0x0112] = 6 if channels == 3 or size is not None else 1  # releases before 0.3 did not rotate other pictures
+    # releases before 0.3 did not rotate other pictures
+    exif[0x0112] = 6 if channels == 3 or size is not None else 1
     (tmp_path / "train" / "a").mkdir(parents=True)
     Image.fromarray(pixels).save(tmp_path / "train" / "a" / "0.png", exif=exif)
     overrides = (f"dataset.image_size={size or 'null'}", f"dataset.channels={channels}")
@@ -89,11 +95,16 @@ def test_predicted_image_is_prepared_like_a_training_image(channels, size, tmp_p
 @pytest.mark.parametrize(
     ("spoil", "names"),
     [
-        (lambda a: Image.new("RGB", (9, 8)).save(a / "zz.png"), ("zz.png", "9x8", "28x28", "dataset.image_size")),
+        (
+            lambda a: Image.new("RGB", (9, 8)).save(a / "zz.png"),
+            ("zz.png", "9x8", "28x28", "dataset.image_size"),
+        ),
         (lambda a: Image.new("L", (28, 28)).save(a / "zz.png"), ("zz.png", "mode is L")),
         (lambda a: Image.new("I;16", (28, 28)).save(a / "zz.png"), ("zz.png", "8 bits")),
         (
-            lambda a: (a / "zz.png").write_bytes(png(28, 28, bytes(28 * (1 + 28 * 6)), depth=16, color=2)),
+            lambda a: (a / "zz.png").write_bytes(
+                png(28, 28, bytes(28 * (1 + 28 * 6)), depth=16, color=2)
+            ),
             ("zz.png", "8 bits"),
         ),
         (lambda a: os.mkdir(os.fsencode(a.parent) + b"/\xff"), ("udcff",)),
@@ -125,8 +136,17 @@ def test_idx_files_have_a_class_for_each_label(tmp_path):
     images, _ = pictures(124)
     write_idx(tmp_path / "train-images-idx3-ubyte", images)
     write_idx(tmp_path / "train-labels-idx1-ubyte", (np.arange(124) % 62).astype(np.uint8))
-    config = compose(["dataset=folder", "dataset.reader=idx", f"dataset.folder={tmp_path}", "dataset.val_size=62"])
-    data = load_training_data(replace(config, dataset=replace(config.dataset, stratified=True)), torch.device("cpu"))
+    config = compose(
+        [
+            "dataset=folder",
+            "dataset.reader=idx",
+            f"dataset.folder={tmp_path}",
+            "dataset.val_size=62",
+        ]
+    )
+    data = load_training_data(
+        replace(config, dataset=replace(config.dataset, stratified=True)), torch.device("cpu")
+    )
     assert (data.shape.num_classes, data.class_names[-1]) == (62, "61")
     from_5 = replace(config, dataset=replace(config.dataset, first_label=5))
     assert with_class_names(from_5).dataset.class_names == [str(label) for label in range(5, 62)]
@@ -172,7 +192,9 @@ def test_cifar_10_is_read_from_binary_files(tmp_path):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 5), min_size=20, max_size=200), st.integers(1, 19), st.integers(0, 3))
+@given(
+    st.lists(st.integers(0, 5), min_size=20, max_size=200), st.integers(1, 19), st.integers(0, 3)
+)
 def test_stratified_split_keeps_the_share_of_each_class(labels, val_size, seed):
     every = torch.tensor(labels)
     train, val = split_indices(every, (val_size, None, seed, True))

@@ -29,7 +29,15 @@ LABELS = np.arange(100) % 7
 
 
 def config(path: object, *overrides: str) -> Config:
-    return compose(["dataset=arrays", f"dataset.file={path}", "dataset.val_size=20", "engine=torch", *overrides])
+    return compose(
+        [
+            "dataset=arrays",
+            f"dataset.file={path}",
+            "dataset.val_size=20",
+            "engine=torch",
+            *overrides,
+        ]
+    )
 
 
 def images_of(config: Config, part: str) -> np.ndarray:
@@ -49,7 +57,11 @@ def test_one_file_is_split_into_training_and_test_images_that_never_change(tmp_p
 
 @pytest.mark.parametrize("engine", ["torch", "native"])
 def test_gray_images_of_any_shape_are_resized(engine, tmp_path):
-    np.savez(tmp_path / "x.npz", images=np.asfortranarray(GRAY[..., None]), labels=(LABELS + 1).astype(">i2"))
+    np.savez(
+        tmp_path / "x.npz",
+        images=np.asfortranarray(GRAY[..., None]),
+        labels=(LABELS + 1).astype(">i2"),
+    )
     data = load_training_data(
         config(tmp_path / "x.npz", "dataset.first_label=1", f"engine={engine}"), torch.device("cpu")
     )
@@ -58,7 +70,13 @@ def test_gray_images_of_any_shape_are_resized(engine, tmp_path):
 
 
 def test_separate_test_arrays_and_colors_are_used(tmp_path):
-    np.savez(tmp_path / "x.npz", images=COLOR[:60], labels=LABELS[:60], test_images=COLOR[60:], test_labels=LABELS[60:])
+    np.savez(
+        tmp_path / "x.npz",
+        images=COLOR[:60],
+        labels=LABELS[:60],
+        test_images=COLOR[60:],
+        test_labels=LABELS[60:],
+    )
     mine = config(tmp_path / "x.npz", "dataset.channels=3")
     assert (images_of(mine, "train") == COLOR[:60].transpose(0, 3, 1, 2)).all()
     assert (images_of(mine, "test") == COLOR[60:].transpose(0, 3, 1, 2)).all()
@@ -69,7 +87,11 @@ def test_file_can_name_its_classes(tmp_path):
     np.savez(tmp_path / "x.npz", images=GRAY, labels=LABELS, class_names=names)
     assert with_class_names(config(tmp_path / "x.npz")).dataset.class_names == names
     np.savez(tmp_path / "y.npz", images=GRAY, labels=LABELS + 1, class_names=names)
-    assert images_of(config(tmp_path / "y.npz", "dataset.first_label=1"), "train").shape == (90, 6, 9)
+    assert images_of(config(tmp_path / "y.npz", "dataset.first_label=1"), "train").shape == (
+        90,
+        6,
+        9,
+    )
     with pytest.raises(DataError, match="from 1 to 7; labels must be from 0 to 6"):
         images_of(config(tmp_path / "y.npz"), "train")
 
@@ -77,7 +99,13 @@ def test_file_can_name_its_classes(tmp_path):
 def test_order_of_named_classes_is_printed(workdir, main, ready):
     names = ("zero", "one", "two", "three", "four", "five", "six")
     np.savez(workdir / "x.npz", images=GRAY, labels=LABELS, class_names=names)
-    line = ("dataset=arrays", "dataset.file=x.npz", "dataset.val_size=20", "num_epoch=1", "tracking.plots=false")
+    line = (
+        "dataset=arrays",
+        "dataset.file=x.npz",
+        "dataset.val_size=20",
+        "num_epoch=1",
+        "tracking.plots=false",
+    )
     ended = main(*line, status=0)
     assert f"classes of arrays, in the order of their labels: {', '.join(names)}\n" in ended.stderr
 
@@ -109,7 +137,9 @@ def flipped(content: bytes) -> bytes:
 
 def header_of(n: int, shape: tuple[int, ...]) -> bytes:
     file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
     return file.getvalue() + bytes(n)
 
 
@@ -226,7 +256,13 @@ def test_arrays_with_a_file_or_a_mask_are_refused(overrides, images, labels, nam
     assert not outputs.exists()
 
 
-BRIEF = ("dataset.val_size=200", "batch_size=32", "num_epoch=1", "tracking.plots=false", "num_threads=1")
+BRIEF = (
+    "dataset.val_size=200",
+    "batch_size=32",
+    "num_epoch=1",
+    "tracking.plots=false",
+    "num_threads=1",
+)
 
 
 @pytest.mark.slow(seconds=18)
@@ -246,8 +282,13 @@ def test_arrays_are_trained_predicted_and_reproduced(main, cli, ready, workdir):
     assert "dataset.file=" in lost.stdout
     main(run, "dataset.file=moved.npz", program="reproduce", status=0)
     main(run, "dataset.file=moved.npz", "check=true", program="reproduce", status=0)
-    np.savez(workdir / "other.npz", images=(digits.images * 7).astype("uint8"), labels=digits.target)
-    assert str(workdir / "other.npz") in main(run, "dataset.file=other.npz", program="reproduce", status=3).stdout
+    np.savez(
+        workdir / "other.npz", images=(digits.images * 7).astype("uint8"), labels=digits.target
+    )
+    assert (
+        str(workdir / "other.npz")
+        in main(run, "dataset.file=other.npz", program="reproduce", status=3).stdout
+    )
     missing = main(run, "dataset.file=none.npz", program="reproduce", status=2)
     assert "dataset.file=none.npz: not found" in missing.stderr
 
@@ -255,8 +296,16 @@ def test_arrays_are_trained_predicted_and_reproduced(main, cli, ready, workdir):
 def test_arrays_from_python_are_saved_once_and_trained(ready, monkeypatch, workdir):
     monkeypatch.chdir(workdir)
     images = torch.from_numpy(COLOR)
-    line = ["dataset.val_size=20", "num_epoch=1", "tracking.plots=false", "tracking.models=none", "num_threads=1"]
-    runs = [lenet_exp.train(line, images=given, labels=LABELS.tolist()) for given in (images, COLOR)]
+    line = [
+        "dataset.val_size=20",
+        "num_epoch=1",
+        "tracking.plots=false",
+        "tracking.models=none",
+        "num_threads=1",
+    ]
+    runs = [
+        lenet_exp.train(line, images=given, labels=LABELS.tolist()) for given in (images, COLOR)
+    ]
     (file,) = (ready / "arrays").iterdir()
     assert {run.folder for run in runs} == {runs[0].folder}
     kept = runs[0].record.config.dataset
@@ -266,7 +315,13 @@ def test_arrays_from_python_are_saved_once_and_trained(ready, monkeypatch, workd
 
 @pytest.mark.parametrize(
     ("images", "labels"),
-    [(GRAY / 255, LABELS), (GRAY, LABELS[1:]), (GRAY, None), (None, LABELS), ([[1], [1, 2]], LABELS)],
+    [
+        (GRAY / 255, LABELS),
+        (GRAY, LABELS[1:]),
+        (GRAY, None),
+        (None, LABELS),
+        ([[1], [1, 2]], LABELS),
+    ],
 )
 def test_unusable_arrays_from_python_are_refused_and_not_saved(images, labels, outputs):
     for call in (lenet_exp.train, lenet_exp.sweep):

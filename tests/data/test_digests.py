@@ -23,7 +23,9 @@ CONFIG = compose(["dataset=kmnist", MADE_UP, "dataset.val_size=20"])
 
 
 def load(root: Path, split_seed: int = 0, **sizes: int) -> TrainingData:
-    config = replace(CONFIG, data_root=str(root), split_seed=split_seed, dataset=replace(CONFIG.dataset, **sizes))
+    config = replace(
+        CONFIG, data_root=str(root), split_seed=split_seed, dataset=replace(CONFIG.dataset, **sizes)
+    )
     return load_training_data(config, CPU)
 
 

@@ -1,4 +1,6 @@
-"""A missing dataset is downloaded completely or not at all; the mirror is a real server on loopback."""
+"""A missing dataset is downloaded completely or not at all; the mirror is a real server on
+loopback.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ from lenet_exp.errors import DataError
 from tests.data.idx import pictures, write_idx
 from tests.tools.servers import served
 
-FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 REQUESTS = 2 * len(FILES)  # torchvision requests the location of a file, then the file
 
 
@@ -79,7 +86,11 @@ def _no_proxy(monkeypatch):
 
 
 def left_in(root: Path) -> set[str]:
-    return {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and not p.name.endswith(".lock")}
+    return {
+        p.relative_to(root).as_posix()
+        for p in root.rglob("*")
+        if p.is_file() and not p.name.endswith(".lock")
+    }
 
 
 def test_missing_dataset_is_downloaded_once_replacing_partial_files(mirror, tmp_path):
@@ -95,7 +106,9 @@ def test_missing_dataset_is_downloaded_once_replacing_partial_files(mirror, tmp_
     assert handler.requested == requested
 
 
-@pytest.mark.parametrize("sends", [lambda held: held[: len(held) // 2], lambda held: held[:-9] + b"not mnist"])
+@pytest.mark.parametrize(
+    "sends", [lambda held: held[: len(held) // 2], lambda held: held[:-9] + b"not mnist"]
+)
 def test_incomplete_or_wrong_download_is_discarded_and_retried(sends, mirror, tmp_path):
     address, handler = mirror
     handler.sends = staticmethod(sends)
@@ -116,7 +129,10 @@ def test_unwritable_data_folder_is_one_line(mirror):
 def test_concurrent_processes_download_dataset_only_once(mirror, tmp_path):
     address, handler = mirror
     with get_context("fork").Pool(2, torch.set_num_threads, (1,)) as pool:
-        assert pool.starmap(load, [(tmp_path / "data", address)] * 2, chunksize=1) == [60_000, 60_000]
+        assert pool.starmap(load, [(tmp_path / "data", address)] * 2, chunksize=1) == [
+            60_000,
+            60_000,
+        ]
     assert left_in(tmp_path / "data") == {f"MNIST/raw/{name}" for name in FILES}
     assert len(handler.requested) == REQUESTS
 
@@ -134,7 +150,12 @@ def test_archive_is_used_only_if_digest_matches(kind, tmp_path):
     emnist, names = compose(["dataset=emnist_digits"]).dataset, ["images", "labels"]
     digest = hashlib.md5(archive.read_bytes()).hexdigest()
     with serve(tmp_path) as (address, _):
-        own = replace(emnist, files={"train": names, "test": []}, archive=address + archive.name, archive_md5="0" * 32)
+        own = replace(
+            emnist,
+            files={"train": names, "test": []},
+            archive=address + archive.name,
+            archive_md5="0" * 32,
+        )
         with pytest.raises(DataError, match=archive.name):
             download(own, tmp_path / "data", names)
         assert left_in(tmp_path / "data") == set()

@@ -25,7 +25,9 @@ IMAGE_FILE, LABEL_FILE = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 @cache
 def config_of(dataset: str) -> Config:
-    return compose([f"dataset={dataset}", "dataset.val_size=20", *([MADE_UP] if dataset == "kmnist" else [])])
+    return compose(
+        [f"dataset={dataset}", "dataset.val_size=20", *([MADE_UP] if dataset == "kmnist" else [])]
+    )
 
 
 def load(root: Path, dataset: str = "kmnist") -> TrainingData:
@@ -72,12 +74,16 @@ def test_corrupt_file_is_one_line_naming_dataset_and_folder(dataset, file, damag
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(("dataset", "wrong"), [("kmnist", 10), ("kmnist", 255), ("qmnist", -1), ("qmnist", 2**31 - 1)])
+@pytest.mark.parametrize(
+    ("dataset", "wrong"), [("kmnist", 10), ("kmnist", 255), ("qmnist", -1), ("qmnist", 2**31 - 1)]
+)
 def test_label_outside_0_to_9_is_refused(dataset, wrong, tmp_path):
     labels = LABELS.astype(np.uint8 if dataset == "kmnist" else np.int32)
     labels[59] = wrong
     write(dataset, tmp_path, labels)
-    with pytest.raises(DataError, match=rf"^dataset={dataset}: labels .*{wrong}.*; labels must be from 0 to 9$"):
+    with pytest.raises(
+        DataError, match=rf"^dataset={dataset}: labels .*{wrong}.*; labels must be from 0 to 9$"
+    ):
         load(tmp_path, dataset)
 
 
@@ -101,7 +107,13 @@ def test_kmnist_and_qmnist_train_without_test_files(dataset, main, ready, tmp_pa
         test_file.unlink()
     before = {path: path.stat().st_mtime_ns for path in (raw, *raw.iterdir())}
     known = [MADE_UP] if dataset == "kmnist" else []
-    quick = ["dataset.val_size=20", "batch_size=5", "num_epoch=1", "tracking.models=none", "tracking.plots=false"]
+    quick = [
+        "dataset.val_size=20",
+        "batch_size=5",
+        "num_epoch=1",
+        "tracking.models=none",
+        "tracking.plots=false",
+    ]
     main(f"dataset={dataset}", f"data_root={tmp_path / 'data'}", *known, *quick, status=0)
     assert {path: path.stat().st_mtime_ns for path in (raw, *raw.iterdir())} == before
     (file,) = ready.glob("runs/*/record.json")

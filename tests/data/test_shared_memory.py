@@ -1,4 +1,6 @@
-"""All processes of a user share one copy of a dataset's tensor, which is freed when the last process ends."""
+"""All processes of a user share one copy of a dataset's tensor, which is freed when the last
+process ends.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ import pytest
 import torch
 
 from lenet_exp.data import images
-from lenet_exp.data.images import data_digests, load_training_data, share_datasets, use_shared_datasets
+from lenet_exp.data.images import (
+    data_digests,
+    load_training_data,
+    share_datasets,
+    use_shared_datasets,
+)
 from tests.tools.commands import ROOT
 from tests.tools.configs import compose
 
@@ -54,10 +61,16 @@ def test_other_process_maps_dataset_without_reading_files():
     sets = share_datasets([DIGITS])
     given, descriptors = cloudpickle.dumps((sets, DIGITS)), [d for s in sets for d in s.descriptors]
     command = [sys.executable, "-c", MAPS]
-    done = subprocess.run(command, input=given, pass_fds=descriptors, stdout=subprocess.PIPE, cwd=ROOT, check=True)
+    done = subprocess.run(
+        command, input=given, pass_fds=descriptors, stdout=subprocess.PIPE, cwd=ROOT, check=True
+    )
     total, *mappings = done.stdout.decode().split("memfd:lenet_exp")
     assert len(mappings) == 2  # images and labels
-    assert [re.search(r"^Anonymous: +(\d+) kB$", mapping, re.MULTILINE)[1] for mapping in mappings] == ["0", "0"]
-    assert float(total.split()[0]) == pytest.approx(float(load_training_data(DIGITS, CPU).images.sum()), rel=1e-6)
+    assert [
+        re.search(r"^Anonymous: +(\d+) kB$", mapping, re.MULTILINE)[1] for mapping in mappings
+    ] == ["0", "0"]
+    assert float(total.split()[0]) == pytest.approx(
+        float(load_training_data(DIGITS, CPU).images.sum()), rel=1e-6
+    )
     for descriptor in descriptors:
         os.close(descriptor)

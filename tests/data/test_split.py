@@ -20,7 +20,9 @@ CONFIG = compose(["dataset=digits"])
 
 def with_sizes(val_size: int, train_size: int | None, split_seed: int = 0) -> Config:
     return replace(
-        CONFIG, dataset=replace(CONFIG.dataset, val_size=val_size, train_size=train_size), split_seed=split_seed
+        CONFIG,
+        dataset=replace(CONFIG.dataset, val_size=val_size, train_size=train_size),
+        split_seed=split_seed,
     )
 
 
@@ -36,7 +38,14 @@ def test_split_of_mnist_depends_only_on_split_seed(real_data):
     mnist = compose(["dataset=mnist", f"data_root={real_data}"])
     data = load_training_data(mnist, CPU)
     assert (len(data.train_index), len(data.val_index)) == (50_000, 10_000)
-    others = ["seed=7", "batch_size=64", "num_epoch=1", "activation=relu", "optimizer=adam", "num_threads=1"]
+    others = [
+        "seed=7",
+        "batch_size=64",
+        "num_epoch=1",
+        "activation=relu",
+        "optimizer=adam",
+        "num_threads=1",
+    ]
     same = load_training_data(compose(["dataset=mnist", f"data_root={real_data}", *others]), CPU)
     assert torch.equal(data.train_index, same.train_index)
     assert torch.equal(data.val_index, same.val_index)

@@ -106,7 +106,11 @@ SHAPES = ("dataset=folder", CLASSES, "dataset.val_size=40")
 
 
 def test_folder_of_images_with_three_classes_trains_and_predicts(main, ready, tmp_path):
-    shapes = (*SHAPES, f"dataset.folder={samples.own_set(tmp_path / 'shapes')}", "dataset.name=shapes")
+    shapes = (
+        *SHAPES,
+        f"dataset.folder={samples.own_set(tmp_path / 'shapes')}",
+        "dataset.name=shapes",
+    )
     assert main(*shapes, "num_epoch=1", "batch_size=16", "tracking.plots=false").returncode == 0
     done = main(*shapes, program="predict", status=0)
     assert re.search(r"accuracy [01]\.\d{4} \(\d+/30\)", done.stdout)
@@ -133,12 +137,18 @@ def test_color_images_in_gray_dataset_cause_one_warning(tmp_path, caplog):
         folder = samples.own_set(tmp_path / str(tint))
         some = sorted((folder / "train" / "square").iterdir())[:2]
         gray = np.asarray(Image.open(some[0]))
-        colored = np.stack([gray, gray, np.where(gray > 128, gray - tint, gray)], -1).astype(np.uint8)
+        colored = np.stack([gray, gray, np.where(gray > 128, gray - tint, gray)], -1).astype(
+            np.uint8
+        )
         for path in some:
             Image.fromarray(colored).save(path)
         caplog.clear()
         for _ in range(2):
-            read_images(dataset(*SHAPES, f"dataset.folder={folder}", f"dataset.name=c{tint}"), "anywhere", "train")
+            read_images(
+                dataset(*SHAPES, f"dataset.folder={folder}", f"dataset.name=c{tint}"),
+                "anywhere",
+                "train",
+            )
         return sum("gray" in record.getMessage() for record in caplog.records)
 
     assert [warned(tint) for tint in (0, 5, 100)] == [0, 0, 1]

@@ -1,4 +1,6 @@
-"""Run a `lenet-*` script as installed by pip, without the working directory on its path (see tests/tools/warm.py)."""
+"""Run a `lenet-*` script as installed by pip, without the working directory on its path (see
+tests/tools/warm.py).
+"""
 
 from __future__ import annotations
 

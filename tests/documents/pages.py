@@ -1,8 +1,9 @@
 """Read the commands on the documentation pages, and the output that the pages show.
 
-A page is README.md, CONTRIBUTING.md, or one of docs/**/*.md. Commands are the lines of its bash blocks, including
-indented blocks, and the lines after `$ ` in its text blocks, which show the output below. A text block without `$ `
-right below a bash block shows the output of the last command in that block.
+A page is README.md, CONTRIBUTING.md, or one of docs/**/*.md. Commands are the lines of its bash
+blocks, including indented blocks, and the lines after `$ ` in its text blocks, which show the
+output below. A text block without `$ ` right below a bash block shows the output of the last
+command in that block.
 """
 
 from __future__ import annotations
@@ -18,9 +19,24 @@ from tests.tools.commands import ROOT
 README = "README.md"
 TUTORIAL = "docs/tutorials/first-hour.md"
 FRESH = (README, TUTORIAL)  # their readers have not run any command before
-PAGES = (README, "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")))
-COMPARED = (README, "docs/how-to/compare.md", "docs/how-to/reproduce.md")  # see benchmarks/transcripts.py
-KINDS = {"bash", "python", "text", "yaml", "{toctree}", "{eval-rst}"}  # a block of another kind could hide a command
+PAGES = (
+    README,
+    "CONTRIBUTING.md",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+)
+COMPARED = (
+    README,
+    "docs/how-to/compare.md",
+    "docs/how-to/reproduce.md",
+)  # see benchmarks/transcripts.py
+KINDS = {
+    "bash",
+    "python",
+    "text",
+    "yaml",
+    "{toctree}",
+    "{eval-rst}",
+}  # a block of another kind could hide a command
 FENCE = re.compile(r"^ *```([\w{}-]*)$")
 FILE = re.compile(r"Save this file as `([^`]+)`:$")
 INDENTED = re.compile(r"^ {4}(?=(lenet-\w+|optuna-\w+|mlflow|python|pip) )")
@@ -94,7 +110,11 @@ def blocks(page: str) -> list[Block]:
             inside = (number + 1, fence[1], [])
         elif inside is not None:
             file = FILE.search(above)
-            found.append(Block(page, inside[0], inside[1], "\n".join(inside[2]), file=file[1] if file else None))
+            found.append(
+                Block(
+                    page, inside[0], inside[1], "\n".join(inside[2]), file=file[1] if file else None
+                )
+            )
             inside, above = None, ""
         elif INDENTED.match(line):
             found.append(Block(page, number, "bash", line.strip()))
@@ -118,7 +138,11 @@ def save_files(page: str, folder: Path) -> None:
 def commands(block: Block) -> list[Command]:
     """Return the commands of a block in order."""
     if block.kind == "bash":
-        found = [one for number, line in _joined(block.text, block.line) for one in _split(block.page, number, line)]
+        found = [
+            one
+            for number, line in _joined(block.text, block.line)
+            for one in _split(block.page, number, line)
+        ]
         return [*found[:-1], *(replace(last, shown=block.shown) for last in found[-1:])]
     if block.kind == "text":
         return list(_answered(block))
@@ -126,7 +150,9 @@ def commands(block: Block) -> list[Command]:
 
 
 def _joined(text: str, first: int) -> Iterator[tuple[int, str]]:
-    """Yield lines with their numbers, and join each line that ends with a backslash to the next line."""
+    """Yield lines with their numbers, and join each line that ends with a backslash to the next
+    line.
+    """
     whole, begun = "", first
     for number, line in enumerate(text.splitlines(), first):
         whole, begun = (whole + line.strip(), begun) if whole else (line.strip(), number)
@@ -147,7 +173,9 @@ def _answered(block: Block) -> Iterator[Command]:
     lines = block.text.splitlines()
     typed = [n for n, line in enumerate(lines) if line.startswith("$ ")]
     for n, following in pairwise([*typed, len(lines)]):
-        yield from _split(block.page, block.line + n, lines[n][2:], "\n".join(lines[n + 1 : following]))
+        yield from _split(
+            block.page, block.line + n, lines[n][2:], "\n".join(lines[n + 1 : following])
+        )
 
 
 def without_comment(line: str) -> tuple[str, str]:

@@ -57,7 +57,11 @@ class Reader(contextlib.ExitStack):
             problem = self._stays(text)
         else:
             done = self._run(text)
-            problem = "" if done.returncode == command.status else f"status {done.returncode}: {done.stderr[-2000:]}"
+            problem = (
+                ""
+                if done.returncode == command.status
+                else f"status {done.returncode}: {done.stderr[-2000:]}"
+            )
             if command.is_compared and not problem:
                 problem = "\n    ".join(differing(command.shown or "", done.stdout, done.stderr))
         if problem:
@@ -94,7 +98,15 @@ class Reader(contextlib.ExitStack):
             if words[0].startswith("lenet-"):
                 return end(self._started(words, environment))
             if words[:2] == ["python", "-m"]:
-                return end(start(*words[3:], outputs=self.outputs, module=words[2], cwd=self.folder, env=environment))
+                return end(
+                    start(
+                        *words[3:],
+                        outputs=self.outputs,
+                        module=words[2],
+                        cwd=self.folder,
+                        env=environment,
+                    )
+                )
         shell = {"PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
         return subprocess.run(
             ["bash", "-c", text],
@@ -114,13 +126,19 @@ class Reader(contextlib.ExitStack):
     def _stays(self, text: str) -> str:
         """Start lenet-ui, stop it with Ctrl-C, and return a problem or an empty string."""
         words = shlex.split(text)[1:]
-        with lenet_ui(*words, outputs=self.outputs, cwd=self.folder, env=self._environment()) as served:
+        with lenet_ui(
+            *words, outputs=self.outputs, cwd=self.folder, env=self._environment()
+        ) as served:
             with requests.Session() as session:
                 session.trust_env = False
                 status = session.get(served.address, auth=served.login, timeout=60).status_code
             served.process.send_signal(signal.SIGINT)
             left = end(served.process).returncode
-        return "" if (status, left) == (200, 130) else f"its server answers {status}, and it ends with {left}"
+        return (
+            ""
+            if (status, left) == (200, 130)
+            else f"its server answers {status}, and it ends with {left}"
+        )
 
     def _have(self, need: Need, text: str) -> None:
         """Create what a command needs, unless the folder has it."""
@@ -128,7 +146,9 @@ class Reader(contextlib.ExitStack):
             case Need.sweep:
                 self._sweeps(1)
             case Need.seeds:
-                if not any({"seed"} < set(sweep.started().swept) for sweep in all_sweeps(self.outputs)[:1]):
+                if not any(
+                    {"seed"} < set(sweep.started().swept) for sweep in all_sweeps(self.outputs)[:1]
+                ):
                     self._made(f"{SWEEP} 'seed=range(2)'")
             case Need.running:
                 self._start_sweep()
@@ -176,8 +196,12 @@ class Reader(contextlib.ExitStack):
             name = re.escape(flag.partition("=")[0])
             text = re.sub(rf"\s(?:'{name}=[^']*'|{name}=\S*)", "", text) + f" {flag}"
         for which in re.findall(rf"\bsweep=({IDS}(?:,{IDS})*)(?![\w.])", text):
-            text = text.replace(f"sweep={which}", "sweep=" + ",".join(self._sweeps(which.count(",") + 1)))
-        if (which := re.search(rf"\brun=({IDS})(?![\w.:])", text)) and not list(self.outputs.glob(f"runs/{which[1]}*")):
+            text = text.replace(
+                f"sweep={which}", "sweep=" + ",".join(self._sweeps(which.count(",") + 1))
+            )
+        if (which := re.search(rf"\brun=({IDS})(?![\w.:])", text)) and not list(
+            self.outputs.glob(f"runs/{which[1]}*")
+        ):
             text = re.sub(rf"\brun={IDS}", f"run={self._lone_run().name}", text)
         if found := re.search(rf"\b(runs:/|champion=){IDS}", text):
             (delivered,) = RunFolder(self._lone_run()).delivered().mlflow_runs

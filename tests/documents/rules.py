@@ -1,7 +1,8 @@
 """Rules for the commands of the pages that tests change or do not run.
 
-The first rule that fits a command applies. A command without a rule runs unchanged and must end with status 0, or with
-the status in its comment. Only a rule, which gives the reason, excludes a command.
+The first rule that fits a command applies. A command without a rule runs unchanged and must end
+with status 0, or with the status in its comment. Only a rule, which gives the reason, excludes a
+command.
 """
 
 from __future__ import annotations
@@ -60,12 +61,15 @@ class Rule:
 def extras_are_there(text: str) -> None:
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for named in re.findall(r"(?:lenet_exp|'\.)\[([\w,]+)\]", text):
-        assert set(named.split(",")) <= set(known), f"[{named}]: pyproject.toml has the extras {', '.join(known)}"
+        assert set(named.split(",")) <= set(known), (
+            f"[{named}]: pyproject.toml has the extras {', '.join(known)}"
+        )
 
 
 def files_are_there(command: str) -> None:
     for path in re.findall(r"(?<![\w/.])deploy/[\w./-]+", command):
-        if not path.startswith(("deploy/.env", "deploy/tls/")) or path.endswith(".example"):  # users create these
+        # users create these
+        if not path.startswith(("deploy/.env", "deploy/tls/")) or path.endswith(".example"):
             assert (ROOT / path).exists(), f"{command}: there is no {path}"
 
 
@@ -135,14 +139,24 @@ RULES = (
 )  # fmt: skip
 AS_IT_STANDS = Rule("", "")
 SHOWN = "its output is compared, and is the same without these"
-COMPARED = {"lenet-train -m ": Rule("", SHOWN, more=CHEAPER), "lenet-train ": Rule("", SHOWN, more=CHEAPER[:1])}
+COMPARED = {
+    "lenet-train -m ": Rule("", SHOWN, more=CHEAPER),
+    "lenet-train ": Rule("", SHOWN, more=CHEAPER[:1]),
+}
 
 
 def rule_of(command: Command) -> Rule:
     """Return the rule for a command."""
     if command.is_compared:
-        return next((rule for begins, rule in COMPARED.items() if command.text.startswith(begins)), AS_IT_STANDS)
-    claims = (r for r in RULES if re.match(r.fits, command.text) and not (r.elsewhere and command.page in FRESH))
+        return next(
+            (rule for begins, rule in COMPARED.items() if command.text.startswith(begins)),
+            AS_IT_STANDS,
+        )
+    claims = (
+        r
+        for r in RULES
+        if re.match(r.fits, command.text) and not (r.elsewhere and command.page in FRESH)
+    )
     return AS_IT_STANDS if command.is_mistake else next(claims, AS_IT_STANDS)
 
 

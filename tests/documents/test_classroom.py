@@ -1,4 +1,6 @@
-"""The page for a class: the teacher's server with accounts, and students who train at the same time."""
+"""The page for a class: the teacher's server with accounts, and students who train at the same
+time.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,12 @@ def blocks(port: int) -> list[str]:
     text = PAGE.read_text().replace("teacher.example.org:5000", f"127.0.0.1:{port}")
     text = text.replace("--host 0.0.0.0 --port 5000", f"--host 127.0.0.1 --port {port}")
     text = text.replace(
-        "dataset=mnist dataset.train_size=10000 batch_size=64 num_epoch=3", "dataset=digits num_epoch=1"
+        "dataset=mnist dataset.train_size=10000 batch_size=64 num_epoch=3",
+        "dataset=digits num_epoch=1",
     )
-    text = re.sub(r"^(\s*)lenet-(\w+)", rf"\1{sys.executable} -m lenet_exp \2", text, flags=re.MULTILINE)
+    text = re.sub(
+        r"^(\s*)lenet-(\w+)", rf"\1{sys.executable} -m lenet_exp \2", text, flags=re.MULTILINE
+    )
     text = re.sub(r"^mlflow ", f"{sys.executable} -m mlflow ", text, flags=re.MULTILINE)
     return re.findall(r"^```(?:bash|text)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
@@ -33,7 +38,11 @@ def blocks(port: int) -> list[str]:
 def bash(script: str, folder: Path, user: str) -> subprocess.Popen[str]:
     """Start a script as this user, in a folder of the user's own."""
     folder.mkdir(exist_ok=True)
-    environment = os.environ | {"LOGNAME": user, "PYTHONPATH": str(ROOT), "LENET_EXP_OUTPUTS": str(folder / "outputs")}
+    environment = os.environ | {
+        "LOGNAME": user,
+        "PYTHONPATH": str(ROOT),
+        "LENET_EXP_OUTPUTS": str(folder / "outputs"),
+    }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(["bash", "-ec", script], cwd=folder, env=environment, **pipes)
 

@@ -1,4 +1,6 @@
-"""docs/reference/formats.md lists every stored field, tag, metric, and file, with modules that use them."""
+"""docs/reference/formats.md lists every stored field, tag, metric, and file, with modules that use
+them.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,14 @@ import pytest
 import torch
 
 from lenet_exp.config.tags import NAMES, PREFIXES, is_own
-from lenet_exp.executors.host import PlaceInfo
+from lenet_exp.config.typed_json import key_of
+from lenet_exp.executors.host import SlotInfo
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import PlacePlan
 from lenet_exp.folders import checkpoints, run_folder, sweep_folder
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import Owner
-from lenet_exp.folders.records import Outcome, bits_depend_on
+from lenet_exp.folders.records import Outcome, exact_result_properties
 from lenet_exp.folders.results import JobResult, counts
 from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.tracking.run_uploads import class_accuracy
@@ -113,7 +116,7 @@ def field_rows(name: str) -> list[Row]:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_field_of_a_stored_class_is_documented(name):
-    expected = [f.name for f in fields(CLASSES[name]) if f.name not in NOT_STORED]
+    expected = [key_of(f) for f in fields(CLASSES[name]) if f.name not in NOT_STORED]
     assert sorted(names_in(field_rows(name))) == sorted(expected)
 
 
@@ -123,15 +126,24 @@ def test_every_documented_field_belongs_to_a_stored_class():
 
 @pytest.mark.parametrize("name", sorted(CLASSES.keys() - NOT_IN_ARCHIVES))
 def test_fields_name_the_first_release_that_stored_them(name):
-    keys = {release: {key for value in stored(release).get(name, []) for key in value} for release in RELEASES}
+    keys = {
+        release: {key for value in stored(release).get(name, []) for key in value}
+        for release in RELEASES
+    }
     for row in field_rows(name):
         since = RELEASES[0] if row.cells["since"] in EARLIER else row.cells["since"]
         for field in row.names:
-            assert since == next((release for release in RELEASES if field in keys[release]), NEWEST), field
+            assert since == next(
+                (release for release in RELEASES if field in keys[release]), NEWEST
+            ), field
 
 
 def test_every_row_names_a_release():
-    assert {row.cells["since"] for row in ROWS if "since" in row.cells} <= {*EARLIER, *RELEASES, NEWEST}
+    assert {row.cells["since"] for row in ROWS if "since" in row.cells} <= {
+        *EARLIER,
+        *RELEASES,
+        NEWEST,
+    }
 
 
 def test_keys_of_execution_and_releases_match_the_code(monkeypatch):
@@ -142,7 +154,10 @@ def test_keys_of_execution_and_releases_match_the_code(monkeypatch):
     assert sorted(names_in(rows)) == sorted(keys)
     for engine in ("torch", "native"):
         relevant = [row for row in rows if engine in row.cells["exact results depend on it"]]
-        assert set(names_in(relevant)) == bits_depend_on(dict.fromkeys(keys, "x") | {"engine": engine}, {}).keys()
+        assert (
+            set(names_in(relevant))
+            == exact_result_properties(dict.fromkeys(keys, "x") | {"engine": engine}, {}).keys()
+        )
 
 
 def test_tags_match_reserved_names_and_prefixes():
@@ -154,7 +169,9 @@ def test_tags_match_reserved_names_and_prefixes():
 
 
 def _model_tags() -> list[Row]:
-    return [row for row in table("tag") if "model" in row.cells["on"] and "run" not in row.cells["on"]]
+    return [
+        row for row in table("tag") if "model" in row.cells["on"] and "run" not in row.cells["on"]
+    ]
 
 
 def test_tags_of_models_match_the_code():
@@ -170,11 +187,20 @@ def metrics_of_run() -> set[str]:
     score = Score(1, 1, [], [], "", "", calibration)
     assert "val_accuracy_" in inspect.getsource(class_accuracy.class_points)
     own = {"val_<metric>", "best_val_<metric>"}
-    return {*EPOCH_METRICS, *BEST_METRICS, *own, "step_loss", "val_accuracy_<class>", *score.metrics}
+    return {
+        *EPOCH_METRICS,
+        *BEST_METRICS,
+        *own,
+        "step_loss",
+        "val_accuracy_<class>",
+        *score.metrics,
+    }
 
 
 def metrics_of_sweep() -> set[str]:
-    """The names of the metrics that a sweep can have, except those of its system and its test results."""
+    """The names of the metrics that a sweep can have, except those of its system and its test
+    results.
+    """
     search = SearchPlan(sampler="", pruner="", objective="", best_value=1.0)
     job = Job(0, "", {}, [], compose(), "", "")
     results = [JobResult(job, outcome, "", None, False) for outcome in Outcome]
@@ -195,18 +221,33 @@ def test_attributes_of_studies_match_the_code():
     from lenet_exp.searches import epoch_counts, search, study, trials
 
     of_study = {study.SECONDS}
-    of_trial = {epoch_counts.HAD, epoch_counts.EPOCHS, epoch_counts.RUN, search.OUTCOME, search.REASON, trials.DRAWN}
+    of_trial = {
+        epoch_counts.HAD,
+        epoch_counts.EPOCHS,
+        epoch_counts.RUN,
+        search.OUTCOME,
+        search.REASON,
+        trials.DRAWN,
+    }
     found = {(name, row.cells["of"]) for row in table("attribute") for name in row.names}
     assert found == {(name, "study") for name in of_study} | {(name, "trial") for name in of_trial}
 
 
 def test_messages_of_workers_match_the_code():
     rows = {name: row for row in table("kind") for name in row.names}
-    workers = {messages.DESCRIBED, messages.QUESTION, messages.ENDED, messages.NOT_BEGUN, messages.LEFT}
+    workers = {
+        messages.DESCRIBED,
+        messages.QUESTION,
+        messages.ENDED,
+        messages.NOT_BEGUN,
+        messages.LEFT,
+    }
     sweeps = {messages.START, messages.ANSWER, messages.STOP, messages.LEAVE}
     assert {name for name, row in rows.items() if row.cells["from"] == "worker"} == workers
     assert {name for name, row in rows.items() if row.cells["from"] == "sweep"} == sweeps
-    assert quoted(rows[messages.DESCRIBED].cells["other keys"]) == [f.name for f in fields(PlaceInfo)]
+    assert quoted(rows[messages.DESCRIBED].cells["other keys"]) == [
+        f.name for f in fields(SlotInfo)
+    ]
 
 
 @pytest.mark.parametrize("module", [run_folder, sweep_folder, checkpoints])
@@ -228,16 +269,24 @@ def test_every_module_on_the_page_exists():
     assert len(named) > 300
     wrong = {name for name in named if module_of(name) not in FILES and not (ROOT / name).is_file()}
     assert wrong == set()
-    cells = [cell for row in ROWS for title, cell in row.cells.items() if title in {"written by", "read by"}]
-    assert [cell for cell in cells if cell not in {"-", MANY} and not re.match(r"`[\w/]+\.py`", cell)] == []
+    cells = [
+        cell
+        for row in ROWS
+        for title, cell in row.cells.items()
+        if title in {"written by", "read by"}
+    ]
+    assert [
+        cell for cell in cells if cell not in {"-", MANY} and not re.match(r"`[\w/]+\.py`", cell)
+    ] == []
 
 
 def test_documented_readers_of_a_field_mention_the_field():
+    in_code = {key_of(f): f.name for kind in CLASSES.values() for f in fields(kind)}
     words = {module: set(re.findall(r"\w+", path.read_text())) for module, path in FILES.items()}
     wrong = []
     for row in table("field"):
         for name in row.names:
-            mentioning = {module for module in FILES if name in words[module]}
+            mentioning = {module for module in FILES if in_code[name] in words[module]}
             for reader in row.readers:
                 if module_of(reader) not in mentioning:
                     wrong.append((row.heading, name, reader))

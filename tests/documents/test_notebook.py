@@ -24,7 +24,9 @@ def cells() -> list:
 
 
 def text(cell) -> str:
-    return "".join(o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in cell.outputs)
+    return "".join(
+        o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in cell.outputs
+    )
 
 
 def pictures(cell) -> int:
@@ -33,7 +35,9 @@ def pictures(cell) -> int:
 
 def test_notebook_has_ten_cells_with_outputs_and_no_local_paths():
     kept = cells()
-    assert [re.match(r"# (\d+)\. ", cell.source).group(1) for cell in kept] == [str(n) for n in range(1, 11)]
+    assert [re.match(r"# (\d+)\. ", cell.source).group(1) for cell in kept] == [
+        str(n) for n in range(1, 11)
+    ]
     assert [n for n, cell in enumerate(kept, 1) if pictures(cell)] == [4, 6, 8, 9, 10]
     assert all(cell.outputs for cell in kept)
     assert not any(o.output_type == "error" for cell in kept for o in cell.outputs)
@@ -53,7 +57,9 @@ def test_executed_cells_match_stored_outputs(tmp_path: Path, empty_store: Path):
         for large, less in SMALLER.items():
             cell.source = cell.source.replace(large, less)
     nbformat.write(small, tmp_path / "small.ipynb")
-    found = nbformat.from_dict(neutral(executed(tmp_path / "small.ipynb", tmp_path), tmp_path)).cells
+    found = nbformat.from_dict(
+        neutral(executed(tmp_path / "small.ipynb", tmp_path), tmp_path)
+    ).cells
     for here, kept in zip(found, cells(), strict=True):
         assert pictures(here) == pictures(kept), here.source
         assert bool(text(here)) == bool(text(kept)), here.source
@@ -62,7 +68,13 @@ def test_executed_cells_match_stored_outputs(tmp_path: Path, empty_store: Path):
     assert "two.png: 2 " in text(found[9])
 
 
-LINE = ["dataset=digits", "batch_size=32", "num_epoch=3", "tracking.plots=false", "tracking.models=none"]
+LINE = [
+    "dataset=digits",
+    "batch_size=32",
+    "num_epoch=3",
+    "tracking.plots=false",
+    "tracking.models=none",
+]
 CELLS = (
     f"import lenet_exp\nlenet_exp.train({LINE});",
     "from tqdm.auto import tqdm",  # as Optuna and mlflow do
@@ -71,7 +83,9 @@ CELLS = (
 
 
 @pytest.mark.slow(seconds=9)
-def test_notebook_shows_progress_and_one_line_errors_without_warning(tmp_path: Path, empty_store: Path):
+def test_notebook_shows_progress_and_one_line_errors_without_warning(
+    tmp_path: Path, empty_store: Path
+):
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     shutil.copytree(empty_store, tmp_path / "outputs")

@@ -14,7 +14,7 @@ from benchmarks.manifest import against_table, manifest, pages
 from benchmarks.recipes import FRONTIER, RECIPES
 from benchmarks.results import fast_words
 from lenet_exp.config.package_files import CONF_DIR
-from lenet_exp.config.plain import plain
+from lenet_exp.config.typed_json import to_plain
 from tests.tools.commands import ROOT
 from tests.tools.configs import compose
 
@@ -42,7 +42,7 @@ def given(name: str, *overrides: str) -> object:
 
 @functools.cache
 def composed(*overrides: str) -> dict[str, Any]:
-    return plain(compose(list(overrides)))
+    return to_plain(compose(list(overrides)))
 
 
 def _number(text: str) -> float | None:
@@ -66,7 +66,9 @@ def test_every_option_is_documented(group):
 
 
 def test_result_tables_equal_measured_tables():
-    """`benchmarks.results --output benchmarks/results.md`, `benchmarks.frontier`, `benchmarks.peeking` write them."""
+    """`benchmarks.results --output benchmarks/results.md`, `benchmarks.frontier`,
+    `benchmarks.peeking` write them.
+    """
     for name in ("results.md", "frontier.md", "peeking.md"):
         assert (ROOT / "benchmarks" / name).read_text() in TEXT
 
@@ -82,7 +84,9 @@ def test_results_agree_with_runs_in_manifest():
 
 def test_changelog_and_citation_name_the_current_release():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    latest, date = re.search(r"^## ([\d.]+) - ([\d-]+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).groups()
+    latest, date = re.search(
+        r"^## ([\d.]+) - ([\d-]+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    ).groups()
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert latest == citation["version"] == version
     assert date == str(citation["date-released"])

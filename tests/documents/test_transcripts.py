@@ -31,7 +31,12 @@ def test_only_times_speeds_ids_and_paths_may_differ():
 
 @pytest.mark.parametrize(
     ("shown", "printed"),
-    [("97.76", "97.77"), ("1.28 points", "1.29 points"), ("loss 1.2843", "loss 1.2"), ("3630cd9e", "00000000")],
+    [
+        ("97.76", "97.77"),
+        ("1.28 points", "1.29 points"),
+        ("loss 1.2843", "loss 1.2"),
+        ("3630cd9e", "00000000"),
+    ],
 )
 def test_changed_digit_is_detected(shown, printed):
     assert len(differing(SHOWN.replace(shown, printed), OUT, ERR)) == 1

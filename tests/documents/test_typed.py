@@ -15,7 +15,10 @@ from tests.documents.rules import RULES, SMALLER, Way, extras_are_there, rule_of
 from tests.tools.commands import ROOT
 from tests.tools.records import changed_model
 
-SELDOM = [*(f"docs/how-to/{name}.md" for name in ("clusters", "disk", "mlflow", "server")), "docs/reference/python.md"]
+SELDOM = [
+    *(f"docs/how-to/{name}.md" for name in ("clusters", "disk", "mlflow", "server")),
+    "docs/reference/python.md",
+]
 OWN = "docs/how-to/own-network.md"
 OFTEN = [page for page in PAGES if page not in (*FRESH, *SELDOM, OWN)]
 
@@ -25,7 +28,9 @@ def bring(folder: Path) -> None:
     own = {"activation": {"_target_": "mine.activations.Swish", "monotone": False}}
     changed_model(folder / "given.safetensors", lambda record: record["config"].update(own))
     (folder / "mine").mkdir()
-    (folder / "mine" / "activations.py").write_text("from torch import nn\n\n\nclass Swish(nn.SiLU):\n    pass\n")
+    (folder / "mine" / "activations.py").write_text(
+        "from torch import nn\n\n\nclass Swish(nn.SiLU):\n    pass\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +61,9 @@ def test_commands_of_page_end_as_documented(pages, tmp_path, empty_store, real_d
     assert not wrong, "\n".join(["", *wrong])
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.is_mistake], ids=lambda command: command.text)
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if c.is_mistake], ids=lambda command: command.text
+)
 def test_printed_error_equals_shown_error(main, command):
     program, *words = shlex.split(command.text)
     done = main(*words, program=program.removeprefix("lenet-"))

@@ -1,4 +1,5 @@
-"""Jobs are submitted to an executor in order, until too many fail, and to places until too many never start.
+"""Jobs are submitted to an executor in order, until too many fail, and to places until too many
+never start.
 
 The executor here has no processes. tests/sweeps/test_schedules.py tests all orders of events.
 """
@@ -13,7 +14,7 @@ import pytest
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
 from lenet_exp.executors.drive import drive
-from lenet_exp.executors.places import MOST_UNREADY, ClosePlace, Places, StartJob
+from lenet_exp.executors.places import MOST_UNREADY, ClosePlace, JobSlots, StartJob
 from lenet_exp.executors.work import JobEnd
 from lenet_exp.folders.job import Job
 
@@ -53,12 +54,22 @@ class Scripted:
 
 
 def jobs(n: int) -> list[Job]:
-    return [Job(number, f"job {number}", {}, [], Config(), "f", str(number), Path("outputs")) for number in range(n)]
+    return [
+        Job(number, f"job {number}", {}, [], Config(), "f", str(number), Path("outputs"))
+        for number in range(n)
+    ]
 
 
 @pytest.mark.parametrize(
     ("script", "most", "num_ended"),
-    [("", None, 0), ("xl.x", None, 4), ("xx...", 1, 1), (".xl..", 2, 3), ("x.x.x", 2, 5), ("x.xlx..", 3, 5)],
+    [
+        ("", None, 0),
+        ("xl.x", None, 4),
+        ("xx...", 1, 1),
+        (".xl..", 2, 3),
+        ("x.x.x", 2, 5),
+        ("x.xlx..", 3, 5),
+    ],
 )
 def test_no_job_starts_after_too_many_consecutive_failures(script, most, num_ended):
     executor, ended = Scripted(script, 2), []
@@ -76,7 +87,12 @@ def test_jobs_are_created_as_places_become_free():
             made.append(job.number)
             yield job
 
-    drive(Scripted("." * 5, 2), create_jobs(), max_failures=None, on_done=lambda done: started.append(len(made)))
+    drive(
+        Scripted("." * 5, 2),
+        create_jobs(),
+        max_failures=None,
+        on_done=lambda done: started.append(len(made)),
+    )
     assert started == [2, 3, 4, 5, 5]
 
 
@@ -88,9 +104,9 @@ def test_executor_that_raises_is_closed():
     assert executor.left
 
 
-def places(*numbers: int, retries: int = 1) -> Places:
+def places(*numbers: int, retries: int = 1) -> JobSlots:
     """Return places with these jobs waiting."""
-    made = Places("hydra/launcher=cluster", retries=retries)
+    made = JobSlots("hydra/launcher=cluster", retries=retries)
     for number in numbers:
         made.submit(jobs(number + 1)[number])
     return made

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.executors.host import Host, PortableWork
+from lenet_exp.executors.host import PortableWork, SlotProcess
 from lenet_exp.executors.work import EpochReport, WorkSpec
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import lone_job
@@ -28,13 +28,15 @@ def job(ready: Path) -> Job:
 def work(tmp_path) -> PortableWork:
     probe = tmp_path / ".probe"
     probe.write_text("written elsewhere")
-    spec = WorkSpec(number_of, prepare_with, sets=[], cores=1, jobs=None, output=tmp_path / "workers.log")
+    spec = WorkSpec(
+        number_of, prepare_with, sets=[], cores=1, jobs=None, output=tmp_path / "workers.log"
+    )
     return PortableWork(spec, [], None, False, (probe, probe.read_text()))
 
 
 @pytest.fixture
-def host(work) -> Iterator[Host]:
-    made = Host(work)
+def host(work) -> Iterator[SlotProcess]:
+    made = SlotProcess(work)
     yield made
     made.close()
 
@@ -47,7 +49,7 @@ def test_place_runs_a_job_and_reports_the_end(host, job):
 def test_job_stopped_while_waiting_for_answer_trains_no_more(work, job, tmp_path):
     epochs = tmp_path / "epochs"
     spec = replace(work.work, task=partial(report_until_stopped, str(epochs)))
-    host = Host(replace(work, work=spec, asks=True))
+    host = SlotProcess(replace(work, work=spec, asks=True))
     try:
         assert isinstance(host.start(job), EpochReport)
         host.stop()

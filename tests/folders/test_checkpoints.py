@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lenet_exp.config.plain import read_as
+from lenet_exp.config.typed_json import read_as
 from lenet_exp.files import write_json
 from lenet_exp.folders import checkpoints as checkpoints_module
 from lenet_exp.folders.checkpoints import Checkpoints, read_history
@@ -21,7 +21,7 @@ from lenet_exp.folders.records import History
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.fit import fit
-from lenet_exp.training.lane import Lane, new_lane
+from lenet_exp.training.state import TrainingState, new_lane
 from lenet_exp.training.trained.weights import load_weights
 from tests.training.small import configure, digest, start
 
@@ -35,7 +35,7 @@ def _log_is_read(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPat
     caplog.set_level(logging.INFO, "lenet_exp")
 
 
-def train(lane: Lane, checkpoints: Checkpoints, epochs: int = 6) -> Iterator[EpochResult]:
+def train(lane: TrainingState, checkpoints: Checkpoints, epochs: int = 6) -> Iterator[EpochResult]:
     """Train until an epoch, and add the results to the checkpoints."""
     _, data = start(CONFIG)
     for result in fit(lane, data):
@@ -45,7 +45,7 @@ def train(lane: Lane, checkpoints: Checkpoints, epochs: int = 6) -> Iterator[Epo
             return
 
 
-def with_checkpoints(path: Path, epochs: int) -> Lane:
+def with_checkpoints(path: Path, epochs: int) -> TrainingState:
     """Train some epochs with a checkpoint after each, and then stop without cleanup."""
     lane, checkpoints = fresh(), Checkpoints(path)
     for result in train(lane, checkpoints, epochs):
@@ -53,7 +53,7 @@ def with_checkpoints(path: Path, epochs: int) -> Lane:
     return lane
 
 
-def fresh() -> Lane:
+def fresh() -> TrainingState:
     return new_lane(CONFIG, choose_device(CONFIG.device))
 
 
@@ -61,7 +61,7 @@ def content(path: Path) -> set[str]:
     return {file.name for file in path.iterdir()}
 
 
-def weights_to_the_end(lane: Lane, checkpoints: Checkpoints) -> str:
+def weights_to_the_end(lane: TrainingState, checkpoints: Checkpoints) -> str:
     """Train to the end, and return the digest of the best weights."""
     list(train(lane, checkpoints))
     assert lane.position.epoch == 7
@@ -96,7 +96,10 @@ def test_two_checkpoints_are_kept_and_finally_only_best_weights(tmp_path):
     history = read_history(tmp_path)
     assert [c.state for c in history.commits] == ["state-5-0.safetensors", "state-4-0.safetensors"]
     weights = {c.best.weights for c in history.commits}
-    assert content(tmp_path) == {"history.json", "state-5-0.safetensors", "state-4-0.safetensors"} | weights
+    assert (
+        content(tmp_path)
+        == {"history.json", "state-5-0.safetensors", "state-4-0.safetensors"} | weights
+    )
     accuracies = [e.val_accuracy for e in history.epochs]
     assert history.best.epoch == best.epoch == accuracies.index(max(accuracies)) + 1
     assert history.best.val_accuracy == max(accuracies)
@@ -123,7 +126,9 @@ def test_checkpoints_are_due_by_time_rather_than_by_epoch(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("where", ["save_weights", "write_json"])
-def test_crash_while_writing_checkpoint_keeps_previous_checkpoint(tmp_path, monkeypatch, uninterrupted, where):
+def test_crash_while_writing_checkpoint_keeps_previous_checkpoint(
+    tmp_path, monkeypatch, uninterrupted, where
+):
     """The crash happens before the state is written, or between state and history."""
     with_checkpoints(tmp_path, 2)
     lane, checkpoints = fresh(), Checkpoints(tmp_path)
@@ -144,7 +149,9 @@ def test_crash_while_writing_checkpoint_keeps_previous_checkpoint(tmp_path, monk
     assert weights_to_the_end(again, after) == uninterrupted
 
 
-@pytest.mark.parametrize("how", [damage, Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1] + b"!")])
+@pytest.mark.parametrize(
+    "how", [damage, Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1] + b"!")]
+)
 def test_corrupt_checkpoint_falls_back_to_previous_checkpoint(tmp_path, caplog, uninterrupted, how):
     with_checkpoints(tmp_path, 4)
     how(tmp_path / "state-5-0.safetensors")

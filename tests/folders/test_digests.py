@@ -1,4 +1,6 @@
-"""Digests of a record and its history detect edits, but not the concurrent writes of another process."""
+"""Digests of a record and its history detect edits, but not the concurrent writes of another
+process.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from lenet_exp.config.plain import read_as
+from lenet_exp.config.typed_json import read_as
 from lenet_exp.files import write_json
 from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.digests import verified_with_history, with_digest
 from lenet_exp.folders.records import History, Outcome
-from lenet_exp.folders.records import TestResult as StoredTestResult  # pytest collects classes named Test*
+from lenet_exp.folders.records import (
+    TestResult as StoredTestResult,
+)  # pytest collects classes named Test*
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.training.lane import Best
 from lenet_exp.training.score import packed
+from lenet_exp.training.state import Best
 from tests.tools.records import a_record
 
 BEGUN = a_record(name="n", created_ms=1)
@@ -29,7 +33,9 @@ def folder(tmp_path: Path) -> RunFolder:
     """A run that finished."""
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    folder.start(BEGUN).write_results(Best(2, 0.2, {"w": torch.ones(3)}, torch.zeros(2, dtype=torch.int64)))
+    folder.start(BEGUN).write_results(
+        Best(2, 0.2, {"w": torch.ones(3)}, torch.zeros(2, dtype=torch.int64))
+    )
     folder.finish(RECORD)
     return folder
 
@@ -46,18 +52,23 @@ EDITS = ({"best_val_accuracy": 0.99}, {"added": 1}, {"history_digest": None})
 
 
 @pytest.mark.parametrize(
-    ("name", "values"), [*(("record.json", values) for values in EDITS), ("history.json", {"resumed": 3})]
+    ("name", "values"),
+    [*(("record.json", values) for values in EDITS), ("history.json", {"resumed": 3})],
 )
 def test_edited_file_is_ignored_and_reported_once(folder, caplog, name, values):
     edit(folder, name, **values)
     assert [folder.record(), folder.result(), folder.begun(), folder.checked_result()] == [None] * 4
-    assert len([line for line in caplog.messages if f"{folder.path / name} is corrupt" in line]) == 1
+    assert (
+        len([line for line in caplog.messages if f"{folder.path / name} is corrupt" in line]) == 1
+    )
 
 
 def test_digest_ignores_order_of_keys_and_checkpoints(folder):
     value = content_of(folder)
     (folder.path / "record.json").write_text(json.dumps(dict(reversed(value.items()))))
-    edit(folder, "history.json", commits=[{"state": "s", "sha256": "", "best": None, "seconds": 1.0}])
+    edit(
+        folder, "history.json", commits=[{"state": "s", "sha256": "", "best": None, "seconds": 1.0}]
+    )
     assert folder.record() == RECORD
 
 
@@ -78,7 +89,11 @@ def test_result_with_corrupt_weights_is_trained_again(folder, caplog):
 
 
 def test_history_of_older_release_is_rewritten_before_digest(folder):
-    edit(folder, "history.json", best={"epoch": 2, "val_accuracy": 0.2, "weights": "best-2.safetensors"})
+    edit(
+        folder,
+        "history.json",
+        best={"epoch": 2, "val_accuracy": 0.2, "weights": "best-2.safetensors"},
+    )
     folder.finish(RECORD)
     assert content_of(folder, "history.json")["best"]["sha256"] == ""
     Checkpoints(folder.path).clean()
@@ -114,7 +129,9 @@ def test_test_result_must_have_a_digest_and_agree_with_its_correct_images(folder
     value = content_of(folder, "test.json")
     write_json(folder.path / "test.json", with_digest(value | {"accuracy": 0.99}))
     assert folder.test_result() is None
-    write_json(folder.path / "test.json", {key: part for key, part in value.items() if key != "digest"})
+    write_json(
+        folder.path / "test.json", {key: part for key, part in value.items() if key != "digest"}
+    )
     assert folder.test_result() is None
     problems = ("its accuracy 0.99 does not match its correct images", "its digest is missing")
     assert all(f"test.json is corrupt ({problem})" in caplog.text for problem in problems)

@@ -55,7 +55,9 @@ def trained(empty_store, tmp_path_factory) -> tuple[RunResult, Path]:
         for name in SETTINGS:
             patch.delenv(name, raising=False)
         patch.setenv("LENET_EXP_OUTPUTS", str(shutil.copytree(empty_store, base / "outputs")))
-        config = configure("num_epoch=4", "activation=prelu", f"model_path={base / 'models'}", *NO_EXTRAS)
+        config = configure(
+            "num_epoch=4", "activation=prelu", f"model_path={base / 'models'}", *NO_EXTRAS
+        )
         return train(config), base / "models"
 
 
@@ -68,7 +70,10 @@ def test_run_leaves_model_file_of_best_epoch_with_record(trained):
     result, folder = trained
     best, file = result.record, only_file(folder)
     accuracy = f"acc{best.best_val_accuracy:.4f}"
-    assert file.name == f"digits_epoch{best.best_epoch}_{accuracy}_{result.folder.name[:8]}.safetensors"
+    assert (
+        file.name
+        == f"digits_epoch{best.best_epoch}_{accuracy}_{result.folder.name[:8]}.safetensors"
+    )
     record = json.loads(load_weights(file)[1]["record"])
     assert record == record_to_json(best) == json.loads((result.folder / "record.json").read_text())
     assert record["outcome"] == "finished"
@@ -83,11 +88,16 @@ def test_unsupported_model_name_is_refused(model):
 def test_rerun_of_finished_run_writes_model_file_without_training(trained, tmp_path, monkeypatch):
     result, _ = trained
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(result.folder.parent.parent))
-    again = train(configure("num_epoch=4", "activation=prelu", f"model_path={tmp_path / 'm'}", *NO_EXTRAS))
+    again = train(
+        configure("num_epoch=4", "activation=prelu", f"model_path={tmp_path / 'm'}", *NO_EXTRAS)
+    )
     assert again.repeated
     _, metadata = load_weights(only_file(tmp_path / "m"))
     assert json.loads(metadata["record"])["ended_ms"] == result.record.ended_ms
-    assert weights_digest(load(str(only_file(tmp_path / "m"))).state_dict()) == result.record.weights_digest
+    assert (
+        weights_digest(load(str(only_file(tmp_path / "m"))).state_dict())
+        == result.record.weights_digest
+    )
 
 
 def test_best_model_so_far_is_saved_during_training(ready, tmp_path):
@@ -101,4 +111,6 @@ def test_best_model_so_far_is_saved_during_training(ready, tmp_path):
 
     train(configure("num_epoch=9", f"model_path={folder}", *NO_EXTRAS), on_epoch=read_model_file)
     assert {record["outcome"] for record in held} == {"running"}
-    assert [record["best_val_accuracy"] for record in held] == list(itertools.accumulate(accuracies, max))
+    assert [record["best_val_accuracy"] for record in held] == list(
+        itertools.accumulate(accuracies, max)
+    )

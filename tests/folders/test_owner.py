@@ -20,15 +20,15 @@ import pytest
 from lenet_exp.errors import ConfigError, DamagedError, UserError
 from lenet_exp.files import open_lock, write_json
 from lenet_exp.folders import owner as owner_module
-from lenet_exp.folders.owner import Owner, move_away, own, owner_of
+from lenet_exp.folders.owner import Owner, locked_folder, move_away, owner_of
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import host
 from lenet_exp.sweeps.stop import stop_sweep
 from tests.tools.until import until
 
 HOLD = (
-    "import sys; from pathlib import Path; from lenet_exp.folders.owner import own\n"
-    "with own(Path(sys.argv[1]), 'it'):\n    print('mine', flush=True)\n    sys.stdin.read()"
+    "import sys; from pathlib import Path; from lenet_exp.folders.owner import locked_folder\n"
+    "with locked_folder(Path(sys.argv[1]), 'it'):\n    print('mine', flush=True)\n    sys.stdin.read()"
 )
 
 
@@ -59,7 +59,7 @@ def elsewhere(folder: Path, seconds_ago: float) -> Owner:
 def test_link_in_place_of_folder_is_reported_and_target_unchanged(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "home")
-    with pytest.raises(DamagedError, match="run"), own(tmp_path / "run", "this run"):
+    with pytest.raises(DamagedError, match="run"), locked_folder(tmp_path / "run", "this run"):
         pass
     assert list((tmp_path / "home").iterdir()) == []
 
@@ -68,14 +68,14 @@ def test_link_in_place_of_folder_is_reported_and_target_unchanged(tmp_path):
 def test_lock_that_is_not_a_regular_file_is_reported_without_waiting(tmp_path, make):
     make(tmp_path / "lock")
     assert owner_of(tmp_path) is None
-    with pytest.raises(DamagedError, match=str(tmp_path / "lock")), own(tmp_path, "it"):
+    with pytest.raises(DamagedError, match=str(tmp_path / "lock")), locked_folder(tmp_path, "it"):
         pass
 
 
 @pytest.mark.parametrize("pid", [0, -1, 2**70, "1"])
 def test_invalid_process_id_of_owner_is_never_signaled(tmp_path, pid, caplog):
     """kill(2) treats 0 and -1 as groups, so that stopping a sweep could end any process."""
-    with own(tmp_path, "it"):
+    with locked_folder(tmp_path, "it"):
         (tmp_path / "owner.json").write_text(json.dumps({"host": host(), "pid": pid}))
         assert owner_of(tmp_path) == Owner(host(), 0)
         with pytest.raises(ConfigError, match="is not known"):
@@ -89,14 +89,14 @@ def test_file_system_without_flock_is_one_line(tmp_path, monkeypatch, number):
         raise OSError(number, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(UserError, match="flock"), own(tmp_path, "it"):
+    with pytest.raises(UserError, match="flock"), locked_folder(tmp_path, "it"):
         pass
 
 
 def test_owner_is_known_until_folder_is_released(tmp_path):
     assert owner_of(tmp_path / "missing") is None
     assert owner_of(tmp_path) is None
-    with own(tmp_path, "it"):
+    with locked_folder(tmp_path, "it"):
         assert owner_of(tmp_path) == Owner(host(), os.getpid())
         assert owner_of(tmp_path).here
         (tmp_path / "owner.json").write_text("{")  # corrupt; on one machine, the lock counts
@@ -110,7 +110,7 @@ def test_second_process_waits_and_names_the_owner(tmp_path, caplog):
     taken = threading.Event()
 
     def take() -> None:
-        with own(tmp_path, "this run"):
+        with locked_folder(tmp_path, "this run"):
             taken.set()
 
     thread = threading.Thread(target=take)
@@ -130,7 +130,7 @@ def test_folder_is_free_after_owner_is_killed(tmp_path):
     other.wait()
     assert (tmp_path / "owner.json").exists()  # the killed process could not remove it
     assert owner_of(tmp_path) is None
-    with own(tmp_path, "it"):
+    with locked_folder(tmp_path, "it"):
         assert owner_of(tmp_path) == Owner(host(), os.getpid())
 
 
@@ -145,14 +145,14 @@ def test_folder_of_silent_machine_is_taken_over(tmp_path, monkeypatch):
     monkeypatch.setattr(owner_module, "DEAD_SECONDS", 1.0)
     elsewhere(tmp_path, 0.0)
     start = time.monotonic()
-    with own(tmp_path, "it"):
+    with locked_folder(tmp_path, "it"):
         assert time.monotonic() - start > 0.5
         assert owner_of(tmp_path) == Owner(host(), os.getpid())
 
 
 def test_owner_sends_heartbeats(tmp_path, monkeypatch):
     monkeypatch.setattr(owner_module, "HEARTBEAT_SECONDS", 0.05)
-    with own(tmp_path, "it"):
+    with locked_folder(tmp_path, "it"):
         os.utime(tmp_path / "owner.json", (1, 1))
         until(lambda: (tmp_path / "owner.json").stat().st_mtime >= 2)
 
@@ -169,7 +169,7 @@ def test_reading_the_owner_does_not_prevent_owning(tmp_path):
     looker.start()
     try:
         for _ in range(10):
-            with own(tmp_path, "it"):
+            with locked_folder(tmp_path, "it"):
                 assert owner_of(tmp_path) == Owner(host(), os.getpid())
     finally:
         stop.set()

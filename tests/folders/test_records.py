@@ -1,4 +1,6 @@
-"""Records survive a round trip through JSON, including keys and gaps of other releases; invalid ones are refused."""
+"""Records survive a round trip through JSON, including keys and gaps of other releases; invalid
+ones are refused.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import REMOVED, Config, without_removed
+from lenet_exp.config.typed_json import key_of, read_as
 from lenet_exp.folders.delivered import Delivered, UploadsOfRelease03, delivered_by_release_0_3
 from lenet_exp.folders.job import job_from_json, job_to_json
 from lenet_exp.folders.records import (
@@ -21,7 +23,9 @@ from lenet_exp.folders.records import (
     record_from_json,
     record_to_json,
 )
-from lenet_exp.folders.records import TestResult as StoredTestResult  # pytest collects classes named Test*
+from lenet_exp.folders.records import (
+    TestResult as StoredTestResult,
+)  # pytest collects classes named Test*
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_plan import SweepPlan
 from tests.tools.records import a_record
@@ -82,7 +86,7 @@ def unknown(value: object) -> set[str]:
 
 
 # Fields of sweep.json that moved to delivered.json in the sweep folder.
-OF_RELEASE_0_3 = {field.name for field in fields(UploadsOfRelease03)} - {"other"}
+OF_RELEASE_0_3 = {key_of(field) for field in fields(UploadsOfRelease03)} - {"other"}
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -103,11 +107,15 @@ def test_uploads_recorded_by_release_0_3_are_known():
         assert {entry.store: entry.run_id for entry in entries} == value["mlflow_runs"]
         ended = {entry.store for entry in entries if entry.ended == value["starts"]}
         assert ended == set(value["mlflow_runs"]) - set(value["untold"])
-        assert [entry.shown for entry in entries] == [value["shown"].get(entry.run_id, "") for entry in entries]
+        assert [entry.shown for entry in entries] == [
+            value["shown"].get(entry.run_id, "") for entry in entries
+        ]
 
 
 def test_unfinished_run_is_stored_without_final_fields():
-    ended = next(record for record in map(record_from_json, stored("0.3")["Record"]) if record.is_result)
+    ended = next(
+        record for record in map(record_from_json, stored("0.3")["Record"]) if record.is_result
+    )
     assert set(record_to_json(ended)) >= FINAL_FIELDS
     assert not set(record_to_json(ended.begun)) & FINAL_FIELDS
     assert record_from_json(record_to_json(ended.begun)) == ended.begun
@@ -115,7 +123,10 @@ def test_unfinished_run_is_stored_without_final_fields():
 
 def test_environments_differ_only_in_properties_of_both_records():
     one = a_record(execution={"device": "cpu", "num_threads": 1}, versions={"torch": "2"})
-    newer = replace(one, execution=one.execution | {"cpu_capability": "AVX2", "engine": "torch", "environment": ""})
+    newer = replace(
+        one,
+        execution=one.execution | {"cpu_capability": "AVX2", "engine": "torch", "environment": ""},
+    )
     assert one.execution_differences(newer) == newer.execution_differences(one) == {}
     assert one.missing_properties(newer) == ["cpu_capability", "environment"]
     assert newer.missing_properties(one) == []
@@ -125,4 +136,6 @@ def test_environments_differ_only_in_properties_of_both_records():
 
     assert other(num_threads=2) == {"num_threads": (1, 2)}
     assert other(engine="abacus", num_threads=2) == {"engine": ("torch", "abacus")}
-    assert one.execution_differences(replace(newer, versions={"torch": "3"})) == {"torch": ("2", "3")}
+    assert one.execution_differences(replace(newer, versions={"torch": "3"})) == {
+        "torch": ("2", "3")
+    }

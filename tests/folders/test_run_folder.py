@@ -15,7 +15,7 @@ from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.delivered import Delivered, DeliveredRun
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder, run_id
-from lenet_exp.training.lane import Best
+from lenet_exp.training.state import Best
 from tests.tools.records import a_record
 
 BEGUN = a_record(name="n", created_ms=1)
@@ -38,7 +38,12 @@ def content(folder: RunFolder) -> list[str]:
 
 
 def test_run_id_depends_on_experiment_fingerprint_and_environment():
-    arguments = [(e, f, *how) for e in "ab" for f in ("c" * 64, "d" * 64) for how in ((), ("cpu", 1), ("cpu", 2))]
+    arguments = [
+        (e, f, *how)
+        for e in "ab"
+        for f in ("c" * 64, "d" * 64)
+        for how in ((), ("cpu", 1), ("cpu", 2))
+    ]
     names = [run_id(*one) for one in arguments]
     assert len(set(names)) == len(arguments)
     assert {len(name) for name in names} == {32}

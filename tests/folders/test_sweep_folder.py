@@ -1,4 +1,6 @@
-"""A sweep on disk keeps its request, its events belong to the current start, and they give the time left."""
+"""A sweep on disk keeps its request, its events belong to the current start, and they give the time
+left.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,24 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps, sweep_of
 from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.folders.sweep_progress import RUN_SECONDS, SweepProgress
 
-REQUEST: dict[str, Any] = {"command": "lenet-train -m seed=1,2", "overrides": ["seed=1,2"], "swept": ["seed"]}
+REQUEST: dict[str, Any] = {
+    "command": "lenet-train -m seed=1,2",
+    "overrides": ["seed=1,2"],
+    "swept": ["seed"],
+}
 
 
 def job(number: int, run: str = "") -> Job:
     name, overrides = f"seed={number} é", [f"seed={number}", "+tracking.tags.note=é\u2028"]
-    return Job(number, name, {"seed": str(number)}, overrides, Config(seed=number), "f" * 64, run or f"{number:032}")
+    return Job(
+        number,
+        name,
+        {"seed": str(number)},
+        overrides,
+        Config(seed=number),
+        "f" * 64,
+        run or f"{number:032}",
+    )
 
 
 def without_digest(text: str) -> str:
@@ -134,7 +148,9 @@ def test_edited_job_is_corrupt(tmp_path):
 def test_job_of_older_release_without_digest_is_accepted(tmp_path):
     sweep = SweepFolder(tmp_path)
     sweep.start([job(0)], **REQUEST, runs=1)
-    (tmp_path / "jobs.jsonl").write_text(without_digest((tmp_path / "jobs.jsonl").read_text()) + "\n")
+    (tmp_path / "jobs.jsonl").write_text(
+        without_digest((tmp_path / "jobs.jsonl").read_text()) + "\n"
+    )
     assert sweep.jobs() == [job(0)]
 
 
@@ -154,5 +170,6 @@ def left(**known: object) -> float | None:
 
 def test_time_left_depends_on_epochs_but_not_on_startup():
     assert left(runs_left=3, places=2) == pytest.approx((5 * 2 + 3 * RUN_SECONDS) / 2)
-    assert left(runs_left=1, places=2) == pytest.approx(5 * 2 + RUN_SECONDS)  # the other place is idle
+    # the other place is idle
+    assert left(runs_left=1, places=2) == pytest.approx(5 * 2 + RUN_SECONDS)
     assert left(runs_left=3, trained=0) is None

@@ -1,4 +1,6 @@
-"""A corrupt file of a sweep, run, store, or model gives a result or a one-line error, and other files stay."""
+"""A corrupt file of a sweep, run, store, or model gives a result or a one-line error, and other
+files stay.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,26 @@ from tests.fuzz.test_lines import check
 from tests.tools.commands import MINE, SMALL, lenet_train
 
 SHORT = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=2", "tracking.plots=false")
-ODD: list[Any] = [None, -1, 10**400, "\ud800", "../../x", [[]], {"a": {"b": [None]}}, 1.5, True, float("nan")]
+ODD: list[Any] = [
+    None,
+    -1,
+    10**400,
+    "\ud800",
+    "../../x",
+    [[]],
+    {"a": {"b": [None]}},
+    1.5,
+    True,
+    float("nan"),
+]
 WRITTEN_BY_READERS = {"lock", "owner.json"}
 DEAD_AGO = 1000.0  # seconds since the heartbeat of an owner on another machine
 
 
 @dataclass(frozen=True)
 class Whole:
-    """Two sweeps, one with a run that failed after a checkpoint, and a model file; and a copy of all files.
+    """Two sweeps, one with a run that failed after a checkpoint, and a model file; and a copy of
+    all files.
 
     The folder stays the same, because MLflow's paths are absolute.
     """
@@ -79,8 +93,16 @@ def whole(made: Whole, monkeypatch: pytest.MonkeyPatch) -> Whole:
 
 
 def contents(held: bytes) -> Iterator[bytes]:
-    """Yield contents after a crash, a full disk, a bad sector, an edit, or a write by another release."""
-    yield from (b"", held[: len(held) // 2], bytes(len(held)), held * 2, held.replace(b"e", b"\xff\xfe", 1))
+    """Yield contents after a crash, a full disk, a bad sector, an edit, or a write by another
+    release.
+    """
+    yield from (
+        b"",
+        held[: len(held) // 2],
+        bytes(len(held)),
+        held * 2,
+        held.replace(b"e", b"\xff\xfe", 1),
+    )
     yield from (b"{}", b"[]", b"null", b"7", b"NaN", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}")
     for at in (9, len(held) // 3, len(held) - 1) if len(held) > 9 else ():
         yield held[:at] + bytes([held[at] ^ 4]) + held[at + 1 :]
@@ -110,12 +132,26 @@ def read_everything(whole: Whole) -> None:
         lambda: find_sweep("last"),
         lambda: find_sweep(sweep.id).jobs(),
         sweep.owner,
-        *(lambda path=path: load_file(path) for path in (whole.path / "models").glob("*.safetensors")),  # type: ignore[misc]
+        *(
+            lambda path=path: load_file(path)
+            for path in (whole.path / "models").glob("*.safetensors")
+        ),  # type: ignore[misc]
     ]
     for folder in all_runs(outputs):
-        names = ("begun", "history", "best_weights", "record", "checked_result", "delivered", "abandoned")
+        names = (
+            "begun",
+            "history",
+            "best_weights",
+            "record",
+            "checked_result",
+            "delivered",
+            "abandoned",
+        )
         found += [getattr(folder, name) for name in names]
-        found += [lambda folder=folder: owner_of(folder.path), lambda folder=folder: find_run(folder.id)]  # type: ignore[misc]
+        found += [
+            lambda folder=folder: owner_of(folder.path),
+            lambda folder=folder: find_run(folder.id),
+        ]  # type: ignore[misc]
     for read in found:
         damage._said.clear()
         with contextlib.suppress(UserError):
@@ -126,7 +162,10 @@ FILES = [
     "outputs/sweeps/{one}/sweep.json",
     "outputs/sweeps/{one}/jobs.jsonl",
     "outputs/sweeps/{one}/ended/1",
-    *(f"outputs/runs/{{finished}}/{name}.json" for name in ("record", "history", "delivered", "abandoned")),
+    *(
+        f"outputs/runs/{{finished}}/{name}.json"
+        for name in ("record", "history", "delivered", "abandoned")
+    ),
     "outputs/runs/{failed}/job.json",
     "outputs/runs/{finished}/best-*",
     "outputs/runs/{failed}/owner.json",
@@ -157,7 +196,9 @@ def test_readers_of_corrupt_file_return_or_raise_user_error(whole, pattern):
         file.unlink()
         make(file)
         read_everything(whole)
-        shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink(missing_ok=True)
+        shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink(
+            missing_ok=True
+        )
         file.write_bytes(held)
     assert whole.digests_of_other() == before
 
@@ -176,7 +217,9 @@ COMMANDS = [
 
 @pytest.mark.slow(seconds=1)
 @pytest.mark.parametrize(("pattern", "how", "line"), COMMANDS)
-def test_command_with_corrupt_file_ends_with_result_or_one_line(whole, main, pattern, how, line, monkeypatch):
+def test_command_with_corrupt_file_ends_with_result_or_one_line(
+    whole, main, pattern, how, line, monkeypatch
+):
     monkeypatch.chdir(whole.path)
     file, before = file_of(whole, pattern), whole.digests_of_other()
     program, *arguments = [part.format(**names(whole)) for part in line]

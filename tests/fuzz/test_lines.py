@@ -15,9 +15,21 @@ from tests.conftest import Cli
 from tests.prediction.drawn import STYLES, draw
 from tests.tools.commands import NO_NETWORK, Done
 
-SMALL = ("dataset=digits", "num_epoch=1", "dataset.train_size=64", "tracking.plots=false", "tracking.models=none")
+SMALL = (
+    "dataset=digits",
+    "num_epoch=1",
+    "dataset.train_size=64",
+    "tracking.plots=false",
+    "tracking.models=none",
+)
 TRAIN = [  # mistyped, unusual, and hostile command lines
-    ["activation=prelu", "optimizer=adam", "num_iter_echo=1", "hydra.job.name=x", "++optimizer.eps=1e-6"],
+    [
+        "activation=prelu",
+        "optimizer=adam",
+        "num_iter_echo=1",
+        "hydra.job.name=x",
+        "++optimizer.eps=1e-6",
+    ],
     ["augmentation=[flip,erase]", "hydra.output_subdir=null", "tracking.tags.note='\n\x7f'"],
     ["-m", "seed=1,2", "hydra/launcher=basic", "hydra.sweep.dir=x"],
     ["hydra.run.dir=/proc/x"],
@@ -86,7 +98,9 @@ def test_lenet_train_handles_unusual_command_lines(place):
         shown = re.search(r"^run folder: (.*)$", done.stdout, re.MULTILINE)
         if shown and done.returncode == 0 and line[0] != "-m":
             record = RunFolder(Path(shown[1])).record()
-            typed = compose([override for override in line if not override.startswith("hydra")] + [*SMALL])
+            typed = compose(
+                [override for override in line if not override.startswith("hydra")] + [*SMALL]
+            )
             assert fingerprint(typed, record.data_digests) == record.fingerprint
         finished += [line] if done.returncode == 0 else []
     assert finished[:3] == TRAIN[:3]

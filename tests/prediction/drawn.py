@@ -26,7 +26,9 @@ STROKES: dict[int, list[list[tuple[float, float]]]] = {
 
 @dataclass(frozen=True)
 class Style:
-    """The size and colors of a drawing, the position and scale of its digit, and the file's extension."""
+    """The size and colors of a drawing, the position and scale of its digit, and the file's
+    extension.
+    """
 
     size: tuple[int, int]
     width: int
@@ -43,8 +45,12 @@ STYLES = {
     "black on white": Style((280, 280), 22, "RGB", (255, 255, 255), (0, 0, 0)),
     "as in MNIST": Style((28, 28), 3, "L", 0, 255),
     "chalk": Style((900, 600), 32, "RGB", (30, 60, 30), (240, 240, 220), "jpg", 6, (200, 50), 0.8),
-    "transparent": Style((400, 400), 20, "RGBA", (0, 0, 0, 0), (0, 0, 0, 255), "png", 0, (50, 90), 0.6),
-    "blue pen, scanned": Style((640, 480), 40, "RGB", (238, 238, 221), (17, 34, 136), "jpg", 8, (100, 20), 0.9),
+    "transparent": Style(
+        (400, 400), 20, "RGBA", (0, 0, 0, 0), (0, 0, 0, 255), "png", 0, (50, 90), 0.6
+    ),
+    "blue pen, scanned": Style(
+        (640, 480), 40, "RGB", (238, 238, 221), (17, 34, 136), "jpg", 8, (100, 20), 0.9
+    ),
 }
 
 
@@ -56,7 +62,9 @@ def draw(digit: int, style: Style, path: Path) -> Path:
         points = [(style.corner[0] + x * side, style.corner[1] + y * side) for x, y in stroke]
         pen.line(points, fill=style.ink, width=style.width, joint="curve")
     if style.noise:
-        pixels = np.asarray(image) + np.random.default_rng(digit).normal(0, style.noise, np.asarray(image).shape)
+        pixels = np.asarray(image) + np.random.default_rng(digit).normal(
+            0, style.noise, np.asarray(image).shape
+        )
         image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     file = path.with_suffix(f".{style.ending}")
     image.save(file)

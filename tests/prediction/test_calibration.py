@@ -51,4 +51,7 @@ def test_calibration_is_printed_written_and_logged(outputs_of_one, main, workdir
         assert f"{calibration[name]:.4f}" in done.stdout
     (from_python,) = lenet_exp.predict(["dataset=digits", "num_threads=1"])
     assert from_python["calibration"] == calibration
-    assert files(store, run.info.run_id) >= {"test_reliability_diagram.png", "test_confusion_matrix.svg"}
+    assert files(store, run.info.run_id) >= {
+        "test_reliability_diagram.png",
+        "test_confusion_matrix.svg",
+    }

@@ -15,7 +15,15 @@ from tests.tools.stores import client, runs
 
 pytestmark = pytest.mark.slow(seconds=3)
 
-SWEEP = ("-m", "hydra/launcher=basic", *SMALL, "model=convnet", "tracking.plots=false", "num_epoch=2", "num_threads=1")
+SWEEP = (
+    "-m",
+    "hydra/launcher=basic",
+    *SMALL,
+    "model=convnet",
+    "tracking.plots=false",
+    "num_epoch=2",
+    "num_threads=1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +48,13 @@ def test_ensemble_and_members_are_scored_in_one_evaluation(swept, main, workdir,
     assert {run.data.tags["test_opened"] for run in runs(store)} == {"1"}
     metrics = runs(store, "sweep")[0].data.metrics
     assert metrics["test_accuracy_ensemble"] == ensemble["accuracy"]
-    artifacts = {artifact.path for artifact in store.list_artifacts(runs(store, "sweep")[0].info.run_id)}
-    assert {"test_reliability_diagram_ensemble.png", "test_confusion_matrix_ensemble.svg"} <= artifacts
+    artifacts = {
+        artifact.path for artifact in store.list_artifacts(runs(store, "sweep")[0].info.run_id)
+    }
+    assert {
+        "test_reliability_diagram_ensemble.png",
+        "test_confusion_matrix_ensemble.svg",
+    } <= artifacts
     for name in ("ece", "nll", "brier"):
         assert metrics[f"test_{name}_ensemble"] == ensemble["calibration"][name]
     # The negative log-likelihood and the Brier score are convex in the probabilities.
@@ -55,14 +68,20 @@ def test_ensemble_and_members_are_scored_in_one_evaluation(swept, main, workdir,
 
 @pytest.mark.parametrize("name", EVERY)
 def test_exported_sweep_is_best_seed_of_leader(name, swept, main, workdir, outputs_of_three):
-    assert main("sweep=last", f"format={name}", f"output=one.{name}", program="export").returncode == 0
+    assert (
+        main("sweep=last", f"format={name}", f"output=one.{name}", program="export").returncode == 0
+    )
     record = json.loads(METADATA[name](workdir / f"one.{name}")["record"])
-    best = max(runs(client(outputs_of_three)), key=lambda run: run.data.metrics["best_val_accuracy"])
+    best = max(
+        runs(client(outputs_of_three)), key=lambda run: run.data.metrics["best_val_accuracy"]
+    )
     assert record["config"]["seed"] == int(best.data.params["seed"])
     images = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     with torch.inference_mode():
         expected = lenet_exp.load(f"runs:/{best.info.run_id}")(images)
-        torch.testing.assert_close(READERS[name](workdir / f"one.{name}", images), expected, rtol=0, atol=1e-3)
+        torch.testing.assert_close(
+            READERS[name](workdir / f"one.{name}", images), expected, rtol=0, atol=1e-3
+        )
 
 
 def test_invalid_ensemble_request_gives_one_line_error(swept, main, workdir):

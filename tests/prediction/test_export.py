@@ -32,7 +32,8 @@ from tests.tools.disks import fill, small_disk
 from tests.tools.stores import client, runs
 
 needs_onnx = pytest.mark.skipif(
-    not all(find_spec(package) for package in portable.ONNX_PACKAGES), reason="lenet_exp[onnx] is not installed"
+    not all(find_spec(package) for package in portable.ONNX_PACKAGES),
+    reason="lenet_exp[onnx] is not installed",
 )
 EVERY = [pytest.param("onnx", marks=needs_onnx), "pt2", "safetensors"]
 
@@ -42,7 +43,11 @@ def onnx_answers(path: Path, images: Tensor) -> Tensor:
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (given,), (got,) = session.get_inputs(), session.get_outputs()
-    assert (given.name, given.shape[1:], given.type) == ("images", list(images.shape[1:]), "tensor(float)")
+    assert (given.name, given.shape[1:], given.type) == (
+        "images",
+        list(images.shape[1:]),
+        "tensor(float)",
+    )
     assert (got.name, len(got.shape)) == ("logits", 2)
     return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
@@ -66,11 +71,17 @@ def pt2_metadata(path: Path) -> dict[str, str]:
     return json.loads(extra["metadata.json"])
 
 
-METADATA = {"onnx": onnx_metadata, "pt2": pt2_metadata, "safetensors": lambda path: load_weights(path)[1]}
+METADATA = {
+    "onnx": onnx_metadata,
+    "pt2": pt2_metadata,
+    "safetensors": lambda path: load_weights(path)[1],
+}
 
 
 def without_record(*activations: str) -> TrainedModel:
-    """Return a model as loaded from the original script's file, with these activations after its layers."""
+    """Return a model as loaded from the original script's file, with these activations after its
+    layers.
+    """
     values = {"negative_slope": 0.2, "num_parameters": 1, "lower": 0.1, "upper": 0.4, "alpha": 0.7}
     networks = []
     for activation in activations or ("Tanh",):
@@ -94,7 +105,9 @@ def test_exported_file_has_outputs_and_record_of_model(name, main, workdir, outp
     with torch.inference_mode():
         for n in (1, 3, 64):
             expected, got = shipped.network(images[:n]), READERS[name](path, images[:n])
-            torch.testing.assert_close(got, expected, rtol=0, atol=0 if name == "safetensors" else 1e-4)
+            torch.testing.assert_close(
+                got, expected, rtol=0, atol=0 if name == "safetensors" else 1e-4
+            )
     content = path.read_bytes()
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -115,7 +128,9 @@ def test_lenet_predict_accepts_exported_safetensors(main, workdir, ready):
     names = [f"runs:/{run.info.run_id}", "exported.safetensors", "again.safetensors"]
     for source, file in itertools.pairwise(names):
         main(f"trained_model={source}", f"output={file}", program="export", status=0)
-    outputs = [main("dataset=digits", f"trained_model={n}", program="predict").stdout for n in names[:2]]
+    outputs = [
+        main("dataset=digits", f"trained_model={n}", program="predict").stdout for n in names[:2]
+    ]
     figures = [re.search(r"^accuracy 0\..*$", text, re.MULTILINE).group() for text in outputs]
     assert figures[0] == figures[1]
     first, second = (load_weights(workdir / file) for file in names[1:])
@@ -125,8 +140,16 @@ def test_lenet_predict_accepts_exported_safetensors(main, workdir, ready):
 
 def test_default_file_names_of_different_models_differ(main, workdir, ready):
     for seed in (0, 1):
-        assert main(*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false", f"seed={seed}").returncode == 0
-    for which in ("dataset=digits", *(f"trained_model=runs:/{run.info.run_id}" for run in runs(client(ready)))):
+        assert (
+            main(
+                *SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false", f"seed={seed}"
+            ).returncode
+            == 0
+        )
+    for which in (
+        "dataset=digits",
+        *(f"trained_model=runs:/{run.info.run_id}" for run in runs(client(ready))),
+    ):
         done = main(which, "format=safetensors", program="export")
         assert (done.returncode, "replaced" in done.stdout) == (0, False), done.stderr
     assert len([*workdir.glob("lenet5-digits*.safetensors")]) == 3
@@ -146,7 +169,9 @@ def test_exported_model_without_record_loads_without_record(activation, tmp_path
         assert torch.equal(model.network(images), without_record(activation).network(images))
 
 
-@pytest.mark.parametrize("name", [pytest.param("onnx", marks=[needs_onnx, pytest.mark.slow(seconds=5)]), "pt2"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("onnx", marks=[needs_onnx, pytest.mark.slow(seconds=5)]), "pt2"]
+)
 def test_every_activation_can_be_exported(name, tmp_path):
     assert len(ACTIVATIONS) <= 8
     every = [*ACTIVATIONS]
@@ -156,7 +181,9 @@ def test_every_activation_can_be_exported(name, tmp_path):
         assert difference <= allowed < 1e-3
         images = torch.rand(4, 1, 32, 32) * 2 - 1
         with torch.inference_mode():
-            torch.testing.assert_close(READERS[name](path, images), model.network(images), rtol=0, atol=1e-4)
+            torch.testing.assert_close(
+                READERS[name](path, images), model.network(images), rtol=0, atol=1e-4
+            )
 
 
 WRONG = {

@@ -1,4 +1,6 @@
-"""lenet-predict sweep= evaluates only the configurations fixed beforehand, unless you request all of them."""
+"""lenet-predict sweep= evaluates only the configurations fixed beforehand, unless you request all
+of them.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def swept(outputs_of_four, monkeypatch):
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs_of_four))
 
     def found(activation):
-        of_activation = [r for r in runs(client(outputs_of_four)) if r.data.params["activation"] == activation]
+        of_activation = [
+            r for r in runs(client(outputs_of_four)) if r.data.params["activation"] == activation
+        ]
         return sorted(of_activation, key=lambda run: int(run.data.params["seed"]))
 
     return found, lambda: runs(client(outputs_of_four), "sweep")[0]
@@ -71,7 +75,11 @@ def test_only_seeds_of_leader_are_scored_and_logged(swept, main, workdir):
         (line,) = [line for line in ended.stdout.splitlines() if run.info.run_id in line]
         assert f"{accuracy * 100:.2f}%" in line
     (written,) = json.loads((workdir / "test.json").read_text())
-    assert (written["configuration"], written["accuracy"], written["sd"]) == (first, mean, pytest.approx(sd))
+    assert (written["configuration"], written["accuracy"], written["sd"]) == (
+        first,
+        mean,
+        pytest.approx(sd),
+    )
     assert [row["run_id"] for row in written["runs"]] == [run.info.run_id for run in found(first)]
     assert main("sweep=last", "output=test.csv", program="predict").returncode == 0
     rows = csv.DictReader((workdir / "test.csv").open())
@@ -101,14 +109,22 @@ def test_all_configurations_are_scored_on_request(swept, main, workdir):
     first, second = json.loads((workdir / "test.json").read_text())
     assert "lead" not in first
     assert second["lead"] == pytest.approx(statistics.fmean(pairs[0]) - statistics.fmean(pairs[1]))
-    assert (second["lead_low"], second["lead_high"]) == pytest.approx((interval.low, min(interval.high, 1)))
+    assert (second["lead_low"], second["lead_high"]) == pytest.approx(
+        (interval.low, min(interval.high, 1))
+    )
     assert main("output=after.csv", program="compare").returncode == 0
     rows = list(csv.DictReader((workdir / "after.csv").open()))
-    assert [float(row["test_mean"]) for row in rows] == [statistics.fmean(accuracies) for accuracies in pairs]
+    assert [float(row["test_mean"]) for row in rows] == [
+        statistics.fmean(accuracies) for accuracies in pairs
+    ]
     kept = [RunFolder(path).test_result() for path in outputs_dir().glob("runs/*")]
-    assert [unpacked(result.right).mean() for result in kept] == [result.accuracy for result in kept]
+    assert [unpacked(result.right).mean() for result in kept] == [
+        result.accuracy for result in kept
+    ]
     assert float(rows[1]["test_behind"]) == second["lead"]
-    report = Path(client(outputs_dir()).download_artifacts(parent().info.run_id, "report.md")).read_text()
+    report = Path(
+        client(outputs_dir()).download_artifacts(parent().info.run_id, "report.md")
+    ).read_text()
     assert all(f"| {float(row['test_mean']) * 100:.2f} ± " in report for row in rows)
     for wrong in (("images=x.png", "sweep=last"), ("dataset=digits",)):
         assert main("configurations=all", *wrong, program="predict").returncode == 2
@@ -118,7 +134,9 @@ def test_test_result_of_other_weights_is_ignored(swept, tmp_path):
     folder = RunFolder(Path(shutil.copytree(next(outputs_dir().glob("runs/*")), tmp_path / "run")))
     digest = folder.result().weights_digest
     for weights, accuracy in ((digest, 0.9), ("0" * 64, None)):
-        folder.save_test_result(records.TestResult(accuracy=0.9, data_digest="", weights_digest=weights))
+        folder.save_test_result(
+            records.TestResult(accuracy=0.9, data_digest="", weights_digest=weights)
+        )
         found = folder.test_result()
         assert (found.accuracy if found else None) == accuracy
 
@@ -130,9 +148,15 @@ def test_pictures_are_classified_by_best_run_of_leader(swept, main, workdir):
     picture.save(workdir / "one.png")
     ended = main("sweep=last", "images=one.png", program="predict", status=0)
     assert re.search(r"one.png: \d  \(", ended.stdout)
-    means = {a: statistics.fmean(r.data.metrics["best_val_accuracy"] for r in found(a)) for a in ("relu", "selu")}
-    best = max(found(max(means, key=means.get)), key=lambda run: run.data.metrics["best_val_accuracy"])
-    assert best.data.tags["run_folder"][:8] in ended.stdout  # in the file name of the network's input
+    means = {
+        a: statistics.fmean(r.data.metrics["best_val_accuracy"] for r in found(a))
+        for a in ("relu", "selu")
+    }
+    best = max(
+        found(max(means, key=means.get)), key=lambda run: run.data.metrics["best_val_accuracy"]
+    )
+    # in the file name of the network's input
+    assert best.data.tags["run_folder"][:8] in ended.stdout
 
 
 @pytest.mark.slow(seconds=15)

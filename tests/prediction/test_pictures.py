@@ -46,11 +46,19 @@ def labels(pictures: list[Picture]) -> list[int]:
     return [answer.label for answer in classify(load_file(shipped_file("mnist")), pictures)]
 
 
-@pytest.mark.parametrize(("background", "ink"), [("white", "black"), ("black", "white"), ("#1e2878", "#f0dc50")])
-@pytest.mark.parametrize(("side", "width"), [(600, 1), (900, 1), (280, 40)], ids=["thin", "thinner", "thick"])
+@pytest.mark.parametrize(
+    ("background", "ink"), [("white", "black"), ("black", "white"), ("#1e2878", "#f0dc50")]
+)
+@pytest.mark.parametrize(
+    ("side", "width"), [(600, 1), (900, 1), (280, 40)], ids=["thin", "thinner", "thick"]
+)
 def test_digits_with_thin_and_thick_strokes_are_recognized(side, width, background, ink, tmp_path):
-    style = Style((side, side), width, "RGB", background, ink, corner=(side // 8, side // 4), scale=0.75)
-    assert labels([prepared(draw(digit, style, tmp_path / str(digit))) for digit in STROKES]) == list(STROKES)
+    style = Style(
+        (side, side), width, "RGB", background, ink, corner=(side // 8, side // 4), scale=0.75
+    )
+    assert labels(
+        [prepared(draw(digit, style, tmp_path / str(digit))) for digit in STROKES]
+    ) == list(STROKES)
 
 
 def test_drawing_contains_separate_strokes(tmp_path):
@@ -102,7 +110,9 @@ def test_picture_of_clothing_keeps_gray_levels(tmp_path):
 
 
 def test_larger_picture_box_fills_frame(tmp_path):
-    frame = prepared(draw(0, STYLES["black on white"], tmp_path / "digit"), "dataset.picture_box=28").frame
+    frame = prepared(
+        draw(0, STYLES["black on white"], tmp_path / "digit"), "dataset.picture_box=28"
+    ).frame
     assert (frame.amax(1) > 60).sum() >= 26
 
 

@@ -38,7 +38,13 @@ def accuracy(stdout: str) -> float:
 
 def test_test_results_are_printed_written_and_logged_to_run(trained, main, workdir):
     store, run_id, file = trained
-    other_set = main("dataset=digits", "dataset.name=others", f"trained_model={file}", program="predict", status=0)
+    other_set = main(
+        "dataset=digits",
+        "dataset.name=others",
+        f"trained_model={file}",
+        program="predict",
+        status=0,
+    )
     assert all(name in other_set.stderr for name in ("digits", "others"))
     assert "test_accuracy" not in store.get_run(run_id).data.metrics
 
@@ -51,7 +57,11 @@ def test_test_results_are_printed_written_and_logged_to_run(trained, main, workd
         assert row["support"] == int(matrix[i].sum())
         assert row["recall"] == pytest.approx(true_positive / int(matrix[i].sum()))
         assert row["precision"] == pytest.approx(true_positive / max(int(matrix[:, i].sum()), 1))
-    (chart,) = {line.partition(": ")[2] for line in done.stdout.splitlines() if line.startswith("confusion matrix:")}
+    (chart,) = {
+        line.partition(": ")[2]
+        for line in done.stdout.splitlines()
+        if line.startswith("confusion matrix:")
+    }
     assert Path(chart).read_text().startswith("<svg")
     assert files(store, run_id) >= {"test_confusion_matrix.svg", "test_score.json"}
     run = store.get_run(run_id).data
@@ -59,8 +69,17 @@ def test_test_results_are_printed_written_and_logged_to_run(trained, main, workd
     assert (run.tags["test_opened"], run.tags["test_digest"]) == ("1", written["data_digest"])
 
     (folder,) = (file.parents[1] / "runs").iterdir()
-    for name in ("lenet5-digits@champion", f"runs:/{run_id}", run_id, folder, folder.name, file):  # all name one model
-        again = main("dataset=digits", "output=test.csv", f"trained_model={name}", program="predict")
+    for name in (
+        "lenet5-digits@champion",
+        f"runs:/{run_id}",
+        run_id,
+        folder,
+        folder.name,
+        file,
+    ):  # all name one model
+        again = main(
+            "dataset=digits", "output=test.csv", f"trained_model={name}", program="predict"
+        )
         assert accuracy(again.stdout) == written["accuracy"], name
     assert int(store.get_run(run_id).data.tags["test_opened"]) > 1
     rows = list(csv.DictReader((workdir / "test.csv").open()))
@@ -109,7 +128,9 @@ def test_only_lenet_predict_opens_test_set(ready, main, workdir, real_data):
     (workdir / "data").symlink_to(real_data)  # a new path, so no dataset in memory is reused
     opened: set[str] = set()
     watching = True
-    sys.addaudithook(lambda event, args: opened.add(str(args[0])) if watching and event == "open" else None)
+    sys.addaudithook(
+        lambda event, args: opened.add(str(args[0])) if watching and event == "open" else None
+    )
 
     def is_opened(program: str, *arguments: str) -> bool:
         opened.clear()
@@ -119,7 +140,11 @@ def test_only_lenet_predict_opens_test_set(ready, main, workdir, real_data):
 
     try:
         assert not is_opened(
-            "train", "num_epoch=1", "dataset.train_size=512", "dataset.val_size=500", "model_path=models"
+            "train",
+            "num_epoch=1",
+            "dataset.train_size=512",
+            "dataset.val_size=500",
+            "model_path=models",
         )
         (file,) = (workdir / "models").iterdir()
         assert is_opened("predict", f"trained_model={file}")

@@ -1,4 +1,6 @@
-"""A manipulated artifact runs no code in lenet_exp, although each attack works where MLflow loads the model."""
+"""A manipulated artifact runs no code in lenet_exp, although each attack works where MLflow loads
+the model.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +51,18 @@ def untouched(trained_outputs: Callable[..., Path]) -> Logged:
     """Return a run with PReLU, an activation with weights."""
     outputs = trained_outputs(*LINE)
     (run,), (model,) = runs(client(outputs)), models(client(outputs))
-    files = (Path(uri.removeprefix("file://")) for uri in (run.info.artifact_uri, model.artifact_location))
+    files = (
+        Path(uri.removeprefix("file://"))
+        for uri in (run.info.artifact_uri, model.artifact_location)
+    )
     return Logged(outputs, run.info.run_id, *files)
 
 
 @pytest.fixture
 def logged(untouched: Logged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Logged]:
-    """Yield the run for manipulation and restore its files afterward, because MLflow stores their paths."""
+    """Yield the run for manipulation and restore its files afterward, because MLflow stores their
+    paths.
+    """
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(untouched.outputs))
     for name in ("runs", "mlartifacts"):
         shutil.copytree(untouched.outputs / name, tmp_path / "kept" / name)
@@ -87,14 +94,18 @@ def sample_inputs(logged: Logged, marker: Path) -> None:
         members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(logged.model_files / EXPORTED, "w") as archive:
         for name, content in members.items():
-            archive.writestr(name, pickled(marker) if name.endswith("sample_inputs/model.pt") else content)
+            archive.writestr(
+                name, pickled(marker) if name.endswith("sample_inputs/model.pt") else content
+            )
 
 
 def code_of_its_own(logged: Logged, marker: Path) -> None:
     described = logged.model_files / "MLmodel"
     described.write_text(described.read_text().replace("code: null", "code: code"))
     (logged.model_files / "code").mkdir()
-    (logged.model_files / "code" / "evil_pickle.py").write_text(f"open({str(marker)!r}, 'w')\nfrom pickle import *\n")
+    (logged.model_files / "code" / "evil_pickle.py").write_text(
+        f"open({str(marker)!r}, 'w')\nfrom pickle import *\n"
+    )
     (logged.model_files / "data" / "model.pth").write_bytes(b"")
     (logged.model_files / "data" / "pickle_module_info.txt").write_text("evil_pickle")
 
@@ -108,7 +119,9 @@ def test_manipulated_artifact_runs_no_code_and_predicts_as_before(attack, logged
     assert "evil_pickle" not in sys.modules
 
 
-@pytest.mark.parametrize(("attack", "pickle"), [(sample_inputs, "true"), (code_of_its_own, "false")])
+@pytest.mark.parametrize(
+    ("attack", "pickle"), [(sample_inputs, "true"), (code_of_its_own, "false")]
+)
 def test_attacks_succeed_if_mlflow_loads_model(attack, pickle, logged, tmp_path, monkeypatch):
     attack(logged, tmp_path / "ran")
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", pickle)
@@ -127,7 +140,9 @@ def test_replaced_weights_are_refused_even_if_record_matches(logged, main):
     with pytest.raises(UserError, match="weights"):
         lenet_exp.load(f"runs:/{logged.run_id}")
     path = logged.run_files / "record.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"weights_digest": weights_digest(weights)}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"weights_digest": weights_digest(weights)})
+    )
     refused(predict(main, logged), "record.json")  # the run's tag has another digest
 
 
@@ -144,7 +159,11 @@ def enlarge(path: Path) -> None:
     ("name", "damage", "texts"),
     [
         (WEIGHTS, lambda path: path.write_bytes(b""), [WEIGHTS]),
-        (WEIGHTS, lambda path: path.write_bytes((8).to_bytes(8, "little") + b'{"a": 1}'), [WEIGHTS]),
+        (
+            WEIGHTS,
+            lambda path: path.write_bytes((8).to_bytes(8, "little") + b'{"a": 1}'),
+            [WEIGHTS],
+        ),
         (WEIGHTS, enlarge, [WEIGHTS, "64 MiB"]),
         (WEIGHTS, make_pipe, ["artifacts"]),
         (WEIGHTS, Path.unlink, [WEIGHTS]),
@@ -164,7 +183,9 @@ def changes_of(dataset: dict[str, object]) -> Callable[[dict[str, Any]], None]:
 
     def change(record: dict[str, Any]) -> None:
         record["normalization"] = dataset.get("normalization")
-        record["config"]["dataset"] |= {key: value for key, value in dataset.items() if key != "normalization"}
+        record["config"]["dataset"] |= {
+            key: value for key, value in dataset.items() if key != "normalization"
+        }
 
     return change
 
@@ -186,8 +207,13 @@ def changes_of(dataset: dict[str, object]) -> Callable[[dict[str, Any]], None]:
 def test_record_with_impossible_dataset_is_refused_without_download(changes, tmp_path):
     (tmp_path / "served").mkdir()
     with serve(tmp_path / "served") as (address, handler):
-        changes = {key: address + "set.zip" if value == "ADDRESS" else value for key, value in changes.items()}
-        path = changed_model(tmp_path / "model.safetensors", changes_of(changes | {"data_root": str(tmp_path)}))
+        changes = {
+            key: address + "set.zip" if value == "ADDRESS" else value
+            for key, value in changes.items()
+        }
+        path = changed_model(
+            tmp_path / "model.safetensors", changes_of(changes | {"data_root": str(tmp_path)})
+        )
         with pytest.raises(UserError, match=r"model\.safetensors") as caught:
             lenet_exp.load(str(path))
         assert handler.requested == []
@@ -197,7 +223,10 @@ def test_record_with_impossible_dataset_is_refused_without_download(changes, tmp
 
 def test_pictures_of_older_model_are_prepared_as_current_dataset_options(main, ready, tmp_path):
     path = draw(7, STYLES["black on white"], tmp_path / "seven")
-    assert "picture_box" in json.loads(load_weights(shipped_file("mnist"))[1]["record"])["config"]["dataset"]
+    assert (
+        "picture_box"
+        in json.loads(load_weights(shipped_file("mnist"))[1]["record"])["config"]["dataset"]
+    )
     model = changed_model(tmp_path / "model.safetensors", changes_of({"picture_box": "???"}))
     done = main(f"trained_model={model}", f"images={path}", program="predict")
     assert "seven.png: 7 " in done.stdout, done.stderr

@@ -1,4 +1,6 @@
-"""Classes named in a model file: those of torch and lenet_exp are accepted, others only if `trust=` names them."""
+"""Classes named in a model file: those of torch and lenet_exp are accepted, others only if `trust=`
+names them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ import torch
 import yaml
 
 import lenet_exp
-from lenet_exp.config.own_code import KNOWN, identity_of, refresh
+from lenet_exp.config.own_code import LOADED_CODE, identity_of, refresh
 from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.errors import UserError
 from lenet_exp.tracking.models.load import load_file
@@ -32,7 +34,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "packages"
     for name in ("evil", "mine"):
         (folder / name).mkdir(parents=True)
-        (folder / name / "__init__.py").write_text(f"open({str(tmp_path / f'{name} ran')!r}, 'w')\n{SWISH}")
+        (folder / name / "__init__.py").write_text(
+            f"open({str(tmp_path / f'{name} ran')!r}, 'w')\n{SWISH}"
+        )
         (folder / name / "sub.py").write_text(SWISH)
     monkeypatch.syspath_prepend(str(folder))
     yield folder
@@ -65,16 +69,22 @@ def test_untrusted_class_is_refused_before_import(program, target, packages, mai
 
 @pytest.mark.parametrize("trust", ["mine.sub.Swish", "mine.sub", "mine"])
 def test_trusted_class_is_accepted(trust, packages, workdir):
-    path = model_file(workdir / "model.safetensors", {"_target_": "mine.sub.Swish", "monotone": False})
+    path = model_file(
+        workdir / "model.safetensors", {"_target_": "mine.sub.Swish", "monotone": False}
+    )
     assert type(lenet_exp.load(str(path), trust=trust).act1).__name__ == "Swish"
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_own_version_of_trusted_class_is_compared_with_trained_code(changed, packages, workdir, caplog):
+def test_own_version_of_trusted_class_is_compared_with_trained_code(
+    changed, packages, workdir, caplog
+):
     refresh()
     digest = identity_of("mine.sub.Swish")
-    path = model_file(workdir / "model.safetensors", {"_target_": "mine.sub.Swish", "_code_": digest})
-    KNOWN.pop(digest)  # as in a new process
+    path = model_file(
+        workdir / "model.safetensors", {"_target_": "mine.sub.Swish", "_code_": digest}
+    )
+    LOADED_CODE.pop(digest)  # as in a new process
     if changed:
         (packages / "mine" / "sub.py").write_text(f"{SWISH}SLOPE = 1\n")
     refresh()
@@ -84,7 +94,9 @@ def test_own_version_of_trusted_class_is_compared_with_trained_code(changed, pac
 
 @pytest.mark.parametrize("trust", ["mine.sub.Swi", "min", "mine.sub.Swish.x", "evil"])
 def test_trust_in_another_class_does_not_apply(trust, packages, workdir):
-    path = model_file(workdir / "model.safetensors", {"_target_": "mine.sub.Swish", "monotone": False})
+    path = model_file(
+        workdir / "model.safetensors", {"_target_": "mine.sub.Swish", "monotone": False}
+    )
     with pytest.raises(UserError, match=r"add mine\.sub\.Swish to trust=$"):
         lenet_exp.load(str(path), trust=trust)
     assert not (packages.parent / "mine ran").exists()
@@ -100,15 +112,33 @@ def test_commands_accept_trust(packages, main, workdir, outputs):
 
 
 def test_shipped_and_torch_activations_need_no_trust():
-    options = [yaml.safe_load(file.read_text()) for file in (CONF_DIR / "activation").glob("*.yaml")]
-    options += [{"_target_": "torch.nn.GELU", "approximate": "tanh"}, {"_target_": "torch.nn.modules.activation.Mish"}]
+    options = [
+        yaml.safe_load(file.read_text()) for file in (CONF_DIR / "activation").glob("*.yaml")
+    ]
+    options += [
+        {"_target_": "torch.nn.GELU", "approximate": "tanh"},
+        {"_target_": "torch.nn.modules.activation.Mish"},
+    ]
     for option in options:
         check_network("a model", replace(compose(), activation=option), None)
         build_network(option, 0.0)
 
 
-NO_ACTIVATIONS = ["os.system", "torch.nn.Linear", "torch.hub.load", "torch.nn.ReLU.__init__", "torch.nn", "", "ReLU"]
-NO_ACTIVATIONS += ["torch.nn.modules.activation.Tensor", "torch.nn.ReLU\n", "\x1b[2Jevil.X", ["torch.nn.ReLU"]]
+NO_ACTIVATIONS = [
+    "os.system",
+    "torch.nn.Linear",
+    "torch.hub.load",
+    "torch.nn.ReLU.__init__",
+    "torch.nn",
+    "",
+    "ReLU",
+]
+NO_ACTIVATIONS += [
+    "torch.nn.modules.activation.Tensor",
+    "torch.nn.ReLU\n",
+    "\x1b[2Jevil.X",
+    ["torch.nn.ReLU"],
+]
 INVALID_ARGUMENTS = [10**12, "/etc/passwd", "x" * 33, {"a": 1}, [1, "/"], [[1]], 10**6]
 REFUSED: list[Any] = [
     None,
@@ -130,7 +160,9 @@ def test_unusable_activation_in_model_file_gives_one_line_error(option, workdir)
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("config", [None, [], {}, {"activation": {"_target_": "torch.nn.SELU"}, "regularization": 3}])
+@pytest.mark.parametrize(
+    "config", [None, [], {}, {"activation": {"_target_": "torch.nn.SELU"}, "regularization": 3}]
+)
 @pytest.mark.parametrize("key", ["network", "record"])
 def test_invalid_configuration_in_model_file_gives_one_line_error(key, config, workdir):
     weights = {"w": torch.zeros(1)}

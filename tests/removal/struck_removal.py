@@ -1,4 +1,6 @@
-"""`lenet-sweep rm` that dies of SIGKILL right before a chosen rename, deletion or update of the store."""
+"""`lenet-sweep rm` that dies of SIGKILL right before a chosen rename, deletion or update of the
+store.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,18 @@ def main() -> None:
     """Run lenet-sweep, which dies at the chosen point."""
     reached = points(TRACE, STRIKE)
     for module, name in FILES:
-        setattr(module, name, watched(getattr(module, name), lambda *a, name=name: _file(name, *a), reached))
+        setattr(
+            module,
+            name,
+            watched(getattr(module, name), lambda *a, name=name: _file(name, *a), reached),
+        )
     for name in CALLS:
         call = getattr(mlflow.MlflowClient, name)
-        setattr(mlflow.MlflowClient, name, watched(call, lambda *_, name=name: f"MlflowClient.{name}", reached))
+        setattr(
+            mlflow.MlflowClient,
+            name,
+            watched(call, lambda *_, name=name: f"MlflowClient.{name}", reached),
+        )
     sweep.main()
 
 

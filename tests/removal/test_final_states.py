@@ -11,7 +11,13 @@ MILLION = 10**6
 
 
 def test_rm_final_states_removes_only_states_and_only_without_dry_run(main, ready):
-    line = (*SMALL, "dataset.train_size=96", "num_epoch=1", "tracking.models=none", "tracking.plots=false")
+    line = (
+        *SMALL,
+        "dataset.train_size=96",
+        "num_epoch=1",
+        "tracking.models=none",
+        "tracking.plots=false",
+    )
     assert main(*line).returncode == 0
     (state,) = (ready / "runs").glob("*/end.safetensors")
     size = f"1 final training state, {state.stat().st_size / MILLION:.2f} MB"

@@ -1,4 +1,6 @@
-"""lenet-sweep rm: what it removes and keeps on disk and in MLflow, and how it resumes after SIGKILL."""
+"""lenet-sweep rm: what it removes and keeps on disk and in MLflow, and how it resumes after
+SIGKILL.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ CHAMPION = (*QUICK, "num_epoch=4", "seed=9")
 
 
 class Swept:
-    """An outputs folder with two sweeps that share a run, and a separate run whose model is the champion."""
+    """An outputs folder with two sweeps that share a run, and a separate run whose model is the
+    champion.
+    """
 
     def __init__(self, folder: Path, empty_store: Path) -> None:
         self.outputs = folder / "outputs"
@@ -46,15 +50,21 @@ class Swept:
         for line in (CHAMPION, FIRST, SECOND):
             succeeded(lenet_train(*line, "tracking.models=all", outputs=self.outputs))
         self.second, self.first = all_sweeps(self.outputs)
-        self.runs = {job.config.seed: job.run for sweep in (self.first, self.second) for job in sweep.jobs()}
+        self.runs = {
+            job.config.seed: job.run for sweep in (self.first, self.second) for job in sweep.jobs()
+        }
         shutil.copytree(self.outputs, self._kept)
 
     def again(self) -> None:
-        """Restore the outputs folder in place, including the contents of the database that this process has open."""
+        """Restore the outputs folder in place, including the contents of the database that this
+        process has open.
+        """
         for path in self.outputs.iterdir():
             if path.name != DATABASE:
                 remove(path)
-        shutil.copytree(self._kept, self.outputs, ignore=shutil.ignore_patterns(DATABASE), dirs_exist_ok=True)
+        shutil.copytree(
+            self._kept, self.outputs, ignore=shutil.ignore_patterns(DATABASE), dirs_exist_ok=True
+        )
         kept, db = (sqlite3.connect(folder / DATABASE) for folder in (self._kept, self.outputs))
         with closing(kept), closing(db):
             kept.backup(db)
@@ -87,9 +97,15 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def state(swept: Swept) -> dict[str, Any]:
-    """Return the store and the files that a removal leaves, without times of deletion and changes of the database."""
+    """Return the store and the files that a removal leaves, without times of deletion and changes
+    of the database.
+    """
     store = client(swept.outputs)
-    files = {name: text for name, text in tree(swept.outputs).items() if not name.startswith("mlartifacts")}
+    files = {
+        name: text
+        for name, text in tree(swept.outputs).items()
+        if not name.startswith("mlartifacts")
+    }
     for name, text in files.items():
         if name.endswith("delivered.json"):
             files[name] = re.sub(rb'"database": "[^"]*"', b"", text)
@@ -118,11 +134,16 @@ def test_rm_is_dry_run_by_default(swept, main):
 
 def test_rm_sweep_keeps_runs_shared_with_another_sweep(swept, main):
     first, shared = (swept.mlflow()[f"seed={seed}"].info.run_id for seed in (0, 1))
-    (parent,) = {run.data.tags["mlflow.parentRunId"] for n, run in swept.mlflow().items() if n == "seed=0"}
+    (parent,) = {
+        run.data.tags["mlflow.parentRunId"] for n, run in swept.mlflow().items() if n == "seed=0"
+    }
     done = succeeded(main(*swept.line, program="sweep"))
     assert "1 run folder, " in lines_that("removed", done)[0]
     assert not (swept.outputs / "sweeps" / swept.first.id).exists()
-    assert {path.name for path in (swept.outputs / "runs").iterdir()} >= {swept.runs[1], swept.runs[2]}
+    assert {path.name for path in (swept.outputs / "runs").iterdir()} >= {
+        swept.runs[1],
+        swept.runs[2],
+    }
     assert not (swept.outputs / "runs" / swept.runs[0]).exists()
     assert not (swept.outputs / "removing").exists()
     (other,) = swept.mlflow("sweep").values()
@@ -171,15 +192,23 @@ def test_rm_keeps_only_champion_of_sweep(swept, main):
 
 def test_rm_keeps_run_with_registered_model_and_detaches_run_from_sweep(swept, main):
     store = client(swept.outputs)
-    mine = next(model for model in models(store) if model.source_run_id == swept.mlflow()["seed=0"].info.run_id)
+    mine = next(
+        model
+        for model in models(store)
+        if model.source_run_id == swept.mlflow()["seed=0"].info.run_id
+    )
     store.create_registered_model("mine")
-    store.create_model_version("mine", mine.artifact_location, model_id=mine.model_id, run_id=mine.source_run_id)
+    store.create_model_version(
+        "mine", mine.artifact_location, model_id=mine.model_id, run_id=mine.source_run_id
+    )
     done = main(*swept.line, program="sweep")
     (stays,) = [line for line in lines_that("kept", done) if "seed=0" in line]
     assert "mine version 1" in stays
     run = swept.mlflow()["seed=0"]
     assert {"sweeps", "mlflow.parentRunId"} & run.data.tags.keys() == set()
-    (entry,) = json.loads((swept.outputs / "runs" / swept.runs[0] / "delivered.json").read_text())["mlflow_runs"]
+    (entry,) = json.loads((swept.outputs / "runs" / swept.runs[0] / "delivered.json").read_text())[
+        "mlflow_runs"
+    ]
     assert (entry["run_id"], entry["sweeps"]) == (run.info.run_id, [])
     assert main(program="sync").stdout == NOTHING
 
@@ -219,13 +248,20 @@ def test_rm_refuses_needed_or_unknown_sweeps_in_one_line(swept, main):
         (("sweep=last", "yes=true"), "yes=true"),
         (("sweep=last", "dry_run=no"), "dry_run=no"),
         (("sweep=abcd1234",), "abcd1234"),
-        ((f"sweep={swept.first.id}", "dry_run=false"), swept.second.id),  # the second sweep confirms the first
+        (
+            (f"sweep={swept.first.id}", "dry_run=false"),
+            swept.second.id,
+        ),  # the second sweep confirms the first
     ):
         refused(main("rm", *typed, program="sweep"), names, program="sweep")
     assert tree(swept.outputs) == before
     swept.second.save(confirms=None)
     (swept.second.path / "jobs.jsonl").unlink()  # the sweep's runs are unknown
-    refused(main(*swept.line, program="sweep"), f"{swept.second.path / 'jobs.jsonl'} is corrupt", program="sweep")
+    refused(
+        main(*swept.line, program="sweep"),
+        f"{swept.second.path / 'jobs.jsonl'} is corrupt",
+        program="sweep",
+    )
     assert {path.name for path in (swept.outputs / "runs").iterdir()} >= set(swept.runs.values())
 
 
@@ -264,7 +300,9 @@ def test_rm_with_unreachable_store_changes_nothing(swept, main):
     folder.set_delivered(DeliveredRun(away, "0" * 32))
     before = tree(swept.outputs)
     done = main(*swept.line, program="sweep")
-    refused(done, f"lenet-sweep: tracking.uri={away}: ", f"delete {swept.first.path} ", program="sweep")
+    refused(
+        done, f"lenet-sweep: tracking.uri={away}: ", f"delete {swept.first.path} ", program="sweep"
+    )
     assert tree(swept.outputs) == before
 
 
@@ -280,10 +318,17 @@ def test_interrupted_removal_must_finish_before_another_removal(swept, main):
 
 @pytest.mark.slow(seconds=9)
 def test_rm_refuses_live_sweep_and_live_run(ready, tmp_path):
-    with waiting("-m", *WAITS, "seed=0,1", "sweep.workers=1", outputs=ready, tmp_path=tmp_path) as process:
+    with waiting(
+        "-m", *WAITS, "seed=0,1", "sweep.workers=1", outputs=ready, tmp_path=tmp_path
+    ) as process:
         (folder,) = (ready / "sweeps").iterdir()
         done = lenet_sweep("rm", f"sweep={folder.name}", "dry_run=false", outputs=ready)
-        refused(done, f"process {process.pid})", f"lenet-sweep stop sweep={folder.name}", program="sweep")
+        refused(
+            done,
+            f"process {process.pid})",
+            f"lenet-sweep stop sweep={folder.name}",
+            program="sweep",
+        )
     with waiting(*WAITS, "seed=1", outputs=ready, tmp_path=tmp_path) as process:
         done = lenet_sweep("rm", f"sweep={folder.name}", "dry_run=false", outputs=ready)
         refused(done, f"process {process.pid})", program="sweep")
@@ -292,19 +337,28 @@ def test_rm_refuses_live_sweep_and_live_run(ready, tmp_path):
 
 @pytest.mark.slow(seconds=18)
 def test_rerun_finishes_removal_killed_at_any_point(swept, main, tmp_path):
-    """Between kill and rerun, `lenet-sync` uploads nothing, and a folder still lists each MLflow run."""
+    """Between kill and rerun, `lenet-sync` uploads nothing, and a folder still lists each MLflow
+    run.
+    """
     trace = tmp_path / "trace"
     calm = struck(swept, {TRACE: str(trace)})
     assert calm.returncode == 0, calm.stderr
     points, expected = trace.read_text().splitlines(), state(swept)
-    assert {p.split()[0] for p in points} >= {"rename", "rmtree", "rmdir", "MlflowClient.delete_run"}
+    assert {p.split()[0] for p in points} >= {
+        "rename",
+        "rmtree",
+        "rmdir",
+        "MlflowClient.delete_run",
+    }
     for number in at_points(points):
         swept.again()
         assert struck(swept, {STRIKE: str(number)}).returncode == -9, points[number]
         synced = main(program="sync")
         assert synced.stdout == NOTHING, (points[number], synced.stderr)
         known = "".join(path.read_text() for path in swept.outputs.rglob("*.json"))
-        assert [run for run in everything(client(swept.outputs)) if run not in known and "m-" not in run] == []
+        assert [
+            run for run in everything(client(swept.outputs)) if run not in known and "m-" not in run
+        ] == []
         begun = pending_removals(swept.outputs)
         says = f"lenet-sweep rm sweep={swept.first.id} dry_run=false" if begun else ""
         assert says in main("list", program="sweep").stderr
@@ -314,7 +368,14 @@ def test_rerun_finishes_removal_killed_at_any_point(swept, main, tmp_path):
 
 
 def struck(swept: Swept, environment: dict[str, str]) -> Done:
-    return end(start(*swept.line, outputs=swept.outputs, module="tests.removal.struck_removal", env=environment))
+    return end(
+        start(
+            *swept.line,
+            outputs=swept.outputs,
+            module="tests.removal.struck_removal",
+            env=environment,
+        )
+    )
 
 
 def at_points(points: list[str]) -> list[int]:

@@ -50,7 +50,11 @@ def words(text: str) -> str:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_markdown_shows_hostile_text_literally(text):
-    for escaped, tags in ((inline(text), {"p"}), (f"**a {inline(text)}**", {"p", "strong"}), (as_line(text), {"p"})):
+    for escaped, tags in (
+        (inline(text), {"p"}),
+        (f"**a {inline(text)}**", {"p", "strong"}),
+        (as_line(text), {"p"}),
+    ):
         seen = Page(MARKDOWN.render(escaped))
         assert set(seen.tags) == tags
         assert words(seen.text).endswith(words(text))
@@ -67,7 +71,9 @@ def test_markdown_escapes_arbitrary_text(text):
 
 
 def test_plain_text_is_unchanged_and_commands_are_code():
-    usual = "fashion_mnist: relu lr=0.1 batch=[no] 90.92 ± 0.21% (n=3), 'seed=range(5)'; ahead by 0.69"
+    usual = (
+        "fashion_mnist: relu lr=0.1 batch=[no] 90.92 ± 0.21% (n=3), 'seed=range(5)'; ahead by 0.69"
+    )
     assert inline(usual) == usual.replace("[", "\\[").replace("]", "\\]")
     for plain in ("Friedman's test: [0, 1]", "-", "+4.94 (above 0, up to +9.98)", "a-b?"):
         assert in_tex(plain) == plain
@@ -92,14 +98,19 @@ def test_descriptions_pages_and_figures_show_hostile_text_literally(tmp_path):
             assert set(seen.addresses) == {"#/report", "#/experiments/1/runs/2"}
             assert words(text) in words(seen.text.replace("\N{NO-BREAK SPACE}", " "))
         for ending in ("html", "md", "tex"):
-            write_comparison(tmp_path / f"x.{ending}", [comparison], RunSource(text, f"lenet-train {text}"))
+            write_comparison(
+                tmp_path / f"x.{ending}", [comparison], RunSource(text, f"lenet-train {text}")
+            )
         read = page(tmp_path / "x.html")
         assert set(read.tags) & {"script", "img", "a", "svg", "iframe", "link"} == {"script"}
         assert [name for name, _ in read.attributes if name.startswith("on")] == []
         assert words(text) in words(read.text)
         (found,) = data_of(read)["comparisons"]
         assert found["dataset"] == text
-        assert {value for group in found["groups"] for value in group["values"]} == {text, f"{text} 2"}
+        assert {value for group in found["groups"] for value in group["values"]} == {
+            text,
+            f"{text} 2",
+        }
         assert len(read.scripts) == 3
         markdown = Page(MARKDOWN.render((tmp_path / "x.md").read_text()))
         assert not set(markdown.tags) & {"script", "img", "a", "div", "svg"}
@@ -122,7 +133,9 @@ def test_terminal_and_csv_neutralize_control_characters_and_formulas(tmp_path, c
     rows = list(csv.reader((tmp_path / "x.csv").open(newline="")))
     cells = {cell for row in rows for cell in row}
     assert (len(rows), f"'{printable(STEERS)}" in cells) == (3, True)
-    assert not [cell for cell in cells if printable(cell) != cell or re.match(r"[=@]|[-+](?![\d.])", cell)]
+    assert not [
+        cell for cell in cells if printable(cell) != cell or re.match(r"[=@]|[-+](?![\d.])", cell)
+    ]
     numbers = csv_text([{"-a": "-0.5", "b": "+1e-3", "c": "-x", "d": -2, "e": "-", "@f": "-inf"}])
     assert numbers == "'-a,b,c,d,e,'@f\n-0.5,+1e-3,'-x,-2,-,-inf\n"
 
@@ -137,7 +150,8 @@ def test_latex_escapes_arbitrary_text(text):
     words = "|".join(map(re.escape, sorted(signs, key=len, reverse=True)))
     read = re.findall(rf"{words}|\{{\}}|.", told, re.DOTALL)
     assert not {word for word in read if word not in signs} & set('\\{}$&#%_^~<>|"')
-    assert not re.match(r"\s*[\[*]", told)  # TeX would read it as an argument of the previous row's end
+    # TeX would read it as an argument of the previous row's end
+    assert not re.match(r"\s*[\[*]", told)
     assert not re.search(r"--|``|''|,,|[?!]`", told)
     plain = "".join("" if word == "{}" else signs.get(word, word) for word in read)
     assert plain == printable(text)

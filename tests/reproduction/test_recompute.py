@@ -14,7 +14,12 @@ from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.training.score import packed, unpacked
 from tests.conftest import Cli
-from tests.reproduction.test_reproduce import LINE, refresh_digests, reproduced, weights_and_their_digests
+from tests.reproduction.test_reproduce import (
+    LINE,
+    refresh_digests,
+    reproduced,
+    weights_and_their_digests,
+)
 from tests.sweeps.test_own_code import NET
 from tests.tools.commands import lenet_train, succeeded
 from tests.tools.stores import client, runs
@@ -35,13 +40,17 @@ def save(path: Path, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def original(trained_outputs) -> Path:
-    """Return an outputs folder with one finished run, whose best epoch is chosen by another metric than accuracy."""
+    """Return an outputs folder with one finished run, whose best epoch is chosen by another metric
+    than accuracy.
+    """
     return trained_outputs(*LINE, "engine=torch", "metric=macro_f1", "loss=focal")
 
 
 @pytest.fixture
 def trained(original, outputs) -> RunFolder:
-    """Return the run in a copy of the outputs folder, which this process uses; its MLflow run is not linked."""
+    """Return the run in a copy of the outputs folder, which this process uses; its MLflow run is
+    not linked.
+    """
     shutil.copytree(original, outputs)
     (path,) = (outputs / "runs").iterdir()
     (path / "delivered.json").unlink()
@@ -55,7 +64,10 @@ def test_run_is_checked_by_any_name(original, main, monkeypatch, tmp_path):
     before = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
     for which in (path, path.name[:6], path / "record.json", run.info.run_id):
         output = checked(main, which, status=0)
-        assert all(part in output for part in ("accuracy", "metric macro_f1", "confusion matrix", "correct images"))
+        assert all(
+            part in output
+            for part in ("accuracy", "metric macro_f1", "confusion matrix", "correct images")
+        )
     assert runs(client(original))[0].data.tags == run.data.tags
 
     store = f"tracking.uri=sqlite:///{original / 'mlflow.db'}"
@@ -88,7 +100,9 @@ def test_runs_with_any_options_are_checked(line, ready, main, tmp_path):
 def matrix(record: Record) -> Record:
     """Move an image to another wrong class."""
     counts = [[*row] for row in record.confusion_matrix]
-    row = next(row for row, counts_of_row in enumerate(counts) if sum(counts_of_row) > counts_of_row[row])
+    row = next(
+        row for row, counts_of_row in enumerate(counts) if sum(counts_of_row) > counts_of_row[row]
+    )
     source = next(column for column, count in enumerate(counts[row]) if count and column != row)
     target = next(column for column in range(10) if column not in (row, source))
     counts[row][source] -= 1
@@ -98,7 +112,9 @@ def matrix(record: Record) -> Record:
 
 def correct_images(record: Record) -> Record:
     """Reverse which images are correct, without changing their number."""
-    return replace(record, best_right=packed(torch.tensor(unpacked(record.best_right)[::-1].copy())))
+    return replace(
+        record, best_right=packed(torch.tensor(unpacked(record.best_right)[::-1].copy()))
+    )
 
 
 def metric(record: Record) -> Record:
@@ -106,7 +122,8 @@ def metric(record: Record) -> Record:
 
 
 @pytest.mark.parametrize(
-    ("forge", "named"), [(matrix, "confusion matrix"), (correct_images, "correct images"), (metric, "macro_f1")]
+    ("forge", "named"),
+    [(matrix, "confusion matrix"), (correct_images, "correct images"), (metric, "macro_f1")],
 )
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["", "other CPU"])
 def test_forged_result_differs_from_weights(forge: Callable, named, elsewhere, trained, main):
@@ -122,18 +139,25 @@ def test_changed_weights_with_matching_digests_differ(elsewhere, trained, main):
     weights_and_their_digests(trained)
     if elsewhere:
         record = trained.record()
-        refresh_digests(trained, replace(record, execution=record.execution | {"cpu_capability": "SSE9"}))
+        refresh_digests(
+            trained, replace(record, execution=record.execution | {"cpu_capability": "SSE9"})
+        )
     assert "accuracy 0." in checked(main, trained.path, status=1)
 
 
 def test_equal_result_is_identical_on_another_cpu(trained, main):
     record = trained.record()
-    refresh_digests(trained, replace(record, execution=record.execution | {"cpu_capability": "SSE9"}))
+    refresh_digests(
+        trained, replace(record, execution=record.execution | {"cpu_capability": "SSE9"})
+    )
     checked(main, trained.path, status=0)
 
 
 def test_runs_without_weights_or_epochs_are_not_comparable(ready, main, monkeypatch, tmp_path):
-    assert lenet_train(*LINE, "optimizer.lr=1e30", "tracking.models=none", outputs=ready).returncode == 1
+    assert (
+        lenet_train(*LINE, "optimizer.lr=1e30", "tracking.models=none", outputs=ready).returncode
+        == 1
+    )
     (path,) = (ready / "runs").iterdir()
     assert "first epoch" in checked(main, path, status=3)
     succeeded(lenet_train(*LINE, "tracking.models=none", outputs=ready))
@@ -148,7 +172,14 @@ def test_own_network_is_checked_with_its_copied_code_if_trusted(ready, cli, work
     save(nets / "mine.py", NET)
     save(nets / "parts.py", "WIDTH = 8\n")
     save(nets / "model" / "net.yaml", "_target_: mine.Net\n")
-    line = ("--config-dir=nets", "dataset=digits", "model=net", "num_epoch=1", "num_threads=1", "tracking.plots=false")
+    line = (
+        "--config-dir=nets",
+        "dataset=digits",
+        "model=net",
+        "num_epoch=1",
+        "num_threads=1",
+        "tracking.plots=false",
+    )
     succeeded(cli(*line, env={"PYTHONPATH": "nets"}))
     (path,) = (ready / "runs").iterdir()
     (digest,) = (place.name for place in (ready / "code").iterdir())
@@ -160,7 +191,9 @@ def test_own_network_is_checked_with_its_copied_code_if_trusted(ready, cli, work
     copy = theirs / "runs" / path.name
     refused = cli(f"run={copy}", "check=true", program="reproduce", env=own)
     assert (refused.returncode, f"trust=sha256:{digest}" in refused.stdout) == (3, True)
-    trusted = cli(f"run={copy}", "check=true", f"trust=sha256:{digest}", program="reproduce", env=own)
+    trusted = cli(
+        f"run={copy}", "check=true", f"trust=sha256:{digest}", program="reproduce", env=own
+    )
     assert trusted.returncode == 0, trusted.stdout + trusted.stderr
     shutil.rmtree(theirs / "code")
     without = cli(f"run={copy}", "check=true", program="reproduce", env=own)

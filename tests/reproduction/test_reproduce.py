@@ -1,4 +1,6 @@
-"""lenet-reproduce retrains a run from its record and reports identical bits or the first difference."""
+"""lenet-reproduce retrains a run from its record and reports identical bits or the first
+difference.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def original(trained_outputs) -> Path:
 
 @pytest.fixture
 def trained(original, outputs, tmp_path) -> RunFolder:
-    """Return the run in a copy of the outputs folder, which this process uses; its MLflow run is not linked."""
+    """Return the run in a copy of the outputs folder, which this process uses; its MLflow run is
+    not linked.
+    """
     shutil.copytree(original, outputs)
     (path,) = (outputs / "runs").iterdir()
     (path / "delivered.json").unlink()
@@ -51,7 +55,9 @@ def trained(original, outputs, tmp_path) -> RunFolder:
 
 
 def reproduced(main: Cli, *arguments: str, status: int) -> str:
-    """Return the output of `lenet-reproduce` and check its status: 0 identical, 1 different, 3 not comparable."""
+    """Return the output of `lenet-reproduce` and check its status: 0 identical, 1 different, 3 not
+    comparable.
+    """
     done = main(*arguments, program="reproduce")
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -97,19 +103,32 @@ def test_run_of_sweep_and_killed_run_are_reproduced(ready, main):
 
     record = folder.record()  # as if killed after the first epoch
     history = read_json(folder.path / "history.json")
-    write_json(folder.path / "history.json", history | {"epochs": history["epochs"][:1], "best": None})
+    write_json(
+        folder.path / "history.json", history | {"epochs": history["epochs"][:1], "best": None}
+    )
     first = folder.history().epochs[0]
-    best = {"best_epoch": 1, "best_val_accuracy": first.val_accuracy, "weights_digest": first.weights_digest}
+    best = {
+        "best_epoch": 1,
+        "best_val_accuracy": first.val_accuracy,
+        "weights_digest": first.weights_digest,
+    }
     refresh_digests(
-        folder, replace(record, outcome=Outcome.killed, epochs=1, confusion_matrix=None, best_right=None, **best)
+        folder,
+        replace(
+            record, outcome=Outcome.killed, epochs=1, confusion_matrix=None, best_right=None, **best
+        ),
     )
     assert " 1 epoch," in reproduced(main, f"run={folder.path}", status=0)
 
 
 def refresh_digests(folder: RunFolder, record: Record) -> None:
     """Write a forged record with matching digests."""
-    value = {k: v for k, v in record_to_json(record).items() if k not in {"digest", "history_digest"}}
-    write_json(folder.path / "record.json", record_with_digests(value, folder.path / "history.json"))
+    value = {
+        k: v for k, v in record_to_json(record).items() if k not in {"digest", "history_digest"}
+    }
+    write_json(
+        folder.path / "record.json", record_with_digests(value, folder.path / "history.json")
+    )
 
 
 def edit(folder: RunFolder, name: str, change: Callable[[dict[str, Any]], None]) -> None:
@@ -134,7 +153,10 @@ def weights_and_their_digests(folder: RunFolder) -> None:
     record, history = folder.record(), folder.history()
     path = folder.path / history.best.weights
     noise = torch.Generator().manual_seed(0)
-    weights = {name: t + 0.3 * torch.randn(t.shape, generator=noise) for name, t in load_weights(path)[0].items()}
+    weights = {
+        name: t + 0.3 * torch.randn(t.shape, generator=noise)
+        for name, t in load_weights(path)[0].items()
+    }
     save_weights(path, weights, {})
     digest = weights_digest(weights)
 
@@ -169,13 +191,18 @@ def correct_images(folder: RunFolder) -> None:
 
 def seed_and_digests(folder: RunFolder) -> None:
     record = folder.record()
-    refresh_digests(folder, replace(record, config=replace(record.config, seed=record.config.seed + 1)))
+    refresh_digests(
+        folder, replace(record, config=replace(record.config, seed=record.config.seed + 1))
+    )
 
 
 @pytest.mark.parametrize(
     ("alter", "named"),
     [
-        (lambda f: edit(f, "record.json", lambda v: v.update(best_val_accuracy=0.999)), "record.json is corrupt"),
+        (
+            lambda f: edit(f, "record.json", lambda v: v.update(best_val_accuracy=0.999)),
+            "record.json is corrupt",
+        ),
         (loss_in_the_history, "history.json is corrupt"),
         (byte_of_the_weights, ".safetensors is corrupt"),
         (last_bits_of_the_weights, "its record"),
@@ -189,28 +216,41 @@ def test_changed_record_is_detected_without_training(alter, named, trained, main
     assert not list(trained.path.parents[1].glob("reproduced/*/runs"))
 
 
-@pytest.mark.parametrize(("alter", "epoch"), [(weights_and_their_digests, 3), (loss_and_history_digest, 2)])
+@pytest.mark.parametrize(
+    ("alter", "epoch"), [(weights_and_their_digests, 3), (loss_and_history_digest, 2)]
+)
 def test_change_with_matching_digests_is_detected_by_training(alter, epoch, trained, main):
     alter(trained)
     output = reproduced(main, f"run={trained.path}", status=1)
-    assert re.search(rf"epoch {epoch}(?!/)\b", output)  # not in the progress, which prints epoch n/m
+    # not in the progress, which prints epoch n/m
+    assert re.search(rf"epoch {epoch}(?!/)\b", output)
     assert f"{trained.path.parent.parent}/reproduced/{trained.id}/runs/{trained.id}" in output
 
 
 def test_different_results_on_another_cpu_are_not_comparable(trained, main):
     record = trained.record()
     loss_in_the_history(trained)
-    edit(trained, "history.json", lambda value: [e.update(weights_digest=None) for e in value["epochs"]])
+    edit(
+        trained,
+        "history.json",
+        lambda value: [e.update(weights_digest=None) for e in value["epochs"]],
+    )
     there = record.execution | {"cpu_capability": "SSE9", "environment": "ATEN_CPU_CAPABILITY=sse9"}
-    refresh_digests(trained, replace(record, execution=there, host="elsewhere", source_digest="0" * 64))
+    refresh_digests(
+        trained, replace(record, execution=there, host="elsewhere", source_digest="0" * 64)
+    )
     output = reproduced(main, f"run={trained.path}", status=3)
-    assert all(part in output for part in ("epoch 2", "cpu_capability=SSE9", "000000000000", "elsewhere"))
+    assert all(
+        part in output for part in ("epoch 2", "cpu_capability=SSE9", "000000000000", "elsewhere")
+    )
 
 
 def test_equal_results_are_identical_on_any_cpu(trained, main):
     record = trained.record()
     execution = {key: value for key, value in record.execution.items() if key != "cpu_capability"}
-    refresh_digests(trained, replace(record, execution=execution | {"environment": "MKL_CBWR=COMPATIBLE"}))
+    refresh_digests(
+        trained, replace(record, execution=execution | {"environment": "MKL_CBWR=COMPATIBLE"})
+    )
     output = reproduced(main, f"run={trained.path}", status=0)
     assert "environment=MKL_CBWR=COMPATIBLE" in output
     assert "cpu_capability" in output
@@ -218,7 +258,9 @@ def test_equal_results_are_identical_on_any_cpu(trained, main):
 
 def test_runs_with_other_data_or_code_are_not_comparable(trained, main, tmp_path):
     record = trained.record()
-    refresh_digests(trained, replace(record, data_digests=record.data_digests | {"validation": "0" * 64}))
+    refresh_digests(
+        trained, replace(record, data_digests=record.data_digests | {"validation": "0" * 64})
+    )
     assert "validation" in reproduced(main, f"run={trained.path}", status=3)
 
     refresh_digests(trained, replace(record, training_version=99))
@@ -236,17 +278,27 @@ def test_runs_with_other_data_or_code_are_not_comparable(trained, main, tmp_path
 
 
 def test_run_of_release_0_3_with_several_learning_rates_is_not_comparable(ready, main, tmp_path):
-    """Release 0.3 scheduled one rate for all parameter groups, and the fingerprint did not contain their rates."""
+    """Release 0.3 scheduled one rate for all parameter groups, and the fingerprint did not contain
+    their rates.
+    """
     (tmp_path / "optimizer").mkdir()
     option = "_target_: tests.training.clumsy.parts.Grouped\nlr: 0.01\nmult: 3.0\n"
     (tmp_path / "optimizer" / "grouped.yaml").write_text(option)
-    line = (f"--config-dir={tmp_path}", *LINE, "optimizer=grouped", "schedule=linear", "regularization=none")
+    line = (
+        f"--config-dir={tmp_path}",
+        *LINE,
+        "optimizer=grouped",
+        "schedule=linear",
+        "regularization=none",
+    )
     succeeded(lenet_train(*line, outputs=ready))
     (path,) = (ready / "runs").iterdir()
     folder = RunFolder(path)
     reproduced(main, f"run={path}", status=0)
     record = folder.record()
-    refresh_digests(folder, replace(record, fingerprint=fingerprint(record.config, record.data_digests)))
+    refresh_digests(
+        folder, replace(record, fingerprint=fingerprint(record.config, record.data_digests))
+    )
     assert "0.01 and 0.03" in reproduced(main, f"run={path}", status=3)
 
 
@@ -287,8 +339,12 @@ def test_killed_reproduction_resumes_with_same_result(ready):
         time.sleep(0.02)
     process.kill()
     end(process)
-    both = [end(p) for p in [start(f"run={path}", outputs=ready, program="reproduce") for _ in range(2)]]
-    assert [done.returncode for done in both] == [0, 0], [done.stdout + done.stderr for done in both]
+    both = [
+        end(p) for p in [start(f"run={path}", outputs=ready, program="reproduce") for _ in range(2)]
+    ]
+    assert [done.returncode for done in both] == [0, 0], [
+        done.stdout + done.stderr for done in both
+    ]
     assert sum("resuming in" in done.stderr for done in both) == 1
     assert sum("waiting for " in done.stderr for done in both) == 1
     assert not list(ready.glob("reproduced/*/runs"))

@@ -24,7 +24,13 @@ from tests.tools.commands import SMALL, end, lenet_train, start, succeeded
 from tests.tools.configs import compose
 from tests.tools.until import until
 
-LINE = (*SMALL, "dataset.train_size=320", "num_threads=1", "tracking.plots=false", "tracking.models=none")
+LINE = (
+    *SMALL,
+    "dataset.train_size=320",
+    "num_threads=1",
+    "tracking.plots=false",
+    "tracking.models=none",
+)
 NOISY = (
     "optimizer.momentum=0.9",
     "training.ema_decay=0.9",
@@ -50,12 +56,16 @@ def trained(
 def epochs(result: RunResult) -> list[tuple[float | str, ...]]:
     """Return what each epoch of a run computed."""
     found = RunFolder(result.folder).history().epochs
-    return [(e.epoch, e.train_loss, e.train_accuracy, e.val_loss, e.lr, e.weights_digest) for e in found]
+    return [
+        (e.epoch, e.train_loss, e.train_accuracy, e.val_loss, e.lr, e.weights_digest) for e in found
+    ]
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunResult]:
-    """Return a function that trains a run in an empty outputs folder, so that it cannot continue another run."""
+    """Return a function that trains a run in an empty outputs folder, so that it cannot continue
+    another run.
+    """
 
     def train(*line: str, model: Option | None = None) -> RunResult:
         with monkeypatch.context() as patch:
@@ -66,8 +76,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 
 def right(result: RunResult) -> tuple[str, str]:
-    """Return which validation images are right after the best and after the last epoch, which must agree with their
-    accuracies."""
+    """Return which validation images are right after the best and after the last epoch, which must
+    agree with their accuracies."""
     best, last = result.record.best_right, result.record.last_right
     assert unpacked(best).mean() == result.record.best_val_accuracy
     assert unpacked(last).mean() == RunFolder(result.folder).history().epochs[-1].val_accuracy
@@ -103,7 +113,10 @@ def test_run_continues_early_stopped_run(outputs, elsewhere):
     line = ("optimizer.lr=1e-9", "training.patience=2")
     assert trained(*line, "num_epoch=6").record.stopped_early
     longer, whole = trained(*line, "num_epoch=9"), elsewhere(*line, "num_epoch=9")
-    assert (longer.record.inherited_epochs, longer.record.epochs) == (whole.record.epochs, whole.record.epochs)
+    assert (longer.record.inherited_epochs, longer.record.epochs) == (
+        whole.record.epochs,
+        whole.record.epochs,
+    )
     assert longer.record.stopped_early
     assert epochs(longer) == epochs(whole)
     assert right(longer) == right(whole)
@@ -114,7 +127,11 @@ def test_run_that_would_have_stopped_early_ends_at_same_epoch(outputs, elsewhere
     stopped_at = elsewhere(*line, "num_epoch=9").record.epochs
     assert not trained(*line, f"num_epoch={stopped_at}").record.stopped_early
     longer = trained(*line, "num_epoch=9").record
-    assert (longer.inherited_epochs, longer.epochs, longer.stopped_early) == (stopped_at, stopped_at, True)
+    assert (longer.inherited_epochs, longer.epochs, longer.stopped_early) == (
+        stopped_at,
+        stopped_at,
+        True,
+    )
 
 
 def test_run_continues_longest_run_even_if_it_was_pruned(outputs, elsewhere):
@@ -217,7 +234,10 @@ def test_process_killed_before_first_checkpoint_continues_again(outputs):
     with folder.claim():
         folder.start(longer.record.begun)  # removes all checkpoints
     again = trained("num_epoch=3")
-    assert (again.record.inherited_epochs, again.record.weights_digest) == (2, longer.record.weights_digest)
+    assert (again.record.inherited_epochs, again.record.weights_digest) == (
+        2,
+        longer.record.weights_digest,
+    )
 
 
 def test_process_killed_before_first_checkpoint_keeps_start_of_run(outputs):
@@ -266,7 +286,8 @@ def test_sweep_over_epochs_in_one_worker_trains_no_epoch_twice(ready):
 def test_killed_continued_run_resumes_and_is_reproduced(ready):
     succeeded(end(start(*LINE, "num_epoch=2", outputs=ready)))
     process = start(*LINE, "num_epoch=800", outputs=ready)
-    until(lambda: len(list((ready / "runs").glob("*/state-*"))) > 1, process)  # one checkpoint after the inherited one
+    # one checkpoint after the inherited one
+    until(lambda: len(list((ready / "runs").glob("*/state-*"))) > 1, process)
     process.kill()
     end(process)
     succeeded(end(start(*LINE, "num_epoch=800", outputs=ready)))

@@ -1,4 +1,6 @@
-"""The engine of a run: its choice when the job is made, the message about it, and its use until the run ends."""
+"""The engine of a run: its choice when the job is made, the message about it, and its use until the
+run ends.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,17 @@ from tests.tools.configs import compose
 from tests.tools.counts import counts
 from tests.tools.stores import client, runs
 
-QUICK = (*SMALL, "dataset.train_size=320", "num_epoch=2", "tracking.plots=false", "tracking.models=none")
+QUICK = (
+    *SMALL,
+    "dataset.train_size=320",
+    "num_epoch=2",
+    "tracking.plots=false",
+    "tracking.models=none",
+)
 
-pytestmark = pytest.mark.skipif(isinstance(kernels(), str), reason=f"no native engine here: {kernels()}")
+pytestmark = pytest.mark.skipif(
+    isinstance(kernels(), str), reason=f"no native engine here: {kernels()}"
+)
 
 
 @pytest.fixture
@@ -77,7 +87,9 @@ def only_record(done: Done, outputs: Path) -> Any:
 
 
 def engine_message(done: Done) -> str:
-    (line,) = [line for line in done.stderr.splitlines() if re.search("engine (torch|native)", line)]
+    (line,) = [
+        line for line in done.stderr.splitlines() if re.search("engine (torch|native)", line)
+    ]
     return line
 
 
@@ -116,7 +128,9 @@ def test_custom_activation_is_trained_by_torch_with_note(ready, tmp_path):
         ("an old CPU", "AVX2"),
     ],
 )
-def test_torch_trains_with_note_without_kernels(ready, no_compiler, without_kernels, monkeypatch, trouble, why):
+def test_torch_trains_with_note_without_kernels(
+    ready, no_compiler, without_kernels, monkeypatch, trouble, why
+):
     cache = Path(no_compiler["XDG_CACHE_HOME"])
     if trouble == "a compiler that refuses":
         fake = cache.with_name("fake")
@@ -141,7 +155,9 @@ def test_torch_trains_with_note_without_kernels(ready, no_compiler, without_kern
 
 
 @pytest.mark.slow(seconds=10)
-@pytest.mark.parametrize("method", [("seed=0,1",), ("hydra/sweeper=search", "n_trials=2", "optimizer.lr=0.01,0.02")])
+@pytest.mark.parametrize(
+    "method", [("seed=0,1",), ("hydra/sweeper=search", "n_trials=2", "optimizer.lr=0.01,0.02")]
+)
 def test_sweep_process_compiles_each_network_shape_once(ready, only_lenet5, method):
     """A dry run does not compile."""
     line = ("-m", *QUICK, *method, "model.channels=[2,4]", "sweep.workers=2")
@@ -165,7 +181,9 @@ def test_worker_without_compiler_fails_its_job_in_one_line(ready, no_compiler):
 
 
 def test_swept_engines_are_separate_runs(ready):
-    done = lenet_train("-m", *QUICK, "engine=native,torch,auto", "hydra/launcher=basic", outputs=ready)
+    done = lenet_train(
+        "-m", *QUICK, "engine=native,torch,auto", "hydra/launcher=basic", outputs=ready
+    )
     assert counts(done) == ({"finished": 3}, 2, 1)
     assert sorted(run.data.params["engine"] for run in runs(client(ready))) == ["native", "torch"]
 
@@ -181,9 +199,14 @@ def test_batch_larger_than_training_data_is_one_step_per_epoch(engine, ready):
 
 
 def test_swept_devices_are_separate_runs(outputs, monkeypatch):
-    monkeypatch.setattr("lenet_exp.runs.jobs.choose_device", torch.device)  # as if both devices existed
-    configs = [compose([*QUICK, "engine=torch", f"device={device}"]) for device in ("cpu", "cuda", "cpu")]
-    cpu, cuda, again = freeze_jobs(["device"], [[f"device={config.device}"] for config in configs], configs)
+    # as if both devices existed
+    monkeypatch.setattr("lenet_exp.runs.jobs.choose_device", torch.device)
+    configs = [
+        compose([*QUICK, "engine=torch", f"device={device}"]) for device in ("cpu", "cuda", "cpu")
+    ]
+    cpu, cuda, again = freeze_jobs(
+        ["device"], [[f"device={config.device}"] for config in configs], configs
+    )
     assert cpu.fingerprint == cuda.fingerprint == again.fingerprint
     assert cpu.run == again.run != cuda.run
 
@@ -204,7 +227,9 @@ def test_resumed_run_keeps_engine(ready, first):
 
 
 def test_torch_run_of_other_torch_starts_over_with_engine_of_job(ready, caplog):
-    """After a change of the torch version, a run cannot resume, so `engine=auto` may select the faster engine."""
+    """After a change of the torch version, a run cannot resume, so `engine=auto` may select the
+    faster engine.
+    """
     pruned = trained("engine=auto", engine=EngineName.torch, prune_at=1)
     for name in ("job.json", "record.json"):
         path = pruned.folder / name
@@ -230,5 +255,7 @@ def test_native_run_is_reproduced_with_other_cpu_capability_and_threads(ready):
     assert lenet_train(*line, outputs=ready).returncode == 0
     (folder,) = (ready / "runs").iterdir()
     other = {"ATEN_CPU_CAPABILITY": "default", "OMP_DYNAMIC": "true"}
-    done = end(start(f"run={folder.name}", outputs=ready, program="reproduce", cold=True, env=other))
+    done = end(
+        start(f"run={folder.name}", outputs=ready, program="reproduce", cold=True, env=other)
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from lenet_exp.runs.former_defaults import CHANGES, former_overrides, has_former_defaults, with_former_defaults
+from lenet_exp.runs.former_defaults import (
+    CHANGES,
+    former_overrides,
+    has_former_defaults,
+    with_former_defaults,
+)
 from tests.tools.configs import compose
 
 
@@ -28,7 +33,9 @@ def test_overrides_restore_former_values(overrides, expected):
 def test_current_values_match_conf_and_former_values_match_release_0_3(optimizer):
     now = compose([f"optimizer={optimizer}"])
     former = compose([f"optimizer={optimizer}", *former_overrides([f"optimizer={optimizer}"])])
-    assert {key: now.optimizer[key] for key in CHANGES[optimizer]} == {k: c.now for k, c in CHANGES[optimizer].items()}
+    assert {key: now.optimizer[key] for key in CHANGES[optimizer]} == {
+        k: c.now for k, c in CHANGES[optimizer].items()
+    }
     assert former.optimizer["lr"] == 0.01
     assert (has_former_defaults(now), has_former_defaults(former)) == (False, True)
     assert with_former_defaults(now) == former

@@ -17,8 +17,8 @@ from lenet_exp.folders.given_weights import FOLDER
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import freeze_jobs, lone_job
 from lenet_exp.searches.plan import plan_search
-from lenet_exp.training.lane import new_lane
 from lenet_exp.training.network import load_given, network_of
+from lenet_exp.training.state import new_lane
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.searches.searched import only_sweep
 from tests.tools.commands import SMALL, end, lenet_train, refused, start, succeeded
@@ -63,7 +63,12 @@ def test_fingerprint_depends_on_weights_but_not_on_their_name(outputs, tmp_path)
     (tmp_path / "copy").mkdir()
     copy = tmp_path / "copy" / "other.safetensors"
     copy.write_bytes(first.read_bytes())
-    lines = [(), (f"init_from={first}",), (f"init_from={copy}",), (f"init_from={weights_file(tmp_path, seed=8)}",)]
+    lines = [
+        (),
+        (f"init_from={first}",),
+        (f"init_from={copy}",),
+        (f"init_from={weights_file(tmp_path, seed=8)}",),
+    ]
     random, one, same, other = (lone_job(compose([*LINE, *line])) for line in lines)
     assert (one.fingerprint, one.config.init_from) == (same.fingerprint, same.config.init_from)
     assert len({job.fingerprint for job in (random, one, other)}) == 3
@@ -146,14 +151,22 @@ def test_unusable_file_is_one_line(content, ready, tmp_path):
     file = tmp_path / "given.safetensors"
     if content is not None:
         file.write_bytes(content)
-    refused(lenet_train(*LINE, f"init_from={file}", outputs=ready), f"init_from={file}: ", program="train")
+    refused(
+        lenet_train(*LINE, f"init_from={file}", outputs=ready),
+        f"init_from={file}: ",
+        program="train",
+    )
 
 
 @pytest.mark.parametrize(
     "value", ["champion", "champion:cifar10", "0123456789abcdef", "x@0123456789abcdef", "1e234567"]
 )
 def test_unknown_weights_are_one_line(value, ready):
-    refused(lenet_train(*LINE, f"init_from={value}", outputs=ready), f"init_from={value}", program="train")
+    refused(
+        lenet_train(*LINE, f"init_from={value}", outputs=ready),
+        f"init_from={value}",
+        program="train",
+    )
 
 
 def test_corrupt_copy_is_one_line(ready, tmp_path):
@@ -164,7 +177,9 @@ def test_corrupt_copy_is_one_line(ready, tmp_path):
 
 
 def test_dry_run_copies_nothing(ready):
-    done = lenet_train("-m", *LINE, "init_from=null,champion:mnist", "sweep.dry_run=true", outputs=ready)
+    done = lenet_train(
+        "-m", *LINE, "init_from=null,champion:mnist", "sweep.dry_run=true", outputs=ready
+    )
     assert done.returncode == 0
     assert not (ready / FOLDER).exists()
 
@@ -181,4 +196,7 @@ def test_sweep_starts_from_run_and_champion_and_is_reproduced(ready):
     at_random, tuned, transferred = (record.best_val_accuracy for record in records)
     assert at_random < min(tuned, transferred)
     run = sweep.run_ids()[1]
-    assert "identical" in succeeded(end(start(f"run={run}", outputs=ready, program="reproduce"))).stdout
+    assert (
+        "identical"
+        in succeeded(end(start(f"run={run}", outputs=ready, program="reproduce"))).stdout
+    )

@@ -47,7 +47,11 @@ def trained(
 
 def test_pruned_run_has_no_result_and_can_be_resumed(ready: Path, tmp_path, monkeypatch):
     pruned = trained(lambda result: result.epoch == 2, MODEL)
-    assert (pruned.outcome, pruned.record.reason, pruned.record.epochs) == (Outcome.pruned, "after epoch 2", 2)
+    assert (pruned.outcome, pruned.record.reason, pruned.record.epochs) == (
+        Outcome.pruned,
+        "after epoch 2",
+        2,
+    )
     assert pruned.value != pruned.value  # NaN: no value to optimize
     (first,) = runs(client(ready))
     assert (first.info.status, first.data.tags["outcome"]) == ("FINISHED", "pruned")
@@ -59,7 +63,12 @@ def test_pruned_run_has_no_result_and_can_be_resumed(ready: Path, tmp_path, monk
     (after,) = runs(client(ready))
     assert after.info.run_id == first.info.run_id
     assert after.data.tags["outcome"] == "finished"
-    assert [step for step, _, _ in points(client(ready), after.info.run_id)["val_accuracy"]] == [1, 2, 3, 4]
+    assert [step for step, _, _ in points(client(ready), after.info.run_id)["val_accuracy"]] == [
+        1,
+        2,
+        3,
+        4,
+    ]
 
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "calm"))
     assert trained().record.weights_digest == whole.record.weights_digest
@@ -67,7 +76,9 @@ def test_pruned_run_has_no_result_and_can_be_resumed(ready: Path, tmp_path, monk
 
 def test_integer_and_float_values_identify_same_run(ready):
     config = compose([*LINE, "num_epoch=1", "training.clip_norm=1", "augmentation.rotate=10"])
-    whole = replace(config, training=replace(config.training, clip_norm=1), augmentation=config.augmentation)
+    whole = replace(
+        config, training=replace(config.training, clip_norm=1), augmentation=config.augmentation
+    )
     whole.augmentation.rotate = 10
     assert lenet_exp.train(whole).outcome is Outcome.finished
     assert lenet_exp.train(config).repeated
@@ -82,7 +93,11 @@ BRIEF = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
 
 def test_result_with_other_settings_is_returned_with_note(ready):
     assert lenet_train(*BRIEF, "num_threads=1", "engine=torch", outputs=ready).returncode == 0
-    for flag, noted in (("num_threads=2", "num_threads=1"), ("engine=native", "engine=torch"), ("engine=auto", None)):
+    for flag, noted in (
+        ("num_threads=2", "num_threads=1"),
+        ("engine=native", "engine=torch"),
+        ("engine=auto", None),
+    ):
         again = lenet_train(*BRIEF, flag, outputs=ready)
         assert "lready trained" in again.stdout
         notes = [line for line in again.stderr.splitlines() if "sweep.force=true" in line]
@@ -98,11 +113,15 @@ def test_result_of_another_torch_version_is_returned_with_note(ready):
 
 
 # Root may read every file unless a process starts without these capabilities.
-WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+WITHOUT_RIGHTS = (
+    ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+)
 
 
 @pytest.mark.slow(seconds=9)
-@pytest.mark.skipif(bool(WITHOUT_RIGHTS) and shutil.which("setpriv") is None, reason="setpriv is not installed")
+@pytest.mark.skipif(
+    bool(WITHOUT_RIGHTS) and shutil.which("setpriv") is None, reason="setpriv is not installed"
+)
 @pytest.mark.parametrize("pattern", ["record.json", "best-*.safetensors"])
 def test_result_that_this_user_must_not_read_is_not_retrained(pattern, ready):
     assert lenet_train(*BRIEF, outputs=ready).returncode == 0

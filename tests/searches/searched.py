@@ -11,7 +11,13 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from tests.tools.commands import SMALL
 
-QUICK = (*SMALL, "dataset.train_size=96", "tracking.plots=false", "tracking.models=none", "num_threads=1")
+QUICK = (
+    *SMALL,
+    "dataset.train_size=96",
+    "tracking.plots=false",
+    "tracking.models=none",
+    "num_threads=1",
+)
 LINE = ("-m", "hydra/sweeper=search", *QUICK, "num_epoch=4")
 SPACE = (
     "optimizer.lr=tag(log,interval(3e-3,0.3))",
@@ -36,7 +42,9 @@ def study_of(outputs: Path) -> optuna.Study:
 
 
 def trials_of(outputs: Path) -> list[Any]:
-    """Return everything that must not depend on interruptions: values, states, curves, costs and weights."""
+    """Return everything that must not depend on interruptions: values, states, curves, costs and
+    weights.
+    """
     sweep, found = only_sweep(outputs), []
     jobs, firsts = sweep.jobs(), dict[int, Job]()
     for job in jobs:
@@ -51,9 +59,24 @@ def trials_of(outputs: Path) -> list[Any]:
         digest = record.weights_digest if record is not None else None
         attributes = {k: v for k, v in trial.user_attrs.items() if k != "drawn"}
         found.append(
-            [trial.number, trial.params, trial.state.name, trial.values, trial.intermediate_values, attributes]
+            [
+                trial.number,
+                trial.params,
+                trial.state.name,
+                trial.values,
+                trial.intermediate_values,
+                attributes,
+            ]
         )
-        found[-1] += [job.number, job.run, job.swept, digest, None if record is None else record.outcome]
+        found[-1] += [
+            job.number,
+            job.run,
+            job.swept,
+            digest,
+            None if record is None else record.outcome,
+        ]
         later = [j for j in jobs if j.trial == trial.number and j is not job]
-        found[-1] += [[j.number, j.config.seed, j.run, j.folder.checked_result() is not None] for j in later]
+        found[-1] += [
+            [j.number, j.config.seed, j.run, j.folder.checked_result() is not None] for j in later
+        ]
     return found

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from lenet_exp.searches.racing import FEW, LEAST, dropped
 
 
-def race(means: list[float], n: int, spread: float = 0.002, seed: int = 0) -> dict[int, list[float]]:
+def race(
+    means: list[float], n: int, spread: float = 0.002, seed: int = 0
+) -> dict[int, list[float]]:
     dice = np.random.default_rng(seed)
     common = dice.normal(0, 0.01, n)
     return {i: list(mean + common + dice.normal(0, spread, n)) for i, mean in enumerate(means)}

@@ -55,32 +55,47 @@ def searched(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Sea
     """Search warm-ups of two of four epochs, too small learning rates, and a custom activation."""
     folder = tmp_path_factory.mktemp("searched")
     outputs = Path(shutil.copytree(empty_store, folder / "outputs"))
-    space = ("optimizer.lr=tag(log,interval(1e-6,0.1))", *SPACE[1:4], "activation=relu,own", "schedule.warmup=0,0.5")
+    space = (
+        "optimizer.lr=tag(log,interval(1e-6,0.1))",
+        *SPACE[1:4],
+        "activation=relu,own",
+        "schedule.warmup=0,0.5",
+    )
     own = options_with(folder / "options", 1.0)
     line = ("-m", own, *LINE[1:], *space, "schedule=linear", "n_trials=6", "sweep.workers=1")
     done = lenet_train(*line, outputs=outputs)
     first = trials_of(outputs)
-    again = lenet_train("-m", own, "sweep.resume=last", "n_trials=8", "sweep.workers=1", outputs=outputs)
+    again = lenet_train(
+        "-m", own, "sweep.resume=last", "n_trials=8", "sweep.workers=1", outputs=outputs
+    )
     return Searched(outputs, done, first, again)
 
 
 @pytest.mark.slow(seconds=11)
 def test_search_ends_at_n_trials_and_resumes_to_larger_n_trials(searched, main, monkeypatch):
-    assert {searched.done.returncode, searched.again.returncode} <= {0, 1}, searched.again.stderr  # 1: one diverged
+    # 1: one diverged
+    assert {searched.done.returncode, searched.again.returncode} <= {0, 1}, searched.again.stderr
     assert [trial[0] for trial in searched.first] == list(range(6))
     trials, outputs = trials_of(searched.outputs), searched.outputs
     assert (trials[:6], len(trials)) == (searched.first, 8)
     assert {trial[2] for trial in trials} <= {"COMPLETE", "PRUNED"}
     plan = only_sweep(outputs).started()
     assert plan.search is not None
-    assert (plan.outcome, plan.runs, plan.search.trials, plan.search.told) == (Outcome.finished, 8, 8, 8)
+    assert (plan.outcome, plan.runs, plan.search.trials, plan.search.finished_trials) == (
+        Outcome.finished,
+        8,
+        8,
+        8,
+    )
     assert [word for word in plan.overrides if word.startswith("n_trials")] == ["n_trials=8"]
     best = study_of(outputs).best_trial
     assert re.search(rf"{best.value:.2%} by trial {best.number}\b", searched.again.stdout)
     (parent,) = runs(client(outputs), "sweep")
     assert (parent.info.status, parent.data.tags["sweep_search"]) == ("FINISHED", "tpe, asha")
     assert (parent.data.metrics["trials"], parent.data.metrics["runs"]) == (8, 8)
-    assert {run.data.tags["mlflow.parentRunId"] for run in runs(client(outputs))} == {parent.info.run_id}
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs(client(outputs))} == {
+        parent.info.run_id
+    }
     states = [run.data.tags["outcome"] for run in runs(client(outputs))]
     assert states.count("pruned") == sum(trial[2] == "PRUNED" for trial in trials)
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
@@ -100,7 +115,8 @@ def test_flag_of_option_is_searched_only_with_option(searched):
         assert job.config.optimizer["momentum"] == trial.params.get("optimizer.momentum", 0.9)
         assert job.swept["optimizer.momentum"] == "-" or "momentum" in str(trial.params)
         if job.config.activation["name"] == "relu":
-            assert job.fingerprint == lone_job(compose(job.overrides)).fingerprint  # equal to Hydra's composition
+            # equal to Hydra's composition
+            assert job.fingerprint == lone_job(compose(job.overrides)).fingerprint
 
 
 @pytest.mark.slow(seconds=11)
@@ -108,7 +124,9 @@ def test_no_run_is_pruned_during_warm_up(searched):
     def best_of_two(epochs: Any) -> float:
         return max(epoch.val_accuracy for epoch in epochs[:2])
 
-    ended = [(job.config.schedule.warmup, job.folder) for job in only_sweep(searched.outputs).jobs()]
+    ended = [
+        (job.config.schedule.warmup, job.folder) for job in only_sweep(searched.outputs).jobs()
+    ]
     curves = [(warmup, folder.record(), folder.history().epochs) for warmup, folder in ended]
     at_once = [
         best_of_two(epochs)
@@ -123,7 +141,9 @@ def test_no_run_is_pruned_during_warm_up(searched):
 @pytest.mark.slow(seconds=11)
 def test_pruned_run_resumes_if_trained_in_full(searched, tmp_path):
     outputs = Path(shutil.copytree(searched.outputs, tmp_path / "outputs"))
-    pruned = [job for job in only_sweep(outputs).jobs() if job.folder.record().outcome is Outcome.pruned]
+    pruned = [
+        job for job in only_sweep(outputs).jobs() if job.folder.record().outcome is Outcome.pruned
+    ]
     job = next(job for job in pruned if job.config.activation["name"] == "relu")
     had = job.folder.history().epochs
     assert 1 <= len(had) < 4
@@ -140,9 +160,21 @@ def test_unresumable_search_gives_one_line_error(searched, tmp_path):
     own = f"--config-dir={searched.outputs.parent / 'options'}"
     for outputs, words, named in (
         (searched.outputs, (own, "sweep.resume=last", "batch_size=16"), "batch_size=16"),
-        (searched.outputs, ("sweep.resume=last",), f"-m {own.replace('=', ' ')} sweep.resume={sweep.id}"),
-        (searched.outputs, (options_with(tmp_path, 0.5), "sweep.resume=last"), f"sweep.resume={sweep.id}"),  # changed
-        (tmp_path / "elsewhere", (f"sweep.resume={sweep.path}",), f"LENET_EXP_OUTPUTS={searched.outputs}"),
+        (
+            searched.outputs,
+            ("sweep.resume=last",),
+            f"-m {own.replace('=', ' ')} sweep.resume={sweep.id}",
+        ),
+        (
+            searched.outputs,
+            (options_with(tmp_path, 0.5), "sweep.resume=last"),
+            f"sweep.resume={sweep.id}",
+        ),  # changed
+        (
+            tmp_path / "elsewhere",
+            (f"sweep.resume={sweep.path}",),
+            f"LENET_EXP_OUTPUTS={searched.outputs}",
+        ),
     ):
         done = lenet_train("-m", *words, outputs=outputs)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
@@ -186,7 +218,13 @@ def _stored_trials(sweep: SweepFolder) -> list[tuple[int, str, float]]:
 
 @pytest.mark.slow(seconds=3)
 def test_too_many_failed_trials_end_search(ready, main):
-    line = ("n_trials=9", "sweep.workers=1", "sweep.time_limit=0.01", "sweep.max_failures=2", "num_epoch=2000")
+    line = (
+        "n_trials=9",
+        "sweep.workers=1",
+        "sweep.time_limit=0.01",
+        "sweep.max_failures=2",
+        "num_epoch=2000",
+    )
     done = search(ready, *line)
     assert done.returncode == 1
     trials = trials_of(ready)
@@ -209,15 +247,23 @@ def test_stopped_search_resumes_running_trial(ready, main):
     assert study_of(ready).trials[-1].state.name == "RUNNING"
     (parent,) = runs(client(ready), "sweep")
     assert parent.data.tags["outcome"] == "killed"
-    assert "SIGINT" in {job.folder.record().reason for job in only_sweep(ready).jobs() if job.folder.record()}
+    assert "SIGINT" in {
+        job.folder.record().reason for job in only_sweep(ready).jobs() if job.folder.record()
+    }
     assert f"sweep.resume={only_sweep(ready).id}" in stopped.stdout
     before = len(study_of(ready).trials)
-    for output in (stopped.stdout, main("status", program="sweep").stdout, parent.data.tags["sweep_progress"]):
+    for output in (
+        stopped.stdout,
+        main("status", program="sweep").stdout,
+        parent.data.tags["sweep_progress"],
+    ):
         assert f"{before - 1} of 2" in output
     assert f" {before - 1}/2 trials " in main("list", program="sweep").stdout
     assert _epochs_spent(ready) > 0
     assert end(start(*line, outputs=ready)).returncode in {0, 1}
-    assert _epochs_spent(ready) == sum(len(job.folder.history().epochs) for job in only_sweep(ready).jobs())
+    assert _epochs_spent(ready) == sum(
+        len(job.folder.history().epochs) for job in only_sweep(ready).jobs()
+    )
     trials = trials_of(ready)
     assert len(trials) == 2
     assert "RUNNING" not in {trial[2] for trial in trials}
@@ -282,7 +328,11 @@ def test_missing_optuna_names_extra_to_install(outputs):
 
 @pytest.mark.slow(seconds=12)
 def test_pareto_search_trains_no_network_above_size_limit(ready):
-    space = ("model=lenet5,lenet_300_100,linear", "model.width=interval(0.1,1)", "model.pooling=max,average")
+    space = (
+        "model=lenet5,lenet_300_100,linear",
+        "model.width=interval(0.1,1)",
+        "model.pooling=max,average",
+    )
     limits = ("search.max_parameters=20000", "search.objective=front", "search.cost=parameters")
     line = (*LINE, *space, *limits, "n_trials=6", "sweep.workers=1")
     done = lenet_train(*line, outputs=ready)
@@ -299,17 +349,29 @@ def test_pareto_search_trains_no_network_above_size_limit(ready):
     assert len(sizes) == 6
     assert len(set(sizes)) > 2
     assert "lenet_300_100" not in {trial.params["model"] for trial in study.trials}
-    assert "10,250 parameters" in done.stdout or "linear" not in {t.params["model"] for t in study.best_trials}
+    assert "10,250 parameters" in done.stdout or "linear" not in {
+        t.params["model"] for t in study.best_trials
+    }
     before = trials_of(ready)
     assert lenet_train(*line, outputs=ready).returncode == 0
     assert trials_of(ready) == before
 
 
-BASELINES: dict[str, dict[str, object] | None] = {  # the values of the first trial; None: the sampler draws it
-    "activation=relu,selu optimizer.lr=tag(log,interval(1e-3,1))": {"activation": "selu", "optimizer.lr": 0.01},
+BASELINES: dict[
+    str, dict[str, object] | None
+] = {  # the values of the first trial; None: the sampler draws it
+    "activation=relu,selu optimizer.lr=tag(log,interval(1e-3,1))": {
+        "activation": "selu",
+        "optimizer.lr": 0.01,
+    },
     "activation=relu,elu optimizer.lr=interval(0.001,1)": None,
-    "optimizer=adam,sgd optimizer.momentum=interval(0,0.95)": {"optimizer": "sgd", "optimizer.momentum": 0.9},
-    "activation=leaky_relu,selu activation.negative_slope=interval(0.1,0.2)": {"activation": "selu"},
+    "optimizer=adam,sgd optimizer.momentum=interval(0,0.95)": {
+        "optimizer": "sgd",
+        "optimizer.momentum": 0.9,
+    },
+    "activation=leaky_relu,selu activation.negative_slope=interval(0.1,0.2)": {
+        "activation": "selu"
+    },
     "batch_size=range(100,512,50)": None,
     "regularization.dropout_rate=range(0,0.5,0.1)": {"regularization.dropout_rate": 0.0},
     "augmentation=[shift,flip],none training.ema_decay=0.9,null": {
@@ -322,9 +384,17 @@ BASELINES: dict[str, dict[str, object] | None] = {  # the values of the first tr
 
 @pytest.mark.parametrize("space", BASELINES)
 def test_first_trial_uses_values_of_command_without_search(outputs, space):
-    line = ["dataset=digits", "num_epoch=2", "n_trials=3", "search.pruner_options={min_resource: 2}", *space.split(" ")]
+    line = [
+        "dataset=digits",
+        "num_epoch=2",
+        "n_trials=3",
+        "search.pruner_options={min_resource: 2}",
+        *space.split(" "),
+    ]
     with composing():
-        planned = plan_search(OverridesParser.create().parse_overrides(allow_new_keys(line)), composed)
+        planned = plan_search(
+            OverridesParser.create().parse_overrides(allow_new_keys(line)), composed
+        )
         assert planned.maker.baseline() == BASELINES[space]
     assert planned.search.pruner_options == {"min_resource": 2}
 
@@ -334,7 +404,9 @@ def test_plan_keeps_store_password_and_maximum_of_searched_num_epoch(outputs):
     limit = ["model.width=interval(0.1,1)", "num_epoch=range(5,200)", "search.max_parameters=1700"]
     line = ["dataset=digits", "n_trials=3", f"tracking.uri={address}", *limit]
     with composing():
-        planned = plan_search(OverridesParser.create().parse_overrides(allow_new_keys(line)), composed)
+        planned = plan_search(
+            OverridesParser.create().parse_overrides(allow_new_keys(line)), composed
+        )
     assert planned.config.tracking.uri == address
     assert planned.num_epoch == 199
 
@@ -365,7 +437,9 @@ def test_invalid_search_gives_one_line_error(line, main, outputs):
     assert not (outputs / "sweeps").exists()
 
 
-@pytest.mark.parametrize("line", ["-m n_trials=3 activation=relu,selu", "seeds=3", "-m optimizer.lr=interval(0.1,1)"])
+@pytest.mark.parametrize(
+    "line", ["-m n_trials=3 activation=relu,selu", "seeds=3", "-m optimizer.lr=interval(0.1,1)"]
+)
 def test_search_without_sweeper_suggests_command(line, main, outputs):
     done = main(*line.split(" "), "dataset=digits")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
@@ -375,8 +449,8 @@ def test_search_without_sweeper_suggests_command(line, main, outputs):
 
 @pytest.mark.slow(seconds=35)
 def test_search_killed_at_any_point_ends_with_same_trials(empty_store, tmp_path):
-    """The kills come right before the search stores an epoch, the end of a trial, or its progress; one trial gets a
-    second seed."""
+    """The kills come right before the search stores an epoch, the end of a trial, or its progress;
+    one trial gets a second seed."""
     line = (*LINE, SPACE[0], "n_trials=3", "seeds=2", "sweep.workers=1")
 
     def go(outputs: Path, **environment: str) -> Done:
@@ -388,10 +462,14 @@ def test_search_killed_at_any_point_ends_with_same_trials(empty_store, tmp_path)
     assert go(tmp_path / "calm", **{TRACE: str(trace)}).returncode in {0, 1}
     points, calm, differ = trace.read_text().splitlines(), trials_of(tmp_path / "calm"), []
     assert any(len(trial) > 11 for trial in calm)
-    last = {point: n for n, point in enumerate(points)}  # the last point of each kind, after other trials
-    kept = [f"RDBStorage.{name}" for name in ("set_trial_intermediate_value", "set_trial_state_values")]
+    # the last point of each kind, after other trials
+    last = {point: n for n, point in enumerate(points)}
+    kept = [
+        f"RDBStorage.{name}" for name in ("set_trial_intermediate_value", "set_trial_state_values")
+    ]
     for point in (*kept, "replace sweep.json"):
-        for number in range(last[point], last[point] - 6, -1):  # on a busy machine, a search can have fewer points
+        # on a busy machine, a search can have fewer points
+        for number in range(last[point], last[point] - 6, -1):
             outputs = tmp_path / f"struck-{point}-{number}"
             if (struck := go(outputs, **{STRIKE: str(number)})).returncode == -9:
                 break

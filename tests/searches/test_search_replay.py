@@ -1,4 +1,6 @@
-"""Searches replayed on part of a table of real curves; `python -m benchmarks.search` uses the whole table."""
+"""Searches replayed on part of a table of real curves; `python -m benchmarks.search` uses the whole
+table.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def table() -> Table:
 
 def test_pruning_tries_more_configurations_for_the_same_epochs(table):
     pruned, whole = (
-        search_all(table, Way("random", p), REPETITIONS, BUDGET / table.grid_epochs) for p in ("asha", "none")
+        search_all(table, Way("random", p), REPETITIONS, BUDGET / table.grid_epochs)
+        for p in ("asha", "none")
     )
     for found in (*pruned.searches, *whole.searches):
         assert BUDGET <= found.epochs < BUDGET + Way().workers * table.num_epoch
@@ -34,10 +37,17 @@ def test_pruning_tries_more_configurations_for_the_same_epochs(table):
 def test_at_least_a_third_of_small_search_finishes(table, num_epoch):
 
     curves, shares = table.of_epochs(num_epoch), {}
-    assert (curves.num_epoch, table.of_epochs(9).accuracy.tolist()) == (num_epoch, table.accuracy.tolist())
+    assert (curves.num_epoch, table.of_epochs(9).accuracy.tolist()) == (
+        num_epoch,
+        table.accuracy.tolist(),
+    )
     for pruner in ("asha", "none"):
         with quick_copies():
-            found = [replay(curves, Way("tpe", pruner), n, math.inf, 15) for n in range(REPETITIONS)]
+            found = [
+                replay(curves, Way("tpe", pruner), n, math.inf, 15) for n in range(REPETITIONS)
+            ]
         assert {search.trials for search in found} == {15}
-        shares[pruner] = min((search.trials - search.pruned - search.diverged) / 15 for search in found)
+        shares[pruner] = min(
+            (search.trials - search.pruned - search.diverged) / 15 for search in found
+        )
     assert 1 / 3 <= shares["asha"] < shares["none"]

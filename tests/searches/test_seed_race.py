@@ -1,4 +1,6 @@
-"""The configurations of a search that get further seeds, and the winner that the search then reports."""
+"""The configurations of a search that get further seeds, and the winner that the search then
+reports.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,11 @@ def test_best_configuration_has_all_seeds_and_is_confirmed_on_new_seeds(ready):
     for run in plan.search.left:
         seeds = sorted(job.config.seed for job in jobs if job.trial == trials[run])
         assert seeds == [0, 1, 2]
-    accuracies = [r.best_val_accuracy for j in jobs if j.trial == plan.search.best_trial and (r := j.folder.result())]
+    accuracies = [
+        r.best_val_accuracy
+        for j in jobs
+        if j.trial == plan.search.best_trial and (r := j.folder.result())
+    ]
     assert plan.search.best_value == pytest.approx(np.mean(accuracies))
     assert plan.search.best_trial == trials[plan.search.left[0]]
     assert f"3 seeds) by trial {plan.search.best_trial}" in done.stdout
@@ -117,7 +123,9 @@ def test_last_third_of_epoch_budget_goes_to_seeds(ready):
 
 @pytest.mark.slow(seconds=5)
 def test_run_ends_at_target_accuracy(ready):
-    done = search(ready, "n_trials=4", "search.objective=epochs", "search.target=0.3", "sweep.workers=1")
+    done = search(
+        ready, "n_trials=4", "search.objective=epochs", "search.target=0.3", "sweep.workers=1"
+    )
     study, jobs = study_of(ready), only_sweep(ready).jobs()
     assert study.direction.name == "MINIMIZE"
     reached = 0
@@ -140,7 +148,8 @@ def test_pareto_front_contains_all_nondominated_trials(ready):
     study, plan = study_of(ready), only_sweep(ready).started()
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     records = [job.folder.record() for job in only_sweep(ready).jobs()]
-    assert all(record.outcome in {Outcome.finished, Outcome.diverged} for record in records)  # no run was pruned
+    # no run was pruned
+    assert all(record.outcome in {Outcome.finished, Outcome.diverged} for record in records)
     good = [t for t in study.best_trials if t.values[1] < float("inf")]
     assert plan.search is not None
     assert {t.number for t in good} == set(plan.search.front)

@@ -32,16 +32,22 @@ SPACE = ["x=interval(-1,1)", "y=tag(log,interval(1e-3,1))", *LISTS]
 def draw(choose: Choose, space: list[Flag]) -> dict[str, str]:
     """Draw a configuration; `y` exists only with c=a."""
     values = {flag.name: flag.values.text(choose(flag)) for flag in space if flag.name != "y"}
-    return values | {f.name: f.values.text(choose(f)) for f in space if f.name == "y" and values["c"] == "a"}
+    return values | {
+        f.name: f.values.text(choose(f)) for f in space if f.name == "y" and values["c"] == "a"
+    }
 
 
 def accuracy(values: dict[str, Any], epoch: int) -> float:
-    """Return a synthetic accuracy, which is highest at x=0, c=a, y=0.03 and increases with each epoch."""
+    """Return a synthetic accuracy, which is highest at x=0, c=a, y=0.03 and increases with each
+    epoch.
+    """
     x, y = float(values.get("x", 0)), float(values.get("y", 1))
     return 0.9 - 0.3 * x * x - 0.2 * abs(y - 0.03) - 0.3 / epoch - 0.01 * int(values["n"])
 
 
-def searched(search: Search, space: list[Flag], n: int, interrupted: Callable[[int], bool]) -> list[Any]:
+def searched(
+    search: Search, space: list[Flag], n: int, interrupted: Callable[[int], bool]
+) -> list[Any]:
     """Run `n` trials sequentially; if `interrupted`, restart from the stored trials."""
     trials, events = Trials("made up", search, space, EPOCHS), 0
 
@@ -89,7 +95,10 @@ def test_repeatedly_interrupted_search_has_same_trials(sampler, pruner):
     assert searched(search, space, 14, lambda event: event % 13 == 3) == calm
     assert any(len(curve) < EPOCHS - 1 for *_, curve in calm) == (pruner is not PrunerName.none)
     assert len({str(params) for _, params, *_ in calm}) == 14
-    assert searched(replace(search, seed=1), space, 2, lambda event: False) != calm[:2] or sampler is SamplerName.qmc
+    assert (
+        searched(replace(search, seed=1), space, 2, lambda event: False) != calm[:2]
+        or sampler is SamplerName.qmc
+    )
 
 
 def test_first_trial_is_baseline_and_sampler_draws_others():
@@ -97,12 +106,17 @@ def test_first_trial_is_baseline_and_sampler_draws_others():
     trials = Trials("made up", SEARCH, space, EPOCHS, baseline=baseline)
     values, first = trials.ask(lambda choose: draw(choose, space))
     assert (first.number, first.params, values) == (0, baseline, {"x": "0.25", "n": "2", "c": "b"})
-    for again in (trials, Trials("made up", SEARCH, space, EPOCHS, trials.all(), baseline=baseline)):
+    for again in (
+        trials,
+        Trials("made up", SEARCH, space, EPOCHS, trials.all(), baseline=baseline),
+    ):
         _, second = again.ask(lambda choose: draw(choose, space))
         assert (second.number, second.params != baseline) == (1, True)
     assert [t.params for t in trials.all()] == [t.params for t in again.all()]
     picky = Trials("made up", SEARCH, space, EPOCHS, baseline=baseline)
-    _, drawn = picky.ask(lambda choose: draw(choose, space), had=lambda values: values["x"] == "0.25")
+    _, drawn = picky.ask(
+        lambda choose: draw(choose, space), had=lambda values: values["x"] == "0.25"
+    )
     assert (drawn.number, drawn.params["x"] != 0.25) == (0, True)
 
 
@@ -121,7 +135,9 @@ def test_resumed_trial_is_not_pruned_at_passed_epoch():
     options = {"min_resource": 1, "reduction_factor": 4}
     search = replace(SEARCH, sampler=SamplerName.random, pruner_options=options)
     trials = Trials("made up", search, flags(*SPACE), EPOCHS)
-    (first, *others) = (trials.ask(lambda choose: draw(choose, flags(*SPACE)))[1].number for _ in range(6))
+    (first, *others) = (
+        trials.ask(lambda choose: draw(choose, flags(*SPACE)))[1].number for _ in range(6)
+    )
     assert not any(trials.report(first, epoch, 0.5) for epoch in (1, 2, 3))
     for number in others:  # better trials that finish first
         for epoch in range(1, EPOCHS):
@@ -157,7 +173,11 @@ def test_pruner_starts_at_default_or_requested_epoch(pruner):
 def test_diverged_trial_has_worst_value_and_failed_trial_has_none():
     for objective, worst in ((Objective.accuracy, 0.0), (Objective.loss, float("inf"))):
         trials = Trials("made up", replace(SEARCH, objective=objective), flags(*SPACE), EPOCHS)
-        for outcome, value in ((Outcome.diverged, None), (Outcome.failed, None), (Outcome.finished, 0.3)):
+        for outcome, value in (
+            (Outcome.diverged, None),
+            (Outcome.failed, None),
+            (Outcome.finished, 0.3),
+        ):
             number = trials.ask(lambda choose: draw(choose, flags(*SPACE)))[1].number
             assert trials.best() is None
             trials.end(number, outcome, value)
@@ -221,7 +241,9 @@ def test_configurations_are_repeated_only_if_few_remain(sampler):
     trials = Trials("made up", replace(SEARCH, sampler=sampler), space, EPOCHS)
     for n in range(34):
         if n % 5 == 0:  # killed
-            trials = Trials("made up", replace(SEARCH, sampler=sampler), space, EPOCHS, trials.all())
+            trials = Trials(
+                "made up", replace(SEARCH, sampler=sampler), space, EPOCHS, trials.all()
+            )
         values, trial = trials.ask(make, had=found.__contains__)
         found.append(values)
         assert trial.number == n
@@ -244,7 +266,9 @@ WRONG = {
 @pytest.mark.parametrize(("which", "name", "value"), WRONG)
 def test_invalid_sampler_or_pruner_option_is_refused(which, name, value):
     with pytest.raises(ConfigError) as refused:
-        Trials("made up", replace(SEARCH, **{f"{which}_options": {name: value}}), flags(*SPACE), EPOCHS)
+        Trials(
+            "made up", replace(SEARCH, **{f"{which}_options": {name: value}}), flags(*SPACE), EPOCHS
+        )
     assert WRONG[which, name, value].lower() in str(refused.value).lower()
     assert f"search.{which}_options.{name}={value}" in str(refused.value)
 

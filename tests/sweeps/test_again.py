@@ -16,7 +16,13 @@ from tests.tools.commands import MINE, SMALL, Done, lenet_train, succeeded
 from tests.tools.counts import counts
 from tests.tools.stores import client, everything, models, points, runs
 
-QUICK = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none", "hydra/launcher=basic")
+QUICK = (
+    *SMALL,
+    "num_epoch=1",
+    "tracking.plots=false",
+    "tracking.models=none",
+    "hydra/launcher=basic",
+)
 LINE = ("-m", *QUICK, "optimizer=sgd,adam", "optimizer.momentum=0,0.9")
 
 
@@ -39,7 +45,12 @@ def outputs_of_all(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) 
 def stages(outputs_of_all: Path) -> dict[str, Stage]:
     """Run the command, rerun it, add a seed, and force it, all in one outputs folder."""
     outputs, found = outputs_of_all, {}
-    mores = {"first": (), "again": ("tracking.tags.group=c",), "more": ("seed=0,1",), "force": ("sweep.force=true",)}
+    mores = {
+        "first": (),
+        "again": ("tracking.tags.group=c",),
+        "more": ("seed=0,1",),
+        "force": ("sweep.force=true",),
+    }
     for name, more in mores.items():
         done = succeeded(lenet_train(*LINE, *more, outputs=outputs))
         store = client(outputs)
@@ -50,11 +61,17 @@ def stages(outputs_of_all: Path) -> dict[str, Stage]:
 def test_duplicate_jobs_are_trained_once_but_counted_twice(stages):
     first = stages["first"]
     assert counts(first.done) == ({"finished": 4}, 3, 1)
-    assert [run.info.run_name for run in first.children] == ["sgd mom=0", "sgd mom=0.9", "adam mom=0"]
+    assert [run.info.run_name for run in first.children] == [
+        "sgd mom=0",
+        "sgd mom=0.9",
+        "adam mom=0",
+    ]
     assert first.parents[0].data.metrics["runs_finished"] == 4
     (note,) = [line for line in first.done.stderr.splitlines() if "optimizer.momentum" in line]
     assert "adam" in note
-    trained = [line.partition(": ")[0] for line in first.done.stderr.splitlines() if "% in epoch" in line]
+    trained = [
+        line.partition(": ")[0] for line in first.done.stderr.splitlines() if "% in epoch" in line
+    ]
     assert trained == ["sgd mom=0", "sgd mom=0.9", "adam mom=0"]
 
 
@@ -64,12 +81,15 @@ def test_rerun_trains_nothing_and_reuses_mlflow_run(stages):
     assert "sweep.resume" not in again.done.stdout  # there is nothing to resume
     assert len(again.children) == 3
     for run in again.children:
-        assert again.held[run.info.run_id] == stages["first"].held[run.info.run_id]  # no additional points
+        # no additional points
+        assert again.held[run.info.run_id] == stages["first"].held[run.info.run_id]
     assert after.info.run_id == before.info.run_id
     assert (before.data.tags["starts"], after.data.tags["starts"]) == ("1", "2")
     assert (after.info.status, after.data.tags["outcome"]) == ("FINISHED", "finished")
     assert after.data.metrics == before.data.metrics
-    steps = {tuple(sorted({step for step, _, _ in p})) for p in again.held[after.info.run_id][4].values()}
+    steps = {
+        tuple(sorted({step for step, _, _ in p})) for p in again.held[after.info.run_id][4].values()
+    }
     assert steps == {(1, 2)}  # one step per start; a slow start logs its progress repeatedly
 
 
@@ -95,7 +115,10 @@ def test_additional_seed_makes_new_sweep_that_shares_finished_runs(stages, outpu
 
 
 def test_forced_rerun_gives_same_weights(stages):
-    before = {run.data.tags["fingerprint"]: run.data.tags["weights_digest"] for run in stages["more"].children}
+    before = {
+        run.data.tags["fingerprint"]: run.data.tags["weights_digest"]
+        for run in stages["more"].children
+    }
     known = {run.info.run_id for run in stages["more"].children}
     forced = [run for run in stages["force"].children if run.info.run_id not in known]
     assert counts(stages["force"].done) == ({"finished": 4}, 3, 1)
@@ -111,19 +134,29 @@ def test_error_of_forced_job_counts_instead_of_its_earlier_result(stages, output
     (sweep, *_) = all_sweeps(outputs_of_all)
     job = sweep.jobs()[0]
     sweep.end_job(job.number, "lost")
-    found = [job_result(sweep, job, since, running=False, again=False).outcome for since in (0, now_ms())]
+    found = [
+        job_result(sweep, job, since, running=False, again=False).outcome for since in (0, now_ms())
+    ]
     assert found == ["finished", "failed"]
 
 
 def test_failed_run_resumes_from_last_checkpoint_in_same_mlflow_run(ready):
-    line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=2", "activation=raises,relu", "engine=torch")
+    line = (
+        "-m",
+        f"--config-dir={MINE}",
+        *QUICK,
+        "num_epoch=2",
+        "activation=raises,relu",
+        "engine=torch",
+    )
     first = lenet_train(*line, outputs=ready)
     assert first.returncode == 1
     assert counts(first) == ({"finished": 1, "failed": 1}, 2, 0)
     failed = {run.info.run_name: run for run in runs(client(ready))}["raises"]
     assert (failed.info.status, failed.data.tags["outcome"]) == ("FAILED", "failed")
     assert "best_val_accuracy" not in failed.data.metrics
-    again = lenet_train(*line, outputs=ready)  # the layer counts its batches anew, so training finishes
+    # the layer counts its batches anew, so training finishes
+    again = lenet_train(*line, outputs=ready)
     assert again.returncode == 0, again.stderr
     assert counts(again) == ({"finished": 2}, 1, 1)
     ended = {run.info.run_name: run for run in runs(client(ready))}
@@ -131,9 +164,14 @@ def test_failed_run_resumes_from_last_checkpoint_in_same_mlflow_run(ready):
     run = ended["raises"]
     assert run.info.run_id == failed.info.run_id
     assert run.info.status == "FINISHED"
-    assert (run.data.tags["outcome"], run.data.tags["reason"], run.data.tags["resumed"]) == ("finished", "", "1")
+    assert (run.data.tags["outcome"], run.data.tags["reason"], run.data.tags["resumed"]) == (
+        "finished",
+        "",
+        "1",
+    )
     assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_loss"]] == [1, 2]
-    assert run.data.tags["weights_digest"] == ended["relu"].data.tags["weights_digest"]  # the layer is a ReLU
+    # the layer is a ReLU
+    assert run.data.tags["weights_digest"] == ended["relu"].data.tags["weights_digest"]
 
 
 def test_tracking_models_best_uploads_best_model_of_each_configuration(ready):

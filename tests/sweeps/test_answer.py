@@ -26,8 +26,12 @@ SWEEP = ("-m", *RUN, "activation=relu,selu", "seed=0,1", "sweep.workers=2")
 VERDICT, RESULT = "4 runs: 4 finished", "run folder:"
 
 
-def interrupted(*arguments: str, outputs: Path, answer: str, which: signal.Signals) -> tuple[int, str, str]:
-    """Send a signal as soon as the answer is printed. Return the exit status, the rest of stdout, and stderr."""
+def interrupted(
+    *arguments: str, outputs: Path, answer: str, which: signal.Signals
+) -> tuple[int, str, str]:
+    """Send a signal as soon as the answer is printed. Return the exit status, the rest of stdout,
+    and stderr.
+    """
     process = start(*arguments, outputs=outputs, cold=True)
     assert process.stdout is not None
     assert any(answer in line for line in iter(process.stdout.readline, ""))
@@ -42,7 +46,10 @@ def check_store(outputs: Path, expected: int, of_models: int) -> None:
     found = runs(store)
     assert [run.info.status for run in found] == ["FINISHED"] * expected
     assert len(models(store)) == of_models
-    assert all([step for step, _, _ in points(store, run.info.run_id)["val_accuracy"]] == [1, 2] for run in found)
+    assert all(
+        [step for step, _, _ in points(store, run.info.run_id)["val_accuracy"]] == [1, 2]
+        for run in found
+    )
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGKILL])
@@ -51,14 +58,17 @@ def test_sweep_interrupted_during_uploads_is_finished_and_sync_closes_it(which, 
     assert status == (130 if which == signal.SIGINT else -signal.SIGKILL)
     assert only_sweep(ready).started().outcome is Outcome.finished
     (parent,) = runs(client(ready), "sweep")
-    if which == signal.SIGINT and parent.info.status == "RUNNING":  # the rest was not uploaded within a second
+    # the rest was not uploaded within a second
+    if which == signal.SIGINT and parent.info.status == "RUNNING":
         sweep = only_sweep(ready).id
         assert [line for line in errors.splitlines() if line.endswith(f"lenet-sync sweep={sweep}")]
     done = succeeded(end(start(outputs=ready, program="sync")))
     assert done.stdout.endswith("missing: nothing\n")
     (parent,) = runs(client(ready), "sweep")
     assert (parent.info.status, parent.data.metrics["runs_finished"]) == ("FINISHED", 4)
-    assert "comparison.html" in {file.path for file in client(ready).list_artifacts(parent.info.run_id)}
+    assert "comparison.html" in {
+        file.path for file in client(ready).list_artifacts(parent.info.run_id)
+    }
     check_store(ready, 4, of_models=2)
 
 
@@ -74,11 +84,18 @@ def test_rerun_of_sweep_killed_during_uploads_completes_them(ready):
 def test_run_interrupted_during_upload_is_finished_and_sync_uploads_it(which, ready):
     status, _, errors = interrupted(*RUN, outputs=ready, answer=RESULT, which=which)
     (folder,) = (ready / "runs").iterdir()
-    assert status == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[which]
+    assert (
+        status == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[which]
+    )
     if which != signal.SIGKILL:
         store = f"sqlite:///{ready / 'mlflow.db'}"
-        left = remaining_uploads(RunFolder(folder), store, model=True)  # none if a second was enough for all uploads
-        lines = [line for line in errors.splitlines() if line.endswith(f"lenet-sync run={folder.name[:8]}")]
+        # none if a second was enough for all uploads
+        left = remaining_uploads(RunFolder(folder), store, model=True)
+        lines = [
+            line
+            for line in errors.splitlines()
+            if line.endswith(f"lenet-sync run={folder.name[:8]}")
+        ]
         assert len(lines) == bool(left)
     succeeded(end(start(f"run={folder.name[:8]}", outputs=ready, program="sync")))
     check_store(ready, 1, of_models=1)

@@ -1,4 +1,5 @@
-"""A corrupt file affects only its own sweep or run: each command prints one line about it and continues.
+"""A corrupt file affects only its own sweep or run: each command prints one line about it and
+continues.
 
 tests/fuzz/test_files.py tests more kinds of damage.
 """
@@ -23,7 +24,14 @@ from tests.tools.commands import MINE, SMALL, Done, lenet_train
 from tests.tools.counts import counts
 from tests.tools.stores import client, runs
 
-BASIC = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=2", "tracking.plots=false", "tracking.models=none")
+BASIC = (
+    "-m",
+    "hydra/launcher=basic",
+    *SMALL,
+    "num_epoch=2",
+    "tracking.plots=false",
+    "tracking.models=none",
+)
 LINE = (f"--config-dir={MINE}", *BASIC, "activation=relu,raises")
 OTHER = (*BASIC, "activation=tanh,selu")
 
@@ -34,12 +42,22 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 PIPE = "a pipe"  # reading it blocks
 OF_SWEEP = ("sweep.json", "jobs.jsonl", "ended/1")
-OF_RUN = ("record.json", "history.json", "delivered.json", "job.json", "abandoned.json", "owner.json", "test.json")
+OF_RUN = (
+    "record.json",
+    "history.json",
+    "delivered.json",
+    "job.json",
+    "abandoned.json",
+    "owner.json",
+    "test.json",
+)
 
 
 @pytest.fixture(scope="module")
 def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an outputs folder with two sweeps; in the first, one run finished and one failed in its second epoch."""
+    """Return an outputs folder with two sweeps; in the first, one run finished and one failed in
+    its second epoch.
+    """
     outputs = tmp_path_factory.mktemp("whole") / "outputs"
     shutil.copytree(empty_store, outputs)
     assert lenet_train(*LINE, outputs=outputs).returncode == 1
@@ -56,14 +74,22 @@ class Copy:
         (self.sweep,) = [sweep for sweep in sweeps if "raises" in sweep.started().command]
         (self.other,) = [sweep for sweep in sweeps if sweep.id != self.sweep.id]
         finished, failed = self.sweep.jobs()
-        self.folders = {"sweep": self.sweep.path, "finished": finished.folder.path, "failed": failed.folder.path}
+        self.folders = {
+            "sweep": self.sweep.path,
+            "finished": finished.folder.path,
+            "failed": failed.folder.path,
+        }
         digest = finished.folder.result().weights_digest
-        finished.folder.save_test_result(records.TestResult(accuracy=0.9, data_digest="", weights_digest=digest))
+        finished.folder.save_test_result(
+            records.TestResult(accuracy=0.9, data_digest="", weights_digest=digest)
+        )
         (self.folders["finished"] / "abandoned.json").write_text('[{"store": "s", "run_id": "r"}]')
         (self.folders["finished"] / "owner.json").write_text(json.dumps({"host": host(), "pid": 1}))
 
     def damage(self, name: str, how: str) -> Path:
-        folder = self.folders["sweep" if name in OF_SWEEP else "failed" if name == "job.json" else "finished"]
+        folder = self.folders[
+            "sweep" if name in OF_SWEEP else "failed" if name == "job.json" else "finished"
+        ]
         file = folder / name if "." in name or "/" in name else sorted(folder.glob(f"{name}-*"))[-1]
         if how == PIPE:
             file.unlink()
@@ -88,8 +114,12 @@ CASES = [(name, "truncated") for name in (*OF_SWEEP, *OF_RUN)]
 CASES += [(name, PIPE) for name in ("sweep.json", "jobs.jsonl", "record.json")]
 
 
-@pytest.mark.parametrize(("name", "how"), [*CASES, ("record.json", "edited"), ("history.json", "edited")])
-def test_commands_continue_and_report_corrupt_file_in_one_line(copy: Copy, main: Cli, name: str, how: str):
+@pytest.mark.parametrize(
+    ("name", "how"), [*CASES, ("record.json", "edited"), ("history.json", "edited")]
+)
+def test_commands_continue_and_report_corrupt_file_in_one_line(
+    copy: Copy, main: Cli, name: str, how: str
+):
     file, of_sweep = copy.damage(name, how), name in {"sweep.json", "jobs.jsonl"}
     said = {}
     for reader, (program, *arguments) in {
@@ -101,7 +131,9 @@ def test_commands_continue_and_report_corrupt_file_in_one_line(copy: Copy, main:
     }.items():
         damage._said.clear()  # as in a separate process
         done = main(*arguments, program=program)
-        assert done.returncode == (2 if of_sweep and reader in {"status", "compare"} else 0), done.stderr
+        assert done.returncode == (2 if of_sweep and reader in {"status", "compare"} else 0), (
+            done.stderr
+        )
         assert copy.other.id in done.stdout or reader not in {"list", "status of the other"}
         said[reader] = len(lines_of(done, file))
     assert set(said.values()) <= {0, 1}
@@ -123,7 +155,8 @@ def test_lenet_sync_reports_corrupt_file_and_uploads_the_rest(copy: Copy, main: 
     damage._said.clear()
     done = main(program="sync")
     assert len(lines_of(done, file)) == 1, (done.stdout, done.stderr)
-    assert done.returncode in {0, 1}, done.stderr  # 1: the missing uploads of a corrupt run are unknown
+    # 1: the missing uploads of a corrupt run are unknown
+    assert done.returncode in {0, 1}, done.stderr
 
 
 def test_new_sweep_starts_despite_corrupt_sweep(copy: Copy):
@@ -149,14 +182,17 @@ def train_again(copy: Copy) -> Done:
         (["best"], PIPE, 2),
     ],
 )
-def test_rerun_reports_and_recreates_corrupt_files(copy: Copy, main: Cli, names: list[str], how: str, trained: int):
+def test_rerun_reports_and_recreates_corrupt_files(
+    copy: Copy, main: Cli, names: list[str], how: str, trained: int
+):
     files = [copy.damage(name, how) for name in names]
     for parent in runs(client(copy.outputs), "sweep"):
         if parent.data.tags["sweep"] == copy.sweep.id:
             client(copy.outputs).set_tag(parent.info.run_id, "sweep_folder", str(copy.sweep.path))
     done = train_again(copy)
     said = {file.name: len(lines_of(done, file)) for file in files}
-    assert said == {file.name: file.name != "jobs.jsonl" for file in files}  # jobs.jsonl is rewritten without reading
+    # jobs.jsonl is rewritten without reading
+    assert said == {file.name: file.name != "jobs.jsonl" for file in files}
     assert counts(done) == ({"finished": 2}, trained, 2 - trained)
     whole = main("status", f"sweep={copy.sweep.id}", program="sweep")
     assert "2 finished" in whole.stdout
@@ -168,7 +204,9 @@ def test_rerun_reports_and_recreates_corrupt_files(copy: Copy, main: Cli, names:
 def test_record_of_older_release_without_digest_is_used_and_marked(copy: Copy, main: Cli):
     file = copy.folders["finished"] / "record.json"
     held = json.loads(file.read_text())
-    file.write_text(json.dumps({k: v for k, v in held.items() if k not in {"digest", "history_digest"}}))
+    file.write_text(
+        json.dumps({k: v for k, v in held.items() if k not in {"digest", "history_digest"}})
+    )
     done = main(f"sweep={copy.sweep.id}", program="compare")
     assert done.stderr.startswith("1 of 2 runs ")
     assert done.stderr.count("\n") == 1

@@ -12,7 +12,15 @@ import pytest
 from lenet_exp.folders.digests import record_with_digests, with_digest
 from tests.tools.commands import SMALL, lenet_train
 
-LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "seed=0,1", "tracking.plots=false", "tracking.models=none")
+LINE = (
+    "-m",
+    "hydra/launcher=basic",
+    *SMALL,
+    "num_epoch=1",
+    "seed=0,1",
+    "tracking.plots=false",
+    "tracking.models=none",
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +33,14 @@ def foreign(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(params=["job", "record"])
 def hostile(request, foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the sweep after a job or a run names a class whose module leaves a file when it is imported."""
+    """Return the sweep after a job or a run names a class whose module leaves a file when it is
+    imported.
+    """
     copy = Path(shutil.copytree(foreign, tmp_path / "foreign"))
     (tmp_path / "path").mkdir()
-    (tmp_path / "path" / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom torch.nn import SELU\n")
+    (tmp_path / "path" / "evil.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom torch.nn import SELU\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path / "path"))
     (sweep,) = (copy / "sweeps").iterdir()
     first, second = (json.loads(line) for line in (sweep / "jobs.jsonl").read_text().splitlines())
@@ -47,10 +59,14 @@ def hostile(request, foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("flags", [[], ["sweep.dry_run=true"]], ids=["train", "estimate"])
-def test_foreign_sweep_is_compared_without_imports_and_not_resumed(flags, hostile, main, tmp_path, outputs):
+def test_foreign_sweep_is_compared_without_imports_and_not_resumed(
+    flags, hostile, main, tmp_path, outputs
+):
     done = main(f"sweep={hostile}", program="compare")
     assert (done.returncode, done.stderr) == (0, "")
-    done = lenet_train("-m", f"sweep.resume={hostile}", "hydra/launcher=basic", *flags, outputs=outputs)
+    done = lenet_train(
+        "-m", f"sweep.resume={hostile}", "hydra/launcher=basic", *flags, outputs=outputs
+    )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert f"LENET_EXP_OUTPUTS={hostile.parent.parent}" in done.stderr

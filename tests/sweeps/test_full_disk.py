@@ -1,4 +1,6 @@
-"""A full disk, a full temporary folder, or a moved outputs folder loses no result and stores no false record."""
+"""A full disk, a full temporary folder, or a moved outputs folder loses no result and stores no
+false record.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,14 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize(
     "left_kb",
-    [pytest.param(200, marks=pytest.mark.slow(seconds=12)), pytest.param(800, marks=pytest.mark.slow(seconds=12))],
+    [
+        pytest.param(200, marks=pytest.mark.slow(seconds=12)),
+        pytest.param(800, marks=pytest.mark.slow(seconds=12)),
+    ],
 )
-def test_sweep_on_full_disk_prints_no_traceback_and_can_be_resumed(left_kb: int, disk: Path, empty_store: Path):
+def test_sweep_on_full_disk_prints_no_traceback_and_can_be_resumed(
+    left_kb: int, disk: Path, empty_store: Path
+):
     outputs = Path(shutil.copytree(empty_store, disk / "outputs"))
     other = fill(disk, left_kb=left_kb)
     full = end(start(*LINE, outputs=outputs))
@@ -78,7 +85,12 @@ def test_run_is_finished_if_only_its_final_state_does_not_fit_on_disk(disk: Path
 @pytest.mark.by_hand
 def test_run_on_disks_of_many_sizes_stores_no_false_record(tmp_path: Path, ready: Path):
     """Whatever the last file is that fits, a run that is recorded as finished ends with status 0."""
-    command = (*SMALL, "num_epoch=3", "optimizer.momentum=0.9", f"tracking.uri=sqlite:///{ready}/mlflow.db")
+    command = (
+        *SMALL,
+        "num_epoch=3",
+        "optimizer.momentum=0.9",
+        f"tracking.uri=sqlite:///{ready}/mlflow.db",
+    )
     outcomes = set()
     digests = set()
     for size_kb in range(260, 1900, 60):
@@ -122,9 +134,13 @@ def test_full_temporary_folder_delays_only_upload_of_models(disk: Path, ready: P
     assert [str(model.status) for model in models(store)] == ["READY"]
 
 
-def test_model_that_cannot_be_exported_for_lack_of_space_is_uploaded_later(ready, main, monkeypatch):
+def test_model_that_cannot_be_exported_for_lack_of_space_is_uploaded_later(
+    ready, main, monkeypatch
+):
     with monkeypatch.context() as patch:
-        patch.setattr(processes, "start_module", lambda module: start_module("tests.tools.failing_export"))
+        patch.setattr(
+            processes, "start_module", lambda module: start_module("tests.tools.failing_export")
+        )
         done = succeeded(lenet_train(*SMALL, "tracking.plots=false", outputs=ready))
     assert (done.stderr.count(os.strerror(errno.ENOSPC)), "lenet-sync" in done.stderr) == (1, True)
     store = client(ready)

@@ -50,8 +50,14 @@ class Notes:
         self.flag = f'sweep.on_end="{sys.executable} {folder / "notes.py"} {self._file}"'
 
     def read(self) -> list[tuple[dict[str, Any], list[str], list[str]]]:
-        """Return the report, the variables, and the states of the runs in MLflow, for each call of the command."""
-        return [tuple(json.loads(line)) for line in self._file.read_text().splitlines()] if self._file.exists() else []
+        """Return the report, the variables, and the states of the runs in MLflow, for each call of
+        the command.
+        """
+        return (
+            [tuple(json.loads(line)) for line in self._file.read_text().splitlines()]
+            if self._file.exists()
+            else []
+        )
 
 
 @pytest.fixture
@@ -61,7 +67,9 @@ def notes(tmp_path: Path) -> Notes:
 
 @contextlib.contextmanager
 def receiving() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Run a server, and yield an address with a secret and the list of the reports that it has received."""
+    """Run a server, and yield an address with a secret and the list of the reports that it has
+    received.
+    """
     reports: list[dict[str, Any]] = []
 
     def answer(request: Any) -> None:
@@ -114,11 +122,15 @@ def test_summary_that_fails_is_one_warning(ended, outputs):
     assert warning.startswith(f"sweep.on_end: {sweep.path / 'sweep.json'} is corrupt")
 
 
-@pytest.mark.parametrize("command", ["sleep 60 & sleep 60", "yes", "yes | tr -d '\\n'", "exec >&- 2>&-; sleep 60"])
+@pytest.mark.parametrize(
+    "command", ["sleep 60 & sleep 60", "yes", "yes | tr -d '\\n'", "exec >&- 2>&-; sleep 60"]
+)
 def test_command_is_killed_at_time_limit(ended, command, tmp_path, monkeypatch):
     monkeypatch.setattr(hooks, "COMMAND_SECONDS", 0.2)
     began = time.monotonic()
-    assert ended(on_end=f"(sleep 0.6; touch {tmp_path}/late) & {command}") == ["sweep.on_end: stopped after 0.2 s"]
+    assert ended(on_end=f"(sleep 0.6; touch {tmp_path}/late) & {command}") == [
+        "sweep.on_end: stopped after 0.2 s"
+    ]
     assert time.monotonic() - began < 5
     time.sleep(0.5)
     assert not (tmp_path / "late").exists()  # the whole process group is killed
@@ -166,7 +178,9 @@ def test_invalid_hooks_are_refused_before_training(main, outputs, flags, named):
 
 def contain(folder: Path, text: str) -> list[Path]:
     """Return the files that contain a text."""
-    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+    return [
+        path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()
+    ]
 
 
 @pytest.mark.slow(seconds=4)
@@ -177,7 +191,11 @@ def test_command_receives_report_after_uploads_and_again_from_rerun(ready, notes
     again = succeeded(end(start(*line, outputs=ready)))
     (report, variables, states), (repeated, *_) = notes.read()
     sweep = only_sweep(ready)
-    assert (report["sweep"], report["experiment"], report["outcome"]) == (sweep.id, "lenet_exp", "finished")
+    assert (report["sweep"], report["experiment"], report["outcome"]) == (
+        sweep.id,
+        "lenet_exp",
+        "finished",
+    )
     assert (report["counts"], states) == ({"finished": 4}, ["FINISHED"])
     assert report["verdict"] in done.stdout.splitlines()
     assert report["link"] == f"lenet-ui sweep={sweep.id}"
@@ -210,7 +228,9 @@ def test_stopped_sweep_calls_command_and_keeps_status_130(ready, notes, tmp_path
 
 
 def edit(sweep: SweepFolder, name: str, change: Callable[[Any], None]) -> None:
-    """Change each line of a file of a sweep, and remove the digests, as a file from release 0.1 has none."""
+    """Change each line of a file of a sweep, and remove the digests, as a file from release 0.1 has
+    none.
+    """
     path, lines = sweep.path / name, []
     text = path.read_text()
     for value in map(json.loads, text.splitlines() if name.endswith("l") else [text]):
@@ -236,22 +256,36 @@ def test_hooks_in_stored_files_of_grid_never_run(ready, trap, main, monkeypatch)
     assert "/bin/true" not in (sweep.path / "jobs.jsonl").read_text()
 
     def change(job: Any) -> None:
-        job["config"]["sweep"] |= {"on_end": f"touch {ran}", "webhook": "http://h.org/x"}  # as in release 0.3
+        job["config"]["sweep"] |= {
+            "on_end": f"touch {ran}",
+            "webhook": "http://h.org/x",
+        }  # as in release 0.3
         job["overrides"] += [flag, f"++{flag}", f"sweep={{on_end:'touch {ran}'}}"]
 
     edit(sweep, "jobs.jsonl", change)
-    edit(sweep, "sweep.json", lambda plan: plan.update(on_end=f"touch {ran}", overrides=[*plan["overrides"], flag]))
+    edit(
+        sweep,
+        "sweep.json",
+        lambda plan: plan.update(on_end=f"touch {ran}", overrides=[*plan["overrides"], flag]),
+    )
     succeeded(lenet_train("-m", HERE, "sweep.resume=last", outputs=ready))
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(ready))
     edit(sweep, "jobs.jsonl", change)
     assert "on_end" not in main("confirm=90", program="compare", status=0).stdout
     with receiving() as (address, reports):
-        succeeded(lenet_train("-m", HERE, WEBHOOK, "sweep.resume=last", outputs=ready, WEBHOOK=address))
+        succeeded(
+            lenet_train("-m", HERE, WEBHOOK, "sweep.resume=last", outputs=ready, WEBHOOK=address)
+        )
     assert [report["counts"] for report in reports] == [{"finished": 4}]
     recipe = ready / "experiment" / "trap.yaml"
     recipe.parent.mkdir()
     recipe.write_text(f"# @package _global_\nsweep: {{on_end: touch {ran}}}\n")
-    stored = (f"hydra.searchpath=[file://{ready}]", "experiment=trap", f"sweep.confirms={sweep.id}", "sweep.points=90")
+    stored = (
+        f"hydra.searchpath=[file://{ready}]",
+        "experiment=trap",
+        f"sweep.confirms={sweep.id}",
+        "sweep.points=90",
+    )
     succeeded(lenet_train(*line[:-1], *stored, "seed=range(1000,1003)", outputs=ready))
     assert not ran.exists()
     assert contain(ready, SECRET) == []
@@ -259,7 +293,16 @@ def test_hooks_in_stored_files_of_grid_never_run(ready, trap, main, monkeypatch)
 
 @pytest.mark.slow(seconds=4)
 def test_hooks_of_search_report_its_confirmation_too(ready):
-    line = ("-m", "hydra/sweeper=search", *TINY, *BARE, "n_trials=4", "seeds=2", "confirm=50", "activation=relu,selu")
+    line = (
+        "-m",
+        "hydra/sweeper=search",
+        *TINY,
+        *BARE,
+        "n_trials=4",
+        "seeds=2",
+        "confirm=50",
+        "activation=relu,selu",
+    )
     with receiving() as (address, reports):
         succeeded(end(start(*line, WEBHOOK, outputs=ready, env={"WEBHOOK": address})))
     confirmation, search = all_sweeps(ready)
@@ -272,12 +315,31 @@ def test_hooks_of_search_report_its_confirmation_too(ready):
 @pytest.mark.slow(seconds=3)
 def test_hooks_in_stored_files_of_search_never_run(ready, trap):
     flag, ran = trap
-    line = ("-m", "hydra/sweeper=search", *TINY, *BARE, "n_trials=2", "sweep.workers=1", "activation=relu,selu,tanh")
+    line = (
+        "-m",
+        "hydra/sweeper=search",
+        *TINY,
+        *BARE,
+        "n_trials=2",
+        "sweep.workers=1",
+        "activation=relu,selu,tanh",
+    )
     with receiving() as (address, reports):
         succeeded(end(start(*line, WEBHOOK, outputs=ready, env={"WEBHOOK": address})))
         stored = [flag, f"++{flag}", f"sweep={{on_end:'touch {ran}'}}"]
         edit(only_sweep(ready), "sweep.json", lambda plan: plan["overrides"].extend(stored))
-        succeeded(end(start("-m", "sweep.resume=last", "n_trials=3", WEBHOOK, outputs=ready, env={"WEBHOOK": address})))
+        succeeded(
+            end(
+                start(
+                    "-m",
+                    "sweep.resume=last",
+                    "n_trials=3",
+                    WEBHOOK,
+                    outputs=ready,
+                    env={"WEBHOOK": address},
+                )
+            )
+        )
     assert [report["counts"] for report in reports] == [{"finished": 2}, {"finished": 3}]
     assert not ran.exists()
     assert contain(ready, SECRET) == []

@@ -1,8 +1,8 @@
 """After SIGKILL at any point and a rerun, the results equal those of an undisturbed run.
 
-The kills come at each kind of point where a run or a sweep writes something, or where its uploading process changes
-MLflow (tests/tools/strikes.py; a quarter of them in CI), and at random times while workers train.
-`python -m benchmarks.kills` repeats the random kills a hundred times.
+The kills come at each kind of point where a run or a sweep writes something, or where its uploading
+process changes MLflow (tests/tools/strikes.py; a quarter of them in CI), and at random times while
+workers train. `python -m benchmarks.kills` repeats the random kills a hundred times.
 """
 
 from __future__ import annotations
@@ -26,11 +26,24 @@ RUN = (*QUICK, "num_epoch=3", "tracking.models=none")
 MODEL = (*QUICK, "num_epoch=1")
 SWEEP = ("-m", "hydra/launcher=basic", *QUICK, "num_epoch=1", "tracking.models=none", "seed=0,1")
 EPOCHS = 16
-TRAINING = ("training.ema_decay=0.95", "training.label_smoothing=0.1", "training.clip_norm=1", "training.patience=3")
-NETWORK = ("activation=prelu,rrelu", "regularization.dropout_rate=0.2", "augmentation=[shift,flip,elastic,erase]")
+TRAINING = (
+    "training.ema_decay=0.95",
+    "training.label_smoothing=0.1",
+    "training.clip_norm=1",
+    "training.patience=3",
+)
+NETWORK = (
+    "activation=prelu,rrelu",
+    "regularization.dropout_rate=0.2",
+    "augmentation=[shift,flip,elastic,erase]",
+)
 BARE = ("tracking.plots=false", "tracking.models=none", f"num_epoch={EPOCHS}")
 OPTIONS = (*SMALL, *BARE, "optimizer=sgd,adam", "schedule=one_cycle", *NETWORK, *TRAINING)
-MEASURED = {"epoch_seconds", "images_per_second", "seconds_to_best"}  # only their steps are compared
+MEASURED = {
+    "epoch_seconds",
+    "images_per_second",
+    "seconds_to_best",
+}  # only their steps are compared
 
 
 class Calm:
@@ -48,9 +61,12 @@ class Calm:
         self.left = left(folder / "outputs")
 
     def struck(self, number: int, *, uploader: bool = False) -> dict[str, Any]:
-        """Return the results after a kill of the command or of its uploading process at a point, and a rerun."""
+        """Return the results after a kill of the command or of its uploading process at a point,
+        and a rerun.
+        """
         victim = UPLOADER_STRIKE if uploader else STRIKE
-        # A new name for each kill, because this process keeps connections to the databases that it has read.
+        # A new name for each kill, because this process keeps connections to the databases that it
+        # has read.
         outputs = self._folder / f"{victim.lower()}-{number}"
 
         done = self._start(outputs, **{victim: str(number)})
@@ -65,11 +81,15 @@ class Calm:
     def _start(self, outputs: Path, **environment: str) -> Done:
         if not outputs.exists():
             shutil.copytree(self._empty, outputs)
-        return end(start(*self.line, outputs=outputs, module="tests.tools.strikes", env=environment))
+        return end(
+            start(*self.line, outputs=outputs, module="tests.tools.strikes", env=environment)
+        )
 
 
 def left(outputs: Path) -> dict[str, Any]:
-    """Return everything that must not depend on kills: states, digests, curves, artifacts, models and file names."""
+    """Return everything that must not depend on kills: states, digests, curves, artifacts, models
+    and file names.
+    """
     store = client(outputs)
     found: dict[str, Any] = {"models": len(models(store))}
     for kind in ("run", "sweep"):
@@ -78,18 +98,29 @@ def left(outputs: Path) -> dict[str, Any]:
             curves = points(store, run.info.run_id)
             found[run.info.run_name] = (
                 run.info.status,
-                {tag: run.data.tags.get(tag) for tag in ("fingerprint", "weights_digest", "outcome")},
+                {
+                    tag: run.data.tags.get(tag)
+                    for tag in ("fingerprint", "weights_digest", "outcome")
+                },
                 "mlflow.parentRunId" in run.data.tags,
                 {
                     name: [(step, None if name in MEASURED else value) for step, value, _ in curve]
                     for name, curve in curves.items()
                 }
                 if kind == "run"
-                else {name: curve[-1][1] for name, curve in curves.items()},  # a sweep logs a point per start
+                else {
+                    name: curve[-1][1] for name, curve in curves.items()
+                },  # a sweep logs a point per start
                 files(store, run.info.run_id),
             )
-    kept = [path for kind in ("runs", "sweeps") for path in (outputs / kind).rglob("*") if path.name != "owner.json"]
-    found["files"] = sorted(str(p.relative_to(outputs)) for p in kept if p.parent.name != "ended")  # of one start
+    kept = [
+        path
+        for kind in ("runs", "sweeps")
+        for path in (outputs / kind).rglob("*")
+        if path.name != "owner.json"
+    ]
+    # of one start
+    found["files"] = sorted(str(p.relative_to(outputs)) for p in kept if p.parent.name != "ended")
     return found
 
 
@@ -106,8 +137,12 @@ def calm(empty_store, tmp_path_factory):
     return run
 
 
-def differing(line: Calm, numbers: list[int], *, uploader: bool = False) -> dict[str, dict[str, Any]]:
-    """Return the points at which a kill changes the final results, each with the pairs of results that differ."""
+def differing(
+    line: Calm, numbers: list[int], *, uploader: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Return the points at which a kill changes the final results, each with the pairs of results
+    that differ.
+    """
     assert numbers
     points = line.uploader_points if uploader else line.points
     differences = {}
@@ -122,7 +157,9 @@ def differing(line: Calm, numbers: list[int], *, uploader: bool = False) -> dict
 
 
 def of_each_kind(points: list[str], middle: int, end: int) -> list[int]:
-    """Return the first point after each kind of point, for the start, the middle and the end of the command."""
+    """Return the first point after each kind of point, for the start, the middle and the end of the
+    command.
+    """
     # Kills differ only in the kind of the preceding point.
     kinds = [((n >= middle) + (n >= end), before) for n, before in enumerate(["", *points[:-1]])]
     return [n for n, kind in enumerate(kinds) if kinds.index(kind) == n]
@@ -133,7 +170,11 @@ def last(points: list[str], point: str) -> int:
 
 
 FEW_OR_ALL = pytest.mark.parametrize(
-    "step", [pytest.param(4, marks=pytest.mark.slow(seconds=25)), pytest.param(1, marks=pytest.mark.by_hand)]
+    "step",
+    [
+        pytest.param(4, marks=pytest.mark.slow(seconds=25)),
+        pytest.param(1, marks=pytest.mark.by_hand),
+    ],
 )
 
 
@@ -151,9 +192,15 @@ def test_run_killed_at_any_point_ends_like_undisturbed_run(calm, step):
 @FEW_OR_ALL
 @pytest.mark.parametrize("line", [MODEL, SWEEP], ids=["run", "sweep"])
 def test_command_whose_uploader_was_killed_ends_like_undisturbed_command(calm, line, step):
-    """The kills come before and after each kind of change in MLflow, also during the upload of the model."""
+    """The kills come before and after each kind of change in MLflow, also during the upload of the
+    model.
+    """
     points = calm(line).uploader_points
-    assert {"MlflowClient.create_run", "MlflowClient.set_terminated", "replace delivered.json"} <= set(points)
+    assert {
+        "MlflowClient.create_run",
+        "MlflowClient.set_terminated",
+        "replace delivered.json",
+    } <= set(points)
     kinds = of_each_kind(points, 0, last(points, "MlflowClient.set_terminated"))
     assert differing(calm(line), kinds[::step], uploader=True) == {}
 
@@ -165,14 +212,20 @@ def test_sweep_killed_at_any_point_ends_like_undisturbed_sweep(calm, step):
     first_job = sweep.points.index("replace job.json")
     after_the_last_run = last(sweep.points, "unlink N") + 1
     kinds = of_each_kind(sweep.points, first_job, after_the_last_run)
-    own = [n for n in kinds if not first_job <= n < after_the_last_run or sweep.points[n] not in run.points]
+    own = [
+        n
+        for n in kinds
+        if not first_job <= n < after_the_last_run or sweep.points[n] not in run.points
+    ]
     assert {"replace jobs.jsonl", "replace sweep.json"} <= {sweep.points[n] for n in own}
     assert differing(sweep, own[::step]) == {}
 
 
 @pytest.mark.by_hand
 def test_repeatedly_killed_sweep_ends_like_undisturbed_sweep(empty_store, tmp_path):
-    """The runs use augmentation and flags of `training`; the kills come at random times of parallel training."""
+    """The runs use augmentation and flags of `training`; the kills come at random times of parallel
+    training.
+    """
 
     def sweep(outputs: Path) -> Process:
         if not outputs.exists():

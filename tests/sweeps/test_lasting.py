@@ -46,7 +46,10 @@ def test_sweep_is_resumed_from_any_directory(kept, which, tmp_path, monkeypatch)
         (("-m", "sweep.resume=last", "seed=3"), "seed=3: "),
         (("sweep.resume=last",), "sweep.resume=last: "),
         (("-m", *SMALL, "sweep.force=true,false"), "sweep: "),
-        (("-m", *SMALL, "seed=1,2", "sweep.against=true", "sweep.dry_run=true"), "sweep.against=true: "),
+        (
+            ("-m", *SMALL, "seed=1,2", "sweep.against=true", "sweep.dry_run=true"),
+            "sweep.against=true: ",
+        ),
         (("-m", *SMALL, "tracking.experiment=a,b"), "tracking.experiment: "),
         (("-m", *SMALL, "seed=1,2", "sweep.detach=true"), "unknown flag 'sweep.detach'"),
     ],
@@ -104,7 +107,14 @@ def test_frozen_jobs_run_after_conf_changes(ready, tmp_path):
     reached, go = tmp_path / "reached", tmp_path / "go"
     os.mkfifo(reached)
     os.mkfifo(go)
-    line = ("-m", f"--config-dir={mine}", *QUICK[2:], "num_epoch=2", "activation=pauses,edited", "sweep.workers=1")
+    line = (
+        "-m",
+        f"--config-dir={mine}",
+        *QUICK[2:],
+        "num_epoch=2",
+        "activation=pauses,edited",
+        "sweep.workers=1",
+    )
     process = start(*line, outputs=ready, env={FOLDER: str(tmp_path)})
     reached.read_text()
     option.write_text("negative_slope: [broken")
@@ -115,7 +125,10 @@ def test_frozen_jobs_run_after_conf_changes(ready, tmp_path):
     option.write_text("_target_: torch.nn.LeakyReLU\nmonotone: true\nnegative_slope: 0.5\n")
     changed = succeeded(end(start(*line, outputs=ready)))
     old, new = runs(client(ready), "sweep")
-    assert f"new sweep, because this command had different jobs in sweep {old.data.tags['sweep']}" in changed.stderr
+    assert (
+        f"new sweep, because this command had different jobs in sweep {old.data.tags['sweep']}"
+        in changed.stderr
+    )
     assert new.info.run_id != old.info.run_id
     assert counts(changed) == ({"finished": 2}, 1, 1)
 
@@ -137,4 +150,5 @@ def test_estimate_counts_whole_runs_per_worker(minutes):
     one = minutes("seed=0")
     assert one > 60
     assert minutes("seed=0,1,2") == pytest.approx(2 * one, abs=7)
-    assert minutes("seed=0,1,2,3", "sweep.workers=4") == pytest.approx(2 * one, abs=7)  # on two cores
+    # on two cores
+    assert minutes("seed=0,1,2,3", "sweep.workers=4") == pytest.approx(2 * one, abs=7)

@@ -28,21 +28,42 @@ def test_hydra_basic_sweeper_trains_runs_and_reports_failure(ready):
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        (("hydra/launcher=mine",), "hydra/launcher=mine: expected one of: basic, cluster_ray, cluster_slurm, local"),
-        (("hydra/launcher=cluster_slurm", "+hydra.launcher.driver.time=1"), "hydra.launcher.driver: unknown"),
-        (("+hydra.launcher.time=1",), "hydra.launcher.time: unknown option of hydra/launcher=local"),
+        (
+            ("hydra/launcher=mine",),
+            "hydra/launcher=mine: expected one of: basic, cluster_ray, cluster_slurm, local",
+        ),
+        (
+            ("hydra/launcher=cluster_slurm", "+hydra.launcher.driver.time=1"),
+            "hydra.launcher.driver: unknown",
+        ),
+        (
+            ("+hydra.launcher.time=1",),
+            "hydra.launcher.time: unknown option of hydra/launcher=local",
+        ),
     ],
 )
 def test_other_launcher_or_option_is_refused_in_one_line(main, outputs, tmp_path, more, named):
     (tmp_path / "hydra" / "launcher").mkdir(parents=True)
-    (tmp_path / "hydra" / "launcher" / "mine.yaml").write_text("_target_: hydra_plugins.mine.Launcher\n")
+    (tmp_path / "hydra" / "launcher" / "mine.yaml").write_text(
+        "_target_: hydra_plugins.mine.Launcher\n"
+    )
     refused(main(f"--config-dir={tmp_path}", "-m", *QUICK, "seed=0,1", *more), named)
     assert not outputs.exists()
 
 
 @pytest.mark.slow(seconds=6)
 def test_hydra_job_environment_reaches_workers(ready, tmp_path):
-    line = ("-m", f"--config-dir={MINE}", *QUICK, FEW, "activation=spy", "seed=0,1", "sweep.workers=1")
-    done = lenet_train(*line, f"+hydra.job.env_set.{FOLDER}=${{oc.env:SPIED}}", outputs=ready, SPIED=str(tmp_path))
+    line = (
+        "-m",
+        f"--config-dir={MINE}",
+        *QUICK,
+        FEW,
+        "activation=spy",
+        "seed=0,1",
+        "sweep.workers=1",
+    )
+    done = lenet_train(
+        *line, f"+hydra.job.env_set.{FOLDER}=${{oc.env:SPIED}}", outputs=ready, SPIED=str(tmp_path)
+    )
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("spy-*.json"))) == 1

@@ -26,24 +26,42 @@ def _epochs(outputs: Path, run: Run) -> list[int]:
 
 @pytest.mark.slow(seconds=20)
 def test_running_sweep_is_listed_watched_stopped_and_resumed(main, ready, tmp_path):
-    with waiting("-m", *WAITS, "sweep.workers=1", "seed=0,1", outputs=ready, tmp_path=tmp_path) as process:
+    with waiting(
+        "-m", *WAITS, "sweep.workers=1", "seed=0,1", outputs=ready, tmp_path=tmp_path
+    ) as process:
         parents = partial(runs, client(ready), "sweep")
         until(parents, process)
         (live,) = parents()
         assert live.info.status == "RUNNING"
-        until(lambda: "running: 0 of 2" in parents()[0].data.tags.get("mlflow.note.content", ""), process)
+        until(
+            lambda: "running: 0 of 2" in parents()[0].data.tags.get("mlflow.note.content", ""),
+            process,
+        )
         until(lambda: [_epochs(ready, run) for run in runs(client(ready))] == [[1]], process)
         assert live.data.metrics == {}
         (folder,) = (ready / "sweeps").iterdir()
-        (row,) = [text for text in main("list", program="sweep").stdout.splitlines() if folder.name in text]
-        assert re.search(rf"running \({re.escape(host())}, process {process.pid}\) +0/2 runs +lenet-train -m", row)
+        (row,) = [
+            text
+            for text in main("list", program="sweep").stdout.splitlines()
+            if folder.name in text
+        ]
+        assert re.search(
+            rf"running \({re.escape(host())}, process {process.pid}\) +0/2 runs +lenet-train -m",
+            row,
+        )
         shown = main("status", program="sweep").stdout
         assert "1 running" in shown
-        assert re.search(rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$", shown, re.MULTILINE)
+        assert re.search(
+            rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$",
+            shown,
+            re.MULTILINE,
+        )
         terminal = Terminal("watch", outputs=ready, program="sweep")
         assert terminal.shows(r"\d+% 0 of 2 runs ended +\S*:\S*")
         assert terminal.shows(r"seed=0 .*\d+% 1/3 .* \d\d\.\d\d%")
-        assert f"lenet-train -m sweep.resume={folder.name}\n" in main("stop", program="sweep").stdout
+        assert (
+            f"lenet-train -m sweep.resume={folder.name}\n" in main("stop", program="sweep").stdout
+        )
         assert terminal.shows(None)
         assert terminal.process.wait(60) == 1
         ended = end(process)

@@ -78,7 +78,9 @@ def train(cli: Cli, nets: Path, ready: Path) -> Train:
 
 def widths(outputs: Path) -> list[int]:
     """Return the width of each trained network, read from its weights."""
-    return sorted(len(RunFolder(path).best_arrays()["fc.bias"]) for path in (outputs / "runs").iterdir())
+    return sorted(
+        len(RunFolder(path).best_arrays()["fc.bias"]) for path in (outputs / "runs").iterdir()
+    )
 
 
 @pytest.mark.slow(seconds=30)
@@ -98,19 +100,27 @@ def test_edit_of_imported_file_makes_new_runs_and_one_comparison(train, nets, re
     assert design_of(plan, job_results(latest, latest.jobs(), plan.started_ms), latest).repeats == 0
     assert "code" in table.splitlines()[2].split()
     rows = [line.split()[1:3] for line in table.splitlines() if re.match(r" \d ", line)]
-    assert sorted(rows) == sorted([[newest, "(newest)"], [before, *rows[[r[0] for r in rows].index(before)][1:]]])
+    assert sorted(rows) == sorted(
+        [[newest, "(newest)"], [before, *rows[[r[0] for r in rows].index(before)][1:]]]
+    )
     (parent, _) = runs(client(ready), "sweep")
     copies = client(ready).list_artifacts(parent.info.run_id, "code")
-    assert {Path(copy.path).name for copy in copies} <= {path.name for path in (ready / "code").iterdir()}
+    assert {Path(copy.path).name for copy in copies} <= {
+        path.name for path in (ready / "code").iterdir()
+    }
     assert len(copies) == 1
 
 
 @pytest.mark.slow(seconds=45)
 def test_everything_of_ones_own_survives_kill_and_deleted_code(ready, cli, workdir):
-    """Uses the files of docs/how-to/own-network.md: arrays, network, loss, metric, augmentation, and schedule."""
+    """Uses the files of docs/how-to/own-network.md: arrays, network, loss, metric, augmentation,
+    and schedule.
+    """
     save_files("docs/how-to/own-network.md", workdir)
     subprocess.run([sys.executable, "save_cells.py"], cwd=workdir, check=True)
-    sweep = start("-m", *OWN, "seed=range(4)", "sweep.workers=1", outputs=ready, cwd=workdir, cold=True)
+    sweep = start(
+        "-m", *OWN, "seed=range(4)", "sweep.workers=1", outputs=ready, cwd=workdir, cold=True
+    )
     until(lambda: list(ready.glob("runs/*/record.json")), sweep)
     sweep.kill()
     end(sweep)
@@ -129,9 +139,17 @@ def test_everything_of_ones_own_survives_kill_and_deleted_code(ready, cli, workd
         ("reproduce", f"run={runs_of_sweep[1]}"),  # the run that was killed
     ):
         succeeded(cli(*typed, program=program))
-    assert "best val worst_recall, %" in succeeded(cli(f"sweep={first.id}", program="compare")).stdout
-    metrics = [run.data.metrics for run in runs(client(ready)) if "best_val_worst_recall" in run.data.metrics]
-    assert {m["best_val_worst_recall"] for m in metrics} >= {record.best_val_metric for record in records}
+    assert (
+        "best val worst_recall, %" in succeeded(cli(f"sweep={first.id}", program="compare")).stdout
+    )
+    metrics = [
+        run.data.metrics
+        for run in runs(client(ready))
+        if "best_val_worst_recall" in run.data.metrics
+    ]
+    assert {m["best_val_worst_recall"] for m in metrics} >= {
+        record.best_val_metric for record in records
+    }
     assert all(m["best_val_worst_recall"] <= m["best_val_accuracy"] for m in metrics)
     succeeded(cli("-m", "--config-dir=conf", f"sweep.resume={second.id}", "seeds=2"))
     assert len(SweepFolder(second.path).jobs()) > 2
@@ -151,8 +169,11 @@ def test_edit_during_sweep_does_not_change_its_runs(nets, ready, workdir):
 
 
 @pytest.mark.slow(seconds=12)
-def test_copy_of_another_folder_runs_only_with_its_digest(train, nets, ready, tmp_path, monkeypatch):
-    (nets / "parts.py").write_text("WIDTH = 7\n")  # code that this process does not know from another test
+def test_copy_of_another_folder_runs_only_with_its_digest(
+    train, nets, ready, tmp_path, monkeypatch
+):
+    # code that this process does not know from another test
+    (nets / "parts.py").write_text("WIDTH = 7\n")
     succeeded(train())
     (run,) = runs(client(ready))
     store = f"sqlite:///{ready / 'mlflow.db'}"
@@ -169,13 +190,16 @@ def test_copy_of_another_folder_runs_only_with_its_digest(train, nets, ready, tm
     parts.write_text("WIDTH = 9\n")
     with pytest.raises(UserError, match="is corrupt"):
         lenet_exp.load(str(path), trust=f"sha256:{digest}")
-    network = lenet_exp.load(f"runs:/{run.info.run_id}", tracking_uri=store, trust=f"sha256:{digest}")
+    network = lenet_exp.load(
+        f"runs:/{run.info.run_id}", tracking_uri=store, trust=f"sha256:{digest}"
+    )
     assert network.fc.out_features == 7
 
 
 @pytest.mark.slow(seconds=15)
 def test_copy_that_others_can_change_is_refused(train, nets, ready):
-    (nets / "parts.py").write_text("WIDTH = 6\n")  # code that this process does not know from another test
+    # code that this process does not know from another test
+    (nets / "parts.py").write_text("WIDTH = 6\n")
     succeeded(train())
     (place,), (run,) = (ready / "code").iterdir(), (ready / "runs").iterdir()
     assert [path.stat().st_mode & 0o777 for path in (place, place / "mine.py")] == [0o755, 0o644]
@@ -277,7 +301,9 @@ class Net(torch.nn.Module):
 """
 
 
-def test_network_that_changes_the_working_directory_moves_no_files(workdir, main, empty_store, monkeypatch):
+def test_network_that_changes_the_working_directory_moves_no_files(
+    workdir, main, empty_store, monkeypatch
+):
     """Uses relative paths for the outputs folder, the store, the images, and the model files."""
     shutil.copytree(empty_store, workdir / "outputs")
     shutil.copyfile(empty_store / "mlflow.db", workdir / "own.db")
@@ -286,8 +312,16 @@ def test_network_that_changes_the_working_directory_moves_no_files(workdir, main
     (workdir / "conf" / "model" / "moving.yaml").write_text("_target_: moving.Net\n")
     digits = load_digits()
     np.savez(workdir / "x.npz", images=(digits.images * 15).astype("uint8"), labels=digits.target)
-    images = ("dataset=arrays", "dataset.file=x.npz", "dataset.val_size=200", "batch_size=32", "num_epoch=2")
-    succeeded(main(*images, *MORE, "model=moving", "model_path=models", "tracking.uri=sqlite:///own.db"))
+    images = (
+        "dataset=arrays",
+        "dataset.file=x.npz",
+        "dataset.val_size=200",
+        "batch_size=32",
+        "num_epoch=2",
+    )
+    succeeded(
+        main(*images, *MORE, "model=moving", "model_path=models", "tracking.uri=sqlite:///own.db")
+    )
     assert len(list((workdir / "outputs" / "runs").iterdir())) == 1
     assert len(list((workdir / "models").iterdir())) == 1
     assert len(runs(MlflowClient(tracking_uri=f"sqlite:///{workdir / 'own.db'}"))) == 1

@@ -1,4 +1,6 @@
-"""A worker of an allocation in a separate process, controlled by the test: without Slurm, but with its signals."""
+"""A worker of an allocation in a separate process, controlled by the test: without Slurm, but with
+its signals.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lenet_exp.config.own_code import KNOWN
+from lenet_exp.config.own_code import LOADED_CODE
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.executors.work import RemoteWork
@@ -27,12 +29,23 @@ from tests.tools.configs import compose
 
 EPOCHS = 50
 NAME = "7_0-0-0"
-AS_SLURM_SAYS = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_ID": "7", "SLURM_PROCID": "0"}
+AS_SLURM_SAYS = {
+    "SLURM_ARRAY_JOB_ID": "7",
+    "SLURM_ARRAY_TASK_ID": "0",
+    "SLURM_JOB_ID": "7",
+    "SLURM_PROCID": "0",
+}
 
 
 @pytest.fixture
 def job(ready: Path) -> Job:
-    flags = ["dataset=digits", "batch_size=32", "device=cpu", f"num_epoch={EPOCHS}", "tracking.plots=false"]
+    flags = [
+        "dataset=digits",
+        "batch_size=32",
+        "device=cpu",
+        f"num_epoch={EPOCHS}",
+        "tracking.plots=false",
+    ]
     return lone_job(compose(flags))
 
 
@@ -47,7 +60,11 @@ class Sweep:
         (self.folder.path / ".probe").write_text(".probe")
         self.open()
         self.place = start(
-            "slurm", str(self.folder.path), outputs=job.outputs, module="lenet_exp.sweeps.place_task", env=AS_SLURM_SAYS
+            "slurm",
+            str(self.folder.path),
+            outputs=job.outputs,
+            module="lenet_exp.sweeps.place_task",
+            env=AS_SLURM_SAYS,
         )
 
     def open(self) -> None:
@@ -139,8 +156,10 @@ def test_slurm_worker_reports_data_that_differs_from_submission(job, tmp_path):
 
 
 def test_slurm_worker_checks_data_with_copied_code(ready):
-    config = replace(compose(["dataset=digits"]), model={"_target_": "tests.tools.networks.Residual"})
+    config = replace(
+        compose(["dataset=digits"]), model={"_target_": "tests.tools.networks.Residual"}
+    )
     job = lone_job(config)
     save_code([job.config], ready)
-    KNOWN.clear()  # as in a process on another machine
+    LOADED_CODE.clear()  # as in a process on another machine
     assert _other_data([job]) == ""

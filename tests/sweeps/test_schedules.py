@@ -1,8 +1,9 @@
-"""Simulated accidents on a cluster: each job ends as expected and once, with no more workers than capacity.
+"""Simulated accidents on a cluster: each job ends as expected and once, with no more workers than
+capacity.
 
-SCHEDULES=20000 tries more schedules. `drive` and `Places` are real. The rest is simulated with a simulated clock:
-workers start late or never; messages come late, twice and out of order; processes and nodes die at any time, with or
-without notice; and the sweep itself dies and is rerun.
+SCHEDULES=20000 tries more schedules. `drive` and `JobSlots` are real. The rest is simulated with a
+simulated clock: workers start late or never; messages come late, twice and out of order; processes
+and nodes die at any time, with or without notice; and the sweep itself dies and is rerun.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import pytest
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
 from lenet_exp.executors.drive import drive
-from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, Places, StartJob, StopJob
+from lenet_exp.executors.places import ClosePlace, Command, JobSlots, OpenPlace, StartJob, StopJob
 from lenet_exp.executors.work import JobEnd
 from lenet_exp.folders.job import Job
 from lenet_exp.stopping import Terminated, stop_signal
@@ -39,7 +40,9 @@ class Killed(BaseException):
 
 
 class Executor:
-    """One start of a sweep: executes the commands of `Places`, as RayExecutor does, on an unreliable cluster."""
+    """One start of a sweep: executes the commands of `JobSlots`, as RayExecutor does, on an
+    unreliable cluster.
+    """
 
     def __init__(self, dice: random.Random, accidents: int) -> None:
         self.dice, self.accidents = dice, accidents
@@ -49,12 +52,15 @@ class Executor:
         self.told: list[int] = []
         self._now, self._steps, self._order = 0.0, 0, itertools.count()
         self._next: list[tuple[float, int, Callable[[], object]]] = []
-        self._decided = Places("simulated", retries=RETRIES)
+        self._decided = JobSlots("simulated", retries=RETRIES)
         self._waiting: deque[JobEnd] = deque()
         self._open: set[int] = set()
         self._runs: dict[int, tuple[int, int]] = {}  # by worker: the last started turn and its job
         if accidents and dice.random() < 0.5:
-            self._after(dice.uniform(0, 20), dice.choice((self._die, lambda: os.kill(os.getpid(), signal.SIGINT))))
+            self._after(
+                dice.uniform(0, 20),
+                dice.choice((self._die, lambda: os.kill(os.getpid(), signal.SIGINT))),
+            )
 
     @property
     def running(self) -> set[int]:
@@ -109,7 +115,11 @@ class Executor:
 
     def _hear(self, what: str, place: int, turn: int, value: Any) -> None:
         at, job = self._runs.get(place, (0, 0))
-        if at and place in self._open and (what == "lost" or (at == turn and value is not None and value.lost)):
+        if (
+            at
+            and place in self._open
+            and (what == "lost" or (at == turn and value is not None and value.lost))
+        ):
             self.losses.setdefault(job, set()).add(at)
         if what == "ready":
             self._decided.ready(place)
@@ -126,7 +136,9 @@ class Executor:
                 self._open.add(command.place)
                 assert len(self._open) <= self.capacity, "more workers than capacity"
                 what = "lost" if self._has_accident() else "ready"  # some workers never start
-                self._say(self.dice.uniform(0, 6), what, command.place, 0, "the worker did not start")
+                self._say(
+                    self.dice.uniform(0, 6), what, command.place, 0, "the worker did not start"
+                )
             elif isinstance(command, StartJob):
                 self._runs[command.place] = command.turn, command.job.number
                 self._train(command.place, command.turn, command.job)
@@ -140,14 +152,27 @@ class Executor:
 
     def _train(self, place: int, turn: int, job: Job) -> None:
         seconds, number = self.dice.uniform(0.2, 8.0), job.number
-        what = self.dice.choice(("process", "node", "cut off", "limit")) if self._has_accident() else ""
-        ends = JobEnd(number, error=RuntimeError("broken")) if job.name == "raises" else JobEnd(number, value=0.5)
+        what = (
+            self.dice.choice(("process", "node", "cut off", "limit"))
+            if self._has_accident()
+            else ""
+        )
+        ends = (
+            JobEnd(number, error=RuntimeError("broken"))
+            if job.name == "raises"
+            else JobEnd(number, value=0.5)
+        )
         if what == "process":
             ends = JobEnd(number, lost="killed by SIGKILL")
         elif what == "limit":
             ends = JobEnd(number, lost="over the time limit of 9 s", over_limit=True)
-        elif what in {"node", "cut off"}:  # reported at once or late; a disconnected worker continues
-            self._say(self.dice.choice((0.0, 1.0, 30.0)), "lost", place, 0, "its node does not answer")
+        elif what in {
+            "node",
+            "cut off",
+        }:  # reported at once or late; a disconnected worker continues
+            self._say(
+                self.dice.choice((0.0, 1.0, 30.0)), "lost", place, 0, "its node does not answer"
+            )
         if what != "node":
             self._say(seconds, "ended", place, turn, ends)
 
@@ -170,7 +195,9 @@ def test_each_job_ends_as_expected_and_is_reported_once(first: int) -> None:
             todo = [job for job in jobs if job.number not in ended]
             executor = Executor(dice, accidents)
             try:
-                drive(executor, todo, max_failures=None, on_done=partial(hear, executor, jobs, ended))
+                drive(
+                    executor, todo, max_failures=None, on_done=partial(hear, executor, jobs, ended)
+                )
             except (Killed, KeyboardInterrupt):
                 continue  # rerun
             except UserError:
@@ -178,6 +205,8 @@ def test_each_job_ends_as_expected_and_is_reported_once(first: int) -> None:
                 continue
             assert stop_signal() is None
             assert not executor.running
-            assert sorted(executor.told) == sorted(executor.submitted) == [job.number for job in todo], seed
+            assert (
+                sorted(executor.told) == sorted(executor.submitted) == [job.number for job in todo]
+            ), seed
             break
         assert ended == set(range(len(jobs))), seed

@@ -18,14 +18,22 @@ from tests.tools.waiting import wait_until_left, waiting
 pytestmark = pytest.mark.slow(seconds=7)
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
-WAITS = (f"--config-dir={MINE}", *SMALL, "num_epoch=3", "num_threads=1", "activation=waits", "tracking.plots=false")
+WAITS = (
+    f"--config-dir={MINE}",
+    *SMALL,
+    "num_epoch=3",
+    "num_threads=1",
+    "activation=waits",
+    "tracking.plots=false",
+)
 SWEEP = ("-m", *WAITS, "tracking.models=none", "sweep.workers=1", "seed=0,1,2")
 STEPS = list(range(20, 121, 20))  # three epochs with 40 iterations, an echo every 20
 
 
 @pytest.fixture
 def stopped(ready: Path, tmp_path: Path) -> Callable[..., Done]:
-    """Return a function that starts a command and sends a signal while its training waits in the second epoch.
+    """Return a function that starts a command and sends a signal while its training waits in the
+    second epoch.
 
     `times=2` sends the signal twice.
     """
@@ -41,10 +49,13 @@ def stopped(ready: Path, tmp_path: Path) -> Callable[..., Done]:
 
 
 @pytest.mark.parametrize(
-    ("which", "launcher"), [(signal.SIGINT, "local"), pytest.param(signal.SIGTERM, "basic", marks=pytest.mark.by_hand)]
+    ("which", "launcher"),
+    [(signal.SIGINT, "local"), pytest.param(signal.SIGTERM, "basic", marks=pytest.mark.by_hand)],
 )
 @pytest.mark.slow(seconds=14)
-def test_stopped_sweep_leaves_no_process_and_resumes_in_same_parent_run(stopped, ready, which, launcher):
+def test_stopped_sweep_leaves_no_process_and_resumes_in_same_parent_run(
+    stopped, ready, which, launcher
+):
     line = (*SWEEP, f"hydra/launcher={launcher}")
     done = stopped(which, *line)
     assert done.returncode == STATUS[which]
@@ -71,7 +82,9 @@ def test_stopped_sweep_leaves_no_process_and_resumes_in_same_parent_run(stopped,
     assert "killed" not in after.data.tags["mlflow.note.content"]
     assert sorted(run.data.params["seed"] for run in children) == ["0", "1", "2"]
     assert {run.info.status for run in children} == {"FINISHED"}
-    assert {run.info.run_id: run.data.tags.get("resumed") for run in children}[child.info.run_id] == "1"
+    assert {run.info.run_id: run.data.tags.get("resumed") for run in children}[
+        child.info.run_id
+    ] == "1"
 
 
 def test_killed_run_that_sweep_did_not_reach_is_not_counted_as_trained(stopped):
@@ -94,7 +107,9 @@ def test_rerun_resumes_stopped_run_in_same_mlflow_run(stopped, ready, which):
     assert first.info.status == {signal.SIGINT: "KILLED", signal.SIGKILL: "RUNNING"}[which]
     if which == signal.SIGINT:
         assert (first.data.tags["outcome"], first.data.tags["reason"]) == ("killed", "SIGINT")
-        assert [step for step, _, _ in points(client(ready), first.info.run_id)["val_accuracy"]] == [1]
+        assert [
+            step for step, _, _ in points(client(ready), first.info.run_id)["val_accuracy"]
+        ] == [1]
     assert models(client(ready)) == []
     again = succeeded(end(start(*WAITS, outputs=ready)))
     (steps,) = re.findall(r"epoch 2 after (\d+) steps", again.stderr)
@@ -103,7 +118,11 @@ def test_rerun_resumes_stopped_run_in_same_mlflow_run(stopped, ready, which):
     assert "epoch 1/3" not in again.stderr
     (run,) = runs(client(ready))
     assert run.info.run_id == first.info.run_id
-    assert (run.info.status, run.data.tags["outcome"], run.data.tags["resumed"]) == ("FINISHED", "finished", "1")
+    assert (run.info.status, run.data.tags["outcome"], run.data.tags["resumed"]) == (
+        "FINISHED",
+        "finished",
+        "1",
+    )
     logged = points(client(ready), run.info.run_id)
     assert [step for step, _, _ in logged["val_accuracy"]] == [1, 2, 3]
     assert [step for step, _, _ in logged["step_loss"]] == STEPS
@@ -119,5 +138,7 @@ def test_second_signal_ends_sweep_at_once_and_rerun_resumes(stopped, ready):
     wait_until_left(folder)  # the killed worker may still be exiting
     again = succeeded(end(start(*SWEEP, "activation.stubborn=true", outputs=ready)))
     assert counts(again) == ({"finished": 3}, 3, 0)
-    assert {run.info.status for run in (*runs(client(ready), "sweep"), *runs(client(ready)))} == {"FINISHED"}
+    assert {run.info.status for run in (*runs(client(ready), "sweep"), *runs(client(ready)))} == {
+        "FINISHED"
+    }
     assert len(runs(client(ready))) == 3

@@ -48,7 +48,9 @@ def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     (folder,) = (outputs / "sweeps").iterdir()
     store = client(outputs)
     (parent,) = runs(store, "sweep")
-    return Swept(outputs, done, SweepFolder(folder), store, parent, {r.info.run_name: r for r in runs(store)})
+    return Swept(
+        outputs, done, SweepFolder(folder), store, parent, {r.info.run_name: r for r in runs(store)}
+    )
 
 
 def test_failed_run_gives_status_1_and_does_not_stop_others(swept):
@@ -66,7 +68,14 @@ def test_parent_run_has_request_outcome_and_best_result(swept):
     assert (tags["x"], tags["sweep"]) == ("1", swept.folder.id)
     assert (swept.parent.info.status, tags["outcome"]) == ("FINISHED", "finished")
     best = swept.children[BEST]
-    counted = {"runs": 4, "runs_finished": 1, "runs_diverged": 1, "runs_failed": 2, "runs_killed": 0, "runs_missing": 0}
+    counted = {
+        "runs": 4,
+        "runs_finished": 1,
+        "runs_diverged": 1,
+        "runs_failed": 2,
+        "runs_killed": 0,
+        "runs_missing": 0,
+    }
     assert swept.parent.data.metrics == counted
     link = f"#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}?workflowType=machine_learning"
     assert link in tags["mlflow.note.content"]
@@ -74,9 +83,20 @@ def test_parent_run_has_request_outcome_and_best_result(swept):
 
 def test_parent_run_has_complete_report(swept):
     kept = files(swept.store, swept.parent.info.run_id)
-    assert kept >= {"sweep.json", "jobs.json", "leaderboard.csv", "comparison.html", "report.md", "leaderboard.png"}
+    assert kept >= {
+        "sweep.json",
+        "jobs.json",
+        "leaderboard.csv",
+        "comparison.html",
+        "report.md",
+        "leaderboard.png",
+    }
     text = Path(swept.store.download_artifacts(swept.parent.info.run_id, "report.md")).read_text()
-    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
+    rows = [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in text.splitlines()
+        if row.startswith("|")
+    ]
     assert rows[0][:4] == ["#", "activation", "weight_decay", "best val, %"]
     assert len(rows) == 2 + 4
     assert rows[2][:3] == ["1", "selu", "0.0005"]
@@ -88,9 +108,15 @@ def test_child_runs_have_parent_and_outcomes(swept):
     assert {name: run.data.tags["outcome"] for name, run in swept.children.items()} == OUTCOMES
     for name, run in swept.children.items():
         assert run.info.status == ("FINISHED" if name == BEST else "FAILED")
-        assert run.data.tags["mlflow.parentRunId"] == run.data.tags["sweeps"] == swept.parent.info.run_id
+        assert (
+            run.data.tags["mlflow.parentRunId"]
+            == run.data.tags["sweeps"]
+            == swept.parent.info.run_id
+        )
         assert (run.data.tags["x"], run.data.params["num_threads"]) == ("1", "1")
-    assert [model.source_run_id for model in models(swept.store)] == [swept.children[BEST].info.run_id]
+    assert [model.source_run_id for model in models(swept.store)] == [
+        swept.children[BEST].info.run_id
+    ]
 
 
 def test_failed_run_keeps_first_epoch_and_reason(swept):
@@ -127,10 +153,19 @@ def test_plan_and_jobs_are_stored_in_sweep_folder_and_mlflow(swept):
         assert job["swept"]["activation"] == run.data.params["activation"]
 
 
-@pytest.mark.parametrize(("wrong", "digits"), [("dataset=kmnist", []), ("dataset.val_size=2000", ["dataset=digits"])])
+@pytest.mark.parametrize(
+    ("wrong", "digits"), [("dataset=kmnist", []), ("dataset.val_size=2000", ["dataset=digits"])]
+)
 def test_sweep_with_unavailable_data_is_refused_before_training(wrong, digits, ready, tmp_path):
     swept = wrong.replace("=", "=250," if digits else "=digits,")
-    line = ("-m", *digits, swept, "batch_size=32", f"data_root={tmp_path / 'none'}", "tracking.plots=false")
+    line = (
+        "-m",
+        *digits,
+        swept,
+        "batch_size=32",
+        f"data_root={tmp_path / 'none'}",
+        "tracking.plots=false",
+    )
     done = lenet_train(*line, outputs=ready, **NO_NETWORK)
     assert (done.returncode, done.stdout) == (2, "")
     (message,) = [text for text in done.stderr.splitlines() if text.startswith("lenet-train: ")]
@@ -138,13 +173,22 @@ def test_sweep_with_unavailable_data_is_refused_before_training(wrong, digits, r
     assert wrong in message.rpartition("(job: ")[2]
     assert "Traceback" not in done.stderr
     store = client(ready)
-    assert store.get_experiment_by_name("lenet_exp") is None or [*runs(store), *runs(store, "sweep")] == []
+    assert (
+        store.get_experiment_by_name("lenet_exp") is None
+        or [*runs(store), *runs(store, "sweep")] == []
+    )
     assert [name for name in ("runs", "sweeps") if (ready / name).exists()] == []
 
 
 ACTIVATIONS = sorted(file.stem for file in (CONF_DIR / "activation").glob("*.yaml"))
 OPTIMIZERS = sorted(file.stem for file in (CONF_DIR / "optimizer").glob("*.yaml"))
-SMALLEST = (*SMALL, "num_epoch=1", "dataset.train_size=96", "tracking.models=none", "tracking.plots=false")
+SMALLEST = (
+    *SMALL,
+    "num_epoch=1",
+    "dataset.train_size=96",
+    "tracking.models=none",
+    "tracking.plots=false",
+)
 
 
 @pytest.mark.slow(seconds=4)

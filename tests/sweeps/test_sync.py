@@ -19,7 +19,9 @@ NOTHING = "uploaded: nothing\nmissing: nothing\n"
 
 
 def upload_counts(done: Done) -> tuple[list[int], ...]:
-    """Return the nonzero numbers of runs, models and parent runs that were uploaded, and that are missing."""
+    """Return the nonzero numbers of runs, models and parent runs that were uploaded, and that are
+    missing.
+    """
     delivered, left = done.stdout.splitlines()[-2:]
     return tuple([int(n) for n in re.findall(r"\d+", line)] for line in (delivered, left))
 
@@ -35,7 +37,9 @@ def test_results_lost_by_store_are_uploaded_again(main, ready, empty_store, tmp_
     assert main(*line, "seed=3").returncode == 0
     assert main(program="sync").stdout == NOTHING
     store = client(ready)
-    first, alone = (next(run for run in runs(store) if run.data.params["seed"] == seed) for seed in "13")
+    first, alone = (
+        next(run for run in runs(store) if run.data.params["seed"] == seed) for seed in "13"
+    )
     (parent,) = runs(store, "sweep")
     store.delete_run(first.info.run_id)
     one = main(f"run={first.data.tags['run_folder'][:6]}", program="sync")
@@ -46,7 +50,10 @@ def test_results_lost_by_store_are_uploaded_again(main, ready, empty_store, tmp_
     assert (done.returncode, upload_counts(done)) == (0, ([3, 1, 1], []))
     (again,) = runs(store, "sweep")
     assert again.info.run_id != parent.info.run_id
-    assert {run.data.tags.get("sweeps", "").rpartition(",")[2] for run in runs(store)} == {"", again.info.run_id}
+    assert {run.data.tags.get("sweeps", "").rpartition(",")[2] for run in runs(store)} == {
+        "",
+        again.info.run_id,
+    }
     assert main(program="sync").stdout == NOTHING
     moved = Path(shutil.move(ready, tmp_path / "moved"))
     shutil.rmtree(moved / "mlartifacts")
@@ -58,7 +65,9 @@ def test_results_lost_by_store_are_uploaded_again(main, ready, empty_store, tmp_
 
 
 @pytest.mark.slow(seconds=6)
-@pytest.mark.parametrize("arguments", [("-m", *WAITS, "seed=0,1", "sweep.workers=1"), WAITS], ids=["sweep", "run"])
+@pytest.mark.parametrize(
+    "arguments", [("-m", *WAITS, "seed=0,1", "sweep.workers=1"), WAITS], ids=["sweep", "run"]
+)
 def test_sync_skips_running_commands_and_closes_killed_commands(ready, tmp_path, arguments):
     with waiting(*arguments, outputs=ready, tmp_path=tmp_path) as process:
         left_alone = lenet_sync(outputs=ready)
@@ -77,7 +86,12 @@ def test_sync_skips_running_commands_and_closes_killed_commands(ready, tmp_path,
 
 def test_sync_uploads_only_best_model_even_run_by_run(main, ready):
     away = f"tracking.uri=http://127.0.0.1:{free_port()}"
-    assert main("-m", "hydra/launcher=basic", *LINE, "seed=1,2", "tracking.models=best", away).returncode == 0
+    assert (
+        main(
+            "-m", "hydra/launcher=basic", *LINE, "seed=1,2", "tracking.models=best", away
+        ).returncode
+        == 0
+    )
     here = f"tracking.uri={client(ready).tracking_uri}"
     for folder in (ready / "runs").iterdir():
         one = main(f"run={folder.name}", here, program="sync")
@@ -89,7 +103,9 @@ def test_sync_uploads_only_best_model_even_run_by_run(main, ready):
     assert {run.data.tags["sweeps"] for run in runs(client(ready))} == {parent.info.run_id}
     assert main(here, program="sync").stdout == NOTHING
     client(ready).delete_run(best.info.run_id)
-    assert upload_counts(main(f"run={best.data.tags['run_folder']}", here, program="sync"))[0] == [1]
+    assert upload_counts(main(f"run={best.data.tags['run_folder']}", here, program="sync"))[0] == [
+        1
+    ]
     assert {run.data.tags["sweeps"] for run in runs(client(ready))} == {parent.info.run_id}
     assert upload_counts(main(here, program="sync")) == ([1], [])
 
@@ -154,7 +170,10 @@ def test_rerun_uploads_run_and_model_that_were_deleted_in_mlflow(main, ready):
 
 
 def test_mistyped_store_causes_no_wait(main, ready):
-    wrong, line = f"tracking.uri=http://127.0.0.1:{free_port()}", ("-m", "hydra/launcher=basic", *LINE, "seed=0,1")
+    wrong, line = (
+        f"tracking.uri=http://127.0.0.1:{free_port()}",
+        ("-m", "hydra/launcher=basic", *LINE, "seed=0,1"),
+    )
     assert main(*line, "tracking.models=none", wrong).returncode == 0
     away = main(program="sync")
     assert (away.returncode, upload_counts(away)[0]) == (1, [])

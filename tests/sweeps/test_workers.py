@@ -27,7 +27,14 @@ def sweep(*arguments: str, outputs: Path, folder: Path, deaths: int = 0) -> Done
 
 
 def test_workers_have_separate_sessions_single_threads_and_no_mlflow(ready, tmp_path):
-    done = sweep("activation=spy", "num_epoch=4", "seed=range(4)", "sweep.workers=2", outputs=ready, folder=tmp_path)
+    done = sweep(
+        "activation=spy",
+        "num_epoch=4",
+        "seed=range(4)",
+        "sweep.workers=2",
+        outputs=ready,
+        folder=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     workers = [json.loads(path.read_text()) for path in tmp_path.glob("spy-*.json")]
     assert len(workers) == 2  # warm: four runs in two processes
@@ -35,7 +42,9 @@ def test_workers_have_separate_sessions_single_threads_and_no_mlflow(ready, tmp_
         assert worker["session"] == worker["pid"]
         assert worker["threads"] == 1
         assert "torch" in worker["modules"]
-        assert not {m for m in worker["modules"] if m.partition(".")[0] in {"mlflow", "pandas", "sklearn"}}
+        assert not {
+            m for m in worker["modules"] if m.partition(".")[0] in {"mlflow", "pandas", "sklearn"}
+        }
         assert not Path(f"/proc/{worker['pid']}").exists()
 
 
@@ -56,7 +65,11 @@ def test_run_fails_alone_after_retry_of_dead_worker(ready, tmp_path):
     found = runs(client(ready))
     assert [run.info.status for run in found] == ["FINISHED"] * 2
     for run in found:
-        assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == [1, 2, 3]
+        assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == [
+            1,
+            2,
+            3,
+        ]
     assert found[0].data.tags["resumed"] == "2"  # once by the retry, once by the rerun
 
 
@@ -64,7 +77,14 @@ def test_run_fails_alone_after_retry_of_dead_worker(ready, tmp_path):
 def test_run_over_time_limit_fails_and_others_continue(ready, tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "STOP_SECONDS", 1.0)
     (tmp_path / "die-0").touch()
-    line = (*LINE, "activation=dies", "activation.how=hang", "activation.after=10", "num_epoch=1", "seed=range(2)")
+    line = (
+        *LINE,
+        "activation=dies",
+        "activation.how=hang",
+        "activation.after=10",
+        "num_epoch=1",
+        "seed=range(2)",
+    )
     limits = ("sweep.time_limit=20", "sweep.workers=1")
     done = lenet_train(*line, *limits, outputs=ready, **{FOLDER: str(tmp_path)})
     assert done.returncode == 1
@@ -77,13 +97,29 @@ def test_run_over_time_limit_fails_and_others_continue(ready, tmp_path, monkeypa
 @pytest.mark.slow(seconds=5)
 def test_max_failures_stops_starting_runs(ready, tmp_path):
     failed = 2
-    line = ("activation=dies", "activation.how=raise", "activation.after=5", "num_epoch=1", "seed=range(3)")
-    done = sweep(*line, f"sweep.max_failures={failed}", "sweep.workers=1", outputs=ready, folder=tmp_path, deaths=3)
+    line = (
+        "activation=dies",
+        "activation.how=raise",
+        "activation.after=5",
+        "num_epoch=1",
+        "seed=range(3)",
+    )
+    done = sweep(
+        *line,
+        f"sweep.max_failures={failed}",
+        "sweep.workers=1",
+        outputs=ready,
+        folder=tmp_path,
+        deaths=3,
+    )
     assert done.returncode == 1
     assert counts(done)[0] == {"failed": failed, "not started": 3 - failed}
     (parent,) = runs(client(ready), "sweep")
     assert parent.info.status == "FAILED"
-    assert (parent.data.metrics["runs_failed"], parent.data.metrics["runs_missing"]) == (failed, 3 - failed)
+    assert (parent.data.metrics["runs_failed"], parent.data.metrics["runs_missing"]) == (
+        failed,
+        3 - failed,
+    )
 
 
 def test_diverged_run_counts_as_failure(ready, tmp_path):
@@ -94,7 +130,15 @@ def test_diverged_run_counts_as_failure(ready, tmp_path):
 
 @pytest.mark.slow(seconds=1)
 def test_basic_launcher_names_flags_that_it_ignores(ready):
-    line = ("-m", "hydra/launcher=basic", *SMALL, *QUIET, "num_epoch=1", "sweep.workers=3", "sweep.time_limit=9")
+    line = (
+        "-m",
+        "hydra/launcher=basic",
+        *SMALL,
+        *QUIET,
+        "num_epoch=1",
+        "sweep.workers=3",
+        "sweep.time_limit=9",
+    )
     done = succeeded(lenet_train(*line, outputs=ready))
     assert "sweep.workers, sweep.time_limit" in done.stderr
 
@@ -111,7 +155,10 @@ def test_concurrent_equal_sweeps_train_each_run_once(ready):
 
 @pytest.mark.by_hand
 def test_overlapping_concurrent_sweeps_train_each_run_once(ready):
-    lines = [("-m", *SMALL, *QUIET, "num_epoch=4", "sweep.workers=1", f"seed={s}") for s in ("0,1,2", "2,1,3")]
+    lines = [
+        ("-m", *SMALL, *QUIET, "num_epoch=4", "sweep.workers=1", f"seed={s}")
+        for s in ("0,1,2", "2,1,3")
+    ]
     both = [end(process) for process in [start(*line, outputs=ready) for line in lines]]
     assert [done.returncode for done in both] == [0, 0], both[0].stderr + both[1].stderr
     found = runs(client(ready))

@@ -1,7 +1,7 @@
 """Real commands and a real MLflow server, for tests that share, interrupt or watch them.
 
-`lenet_train` runs the command in this process, which has imported torch; `start` runs it in a separate process, forked
-from a process that has imported everything (tests/tools/warm.py).
+`lenet_train` runs the command in this process, which has imported torch; `start` runs it in a
+separate process, forked from a process that has imported everything (tests/tools/warm.py).
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ ROOT = Path(__file__).resolve().parents[2]
 MINE = ROOT / "tests" / "sweeps" / "mine"  # the option files of a user, for --config-dir
 SMALL = ("dataset=digits", "batch_size=32")  # 40 iterations an epoch
 SECRET = "hunter2"
-NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9") | {
+NO_NETWORK = dict.fromkeys(
+    ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"
+) | {
     "no_proxy": "",
     "NO_PROXY": "",
 }
 
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it logs each attempt to reach a server
+# it logs each attempt to reach a server
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 Done = subprocess.CompletedProcess[str]
 
@@ -52,7 +55,11 @@ def lenet_train(*arguments: str, outputs: Path, **environment: str) -> Done:
             patch.setenv(name, value)
         GlobalHydra.instance().clear()
         try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
+            with (
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+                pytest.raises(SystemExit) as left,
+            ):
                 main()
         finally:
             for which, handler in handlers.items():
@@ -61,7 +68,12 @@ def lenet_train(*arguments: str, outputs: Path, **environment: str) -> Done:
 
 
 def start(
-    *arguments: str, outputs: Path, program: str = "train", module: str | None = None, cold: bool = False, **popen: Any
+    *arguments: str,
+    outputs: Path,
+    program: str = "train",
+    module: str | None = None,
+    cold: bool = False,
+    **popen: Any,
 ) -> Process | subprocess.Popen[str]:
     """Start a command in a separate process with a minimal environment plus `env=`.
 
@@ -69,8 +81,12 @@ def start(
         module: the module whose `main` runs instead of the program's.
         cold: whether to start a new interpreter, for tests that depend on imports.
     """
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))}
-    environment |= {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT)} | popen.pop("env", {})
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))
+    }
+    environment |= {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT)} | popen.pop(
+        "env", {}
+    )
     if not cold:
         module = module or f"lenet_exp.commands.{program}"
         return Process(module, [f"lenet-{program}", *arguments], env=environment, **popen)
@@ -98,7 +114,9 @@ def succeeded(done: Done) -> Done:
 
 
 def refused(done: Done, *named: str, program: str = "") -> str:
-    """Check that a command ended with one line, which names these texts, and with status 2; return the line."""
+    """Check that a command ended with one line, which names these texts, and with status 2; return
+    the line.
+    """
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.startswith(f"lenet-{program}"), done.stderr
     assert (done.stderr.count("\n"), "Traceback" in done.stderr) == (1, False), done.stderr
@@ -107,11 +125,19 @@ def refused(done: Done, *named: str, program: str = "") -> str:
 
 
 @contextlib.contextmanager
-def serving(command: list[str], environment: Mapping[str, str], log: Path, health: str, **get: object) -> Iterator[int]:
-    """Run a server, and yield the ID of its process group once `health` answers; the server ends with the context."""
+def serving(
+    command: list[str], environment: Mapping[str, str], log: Path, health: str, **get: object
+) -> Iterator[int]:
+    """Run a server, and yield the ID of its process group once `health` answers; the server ends
+    with the context.
+    """
     with log.open("a") as out:
         server = subprocess.Popen(
-            command, env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True
+            command,
+            env={**os.environ, **environment},
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
         )
     try:
         with requests.Session() as session:
@@ -136,7 +162,20 @@ def mlflow_server(folder: Path, port: int) -> Iterator[str]:
     folder.mkdir(parents=True, exist_ok=True)
     address = f"http://127.0.0.1:{port}"
     command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
-    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with serving([sys.executable, "-m", *command, *stores], environment, folder / "server.log", f"{address}/health"):
+    stores = [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/server.db",
+        "--artifacts-destination",
+        str(folder / "files"),
+    ]
+    environment = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    with serving(
+        [sys.executable, "-m", *command, *stores],
+        environment,
+        folder / "server.log",
+        f"{address}/health",
+    ):
         yield address

@@ -1,7 +1,7 @@
 """Compose configurations for tests faster than Hydra.
 
-Overrides of single values are filled in, as for the jobs of a sweep. tests/config/test_quick.py compares the result
-with that of Hydra.
+Overrides of single values are filled in, as for the jobs of a sweep.
+tests/config/test_fast_compose.py compares the result with that of Hydra.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from functools import cache
 
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.compose import allow_new_keys, composed, composing
-from lenet_exp.config.quick import QuickComposer
+from lenet_exp.config.fast_compose import FastComposer
 from lenet_exp.config.schema import Config
 from lenet_exp.training.check import check_config
 from tests.conftest import SETTINGS
 
 
 @cache
-def _composer(settings: tuple[str | None, ...]) -> QuickComposer:
-    return QuickComposer(composed)
+def _composer(settings: tuple[str | None, ...]) -> FastComposer:
+    return FastComposer(composed)
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:

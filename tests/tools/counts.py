@@ -12,4 +12,8 @@ def counts(done: Done) -> tuple[dict[str, int], int, int]:
     ((outcomes, trained, before),) = re.findall(
         r"^\d+ runs?: (.*?); (\d+)\D*(\d+)?\D* [\d.]+ s$", done.stdout, re.MULTILINE
     )
-    return {word: int(n) for n, word in re.findall(r"(\d+) ([^,]+)", outcomes)}, int(trained), int(before or 0)
+    return (
+        {word: int(n) for n, word in re.findall(r"(\d+) ([^,]+)", outcomes)},
+        int(trained),
+        int(before or 0),
+    )

@@ -13,7 +13,9 @@ import pytest
 
 @contextmanager
 def small_disk(where: Path, *, size_kb: int = 6000) -> Iterator[Path]:
-    """Mount a separate file system, by default of 6 MB, at a new folder; skip the test if this is not allowed."""
+    """Mount a separate file system, by default of 6 MB, at a new folder; skip the test if this is
+    not allowed.
+    """
     where.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs", str(where)]
     mounted = subprocess.run(command, capture_output=True)

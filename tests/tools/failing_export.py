@@ -22,7 +22,9 @@ def main() -> None:
         exporter.main()
         return
     start_module = processes.start_module
-    processes.start_module = lambda module, **options: start_module("tests.tools.failing_export", EXPORTER, **options)
+    processes.start_module = lambda module, **options: start_module(
+        "tests.tools.failing_export", EXPORTER, **options
+    )
     process.main()
 
 

@@ -1,4 +1,5 @@
-"""An HTTP proxy between a client and a real MLflow server that fails as networks and servers do. Its modes:
+"""An HTTP proxy between a client and a real MLflow server that fails as networks and servers do.
+Its modes:
 
 pass          every request is answered
 drop          the connection closes before the request reaches the server
@@ -51,7 +52,9 @@ class FaultyProxy:
         """Wait for this number of further requests."""
         with self._changed:
             until = len(self.asked) + count
-            assert self._changed.wait_for(lambda: len(self.asked) >= until, 60), "no requests arrived"
+            assert self._changed.wait_for(lambda: len(self.asked) >= until, 60), (
+                "no requests arrived"
+            )
 
     def _listen(self) -> None:
         proxy = self
@@ -69,7 +72,9 @@ class FaultyProxy:
 
         self._server = Server(("127.0.0.1", self._port), answering(self._answer, "HTTP/1.1"))
         self._port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
 
     def close(self) -> None:
         """Stop listening, and drop requests that hang."""
@@ -108,7 +113,9 @@ class FaultyProxy:
 
     def _forward(self, request: BaseHTTPRequestHandler, body: bytes, mode: str) -> None:
         server = http.client.HTTPConnection(self.upstream)
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in {"connection", "host"}}
+        headers = {
+            k: v for k, v in request.headers.items() if k.lower() not in {"connection", "host"}
+        }
         with contextlib.closing(server):
             server.request(request.command, request.path, body, headers | {"Host": self.upstream})
             answer = server.getresponse()

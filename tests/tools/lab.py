@@ -1,4 +1,6 @@
-"""The servers of a lab on loopback, in folders of a test: PostgreSQL, an MLflow server on it, and nginx in front."""
+"""The servers of a lab on loopback, in folders of a test: PostgreSQL, an MLflow server on it, and
+nginx in front.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ SUPERUSER = "postgres"
 
 def postgres_tool(name: str) -> str | None:
     """Return the path of a PostgreSQL program; Debian does not add initdb and pg_ctl to PATH."""
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
+    found = sorted(
+        Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3])
+    )
     return shutil.which(name) or (str(found[-1]) if found else None)
 
 
@@ -40,7 +44,9 @@ class Postgres:
         self._ctl("-m", "immediate", "stop")
 
     def sql(self, statement: str, database: str = "postgres") -> str:
-        """Run a statement as the superuser over the socket in the folder, and return the output of psql."""
+        """Run a statement as the superuser over the socket in the folder, and return the output of
+        psql.
+        """
         tool = str(postgres_tool("psql"))
         line = [tool, "-h", str(self.folder), "-p", str(self.port), "-U", SUPERUSER, "-d", database]
         return self.run(*line, "-v", "ON_ERROR_STOP=1", "-Atc", statement)
@@ -53,7 +59,16 @@ class Postgres:
 
     def _ctl(self, *arguments: str) -> None:
         # The server that pg_ctl starts would keep pipes open.
-        command = [str(postgres_tool("pg_ctl")), "-s", "-w", "-t", "120", "-D", f"{self.folder}/data", *arguments]
+        command = [
+            str(postgres_tool("pg_ctl")),
+            "-s",
+            "-w",
+            "-t",
+            "120",
+            "-D",
+            f"{self.folder}/data",
+            *arguments,
+        ]
         subprocess.run(command, check=True, cwd=self.folder, stdout=subprocess.DEVNULL, **_owner())
 
 
@@ -68,14 +83,26 @@ def _owner() -> Mapping[str, object]:
 def postgres() -> Iterator[Postgres]:
     """Yield a new cluster with passwords over TCP, or skip the test without PostgreSQL."""
     if postgres_tool("initdb") is None:
-        pytest.skip("no PostgreSQL (initdb) in PATH and /usr/lib/postgresql; apt-get install postgresql")
-    # Not pytest's folder, because another user cannot enter it, and the path of a socket is limited to 107 bytes.
+        pytest.skip(
+            "no PostgreSQL (initdb) in PATH and /usr/lib/postgresql; apt-get install postgresql"
+        )
+    # Not pytest's folder, because another user cannot enter it, and the path of a socket is limited
+    # to 107 bytes.
     with tempfile.TemporaryDirectory(prefix="lenet_exp-postgres-") as made:
         folder = Path(made)
         if os.getuid() == 0:
             shutil.chown(folder, SUPERUSER, SUPERUSER)
         cluster = Postgres(folder, free_port())
-        initdb = [str(postgres_tool("initdb")), "-D", f"{folder}/data", "-U", SUPERUSER, "-E", "UTF8", "--no-sync"]
+        initdb = [
+            str(postgres_tool("initdb")),
+            "-D",
+            f"{folder}/data",
+            "-U",
+            SUPERUSER,
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]
         cluster.run(*initdb, "--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256")
         settings = {
             "listen_addresses": "'127.0.0.1'",
@@ -93,7 +120,9 @@ def postgres() -> Iterator[Postgres]:
 
 def certificate(folder: Path) -> None:
     """Create ca.crt, server.crt and server.key for 127.0.0.1 with the script in deploy/."""
-    subprocess.run([ROOT / "deploy" / "certificate", "127.0.0.1", folder], check=True, capture_output=True)
+    subprocess.run(
+        [ROOT / "deploy" / "certificate", "127.0.0.1", folder], check=True, capture_output=True
+    )
 
 
 def substituted(text: str, places: Mapping[str, str]) -> str:
@@ -105,7 +134,9 @@ def substituted(text: str, places: Mapping[str, str]) -> str:
 
 @contextlib.contextmanager
 def tls(folder: Path, port: int, upstream: int) -> Iterator[int]:
-    """Run nginx with the configuration of deploy/ and other ports and paths, and yield its process group."""
+    """Run nginx with the configuration of deploy/ and other ports and paths, and yield its process
+    group.
+    """
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if nginx is None:
         pytest.skip("no nginx; apt-get install nginx-light")
@@ -123,9 +154,21 @@ def tls(folder: Path, port: int, upstream: int) -> Iterator[int]:
     (folder / "nginx.conf").write_text(text)
     if os.getuid() == 0:  # nginx then runs workers as another user
         folder.chmod(0o755)
-    command = [nginx, "-c", f"{folder}/nginx.conf", "-p", str(folder), "-e", "stderr", "-g", "daemon off;"]
+    command = [
+        nginx,
+        "-c",
+        f"{folder}/nginx.conf",
+        "-p",
+        str(folder),
+        "-e",
+        "stderr",
+        "-g",
+        "daemon off;",
+    ]
     if os.getuid() == 0:
         command[-1] = "daemon off; user root;"
     address = f"https://127.0.0.1:{port}/health"
-    with serving(command, {}, folder / "nginx.log", address, verify=str(folder / "ca.crt")) as group:
+    with serving(
+        command, {}, folder / "nginx.log", address, verify=str(folder / "ca.crt")
+    ) as group:
         yield group

@@ -11,11 +11,15 @@ from torch import Tensor, nn
 class Residual(nn.Module):
     """A small residual network with batch norm."""
 
-    def __init__(self, in_channels: int, num_classes: int, activation: Callable[[], nn.Module], maps: int = 4) -> None:
+    def __init__(
+        self, in_channels: int, num_classes: int, activation: Callable[[], nn.Module], maps: int = 4
+    ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(in_channels, maps, 5, stride=4)
         self.norm = nn.BatchNorm2d(maps)
-        self.block = nn.Sequential(nn.Conv2d(maps, maps, 3, padding=1), nn.BatchNorm2d(maps), activation())
+        self.block = nn.Sequential(
+            nn.Conv2d(maps, maps, 3, padding=1), nn.BatchNorm2d(maps), activation()
+        )
         self.head = nn.Linear(maps, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -28,7 +32,10 @@ class Strided(nn.Module):
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__()
-        self.stem, self.shortcut = nn.Conv2d(in_channels, 8, 3, padding=1), nn.Conv2d(8, 16, 1, 2, bias=False)
+        self.stem, self.shortcut = (
+            nn.Conv2d(in_channels, 8, 3, padding=1),
+            nn.Conv2d(8, 16, 1, 2, bias=False),
+        )
         self.head = nn.Linear(16, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:

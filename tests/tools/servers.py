@@ -30,7 +30,9 @@ def silent_server(port: int = 0) -> Iterator[str]:
                 connection.close()
 
 
-def answering(answer: Callable[[Any], object], version: str = "HTTP/1.0") -> type[BaseHTTPRequestHandler]:
+def answering(
+    answer: Callable[[Any], object], version: str = "HTTP/1.0"
+) -> type[BaseHTTPRequestHandler]:
     """Return a handler that answers every request with a function of the handler."""
 
     class Answers(BaseHTTPRequestHandler):
@@ -43,8 +45,16 @@ def answering(answer: Callable[[Any], object], version: str = "HTTP/1.0") -> typ
     return Answers
 
 
-def send(request: BaseHTTPRequestHandler, status: int, headers: Mapping[str, str], body: bytes, size: int = -1) -> None:
-    """Send a response, with another size in its header than that of the body if `size` is not negative."""
+def send(
+    request: BaseHTTPRequestHandler,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    size: int = -1,
+) -> None:
+    """Send a response, with another size in its header than that of the body if `size` is not
+    negative.
+    """
     request.send_response(status)
     for name, value in headers.items():
         request.send_header(name, value)
@@ -89,7 +99,9 @@ def served(handler: Callable[..., BaseHTTPRequestHandler], port: int = 0) -> Ite
     with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         server.block_on_close = False
         server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"

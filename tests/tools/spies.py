@@ -36,7 +36,8 @@ class Spy(torch.nn.Module):
 
 
 class Dies(torch.nn.Module):
-    """A ReLU that ends its process in batch number `after`, once for each file `die-*` in the folder.
+    """A ReLU that ends its process in batch number `after`, once for each file `die-*` in the
+    folder.
 
     Args:
         how: `kill` (SIGKILL), `hang` (sleeps forever) or `raise`.
@@ -76,6 +77,7 @@ class Pauses(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if training(self, x) and not Pauses.paused:
             Pauses.paused = True
-            (Path(os.environ[FOLDER]) / "reached").write_text("here")  # blocks until the pipe has a reader
+            # blocks until the pipe has a reader
+            (Path(os.environ[FOLDER]) / "reached").write_text("here")
             (Path(os.environ[FOLDER]) / "go").read_text()  # blocks until the pipe has a writer
         return x.relu()

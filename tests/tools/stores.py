@@ -23,7 +23,12 @@ def runs(store: MlflowClient, kind: str = "run", experiment: str = "lenet_exp") 
     found = store.get_experiment_by_name(experiment)
     assert found is not None
     return list(
-        store.search_runs([found.experiment_id], f"tags.kind = '{kind}'", order_by=["start_time"], max_results=1000)
+        store.search_runs(
+            [found.experiment_id],
+            f"tags.kind = '{kind}'",
+            order_by=["start_time"],
+            max_results=1000,
+        )
     )
 
 
@@ -37,7 +42,8 @@ def points(store: MlflowClient, run_id: str) -> dict[str, list[Point]]:
     """Return every point of every metric of a run."""
     names = store.get_run(run_id).data.metrics
     return {
-        name: sorted((m.step, m.value, m.timestamp) for m in store.get_metric_history(run_id, name)) for name in names
+        name: sorted((m.step, m.value, m.timestamp) for m in store.get_metric_history(run_id, name))
+        for name in names
     }
 
 
@@ -60,34 +66,52 @@ def everything(store: MlflowClient, experiment: str = "lenet_exp") -> dict[str, 
         )
         for kind in ("run", "sweep")
         for run in runs(store, kind, experiment)
-    } | {model.model_id: (model.status, model.tags, len(model.metrics or [])) for model in models(store, experiment)}
+    } | {
+        model.model_id: (model.status, model.tags, len(model.metrics or []))
+        for model in models(store, experiment)
+    }
 
 
 def content(store: MlflowClient, experiment: str = "lenet_exp") -> Counter[str]:
     """Return the content of a store as lines, which are equal for two stores with the same uploads.
 
-    The lines omit the store's address, its IDs and registered versions, and add each model's number of files.
+    The lines omit the store's address, its IDs and registered versions, and add each model's number
+    of files.
     """
-    ids = {run.info.run_id: f"<{run.data.tags['run_folder']}>" for run in runs(store, experiment=experiment)}
-    ids |= {run.info.run_id: f"<{run.data.tags['sweep']}>" for run in runs(store, "sweep", experiment)}
+    ids = {
+        run.info.run_id: f"<{run.data.tags['run_folder']}>"
+        for run in runs(store, experiment=experiment)
+    }
+    ids |= {
+        run.info.run_id: f"<{run.data.tags['sweep']}>" for run in runs(store, "sweep", experiment)
+    }
     lines = []
     for key, parts in everything(store, experiment).items():
         for n, part in enumerate(parts):
             lines += (
-                [f"{key} {n} {k}={v}" for k, v in part.items()] if isinstance(part, dict) else [f"{key} {n} {part}"]
+                [f"{key} {n} {k}={v}" for k, v in part.items()]
+                if isinstance(part, dict)
+                else [f"{key} {n} {part}"]
             )
     for model in models(store, experiment):
-        lines.append(f"{model.model_id} files {len(store.list_logged_model_artifacts(model.model_id))}")
+        lines.append(
+            f"{model.model_id} files {len(store.list_logged_model_artifacts(model.model_id))}"
+        )
         ids[model.model_id] = f"<model of {model.source_run_id}>"
     for one in reversed(ids):
         lines = [line.replace(one, ids[one]) for line in lines]
     address = r"(?<=experiments/)\d+|(?<=tracking_uri=\")[^\"]+"
-    return Counter(re.sub(address, "", line) for line in lines if "mlflow.modelVersions" not in line)
+    return Counter(
+        re.sub(address, "", line) for line in lines if "mlflow.modelVersions" not in line
+    )
 
 
 def differences(one: Counter[str], other: Counter[str]) -> list[str]:
     """Return the lines that only one of two stores contains, or contains more often."""
-    return [*(f"- {line}" for line in (one - other).elements()), *(f"+ {line}" for line in (other - one).elements())]
+    return [
+        *(f"- {line}" for line in (one - other).elements()),
+        *(f"+ {line}" for line in (other - one).elements()),
+    ]
 
 
 def champions(store: MlflowClient) -> dict[str, tuple[str, list[str]]]:
@@ -95,7 +119,9 @@ def champions(store: MlflowClient) -> dict[str, tuple[str, list[str]]]:
     return {
         model.name: (
             store.get_model_version_by_alias(model.name, "champion").run_id,
-            sorted(version.run_id for version in store.search_model_versions(f"name = '{model.name}'")),
+            sorted(
+                version.run_id for version in store.search_model_versions(f"name = '{model.name}'")
+            ),
         )
         for model in store.search_registered_models()
     }

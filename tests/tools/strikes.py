@@ -1,9 +1,11 @@
-"""SIGKILL at a chosen point of a command: right before it creates or deletes a file, or updates the store.
+"""SIGKILL at a chosen point of a command: right before it creates or deletes a file, or updates the
+store.
 
-`main` is lenet-train with a checkpoint after each epoch. The points of its own process are those of files. The
-uploading process (struck_uploader.py) has points of its own, which are its calls to the store and its changes of
-delivered.json; their number depends on how often it finds a new checkpoint. The points exclude the middle of store
-calls, a sweep's live progress, log lines, and the empty files that mark active jobs.
+`main` is lenet-train with a checkpoint after each epoch. The points of its own process are those of
+files. The uploading process (struck_uploader.py) has points of its own, which are its calls to the
+store and its changes of delivered.json; their number depends on how often it finds a new
+checkpoint. The points exclude the middle of store calls, a sweep's live progress, log lines, and
+the empty files that mark active jobs.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ def main() -> None:
     start_module = processes.start_module
 
     def start_struck(module: str, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-        module = module.replace("lenet_exp.tracking.uploader.process", "tests.tools.struck_uploader")
+        module = module.replace(
+            "lenet_exp.tracking.uploader.process", "tests.tools.struck_uploader"
+        )
         return start_module(module, *arguments, **options)
 
     processes.start_module = start_struck
@@ -51,17 +55,23 @@ def main() -> None:
 
         for name in STUDY:
             call = getattr(RDBStorage, name)
-            setattr(RDBStorage, name, watched(call, lambda *_, name=name: f"RDBStorage.{name}", reached))
+            setattr(
+                RDBStorage, name, watched(call, lambda *_, name=name: f"RDBStorage.{name}", reached)
+            )
     train.main()
 
 
 def watch_files(reached: Callable[[str], None]) -> None:
     """Call a function right before each change of a file in the outputs folder."""
     for name in FILES:
-        setattr(os, name, watched(getattr(os, name), lambda *a, name=name: _file(name, *a), reached))
+        setattr(
+            os, name, watched(getattr(os, name), lambda *a, name=name: _file(name, *a), reached)
+        )
 
 
-def watched(function: Callable[..., Any], what: Callable[..., str | None], reached: Callable[[str], None]) -> Any:
+def watched(
+    function: Callable[..., Any], what: Callable[..., str | None], reached: Callable[[str], None]
+) -> Any:
     @functools.wraps(function)
     def watched(*arguments: Any, **keywords: Any) -> Any:
         point = what(*arguments)
@@ -73,7 +83,9 @@ def watched(function: Callable[..., Any], what: Callable[..., str | None], reach
 
 
 def _file(name: str, *arguments: Any) -> str | None:
-    """Return a name such as `replace history.json`, or None for temporary files and files elsewhere."""
+    """Return a name such as `replace history.json`, or None for temporary files and files
+    elsewhere.
+    """
     path = Path(os.fspath(arguments[-1] if name == "replace" else arguments[0]))
     inside = path.is_relative_to(os.environ["LENET_EXP_OUTPUTS"])
     if not inside or path.name.startswith(".") or path.name.startswith("mlflow.db"):
@@ -85,7 +97,8 @@ def points(traced: str, struck: str) -> Callable[[str], None]:
     """Return a function that records a point, and kills this process at the chosen one.
 
     Args:
-        traced, struck: names of the environment variables with the file for the points, and with the point's number.
+        traced, struck: names of the environment variables with the file for the points, and with
+            the point's number.
     """
     number = -1
     at = int(os.environ.get(struck, "-2"))

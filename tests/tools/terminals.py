@@ -24,7 +24,9 @@ class Terminal:
 
     def __init__(self, *arguments: str, **how: Any) -> None:
         self._ours, theirs = pty.openpty()
-        self.process = start(*arguments, env=SIZE, stdin=theirs, stdout=theirs, stderr=theirs, **how)
+        self.process = start(
+            *arguments, env=SIZE, stdin=theirs, stdout=theirs, stderr=theirs, **how
+        )
         os.close(theirs)
         self.sent = ""
 

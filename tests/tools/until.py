@@ -14,7 +14,9 @@ T = TypeVar("T")
 
 
 def until(found: Callable[[], T], process: Process | subprocess.Popen[str] | None = None) -> T:
-    """Wait for a true result for at most two minutes, and return it; a given process must not end before."""
+    """Wait for a true result for at most two minutes, and return it; a given process must not end
+    before.
+    """
     deadline = time.monotonic() + 120
     while not (value := found()):
         assert time.monotonic() < deadline, "it did not happen"

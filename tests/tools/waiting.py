@@ -45,7 +45,9 @@ def waiting(
 
 
 def wait_until_left(folder: Path) -> None:
-    """Wait until no process owns the folder; a worker of a killed sweep writes a checkpoint and exits."""
+    """Wait until no process owns the folder; a worker of a killed sweep writes a checkpoint and
+    exits.
+    """
     deadline = time.monotonic() + 60
     while owner_of(folder) is not None:
         assert time.monotonic() < deadline

@@ -1,8 +1,9 @@
-"""Run commands in separate processes without importing torch and mlflow again, which takes seconds each time.
+"""Run commands in separate processes without importing torch and mlflow again, which takes seconds
+each time.
 
-One process imports everything, and each command is forked from it. A fork has a separate environment, directory and
-descriptors like a new interpreter, which is enough for tests of kills, signals, files and stores. Tests of imports and
-of start-up use new interpreters.
+One process imports everything, and each command is forked from it. A fork has a separate
+environment, directory and descriptors like a new interpreter, which is enough for tests of kills,
+signals, files and stores. Tests of imports and of start-up use new interpreters.
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ class Process:
         for name in ("stdout", "stderr"):
             stream = getattr(self, name)
             if stream is not None and not stream.closed:
-                read = functools.partial(lambda name, stream: output.__setitem__(name, stream.read()), name, stream)
+                read = functools.partial(
+                    lambda name, stream: output.__setitem__(name, stream.read()), name, stream
+                )
                 readers.append(threading.Thread(target=read, daemon=True))
         for reader in readers:
             reader.start()
@@ -153,7 +156,9 @@ _name_of_server: list[str] = []  # in a forked command: the name of the process 
 
 
 def server_name() -> str:
-    """Return the name of the abstract socket of the process that forks commands, without its first character."""
+    """Return the name of the abstract socket of the process that forks commands, without its first
+    character.
+    """
     if _name_of_server:
         return _name_of_server[0]
     return f"lenet_exp-warm-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
@@ -167,7 +172,11 @@ def _server() -> socket.socket:
     with listener, contextlib.suppress(OSError):  # already bound by another pytest process
         listener.bind(name)
         listener.listen()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))}
+        environment = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))
+        }
         subprocess.Popen(
             [sys.executable, "-m", "tests.tools.warm", str(listener.fileno())],
             cwd=ROOT,
@@ -245,8 +254,11 @@ def _become(request: dict[str, Any]) -> None:
     sys.path[:1] = [request["cwd"], *filter(None, request["env"].get("PYTHONPATH", "").split(":"))]
     for which in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(which, signal.SIG_DFL)
-    for number, name in enumerate(("stdin", "stdout", "stderr")):  # buffering depends on whether they are terminals
-        stream = open(number, "w" if number else "r", buffering=1 if number == 2 or os.isatty(number) else -1)  # noqa: SIM115
+    # Buffering depends on whether they are terminals.
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        mode = "w" if number else "r"
+        by_lines = number == 2 or os.isatty(number)
+        stream = open(number, mode, buffering=1 if by_lines else -1)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     sys.argv = request["arguments"]

@@ -38,7 +38,15 @@ def tracked(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Trac
     outputs = tmp_path_factory.mktemp("tracked") / "outputs"
     shutil.copytree(empty_store, outputs)
     tags = ("+tracking.tags.x=1", "tracking.tags.note=first", "tracking.tags.checked=true")
-    line = (*SMALL, "num_epoch=3", "optimizer=adam", "optimizer.lr=0.002", "num_threads=1", "num_iter_echo=30", *tags)
+    line = (
+        *SMALL,
+        "num_epoch=3",
+        "optimizer=adam",
+        "optimizer.lr=0.002",
+        "num_threads=1",
+        "num_iter_echo=30",
+        *tags,
+    )
     done = lenet_train(*line, outputs=outputs)
     assert done.returncode == 0, done.stderr
     (folder,) = (outputs / "runs").iterdir()

@@ -12,14 +12,23 @@ from tests.searches.searched import only_sweep
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import client, runs
 
-RUN = (*SMALL, "dataset.train_size=96", "num_epoch=1", "num_threads=1", "tracking.plots=false", "tracking.models=none")
+RUN = (
+    *SMALL,
+    "dataset.train_size=96",
+    "num_epoch=1",
+    "num_threads=1",
+    "tracking.plots=false",
+    "tracking.models=none",
+)
 SWEEP = ("-m", "hydra/launcher=basic", *RUN, "seed=0,1")
 TAGGED = (*SWEEP, "tracking.tags.note=second", "tracking.tags.paper.figure=2")
 
 
 @pytest.fixture
 def shared(ready):
-    """An outputs folder with a sweep of ada, which grace reran with another tag, and of which eve reran one run."""
+    """An outputs folder with a sweep of ada, which grace reran with another tag, and of which eve
+    reran one run.
+    """
     for user, line in (
         ("ada", (*SWEEP, "tracking.tags.note=first")),
         ("grace", TAGGED),
@@ -36,13 +45,19 @@ def test_users_and_tags_are_added(shared, main):
     assert users == {"0": "ada,grace,eve", "1": "ada,grace"}
     assert {run.data.tags["mlflow.user"] for run in runs(store)} == {"ada"}
     (sweep,) = runs(store, "sweep")
-    assert [sweep.data.tags[name] for name in ("users", "note", "paper.figure")] == ["ada,grace", "second", "2"]
+    assert [sweep.data.tags[name] for name in ("users", "note", "paper.figure")] == [
+        "ada,grace",
+        "second",
+        "2",
+    ]
     assert only_sweep(shared).started().starts == 2  # the third command changed nothing
     for flag in ("user=ada", "user=grace", "tag=note=second", "tag=paper.figure", "model=lenet5"):
         assert only_sweep(shared).id in main("list", flag, program="sweep").stdout
     for flag in ("user=eve", "tag=note=first", "tag=other", "model=linear"):
         assert main("list", flag, program="sweep").returncode == 2
-    found = main("filter=tags.users LIKE '%eve%' and params.model = 'lenet5'", program="compare").stdout
+    found = main(
+        "filter=tags.users LIKE '%eve%' and params.model = 'lenet5'", program="compare"
+    ).stdout
     assert found.startswith("digits: 1 run,")
 
     experiment = sweep.info.experiment_id

@@ -16,7 +16,7 @@ from lenet_exp.seeds import generator
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device, use_threads
 from lenet_exp.training.fit import Divergence, fit
-from lenet_exp.training.lane import Lane, new_lane
+from lenet_exp.training.state import TrainingState, new_lane
 from lenet_exp.training.trained.weights import weights_digest
 from tests.tools.configs import compose
 
@@ -25,25 +25,34 @@ OPTIMIZERS = sorted(file.stem for file in (CONF_DIR / "optimizer").glob("*.yaml"
 
 
 def configure(*overrides: str) -> Config:
-    """Return a configuration of one epoch on digits with torch and batches of 32, unless overridden."""
-    small = ["dataset=digits", "batch_size=32", "num_epoch=1", "num_threads=1", "device=cpu", "engine=torch"]
+    """Return a configuration of one epoch on digits with torch and batches of 32, unless
+    overridden.
+    """
+    small = [
+        "dataset=digits",
+        "batch_size=32",
+        "num_epoch=1",
+        "num_threads=1",
+        "device=cpu",
+        "engine=torch",
+    ]
     return compose([*small, *overrides])
 
 
-def start(config: Config) -> tuple[Lane, TrainingData]:
+def start(config: Config) -> tuple[TrainingState, TrainingData]:
     """Return the lane and the data that `fit` needs."""
     device = choose_device(config.device)
     config.num_threads = use_threads(config.num_threads, 1)
     return new_lane(config, device), load_training_data(config, device)
 
 
-def train(*overrides: str) -> tuple[Lane, list[EpochResult | Divergence]]:
+def train(*overrides: str) -> tuple[TrainingState, list[EpochResult | Divergence]]:
     """Train completely, and return the lane and the results of the epochs."""
     lane, data = start(configure(*overrides))
     return lane, list(fit(lane, data))
 
 
-def digest(lane: Lane) -> str:
+def digest(lane: TrainingState) -> str:
     """Return the digest of the best weights."""
     assert lane.best is not None
     return weights_digest(lane.best.weights)
@@ -51,7 +60,9 @@ def digest(lane: Lane) -> str:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of an explicit training: epoch and iteration from 1, and the loss and hit of each image."""
+    """One step of an explicit training: epoch and iteration from 1, and the loss and hit of each
+    image.
+    """
 
     epoch: int
     iteration: int
@@ -60,7 +71,9 @@ class Step:
 
 
 def by_hand(config: Config) -> Iterator[Step]:
-    """Train with an explicit loop, without listeners or running sums, and yield the loss of each image."""
+    """Train with an explicit loop, without listeners or running sums, and yield the loss of each
+    image.
+    """
     lane, data = start(config)
     order, iteration = generator(config.seed, "order"), 0
     for epoch in range(1, config.num_epoch + 1):
@@ -79,4 +92,6 @@ def by_hand(config: Config) -> Iterator[Step]:
 
 def first_divergence(config: Config) -> tuple[int, int]:
     """Return epoch and iteration of the first loss that is not finite in an explicit training."""
-    return next((s.epoch, s.iteration) for s in by_hand(config) if not math.isfinite(s.losses.mean()))
+    return next(
+        (s.epoch, s.iteration) for s in by_hand(config) if not math.isfinite(s.losses.mean())
+    )

@@ -23,7 +23,9 @@ OPTIONS = ("shift", "affine", "elastic", "flip", "erase")
 
 
 def changed(images: Tensor, *overrides: str, seed: int = 0) -> Tensor:
-    return augment(images, compose(list(overrides)).augmentation, generator(seed, "augmentation"), BLACK)
+    return augment(
+        images, compose(list(overrides)).augmentation, generator(seed, "augmentation"), BLACK
+    )
 
 
 def blank(n: int = N) -> Tensor:
@@ -59,10 +61,14 @@ def test_no_augmentation_changes_nothing():
 def test_augmentation_makes_new_images_in_range_from_generator(option):
     options = compose([f"augmentation={option}"]).augmentation
     assert augments(options)
-    torch.testing.assert_close(augment(blank(), options, generator(0, "augmentation"), BLACK), blank())
+    torch.testing.assert_close(
+        augment(blank(), options, generator(0, "augmentation"), BLACK), blank()
+    )
     images = noise()
     before = images.clone()
-    one, same, other = (augment(images, options, generator(seed, "augmentation"), BLACK) for seed in (3, 3, 4))
+    one, same, other = (
+        augment(images, options, generator(seed, "augmentation"), BLACK) for seed in (3, 3, 4)
+    )
     assert torch.equal(images, before)
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -75,7 +81,12 @@ def test_shift_moves_by_any_whole_pixels_up_to_maximum():
     images, shifted = noise(), changed(noise(), "augmentation.shift=2")
     seen = set()
     for image, new in zip(images, shifted, strict=True):
-        moves = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if torch.equal(new, moved(image, dy, dx))]
+        moves = [
+            (dy, dx)
+            for dy in range(-2, 3)
+            for dx in range(-2, 3)
+            if torch.equal(new, moved(image, dy, dx))
+        ]
         assert len(moves) == 1
         seen.add(moves[0])
     assert len(seen) == 25
@@ -104,7 +115,9 @@ def test_rotation_turns_about_center_up_to_maximum_angle():
     assert -31 < float(angles.min()) - start < -27
     assert 27 < float(angles.max()) - start < 31
     distances = torch.hypot(rows - 15.5, columns - 15.5)
-    torch.testing.assert_close(distances, torch.full((N,), math.hypot(0.5, 10.5)), atol=0.15, rtol=0)
+    torch.testing.assert_close(
+        distances, torch.full((N,), math.hypot(0.5, 10.5)), atol=0.15, rtol=0
+    )
 
 
 def test_shear_moves_rows_by_distance_from_center():
@@ -121,14 +134,17 @@ def test_elastic_moves_pixels_smoothly_by_given_length(length, sigma):
     overrides = [f"augmentation.elastic={length}", f"augmentation.elastic_sigma={sigma}"]
     across = changed(ramp.expand(N, 1, 32, 32), *overrides)[:, 0] - ramp
     down = changed(ramp[:, None].expand(N, 1, 32, 32), *overrides)[:, 0] - ramp[:, None]
-    moves = torch.stack([across, down])[..., 8:24, 8:24] * 31 / 2  # in pixels; away from the uncovered edge
+    # in pixels; away from the uncovered edge
+    moves = torch.stack([across, down])[..., 8:24, 8:24] * 31 / 2
     assert float(moves.square().sum(0).mean().sqrt()) == pytest.approx(length, rel=0.05)
     neighbours = float((moves[..., 1:] - moves[..., :-1]).square().mean().sqrt())
     assert neighbours == pytest.approx(length / math.sqrt(2) / (sigma * math.sqrt(2)), rel=0.15)
 
 
 def test_erase_blanks_one_rectangle_in_share_of_images():
-    erased = changed(torch.ones(N, 1, 32, 32), "augmentation.erase=0.5", "augmentation.erase_size=9")
+    erased = changed(
+        torch.ones(N, 1, 32, 32), "augmentation.erase=0.5", "augmentation.erase_size=9"
+    )
     holes = [(image[0] == BACKGROUND).nonzero() for image in erased]
     holes = [hole for hole in holes if len(hole)]
     assert 0.4 < len(holes) / N < 0.6
@@ -147,14 +163,20 @@ def test_only_training_images_are_changed():
     lane, data = start(configure(*ALL, "training.ema_decay=0.9"))
     before = data.images.clone()
     seen = []
-    lane.model.register_forward_pre_hook(lambda model, inputs: seen.append(inputs[0]) if model.training else None)
+    lane.model.register_forward_pre_hook(
+        lambda model, inputs: seen.append(inputs[0]) if model.training else None
+    )
     result = next(fit(lane, data))
     assert torch.equal(data.images, before)
     assert not torch.equal(
-        torch.cat(seen).sum((1, 2, 3)).sort().values, before[data.train_index].sum((1, 2, 3)).sort().values
+        torch.cat(seen).sum((1, 2, 3)).sort().values,
+        before[data.train_index].sum((1, 2, 3)).sort().values,
     )
     lane.eval_model.load_state_dict(lane.best.weights)
-    assert torch.equal(predict_logits(lane.eval_model, data.images[data.val_index]).argmax(1), lane.best.predictions)
+    assert torch.equal(
+        predict_logits(lane.eval_model, data.images[data.val_index]).argmax(1),
+        lane.best.predictions,
+    )
     assert result.val_accuracy == lane.best.val_accuracy
 
 
@@ -172,10 +194,13 @@ def test_augmentation_does_not_affect_other_random_streams():
 
 
 @pytest.mark.parametrize(
-    "options", [["augmentation=[affine,flip,erase]"], ["augmentation=shift"], ["augmentation=elastic"]]
+    "options",
+    [["augmentation=[affine,flip,erase]"], ["augmentation=shift"], ["augmentation=elastic"]],
 )
 def test_channels_of_color_images_change_together(options):
-    """If the channels are multiples of a gray image, they are the same multiples of the changed gray image."""
+    """If the channels are multiples of a gray image, they are the same multiples of the changed
+    gray image.
+    """
     gray, factors = noise(50), torch.tensor([1.0, 0.5, -2.0])[:, None, None]
     augmentation, black = compose(options).augmentation, BACKGROUND * factors
     color = augment(gray * factors, augmentation, generator(3, "augmentation"), black)

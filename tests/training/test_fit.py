@@ -35,12 +35,17 @@ def test_losses_and_accuracies_match_explicit_training(overrides):
     steps = list(by_hand(configure(SHORT, *overrides)))
     for result in results:
         epoch = [s for s in steps if s.epoch == result.epoch]
-        losses, hits = torch.cat([s.losses for s in epoch]).double(), torch.cat([s.hits for s in epoch])
+        losses, hits = (
+            torch.cat([s.losses for s in epoch]).double(),
+            torch.cat([s.hits for s in epoch]),
+        )
         assert result.train_loss == pytest.approx(float(losses.mean()), rel=1e-4)
         assert result.train_accuracy == pytest.approx(float(hits.double().mean()), abs=1e-9)
         assert [i for i, _, _ in result.step_losses] == [s.iteration for s in epoch]
         by_hand_losses = [float(s.losses.mean()) for s in epoch]
-        assert [loss for _, loss, _ in result.step_losses] == pytest.approx(by_hand_losses, rel=1e-4)
+        assert [loss for _, loss, _ in result.step_losses] == pytest.approx(
+            by_hand_losses, rel=1e-4
+        )
 
 
 def test_validation_uses_network_at_end_of_epoch():
@@ -68,7 +73,9 @@ def sums_of(*overrides: str) -> torch.Tensor:
     """Return sums of the training images in the order of training, with shape (epochs, images)."""
     lane, data = start(configure(SHORT, *overrides))
     seen = []
-    lane.model.register_forward_pre_hook(lambda model, inputs: seen.append(inputs[0]) if model.training else None)
+    lane.model.register_forward_pre_hook(
+        lambda model, inputs: seen.append(inputs[0]) if model.training else None
+    )
     for _ in fit(lane, data):
         pass
     sums = torch.cat(seen).sum((1, 2, 3)).reshape(-1, 320)
@@ -92,17 +99,25 @@ def test_training_is_repeatable_after_other_trainings(overrides):
 
     def random_state():
         numpy_state = np.random.get_state()
-        return torch.random.get_rng_state().tolist(), str(numpy_state), numpy_state[1].tolist(), random.getstate()
+        return (
+            torch.random.get_rng_state().tolist(),
+            str(numpy_state),
+            numpy_state[1].tolist(),
+            random.getstate(),
+        )
 
     before = random_state()
     first, results = train("num_epoch=2", SHORT, *overrides)
-    start(configure("activation=rrelu", "activation.monotone=true"))  # this check runs the activation
+    # this check runs the activation
+    start(configure("activation=rrelu", "activation.monotone=true"))
     assert random_state() == before
-    train("seed=5", SHORT, "activation=tanh", "regularization.dropout_rate=0.2")  # an unrelated training in between
+    # an unrelated training in between
+    train("seed=5", SHORT, "activation=tanh", "regularization.dropout_rate=0.2")
     torch.manual_seed(2)
     np.random.seed(2)
     random.seed(2)
-    again, same = train("num_epoch=3", "num_iter_echo=1", SHORT, *overrides)  # one epoch more, and losses more often
+    # one epoch more, and losses more often
+    again, same = train("num_epoch=3", "num_iter_echo=1", SHORT, *overrides)
     assert [(r.val_loss, r.train_loss, r.weights_digest) for r in results] == [
         (r.val_loss, r.train_loss, r.weights_digest) for r in same[:2]
     ]
@@ -130,15 +145,19 @@ def test_epoch_results_have_times_and_lr_and_earliest_best_is_kept():
     stamps = [t for r in results for t in [*(t for _, _, t in r.step_losses), r.time_ms]]
     assert stamps == sorted(stamps)
     assert all(r.epoch_seconds > 0 for r in results)
-    assert all(r.images_per_second * r.epoch_seconds >= 320 for r in results)  # excludes the time of validation
+    # excludes the time of validation
+    assert all(r.images_per_second * r.epoch_seconds >= 320 for r in results)
     accuracies = [r.val_accuracy for r in results]
     assert lane.best.val_accuracy == max(accuracies)
     assert lane.best.epoch == accuracies.index(max(accuracies)) + 1
-    assert [r.improved for r in results] == [a > max([-1, *accuracies[:i]]) for i, a in enumerate(accuracies)]
+    assert [r.improved for r in results] == [
+        a > max([-1, *accuracies[:i]]) for i, a in enumerate(accuracies)
+    ]
 
 
 def test_first_of_equally_good_epochs_is_kept():
-    lane, results = train("num_epoch=3", "optimizer.lr=1e-7", SHORT)  # changes bits, but no prediction
+    # changes bits, but no prediction
+    lane, results = train("num_epoch=3", "optimizer.lr=1e-7", SHORT)
     assert len({r.val_accuracy for r in results}) == 1
     assert [r.improved for r in results] == [True, False, False]
     assert lane.best.epoch == 1
@@ -157,11 +176,17 @@ def test_evaluation_in_batches_matches_evaluation_at_once(n):
 
 
 FAST = ["optimizer.lr=1e6"]  # diverges in the first epoch
-LATE = ["activation=relu", "optimizer.maximize=true", "optimizer.lr=0.006", "num_epoch=4"]  # gradient ascent
+LATE = [
+    "activation=relu",
+    "optimizer.maximize=true",
+    "optimizer.lr=0.006",
+    "num_epoch=4",
+]  # gradient ascent
 
 
 @pytest.mark.parametrize(
-    ("every", "overrides"), [(1, FAST), (3, FAST), (1000, FAST), (20, ["optimizer.lr=20", "activation=relu"])]
+    ("every", "overrides"),
+    [(1, FAST), (3, FAST), (1000, FAST), (20, ["optimizer.lr=20", "activation=relu"])],
 )
 def test_divergence_is_detected_at_first_nonfinite_loss(every, overrides):
     lane, data = start(configure(*overrides, f"num_iter_echo={every}"))

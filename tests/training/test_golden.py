@@ -14,7 +14,9 @@ GOLDEN = json.loads(FILE.read_text())
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_training_matches_golden_losses(name):
-    """If this test fails, undo the change, or raise TRAINING_VERSION and run `python -m tests.training.golden`."""
+    """If this test fails, undo the change, or raise TRAINING_VERSION and run `python -m
+    tests.training.golden`.
+    """
     now, then = outcome(name), GOLDEN["outcomes"][name]
     assert now["step_losses"] == pytest.approx(then["step_losses"], rel=1e-4)
     # Rounding errors grow over the 40 steps of the epoch.

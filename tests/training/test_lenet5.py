@@ -38,7 +38,9 @@ def values_and_gradients(model: LeNet5, x: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_logits_are_finite_and_independent_of_batch(activation):
     model = network(OPTIONS[activation], dropout_rate=0.3)
-    assert sum(p.numel() for p in model.parameters()) == (61_710 if activation == "prelu" else 61_706)
+    assert sum(p.numel() for p in model.parameters()) == (
+        61_710 if activation == "prelu" else 61_706
+    )
     assert model.pool_first is (activation in POOL_FIRST)
     for training, n in ((True, 2), (False, 1), (False, 33)):
         logits = model.train(training)(images(n))
@@ -53,25 +55,39 @@ def test_dropout_follows_only_fc1_and_fc2():
     for name in FAN_IN:
         layer = getattr(model, name)
         layer.register_forward_pre_hook(
-            lambda module, inputs, name=name: shares.update({name: float((inputs[0] == 0).double().mean())})
+            lambda module, inputs, name=name: shares.update(
+                {name: float((inputs[0] == 0).double().mean())}
+            )
         )
     model(images(100))
     half = pytest.approx(0.5, abs=0.03)
     assert [shares[name] for name in FAN_IN] == [0, 0, 0, half, half]
 
 
-# Options and whether pooling comes first: the activation must have no decreasing part, whatever `monotone` says.
+# Options and whether pooling comes first: the activation must have no decreasing part, whatever
+# `monotone` says.
 ORDERS = [(OPTIONS[name], True) for name in sorted(POOL_FIRST)]
-ORDERS += [(OPTIONS["leaky_relu"] | {"negative_slope": a}, a >= 0) for a in (-2.0, -1e-3, 0.0, 0.3, 2.0)]
+ORDERS += [
+    (OPTIONS["leaky_relu"] | {"negative_slope": a}, a >= 0) for a in (-2.0, -1e-3, 0.0, 0.3, 2.0)
+]
 ORDERS += [(OPTIONS["elu"] | {"alpha": a}, a >= 0) for a in (-2.0, -1e-3, 0.0, 0.3, 2.0)]
-ORDERS += [({"_target_": f"torch.nn.{name}", "monotone": True}, True) for name in ("Tanhshrink", "Softplus")]
-ORDERS += [({"_target_": f"torch.nn.{name}", "monotone": True}, False) for name in ("GELU", "Mish", "Hardswish")]
+ORDERS += [
+    ({"_target_": f"torch.nn.{name}", "monotone": True}, True)
+    for name in ("Tanhshrink", "Softplus")
+]
+ORDERS += [
+    ({"_target_": f"torch.nn.{name}", "monotone": True}, False)
+    for name in ("GELU", "Mish", "Hardswish")
+]
 
 
 @pytest.mark.parametrize(("option", "first"), ORDERS)
 @pytest.mark.parametrize(("seed", "scale"), [(0, 1.0), (2, 10.0)])
 def test_pooling_order_does_not_change_values_or_gradients(option, first, seed, scale):
-    x, networks = images(8, seed, scale), [network(option | {"monotone": monotone}, seed) for monotone in (True, False)]
+    x, networks = (
+        images(8, seed, scale),
+        [network(option | {"monotone": monotone}, seed) for monotone in (True, False)],
+    )
     assert networks[0].pool_first is first
     for a, b in zip(*(values_and_gradients(model, x) for model in networks), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
@@ -93,7 +109,13 @@ def test_initial_weights_depend_only_on_seed():
     plain = start(configure("seed=3"))[0].model.state_dict()
     others = [
         ["activation=rrelu", "optimizer=adam"],
-        ["activation=prelu", "regularization.dropout_rate=0.5", "split_seed=9", "batch_size=7", "num_epoch=3"],
+        [
+            "activation=prelu",
+            "regularization.dropout_rate=0.5",
+            "split_seed=9",
+            "batch_size=7",
+            "num_epoch=3",
+        ],
     ]
     for overrides in others:
         state = start(configure("seed=3", *overrides))[0].model.state_dict()

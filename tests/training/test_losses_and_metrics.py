@@ -15,17 +15,22 @@ from tests.training.small import configure, start, train
 
 RANDOM = torch.Generator().manual_seed(0)
 LOGITS = 3 * torch.randn(200, 10, generator=RANDOM)
-LABELS = torch.randint(7, (200,), generator=RANDOM) ** 2 % 7  # some classes are rare, others do not occur
+# some classes are rare, others do not occur
+LABELS = torch.randint(7, (200,), generator=RANDOM) ** 2 % 7
 SHORT = ("dataset.train_size=320", "num_epoch=3")
 
 
 def test_class_weights_scale_the_loss_of_each_image():
     plain = F.cross_entropy(LOGITS, LABELS, reduction="none")
     weights = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 1.0, 1.0, 1.0]
-    torch.testing.assert_close(CrossEntropy(weights)(LOGITS, LABELS), plain * torch.tensor(weights)[LABELS])
+    torch.testing.assert_close(
+        CrossEntropy(weights)(LOGITS, LABELS), plain * torch.tensor(weights)[LABELS]
+    )
     counts = LABELS.bincount(minlength=10)
     balanced = CrossEntropy("balanced", class_counts=counts)
-    shares = torch.stack([balanced.weights[LABELS][label == LABELS].sum() for label in LABELS.unique()])
+    shares = torch.stack(
+        [balanced.weights[LABELS][label == LABELS].sum() for label in LABELS.unique()]
+    )
     torch.testing.assert_close(shares, torch.full_like(shares, len(LABELS) / len(shares)))
 
 
@@ -41,7 +46,9 @@ def test_focal_loss_is_cross_entropy_for_gamma_0_and_ignores_easy_images():
 
 def test_metrics_equal_those_of_scikit_learn():
     predictions = LOGITS.argmax(1)
-    assert balanced_accuracy(LABELS, LOGITS) == pytest.approx(balanced_accuracy_score(LABELS, predictions))
+    assert balanced_accuracy(LABELS, LOGITS) == pytest.approx(
+        balanced_accuracy_score(LABELS, predictions)
+    )
     assert macro_f1(LABELS, LOGITS) == pytest.approx(f1_score(LABELS, predictions, average="macro"))
 
 
@@ -50,11 +57,15 @@ def test_validation_loss_is_the_runs_own_loss():
     *_, last = fit(lane, data)
     with torch.no_grad():
         logits = lane.model.eval()(data.images[data.val_index])
-    assert last.val_loss == pytest.approx(float(Focal()(logits, data.labels[data.val_index]).mean()), rel=1e-5)
+    assert last.val_loss == pytest.approx(
+        float(Focal()(logits, data.labels[data.val_index]).mean()), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("engine", ["torch", "native"])
-@pytest.mark.parametrize(("metric", "sign"), [("loss", -1), ("balanced_accuracy", 1), ("macro_f1", 1)])
+@pytest.mark.parametrize(
+    ("metric", "sign"), [("loss", -1), ("balanced_accuracy", 1), ("macro_f1", 1)]
+)
 def test_metric_chooses_the_epoch_and_weights_stay_the_same(engine, metric, sign):
     flags = (*SHORT, f"engine={engine}", "optimizer.lr=0.05", "num_epoch=6")
     lane, epochs = train(*flags, f"metric={metric}")

@@ -17,7 +17,7 @@ from lenet_exp.config.fingerprint import fingerprint, fingerprinted
 from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.params import params
 from lenet_exp.config.schema import LENET5
-from lenet_exp.config.targets import effective, keywords
+from lenet_exp.config.targets import canonical_config, keywords
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.runs.jobs import check_one_sweep
 from lenet_exp.tracking.models.model import registered_name
@@ -33,7 +33,11 @@ from tests.training.small import configure, start, train
 
 PARAMETERS = {"lenet5": 61_706, "lenet_300_100": 338_610, "linear": 10_250, "lenet5_1998": 60_000 + 850,
               "convnet": 8 * 9 + 8 * 9 * 16 + 16 * 9 * 16 + 2 * (8 + 16 + 16) + 170}  # fmt: skip
-CONVOLVED = 28**2 * 25 * 6, 10**2 * 25 * 60, 48_000 + 10_080 + 840  # C1, the sparse C3, and the later layers
+CONVOLVED = (
+    28**2 * 25 * 6,
+    10**2 * 25 * 60,
+    48_000 + 10_080 + 840,
+)  # C1, the sparse C3, and the later layers
 MULTIPLY_ADDS = {"lenet5": 416_520, "lenet_300_100": 338_200, "linear": 10_240, "lenet5_1998": sum(CONVOLVED),
                  "convnet": 32**2 * 8 * 9 + 16**2 * 8 * 9 * 16 + 8**2 * 16 * 9 * 16 + 160}  # fmt: skip
 MODERN = {"_target_": "lenet_exp.training.convnet.ConvNet", "name": "convnet"}
@@ -51,7 +55,9 @@ def test_lenet5_yaml_has_defaults_of_class():
 
 @pytest.mark.parametrize("model", sorted(f.stem for f in (CONF_DIR / "model").glob("*.yaml")))
 def test_bundled_model_has_expected_size_and_learns(model):
-    lane, results = train(f"model={model}", "num_epoch=3", "activation=tanh", "optimizer=adam", "optimizer.lr=0.01")
+    lane, results = train(
+        f"model={model}", "num_epoch=3", "activation=tanh", "optimizer=adam", "optimizer.lr=0.01"
+    )
     assert sum(p.numel() for p in lane.model.parameters()) == PARAMETERS[model]
     assert results[-1].val_accuracy > 0.6
     size = NetworkSize(parameters=PARAMETERS[model], multiply_adds=MULTIPLY_ADDS[model])
@@ -69,8 +75,16 @@ def test_bundled_model_has_expected_size_and_learns(model):
     in_channels=st.sampled_from([1, 3]),
     pooling=st.sampled_from(["max", "average"]),
 )
-def test_any_lenet_has_layers_given_by_options(channels, kernel, units, width, size, in_channels, pooling):
-    options = {"channels": channels, "kernel_size": kernel, "units": units, "width": width, "pooling": pooling}
+def test_any_lenet_has_layers_given_by_options(
+    channels, kernel, units, width, size, in_channels, pooling
+):
+    options = {
+        "channels": channels,
+        "kernel_size": kernel,
+        "units": units,
+        "width": width,
+        "pooling": pooling,
+    }
     dataset = replace(configure().dataset, image_size=size, channels=in_channels)
     config = replace(own(LENET5 | options), dataset=dataset)
     first = size - kernel + 1
@@ -81,7 +95,13 @@ def test_any_lenet_has_layers_given_by_options(channels, kernel, units, width, s
             count_parameters(config)
         return
     c1, c2, u1, u2 = (math.ceil(n * width) for n in (*channels, *units))
-    weights = [in_channels * kernel**2 * c1, c1 * kernel**2 * c2, c2 * side**2 * u1, u1 * u2, u2 * 10]
+    weights = [
+        in_channels * kernel**2 * c1,
+        c1 * kernel**2 * c2,
+        c2 * side**2 * u1,
+        u1 * u2,
+        u2 * 10,
+    ]
     uses = weights[0] * first**2 + weights[1] * second**2 + sum(weights[2:])
     parameters = sum(weights) + c1 + c2 + u1 + u2 + 10
     assert network_size(config) == NetworkSize(parameters=parameters, multiply_adds=uses)
@@ -100,11 +120,15 @@ def test_any_lenet_has_layers_given_by_options(channels, kernel, units, width, s
     head=st.sampled_from(["global_average", "flatten"]),
     size=st.sampled_from([28, 31]),
 )
-def test_any_convnet_has_layers_given_by_options(channels, kernel, pooling, depthwise, norm, residual, head, size):
+def test_any_convnet_has_layers_given_by_options(
+    channels, kernel, pooling, depthwise, norm, residual, head, size
+):
     depthwise = depthwise and kernel > 1
     options = {"channels": channels, "kernel_size": kernel, "pooling": pooling, "depthwise": depthwise,
                "batch_norm": norm, "residual": residual, "head": head}  # fmt: skip
-    config = replace(own(MODERN | options), dataset=replace(configure().dataset, image_size=size, channels=3))
+    config = replace(
+        own(MODERN | options), dataset=replace(configure().dataset, image_size=size, channels=3)
+    )
     after, parameters, side, inputs = 2 if norm else 1, 0, size, 3  # a scale and a shift, or a bias
     for number, outputs in enumerate(channels):
         if depthwise and number:
@@ -117,23 +141,38 @@ def test_any_convnet_has_layers_given_by_options(channels, kernel, pooling, dept
             side = (side + (pooling == "stride")) // 2
         inputs = outputs
     features = inputs * (side**2 if head == "flatten" else 1)
-    assert count_parameters(config) == network_size(config).parameters == parameters + 10 * features + 10
+    assert (
+        count_parameters(config)
+        == network_size(config).parameters
+        == parameters + 10 * features + 10
+    )
     assert network_of(config)(torch.zeros(2, 3, size, size)).shape == (2, 10)
 
 
 @pytest.mark.parametrize(("residual", "kernel", "norm"), [(False, 3, True), (True, 5, False)])
 def test_blocks_of_convnet_compute_what_is_documented(residual, kernel, norm):
-    options = {"channels": [4, 4], "kernel_size": kernel, "batch_norm": norm, "residual": residual, "downsample": [2]}
-    network = network_of(replace(own(MODERN | options), activation={"_target_": "torch.nn.ReLU", "monotone": True}))
+    options = {
+        "channels": [4, 4],
+        "kernel_size": kernel,
+        "batch_norm": norm,
+        "residual": residual,
+        "downsample": [2],
+    }
+    network = network_of(
+        replace(own(MODERN | options), activation={"_target_": "torch.nn.ReLU", "monotone": True})
+    )
     state, images = network.eval().state_dict(), torch.randn(3, 1, 32, 32)
 
     def convolved(x: torch.Tensor, block: int) -> torch.Tensor:
         bias = state.get(f"blocks.{block}.layers.0.bias")
         y = F.conv2d(x, state[f"blocks.{block}.layers.0.weight"], bias, padding=kernel // 2)
-        return y / math.sqrt(1 + 1e-5) if norm else y  # the initial statistics are 0 and 1, so that pooling commutes
+        # the initial statistics are 0 and 1, so that pooling commutes
+        return y / math.sqrt(1 + 1e-5) if norm else y
 
     first = convolved(images, 0).relu()
-    second = (F.max_pool2d(convolved(first, 1), 2) + (F.max_pool2d(first, 2) if residual else 0)).relu()
+    second = (
+        F.max_pool2d(convolved(first, 1), 2) + (F.max_pool2d(first, 2) if residual else 0)
+    ).relu()
     logits = F.linear(second.mean((2, 3)), state["fc.weight"], state["fc.bias"])
     torch.testing.assert_close(network(images), logits)
 
@@ -143,7 +182,11 @@ def test_fingerprint_contains_only_differences_from_lenet5():
     config = configure()
     base = fingerprint(config, digests)
     assert "model" not in fingerprinted(config, digests)["settings"]
-    for same in (LENET5 | {"width": 1}, LENET5 | {"name": "mine"}, {"_target_": LENET5["_target_"]}):
+    for same in (
+        LENET5 | {"width": 1},
+        LENET5 | {"name": "mine"},
+        {"_target_": LENET5["_target_"]},
+    ):
         assert fingerprint(replace(config, model=same), digests) == base
     for other in ("model.width=2", "model.pooling=average", "model.units=[120,85]", "model=linear"):
         assert fingerprint(configure(other), digests) != base
@@ -154,7 +197,7 @@ def test_unused_options_are_not_part_of_effective_configuration():
     lines = (["activation=relu"], ["activation=leaky_relu", "regularization.dropout_rate=0.3"])
     one, other = (configure("model=linear", *line) for line in lines)
     assert fingerprint(one, digests) == fingerprint(other, digests)
-    shown = params(effective(other))
+    shown = params(canonical_config(other))
     assert shown["model"] == "linear"
     assert not [flag for flag in shown if flag.startswith("activation")]
     assert shown["regularization.dropout_rate"] == "0.0"
@@ -177,8 +220,14 @@ def test_native_engine_refuses_unsupported_networks(overrides, why):
 
 
 def test_own_network_with_strided_shortcut_trains_with_two_threads():
-    # oneDNN crashes (AVX-512, channels-last) if the images of a batch cannot be divided evenly among the threads.
-    config = own({"_target_": "tests.tools.networks.Strided"}, "num_threads=2", "batch_size=31", "num_epoch=2")
+    # oneDNN crashes (AVX-512, channels-last) if the images of a batch cannot be divided evenly
+    # among the threads.
+    config = own(
+        {"_target_": "tests.tools.networks.Strided"},
+        "num_threads=2",
+        "batch_size=31",
+        "num_epoch=2",
+    )
     try:
         lane, data = start(config)
         results = list(fit(lane, data))
@@ -253,12 +302,17 @@ def test_own_classes_with_same_name_in_sweep_are_refused(group):
 
 
 def test_class_of_own_network_is_a_param():
-    assert params(effective(own(OWN)))["model._target_"] == OWN["_target_"]
-    assert not any("_target_" in flag for flag in params(effective(configure("model=linear"))))
+    assert params(canonical_config(own(OWN)))["model._target_"] == OWN["_target_"]
+    assert not any(
+        "_target_" in flag for flag in params(canonical_config(configure("model=linear")))
+    )
 
 
 def test_own_networks_are_registered_by_class_name():
-    configs = [own(option) for option in (LENET5, OWN, OWN | {"name": "lenet5"}, LENET5 | {"name": "a.b/c"})]
+    configs = [
+        own(option)
+        for option in (LENET5, OWN, OWN | {"name": "lenet5"}, LENET5 | {"name": "a.b/c"})
+    ]
     names = [registered_name("mnist", config) for config in configs]
     assert names == ["lenet5-mnist", *["tests_tools_networks_Residual-mnist"] * 2, "a_b_c-mnist"]
     assert registered_name("mnist", configure("metric=macro_f1")) == "lenet5-mnist-macro_f1"

@@ -13,12 +13,17 @@ from hypothesis import strategies as st
 
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import fit
-from lenet_exp.training.lane import Best, Lane
 from lenet_exp.training.snapshot import restore, snapshot
+from lenet_exp.training.state import Best, TrainingState
 from lenet_exp.training.trained.weights import load_weights, save_weights
 from tests.training.small import configure, digest, start
 
-LINE = ("num_epoch=3", "dataset.train_size=120", "batch_size=25", "dataset.val_size=100")  # 5 steps an epoch
+LINE = (
+    "num_epoch=3",
+    "dataset.train_size=120",
+    "batch_size=25",
+    "dataset.val_size=100",
+)  # 5 steps an epoch
 STEPS = 15
 _OPTIONS = """
     activation=rrelu regularization.dropout_rate=0.3 schedule=one_cycle
@@ -27,11 +32,18 @@ _OPTIONS = """
 """
 OPTIONS = tuple(_OPTIONS.split())
 PARTS = "tests.training.clumsy.parts"
-OWN = (f"+augmentation.own={{_target_:{PARTS}.Noise}}", f"+schedule.own={{_target_:{PARTS}.triangle}}")
+OWN = (
+    f"+augmentation.own={{_target_:{PARTS}.Noise}}",
+    f"+schedule.own={{_target_:{PARTS}.triangle}}",
+)
 
 
-def train(overrides: tuple[str, ...], stops: tuple[int, ...], path: Path) -> tuple[Lane, list[EpochResult]]:
-    """Train, stop after each of these steps (counted over the whole training), and resume in a new lane."""
+def train(
+    overrides: tuple[str, ...], stops: tuple[int, ...], path: Path
+) -> tuple[TrainingState, list[EpochResult]]:
+    """Train, stop after each of these steps (counted over the whole training), and resume in a new
+    lane.
+    """
     results: list[EpochResult] = []
     lane, data = start(configure(*LINE, *overrides))
     done = 0
@@ -55,7 +67,9 @@ def train(overrides: tuple[str, ...], stops: tuple[int, ...], path: Path) -> tup
         restore(lane, tensors, json.loads(metadata["values"]))
         if best is not None:
             predictions = tensors["best_predictions"].to(torch.int64)
-            lane.best = Best(best.epoch, best.val_accuracy, best.weights, predictions, val_metric=best.val_metric)
+            lane.best = Best(
+                best.epoch, best.val_accuracy, best.weights, predictions, val_metric=best.val_metric
+            )
     return lane, results
 
 
@@ -66,15 +80,19 @@ def numbers(result: EpochResult) -> tuple:
     return result.epoch, result.train_loss, result.train_accuracy, *validation, losses
 
 
-def same(one: tuple[Lane, list[EpochResult]], other: tuple[Lane, list[EpochResult]]) -> None:
+def same(
+    one: tuple[TrainingState, list[EpochResult]], other: tuple[TrainingState, list[EpochResult]]
+) -> None:
     assert [numbers(r) for r in one[1]] == [numbers(r) for r in other[1]]
     assert digest(one[0]) == digest(other[0])
-    for a, b in zip(one[0].model.state_dict().values(), other[0].model.state_dict().values(), strict=True):
+    for a, b in zip(
+        one[0].model.state_dict().values(), other[0].model.state_dict().values(), strict=True
+    ):
         assert torch.equal(a, b)
 
 
 @cache
-def whole(overrides: tuple[str, ...]) -> tuple[Lane, list[EpochResult]]:
+def whole(overrides: tuple[str, ...]) -> tuple[TrainingState, list[EpochResult]]:
     """Return the lane and the results of an uninterrupted training."""
     return train(overrides, (), Path())
 
@@ -87,7 +105,15 @@ def whole(overrides: tuple[str, ...]) -> tuple[Lane, list[EpochResult]]:
         ("adamw", ("activation=rrelu", "regularization.dropout_rate=0.3", "schedule=step")),
         ("rmsprop", ("activation=prelu", "num_iter_echo=2")),
         ("sgd", ("training.select=last",)),
-        ("sgd", (f"optimizer._target_={PARTS}.Grouped", "+optimizer.mult=3", "schedule=linear", "regularization=none")),
+        (
+            "sgd",
+            (
+                f"optimizer._target_={PARTS}.Grouped",
+                "+optimizer.mult=3",
+                "schedule=linear",
+                "regularization=none",
+            ),
+        ),
         ("sgd", ("model=convnet", "model.residual=true", "training.ema_decay=0.9")),
         ("sgd", (*OWN, "loss=focal", "loss.class_weights=balanced", "metric=loss")),
     ],

@@ -8,7 +8,14 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, OneCycleLR, SequentialLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+    SequentialLR,
+)
 
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.schema import Schedule, ScheduleShape
@@ -39,7 +46,10 @@ TORCHS: list[tuple[Schedule, Callable[[torch.optim.Optimizer], LRScheduler]]] = 
     (Schedule(ScheduleShape.linear, 0.2, 0.04, 0.0, 1), lambda o: after_warmup(o, 0.0)),
     (Schedule(ScheduleShape.linear, 0.2, 0.04, 1.0, 1), lambda o: after_warmup(o, 1.0)),
     (Schedule(ScheduleShape.cosine, 0.0, 0.04, 0.1, 1), lambda o: CosineAnnealingLR(o, STEPS, 0.1)),
-    (Schedule(ScheduleShape.step, 0.0, 0.04, 0.001, 3), lambda o: MultiStepLR(o, [10, 20, 30], 0.001 ** (1 / 3))),
+    (
+        Schedule(ScheduleShape.step, 0.0, 0.04, 0.001, 3),
+        lambda o: MultiStepLR(o, [10, 20, 30], 0.001 ** (1 / 3)),
+    ),
     (Schedule(ScheduleShape.one_cycle, 0.3, 1 / 25, 1 / 25 / 1e4, 1), lambda o: one_cycle(o, 0.3)),
     (Schedule(ScheduleShape.one_cycle, 0.5, 1 / 25, 1 / 25 / 1e4, 1), lambda o: one_cycle(o, 0.5)),
 ]
@@ -77,9 +87,13 @@ def test_learning_rate_does_not_rise_after_warm_up(shape, warmup, num_epoch):
 
 
 def test_training_uses_schedule_in_each_step():
-    lane, data = start(configure("num_epoch=2", "batch_size=250", "schedule=linear", "schedule.warmup=0.2"))
+    lane, data = start(
+        configure("num_epoch=2", "batch_size=250", "schedule=linear", "schedule.warmup=0.2")
+    )
     used = []
-    lane.optimizer.register_step_post_hook(lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"]))
+    lane.optimizer.register_step_post_hook(
+        lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"])
+    )
     results = list(fit(lane, data))
     assert used == pytest.approx([0.01 * f for f in ours(lane.config.schedule, 10)])
     assert [r.lr for r in results] == [used[4], used[9]]
@@ -90,7 +104,9 @@ GROUPED = (f"optimizer._target_={PARTS}.Grouped", "regularization=none")
 
 
 def test_schedule_scales_rate_of_each_parameter_group():
-    lane, data = start(configure("batch_size=250", "schedule=linear", *GROUPED, "+optimizer.mult=3"))
+    lane, data = start(
+        configure("batch_size=250", "schedule=linear", *GROUPED, "+optimizer.mult=3")
+    )
     used = []
 
     def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
@@ -99,7 +115,9 @@ def test_schedule_scales_rate_of_each_parameter_group():
     lane.optimizer.register_step_post_hook(note)
     list(fit(lane, data))
     factors = ours(lane.config.schedule, 5)
-    assert used == [[pytest.approx(0.01 * factor), pytest.approx(0.03 * factor)] for factor in factors]
+    assert used == [
+        [pytest.approx(0.01 * factor), pytest.approx(0.03 * factor)] for factor in factors
+    ]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +131,9 @@ def test_schedule_scales_rate_of_each_parameter_group():
     ],
 )
 def test_fingerprint_covers_scheduled_rates_of_groups_if_they_differ(overrides, differs):
-    """Release 0.3 gave all groups the scheduled rate of the first one, so its results must not be reused."""
+    """Release 0.3 gave all groups the scheduled rate of the first one, so its results must not be
+    reused.
+    """
     config = configure(*overrides)
     digests = {"train": "a" * 64, "validation": "b" * 64}
     of_release_0_3 = fingerprint(config, digests)

@@ -1,4 +1,6 @@
-"""Label smoothing and noise, clipping, averaging and early stopping, each compared with its definition."""
+"""Label smoothing and noise, clipping, averaging and early stopping, each compared with its
+definition.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +25,32 @@ SHORT = "dataset.train_size=320"
 def test_label_smoothing_affects_training_but_not_validation():
     lane, data = start(configure("training.label_smoothing=0.2", "num_iter_echo=1", SHORT))
     fresh, _ = start(lane.config)
-    order = data.train_index[torch.randperm(len(data.train_index), generator=generator(0, "order"))][:32]
+    order = data.train_index[
+        torch.randperm(len(data.train_index), generator=generator(0, "order"))
+    ][:32]
     logits = fresh.model(data.images[order]).detach()
     target = F.one_hot(data.labels[order], 10) * 0.8 + 0.02
     result = next(fit(lane, data))
-    assert result.step_losses[0][1] == pytest.approx(float(-(target * logits.log_softmax(1)).sum(1).mean()), rel=1e-5)
+    assert result.step_losses[0][1] == pytest.approx(
+        float(-(target * logits.log_softmax(1)).sum(1).mean()), rel=1e-5
+    )
     images, labels = data.images[data.val_index], data.labels[data.val_index]
     with torch.no_grad():
-        assert result.val_loss == pytest.approx(float(F.cross_entropy(lane.model.eval()(images), labels)), rel=1e-5)
+        assert result.val_loss == pytest.approx(
+            float(F.cross_entropy(lane.model.eval()(images), labels)), rel=1e-5
+        )
 
 
 @pytest.mark.parametrize("engine", ["torch", "native"])
 def test_label_noise_affects_training_but_not_validation(engine):
-    flags = ["training.label_noise=0.25", "seed=3", SHORT, f"engine={engine}", "num_iter_echo=1", "batch_size=320"]
+    flags = [
+        "training.label_noise=0.25",
+        "seed=3",
+        SHORT,
+        f"engine={engine}",
+        "num_iter_echo=1",
+        "batch_size=320",
+    ]
     lane, data = start(configure(*flags))
     noisy = with_label_noise(data, lane.config)
     changed = (noisy.labels != data.labels).nonzero().flatten()
@@ -43,14 +58,18 @@ def test_label_noise_affects_training_but_not_validation(engine):
     assert set(changed.tolist()) <= set(data.train_index.tolist())
     assert set(noisy.labels[changed].tolist()) == set(range(10))
     assert torch.equal(noisy.labels, with_label_noise(data, lane.config).labels)
-    assert not torch.equal(noisy.labels, with_label_noise(data, replace(lane.config, seed=4)).labels)
+    assert not torch.equal(
+        noisy.labels, with_label_noise(data, replace(lane.config, seed=4)).labels
+    )
 
     fresh, _ = start(lane.config)
     result = next(fit(lane, data))
     index = data.train_index
     with torch.no_grad():
         expected = F.cross_entropy(fresh.model(data.images[index]), noisy.labels[index])
-        clean = F.cross_entropy(lane.model.eval()(data.images[data.val_index]), data.labels[data.val_index])
+        clean = F.cross_entropy(
+            lane.model.eval()(data.images[data.val_index]), data.labels[data.val_index]
+        )
     assert result.step_losses[0][1] == pytest.approx(float(expected), rel=1e-5)
     assert result.val_loss == pytest.approx(float(clean), rel=1e-5)
 
@@ -143,7 +162,10 @@ def test_last_epoch_can_be_selected():
     assert weights_digest(lane.best.weights) == results[-1].weights_digest
     assert not any(r.improved for r in results)
     objective = SearchObjective(Objective.front)
-    assert objective.values(results) == [results[-1].val_accuracy, sum(r.epoch_seconds for r in results)]
+    assert objective.values(results) == [
+        results[-1].val_accuracy,
+        sum(r.epoch_seconds for r in results),
+    ]
 
 
 def test_improvement_below_min_delta_does_not_extend_patience():

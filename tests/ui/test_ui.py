@@ -29,16 +29,24 @@ SWEEP = ("-m", "hydra/launcher=basic", *SMALL, *BARE, "num_epoch=1", "seed=0,1")
 SEARCH = {"experiment_ids": ["1"]}  # the body of each request
 
 
-def status_of(served: Served, method: str, path: str, login: tuple[str, str] | None, **headers: str) -> int:
-    """Return the status with which the server answers a request with or without the user and password."""
+def status_of(
+    served: Served, method: str, path: str, login: tuple[str, str] | None, **headers: str
+) -> int:
+    """Return the status with which the server answers a request with or without the user and
+    password.
+    """
     with requests.Session() as session:
         session.trust_env = False  # no proxy, no password of ~/.netrc
         url = f"{served.address}{path}"
-        return session.request(method, url, json=SEARCH, headers=headers, auth=login, timeout=30).status_code
+        return session.request(
+            method, url, json=SEARCH, headers=headers, auth=login, timeout=30
+        ).status_code
 
 
 def mlflow_routes() -> list[tuple[str, str]]:
-    """Return the methods and paths of all routes of MLflow's server, with a value for each variable."""
+    """Return the methods and paths of all routes of MLflow's server, with a value for each
+    variable.
+    """
     listed = subprocess.run(
         [sys.executable, "-m", "tests.ui.routes"],  # MLflow's modules change this process
         cwd=ROOT,
@@ -52,7 +60,9 @@ def mlflow_routes() -> list[tuple[str, str]]:
 
 def processes_of(port: int) -> list[str]:
     """Return the processes of a server on this port."""
-    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True
+    ).stdout
     return [line for line in listed.splitlines() if f"--port {port} " in f"{line} "]
 
 
@@ -71,7 +81,9 @@ def processes_of(port: int) -> list[str]:
     ],
 )
 def test_invalid_request_gives_one_line_error(main, ready, workdir, arguments, said):
-    (workdir / "none.db").write_text("this is no database, but long enough to look like a file that holds one\n" * 9)
+    (workdir / "none.db").write_text(
+        "this is no database, but long enough to look like a file that holds one\n" * 9
+    )
     refused(main(*arguments, program="ui"), *said, program="ui")
 
 
@@ -82,8 +94,12 @@ def test_saved_view_fits_into_tag_of_oldest_supported_mlflow():
 
 
 @pytest.mark.slow(seconds=10)
-def test_ui_works_in_hostile_environment_and_ctrl_c_leaves_nothing(ready, tmp_path, tmp_path_factory):
-    """The environment has a busy port, files that hide modules, SSH, and a browser with visible arguments."""
+def test_ui_works_in_hostile_environment_and_ctrl_c_leaves_nothing(
+    ready, tmp_path, tmp_path_factory
+):
+    """The environment has a busy port, files that hide modules, SSH, and a browser with visible
+    arguments.
+    """
     here, ran = tmp_path / "here", tmp_path / "ran"
     here.mkdir()
     for name in ("mlflow", "uvicorn", "flask", "sklearn", "torch", "secrets"):
@@ -108,7 +124,8 @@ def test_ui_works_in_hostile_environment_and_ctrl_c_leaves_nothing(ready, tmp_pa
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
 
 
-# The routes that MLflow answers without a password. They show neither runs nor settings of the store.
+# The routes that MLflow answers without a password. They show neither runs nor settings of the
+# store.
 OPEN = re.compile(r"/health|/static-files/.*|/(ajax-)?api/3\.0/mlflow/server-info")
 
 
@@ -116,7 +133,10 @@ OPEN = re.compile(r"/health|/static-files/.*|/(ajax-)?api/3\.0/mlflow/server-inf
 def test_every_mlflow_route_requires_password(ready):
     """The server's password protects MLflow's assistant, too, which could run commands as the user."""
     routes = mlflow_routes()
-    assert {("PUT", "/api/2.0/mlflow-artifacts/artifacts/1"), ("POST", "/api/2.0/mlflow/runs/search")} <= set(routes)
+    assert {
+        ("PUT", "/api/2.0/mlflow-artifacts/artifacts/1"),
+        ("POST", "/api/2.0/mlflow/runs/search"),
+    } <= set(routes)
     assert {("GET", "/"), ("GET", "/get-artifact"), ("POST", "/v1/traces")} <= set(routes)
     assert ("POST", "/ajax-api/3.0/mlflow/assistant/message") in routes
     with lenet_ui(OTHER, outputs=ready) as served:
@@ -138,11 +158,22 @@ def test_server_refuses_other_hosts_and_origins(ready):
     with lenet_ui(OTHER, outputs=ready) as served:
         here = f"127.0.0.1:{served.port}"
         assert status_of(served, *search, served.login, Host=here, Origin=f"http://{here}") == 200
-        for host in (f"10.evil.example:{served.port}", f"localhost:{served.port}", "127.0.0.1", "evil.example"):
+        for host in (
+            f"10.evil.example:{served.port}",
+            f"localhost:{served.port}",
+            "127.0.0.1",
+            "evil.example",
+        ):
             assert status_of(served, *search, served.login, Host=host) == 403
         other_port = f"http://127.0.0.1:{served.port + 1}"
         same_port = f"http://localhost:{served.port}"
-        for origin in ("http://evil.example", "http://127.0.0.1.evil.example", "null", other_port, same_port):
+        for origin in (
+            "http://evil.example",
+            "http://127.0.0.1.evil.example",
+            "null",
+            other_port,
+            same_port,
+        ):
             assert status_of(served, *search, served.login, Host=here, Origin=origin) == 403
 
 
@@ -169,7 +200,9 @@ def test_ui_of_empty_folder_prints_links_of_later_sweeps(tmp_path):
         assert status_of(served, "GET", "/version", served.login) == 200
         for seeds in ("seed=0,1", "seed=2,3"):
             assert lenet_train(*SWEEP, seeds, outputs=outputs).returncode == 0
-            (parent, *_) = sorted(runs(client(outputs), "sweep"), key=lambda run: -run.info.start_time)
+            (parent, *_) = sorted(
+                runs(client(outputs), "sweep"), key=lambda run: -run.info.start_time
+            )
             text = ""
             while "started later" not in text:
                 text += served.process.stdout.readline()
@@ -195,8 +228,12 @@ def test_failed_server_start_gives_one_line_error_with_cause(ready):
 
 
 @pytest.mark.slow(seconds=12)
-def test_ui_prints_links_of_server_and_killed_ui_ends_own_server(main, ready, tmp_path, monkeypatch):
-    """The first lenet-ui serves a moved sweep's store, although the environment names another store."""
+def test_ui_prints_links_of_server_and_killed_ui_ends_own_server(
+    main, ready, tmp_path, monkeypatch
+):
+    """The first lenet-ui serves a moved sweep's store, although the environment names another
+    store.
+    """
     assert main(*SWEEP, "tracking.experiment=mine").returncode == 0
     moved = Path(shutil.move(ready, tmp_path / "moved"))
     (folder,), (parent,) = (moved / "sweeps").iterdir(), runs(client(moved), "sweep", "mine")
@@ -204,7 +241,11 @@ def test_ui_prints_links_of_server_and_killed_ui_ends_own_server(main, ready, tm
     with lenet_ui(f"sweep={folder}", outputs=tmp_path / "empty", env=elsewhere) as served:
         for name, value in served.environment.items():
             monkeypatch.setenv(name, value)
-        assert urlsplit(served.links["sweep"]).fragment.partition("?")[0].endswith(f"/runs/{parent.info.run_id}")
+        assert (
+            urlsplit(served.links["sweep"])
+            .fragment.partition("?")[0]
+            .endswith(f"/runs/{parent.info.run_id}")
+        )
         here = tmp_path / "here"
         monkeypatch.setenv("LENET_EXP_OUTPUTS", str(here))
         assert main(*SWEEP, f"tracking.uri={served.address}").returncode == 0

@@ -1,4 +1,6 @@
-"""Unpacks outputs folders that earlier releases left, and compares their values with those of this release."""
+"""Unpacks outputs folders that earlier releases left, and compares their values with those of this
+release.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,23 @@ from tests.tools.stores import client, runs
 HERE = Path(__file__).parent
 
 # Tags, params, and metrics that differ each time a run is trained, by the start of their names.
-OF_TRAINING = ("created_ms", "epoch_seconds", "images_per_", "resumed", "seconds", "starts", "sweep_shown", "sweeps")
+OF_TRAINING = (
+    "created_ms",
+    "epoch_seconds",
+    "images_per_",
+    "resumed",
+    "seconds",
+    "starts",
+    "sweep_shown",
+    "sweeps",
+)
 VOLATILE = (*OF_TRAINING, "command", "git_", "host", "mlflow.", "owner", "version.")
 
 
 @dataclass(frozen=True)
 class Archive:
-    """An outputs folder that an earlier release left, and what the commands of that release printed about it.
+    """An outputs folder that an earlier release left, and what the commands of that release printed
+    about it.
 
     Attributes:
         release: the release, such as `0.3`.
@@ -65,18 +77,21 @@ class Archive:
 
     @contextlib.contextmanager
     def unpacked(self, upgraded: Path) -> Iterator[Path]:
-        """Unpack the archive at its own path, which one process uses at a time, and yield the outputs folder.
+        """Unpack the archive at its own path, which one process uses at a time, and yield the
+        outputs folder.
 
         Args:
-            upgraded: folder that keeps the unpacked archive for later calls, with a store upgraded by
-                `mlflow db upgrade`.
+            upgraded: folder that keeps the unpacked archive for later calls, with a store upgraded
+                by `mlflow db upgrade`.
         """
         with Path(f"{self.place}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             shutil.rmtree(self.place, ignore_errors=True)
             if not upgraded.is_dir():
                 self.extract(upgraded)
-                done = CliRunner().invoke(cli, ["db", "upgrade", f"sqlite:///{upgraded}/outputs/mlflow.db"])
+                done = CliRunner().invoke(
+                    cli, ["db", "upgrade", f"sqlite:///{upgraded}/outputs/mlflow.db"]
+                )
                 assert done.exit_code == 0, done.output
             shutil.copytree(upgraded, self.place)
             try:
@@ -100,7 +115,9 @@ class Archive:
         return json.loads(path.read_text())
 
     def store(self) -> MlflowClient:
-        """Return a client of a copy of the store, because MLflow keeps files open that the next test replaces."""
+        """Return a client of a copy of the store, because MLflow keeps files open that the next
+        test replaces.
+        """
         copy = Path(tempfile.mkdtemp(dir=self.place))
         shutil.copy(self.outputs / "mlflow.db", copy)
         return client(copy)
@@ -118,18 +135,30 @@ class Archive:
 
 
 def changes(old: Any, new: Any, where: str = "") -> list[str]:
-    """Return the keys and values of `old` that `new` lacks. Sentences can differ, and `new` can have more keys."""
+    """Return the keys and values of `old` that `new` lacks. Sentences can differ, and `new` can
+    have more keys.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         gone = [f"{where}.{key} is gone" for key in old.keys() - new.keys()]
         return gone + [
-            text for key in old.keys() & new.keys() for text in changes(old[key], new[key], f"{where}.{key}")
+            text
+            for key in old.keys() & new.keys()
+            for text in changes(old[key], new[key], f"{where}.{key}")
         ]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [text for n, pair in enumerate(zip(old, new, strict=True)) for text in changes(*pair, f"{where}[{n}]")]
+        return [
+            text
+            for n, pair in enumerate(zip(old, new, strict=True))
+            for text in changes(*pair, f"{where}[{n}]")
+        ]
     if isinstance(old, str) and isinstance(new, str) and " " in old:
         return []
     # PyTorch computes slightly different logits on other CPUs.
-    if isinstance(old, float) and isinstance(new, int | float) and math.isclose(old, new, rel_tol=1e-5, abs_tol=1e-6):
+    if (
+        isinstance(old, float)
+        and isinstance(new, int | float)
+        and math.isclose(old, new, rel_tol=1e-5, abs_tol=1e-6)
+    ):
         return []
     return [] if old == new else [f"{where}: {old!r} is now {new!r}"]
 

@@ -1,7 +1,9 @@
-"""Make release_0_3.tar.xz, an outputs folder of release 0.3.0, and release_0_3.json, what that release prints about it.
+"""Make release_0_3.tar.xz, an outputs folder of release 0.3.0, and release_0_3.json, what that
+release prints about it.
 
-With PLACE=/tmp/lenet_exp-release_0_3, a clone of 532c4119 in $PLACE/source and an environment with the
-oldest supported dependencies (`.ci/oldest.py`) in $PLACE/python, under neutral names of host and user:
+With PLACE=/tmp/lenet_exp-release_0_3, a clone of 532c4119 in $PLACE/source and an environment with
+the oldest supported dependencies (`.ci/oldest.py`) in $PLACE/python, under neutral names of host
+and user:
 
     unshare --uts sh -c "hostname machine; env -i LOGNAME=user HOME=$PLACE/home \
         PATH=$PLACE/python/bin:/usr/bin:/bin python tests/upgrade/make_release_0_3.py"
@@ -117,7 +119,9 @@ def worst_recall(labels, logits):
     "conf/loss/margin.yaml": "_target_: mine.Margin\nmargin: 1.0\n",
     "conf/augmentation/noise.yaml": "own:\n  _target_: mine.noise\n  strength: 0.1\n",
     "conf/schedule/triangle.yaml": "own:\n  _target_: mine.triangle\n  peaks: 2\n",
-    "conf/metric/worst_recall.yaml": ("_target_: recalls.worst_recall\ndirection: maximize\npercent: true\n"),
+    "conf/metric/worst_recall.yaml": (
+        "_target_: recalls.worst_recall\ndirection: maximize\npercent: true\n"
+    ),
     "conf/dataset/cells.yaml": f"""defaults: [arrays]
 name: cells
 file: {MINE}/cells.npz
@@ -139,16 +143,39 @@ EDIT = ("blocks.py", "x + 1.0 *", "x + 0.5 *")  # the second version of the user
 
 SHORT = ("num_iter_echo=100", "tracking.plots=false", "num_epoch=3")
 DIGITS = ("dataset=digits", "batch_size=16", "model.width=0.25", *SHORT, "optimizer.lr=0.02")
-LONG = ("dataset=digits", "batch_size=2", "model.width=0.25", "num_iter_echo=500", "tracking.plots=false")
-SEARCH = ("hydra/sweeper=search", "n_trials=8", "seeds=3", "search.seed=3", "sweep.workers=1", "num_epoch=20")
+LONG = (
+    "dataset=digits",
+    "batch_size=2",
+    "model.width=0.25",
+    "num_iter_echo=500",
+    "tracking.plots=false",
+)
+SEARCH = (
+    "hydra/sweeper=search",
+    "n_trials=8",
+    "seeds=3",
+    "search.seed=3",
+    "sweep.workers=1",
+    "num_epoch=20",
+)
 CONVNET = ("dataset=digits", "model=convnet", "model.channels=[4,8]", "batch_size=32", *SHORT)
 OWN = ("dataset=cells", "model=residual", "batch_size=32", *SHORT, "optimizer.lr=0.05")
-PARTS = ("loss=cross_entropy,margin", "metric=worst_recall", "augmentation=noise", "schedule=triangle")
+PARTS = (
+    "loss=cross_entropy,margin",
+    "metric=worst_recall",
+    "augmentation=noise",
+    "schedule=triangle",
+)
 COMMANDS: dict[str, tuple[str, ...]] = {
-    # enough configurations to moderate variances, a margin that was fixed in advance, and both hooks
+    # enough configurations to moderate variances, a margin that was fixed in advance, and both
+    # hooks
     "grid": (
         *("-m", *DIGITS, "activation=relu,selu,tanh", "optimizer.momentum=0,0.9", "seed=range(4)"),
-        *("sweep.margin=2", f"sweep.on_end='cat >{PLACE}/summary.json'", "sweep.webhook=${oc.env:WEBHOOK}"),
+        *(
+            "sweep.margin=2",
+            f"sweep.on_end='cat >{PLACE}/summary.json'",
+            "sweep.webhook=${oc.env:WEBHOOK}",
+        ),
     ),
     # network with a helper, loss, metric, augmentation, and schedule of the user's own, on arrays
     "own": ("-m", *OWN, *PARTS, "seed=0,1,2"),
@@ -184,7 +211,9 @@ TESTED = (  # leaders and their ensembles that are evaluated on test sets
 LEFT_OUT = ("bins", "classes", "files", "test_opened")  # of the results of lenet-predict
 
 
-def start(program: str, *arguments: str, outputs: Path = OUTPUTS, **environment: str) -> subprocess.Popen[str]:
+def start(
+    program: str, *arguments: str, outputs: Path = OUTPUTS, **environment: str
+) -> subprocess.Popen[str]:
     """Start a command of release 0.3.0 in the user's folder."""
     paths = {
         "LENET_EXP_OUTPUTS": str(outputs),
@@ -192,10 +221,14 @@ def start(program: str, *arguments: str, outputs: Path = OUTPUTS, **environment:
         "PYTHONPATH": f"{PLACE}/source",
     }
     command = [sys.executable, "-m", "lenet_exp", program, *arguments]
-    return subprocess.Popen(command, cwd=MINE, env=os.environ | paths | environment, text=True, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        command, cwd=MINE, env=os.environ | paths | environment, text=True, stdout=subprocess.PIPE
+    )
 
 
-def lenet(program: str, *arguments: str, outputs: Path = OUTPUTS, status: int = 0, **environment: str) -> str:
+def lenet(
+    program: str, *arguments: str, outputs: Path = OUTPUTS, status: int = 0, **environment: str
+) -> str:
     """Run a command to its end, check its exit status, and return what it prints."""
     process = start(program, *arguments, outputs=outputs, **environment)
     output = process.communicate()[0]
@@ -295,10 +328,17 @@ def mlflow_server() -> Iterator[str]:
     folder = PLACE / "server"
     folder.mkdir()
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder)]
+    stores = [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/server.db",
+        "--artifacts-destination",
+        str(folder),
+    ]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (folder / "log").open("w") as log:
-        server = subprocess.Popen([*command, *stores], env=environment, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            [*command, *stores], env=environment, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         while True:
             with contextlib.suppress(urllib.error.URLError):
@@ -371,13 +411,17 @@ def make() -> dict[str, str]:
     for name in ("shorter", "continued"):
         lenet("train", *COMMANDS[name])
         note(name, "runs")
-    lenet("train", *DIGITS, "seed=8", "num_epoch=1", f"init_from={OUTPUTS}/runs/{made['continued']}")
+    lenet(
+        "train", *DIGITS, "seed=8", "num_epoch=1", f"init_from={OUTPUTS}/runs/{made['continued']}"
+    )
     note("init_from", "runs")
     arrays = "import lenet_exp, numpy; cells = numpy.load('cells.npz');"
     arrays += f"lenet_exp.train({[*SHORT, 'batch_size=32', 'model.width=0.25', 'seed=9', 'dataset.val_size=100']},"
     arrays += "images=cells['images'], labels=cells['labels'])"
     environment = {"LENET_EXP_OUTPUTS": str(OUTPUTS), "PYTHONPATH": f"{PLACE}/source"}
-    subprocess.run([sys.executable, "-c", arrays], cwd=MINE, env=os.environ | environment, check=True)
+    subprocess.run(
+        [sys.executable, "-c", arrays], cwd=MINE, env=os.environ | environment, check=True
+    )
     note("arrays", "runs")
     with mlflow_server() as address:
         for outputs in (COLLEAGUE, OUTPUTS):
@@ -418,7 +462,11 @@ def predictions(made: dict[str, str]) -> dict[str, list[str]]:
         "color ensemble": ["dataset=shapes", f"sweep={made['two datasets']}", "ensemble=true"],
         "champion": ["dataset=digits"],
         "run folder": ["dataset=digits", f"trained_model={OUTPUTS}/runs/{made['init_from']}"],
-        "own network": ["dataset=cells", "trained_model=mine_Residual-cells-worst_recall", "trust=mine.Residual"],
+        "own network": [
+            "dataset=cells",
+            "trained_model=mine_Residual-cells-worst_recall",
+            "trust=mine.Residual",
+        ],
         "own sweep": ["dataset=cells", f"sweep={made['own']}"],
         "ensemble": ["dataset=digits", f"sweep={made['grid']}", "ensemble=true"],
         "convnets": ["dataset=digits", f"sweep={made['convnet']}", "configurations=all"],
@@ -450,7 +498,9 @@ def exported_logits(made: dict[str, str]) -> dict[str, Any]:
 
 
 def expected(made: dict[str, str]) -> dict[str, Any]:
-    """Return what release 0.3.0 prints about the outputs folder, and the results of both killed commands."""
+    """Return what release 0.3.0 prints about the outputs folder, and the results of both killed
+    commands.
+    """
     for name in ("search", "killed"):
         lenet("train", *COMMANDS[name], outputs=UNDISTURBED)
     records = [json.loads(path.read_text()) for path in UNDISTURBED.glob("runs/*/record.json")]
@@ -469,7 +519,10 @@ def expected(made: dict[str, str]) -> dict[str, Any]:
         "list": lenet("sweep", "list"),
         "status": lenet("sweep", "status", f"sweep={made['search']}"),
         "flags": {program: lenet(program, "--cfg", "job") for program in ("train", "predict")},
-        "compare": {name: {"flags": flags, "gives": written("compare", *flags)} for name, flags in compared.items()},
+        "compare": {
+            name: {"flags": flags, "gives": written("compare", *flags)}
+            for name, flags in compared.items()
+        },
         "predict": {
             name: {"flags": flags, "gives": without_details(written("predict", *flags))}
             for name, flags in predictions(made).items()

@@ -12,8 +12,18 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RELEASES = ("0.3",)  # releases with an archive
-MOVED = ("mlflow_runs", "shown", "untold", "database")  # fields of sweep.json that are now in delivered.json
-FILES = {"job.json": "Record", "record.json": "Record", "history.json": "History", "delivered.json": "Delivered"}
+MOVED = (
+    "mlflow_runs",
+    "shown",
+    "untold",
+    "database",
+)  # fields of sweep.json that are now in delivered.json
+FILES = {
+    "job.json": "Record",
+    "record.json": "Record",
+    "history.json": "History",
+    "delivered.json": "Delivered",
+}
 FILES |= {"test.json": "TestResult", "sweep.json": "SweepPlan", "jobs.jsonl": "Job"}
 
 

@@ -15,16 +15,32 @@ from tests.tools.commands import SMALL, Done, lenet_train, succeeded
 from tests.tools.counts import counts
 
 FORMER = "optimizer.lr=0.01"
-QUICK = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
+QUICK = (
+    "-m",
+    "hydra/launcher=basic",
+    *SMALL,
+    "num_epoch=1",
+    "tracking.plots=false",
+    "tracking.models=none",
+)
 SEARCH = ("hydra/sweeper=search", "activation=relu,selu", "optimizer=adam")
 
 
 def as_in_release_0_3(sweep: SweepFolder) -> None:
-    """Remove the learning rate from the stored overrides of a sweep, as if it had been the default value."""
+    """Remove the learning rate from the stored overrides of a sweep, as if it had been the default
+    value.
+    """
     plan = sweep.started()
-    sweep.save(overrides=[o for o in plan.overrides if o != FORMER], command=plan.command.replace(f" {FORMER}", ""))
-    jobs = [replace(job, overrides=[o for o in job.overrides if o != FORMER]) for job in sweep.jobs()]
-    (sweep.path / "jobs.jsonl").write_text("".join(f"{json.dumps(job_to_json(job))}\n" for job in jobs))
+    sweep.save(
+        overrides=[o for o in plan.overrides if o != FORMER],
+        command=plan.command.replace(f" {FORMER}", ""),
+    )
+    jobs = [
+        replace(job, overrides=[o for o in job.overrides if o != FORMER]) for job in sweep.jobs()
+    ]
+    (sweep.path / "jobs.jsonl").write_text(
+        "".join(f"{json.dumps(job_to_json(job))}\n" for job in jobs)
+    )
 
 
 @pytest.fixture
@@ -41,7 +57,9 @@ def test_rerun_command_says_which_override_reuses_former_results(grid):
     rerun = succeeded(lenet_train(*QUICK, "optimizer=sgd,adam", "seed=0,1", outputs=grid.outputs))
     assert counts(rerun)[2] == 2  # SGD's runs
     assert f"add {FORMER}\n" in rerun.stderr
-    reused = succeeded(lenet_train(*QUICK, "optimizer=sgd,adam", "seed=0,1", FORMER, outputs=grid.outputs))
+    reused = succeeded(
+        lenet_train(*QUICK, "optimizer=sgd,adam", "seed=0,1", FORMER, outputs=grid.outputs)
+    )
     assert counts(reused)[2] == 4
 
 
@@ -69,4 +87,7 @@ def test_single_run_names_its_counterpart_of_release_0_3(ready):
     succeeded(lenet_train(*line, FORMER, outputs=ready))
     (former,) = (ready / "runs").iterdir()
     assert f"run {former.name[:8]} " in succeeded(lenet_train(*line, outputs=ready)).stderr
-    assert former.name[:8] not in succeeded(lenet_train(*line, "activation=relu", outputs=ready)).stderr
+    assert (
+        former.name[:8]
+        not in succeeded(lenet_train(*line, "activation=relu", outputs=ready)).stderr
+    )

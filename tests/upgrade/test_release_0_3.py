@@ -1,14 +1,16 @@
 """The outputs folder of release 0.3.0 stays usable, and its values keep their meaning.
 
-make_release_0_3.py describes what release_0_3.tar.xz contains: a grid with a margin and hooks, its confirmation and its
-test of equivalence, a grid over two datasets (one in color, with a user's own activation and label noise), a user's own
-network in two versions and with diverged runs, convolutional networks with averaged weights, a continued run, a run
-from given weights, a run on arrays, a run taken over from a shared store, test results, and a search and a single run
-that were killed. release_0_3.json contains what the commands of that release printed about it.
+make_release_0_3.py describes what release_0_3.tar.xz contains: a grid with a margin and hooks, its
+confirmation and its test of equivalence, a grid over two datasets (one in color, with a user's own
+activation and label noise), a user's own network in two versions and with diverged runs,
+convolutional networks with averaged weights, a continued run, a run from given weights, a run on
+arrays, a run taken over from a shared store, test results, and a search and a single run that were
+killed. release_0_3.json contains what the commands of that release printed about it.
 
-An issue that changes one of these values on purpose names the change here and in CHANGELOG.md. Only sentences, times,
-and the decisions of a resumed seed race are not compared. The confirmation of equivalence is compared like an ordinary
-sweep, because this release does not test equivalence. This release adds a note about runs that collapsed.
+An issue that changes one of these values on purpose names the change here and in CHANGELOG.md. Only
+sentences, times, and the decisions of a resumed seed race are not compared. The confirmation of
+equivalence is compared like an ordinary sweep, because this release does not test equivalence. This
+release adds a note about runs that collapsed.
 """
 
 from __future__ import annotations
@@ -38,9 +40,17 @@ EXPECTED = RELEASE.expected
 MADE: dict[str, str] = EXPECTED["made"]
 COMMANDS: dict[str, list[str]] = EXPECTED["commands"]
 # sweeps whose commands give the same sweep again, and the exit status of these commands
-FINISHED = {"grid": 0, "confirmation": 0, "equivalence": 0, "own edited": 0, "two datasets": 0, "convnet": 0}
+FINISHED = {
+    "grid": 0,
+    "confirmation": 0,
+    "equivalence": 0,
+    "own edited": 0,
+    "two datasets": 0,
+    "convnet": 0,
+}
 FINISHED |= {"diverged": 1}
-OF_FOLDERS = [name for name in EXPECTED["compare"] if name != "filter"]  # comparisons that need no MLflow store
+# comparisons that need no MLflow store
+OF_FOLDERS = [name for name in EXPECTED["compare"] if name != "filter"]
 # results in a record that are equal if the run is retrained
 EXACT = ("fingerprint", "weights_digest", "best_epoch", "best_val_accuracy", "confusion_matrix")
 EXACT += ("best_right", "last_right", "parameters", "multiply_adds", "data_digests", "data_files")
@@ -105,7 +115,8 @@ def test_comparison_has_same_values(name, folders_only, tmp_path):
 @pytest.mark.slow(seconds=4)
 def test_comparison_of_filtered_runs_has_same_values(unpacked):
     comparison = EXPECTED["compare"]["filter"]
-    RELEASE.lenet("sync", f"run={MADE['killed']}")  # marks the run as killed, which it was when the values were stored
+    # marks the run as killed, which it was when the values were stored
+    RELEASE.lenet("sync", f"run={MADE['killed']}")
     now = RELEASE.written("compare", *comparison["flags"])
     assert changes(untimed(comparison["gives"]), untimed(now)) == []
 
@@ -173,12 +184,16 @@ def test_rerun_of_finished_sweeps_changes_nothing(unpacked):
     for child in children:
         after[child][2].pop("users", None)
         in_store[child][2].pop("users", None)
-    assert {child: after[child] for child in children} == {child: in_store[child] for child in children}
+    assert {child: after[child] for child in children} == {
+        child: in_store[child] for child in children
+    }
 
 
 @pytest.mark.slow(seconds=3)
 def test_code_before_edit_still_trains_a_continued_sweep(unpacked):
-    """`own` was trained before blocks.py was edited: its copy of the code is used, and its runs count."""
+    """`own` was trained before blocks.py was edited: its copy of the code is used, and its runs
+    count.
+    """
     before = RELEASE.texts()
     RELEASE.lenet("train", "-m", f"sweep.resume={MADE['own']}")
     assert RELEASE.texts() == before
@@ -203,7 +218,10 @@ def test_interrupted_sweep_with_margin_resumes(unpacked):
     assert stored["margin"] == 2
     assert "sweep.margin" not in sweep.started().command
     for against in ([], ["against=activation=tanh"]):
-        assert "sweep.margin" not in RELEASE.lenet("compare", f"sweep={sweep.id}", "confirm=1", *against).stdout
+        assert (
+            "sweep.margin"
+            not in RELEASE.lenet("compare", f"sweep={sweep.id}", "confirm=1", *against).stdout
+        )
 
 
 @pytest.mark.slow(seconds=5)
@@ -224,7 +242,9 @@ def test_shorter_run_continues_and_given_weights_are_kept(unpacked):
     RELEASE.lenet("train", *COMMANDS["continued"][:-1], "num_epoch=7")
     (longer,) = (record for record in records().values() if record["config"]["num_epoch"] == 7)
     assert (longer["continued_from"], longer["inherited_epochs"]) == (MADE["continued"], 5)
-    undisturbed = lenet_train(*COMMANDS["continued"][:-1], "num_epoch=7", outputs=RELEASE.place / "other")
+    undisturbed = lenet_train(
+        *COMMANDS["continued"][:-1], "num_epoch=7", outputs=RELEASE.place / "other"
+    )
     succeeded(undisturbed)
     (alone,) = (RELEASE.place / "other").glob("runs/*/record.json")
     assert json.loads(alone.read_text())["weights_digest"] == longer["weights_digest"]
@@ -250,10 +270,16 @@ def test_killed_run_resumes_to_bits_of_undisturbed_run(unpacked):
     assert now.info.run_id == before.info.run_id
     assert (now.info.status, now.info.run_name) == (undisturbed["status"], undisturbed["name"])
     assert set(undisturbed["artifacts"]) <= files(RELEASE.store(), now.info.run_id)
-    for kind, values in (("tags", now.data.tags), ("metrics", now.data.metrics), ("params", now.data.params)):
+    for kind, values in (
+        ("tags", now.data.tags),
+        ("metrics", now.data.metrics),
+        ("params", now.data.params),
+    ):
         assert undisturbed[kind].keys() <= values.keys() | {"resumed"}
         of_user = {"users"}  # this process runs as another user
-        wanted = {key: value for key, value in steady(undisturbed[kind]).items() if key not in of_user}
+        wanted = {
+            key: value for key, value in steady(undisturbed[kind]).items() if key not in of_user
+        }
         assert changes(wanted, steady(values)) == [], kind
     epochs = [step for step, _, _ in points(RELEASE.store(), now.info.run_id)["val_accuracy"]]
     assert epochs == list(range(1, 31))
@@ -276,7 +302,9 @@ def test_killed_search_resumes_interrupted_trial_and_ends(unpacked):
     assert resumed["weights_digest"] == EXPECTED["undisturbed"][resumed["fingerprint"]]
     digests = {record["fingerprint"]: record["weights_digest"] for record in records().values()}
     same = digests.keys() & EXPECTED["undisturbed"].keys()
-    assert {key: digests[key] for key in same} == {key: EXPECTED["undisturbed"][key] for key in same}
+    assert {key: digests[key] for key in same} == {
+        key: EXPECTED["undisturbed"][key] for key in same
+    }
 
     new_trials = trials()
     assert new_trials[: len(old_trials) - 1] == old_trials[:-1]
@@ -288,12 +316,16 @@ def test_killed_search_resumes_interrupted_trial_and_ends(unpacked):
 
 @pytest.mark.slow(seconds=10)
 def test_missing_results_are_uploaded_once(unpacked):
-    store = f"tracking.uri=sqlite:///{OUTPUTS}/mlflow.db"  # also for the run that came from a server
+    store = (
+        f"tracking.uri=sqlite:///{OUTPUTS}/mlflow.db"  # also for the run that came from a server
+    )
     RELEASE.lenet("sync", store)
     statuses = {name: RELEASE.in_mlflow(MADE[name]).info.status for name in ("search", "killed")}
     assert statuses == {"search": "KILLED", "killed": "KILLED"}
     uploaded = everything(RELEASE.store())
-    assert {run.data.tags["run_folder"] for run in runs(RELEASE.store())} == set(RELEASE.texts("history.json"))
+    assert {run.data.tags["run_folder"] for run in runs(RELEASE.store())} == set(
+        RELEASE.texts("history.json")
+    )
     RELEASE.lenet("sync", store)
     assert everything(RELEASE.store()) == uploaded
 

@@ -16,21 +16,26 @@ BEST = 0.2  # fraction of trials that count as the best trials
 
 
 def search_importance(searched: SearchSummary) -> dict[str, float]:
-    """Return the importance of each searched flag that all trials have, keyed by flag, most important flag first.
+    """Return the importance of each searched flag that all trials have, keyed by flag, most
+    important flag first.
 
-    The values are from 0 to 1 and add up to 1. The dictionary is empty if too few trials have ended or Optuna is not
-    installed.
+    The values are from 0 to 1 and add up to 1. The dictionary is empty if too few trials have ended
+    or Optuna is not installed.
 
-    PED-ANOVA (Watanabe, Bansal, Hutter 2023) compares the values in the best fifth of the trials with the values in all
-    trials. The method uses ranks, so pruned trials can be included. As in the TPE sampler, they rank below finished
-    trials and are ordered by their number of epochs. Diverged trials rank last.
+    PED-ANOVA (Watanabe, Bansal, Hutter 2023) compares the values in the best fifth of the trials
+    with the values in all trials. The method uses ranks, so pruned trials can be included. As in
+    the TPE sampler, they rank below finished trials and are ordered by their number of epochs.
+    Diverged trials rank last.
     """
     try:
         import optuna
     except ImportError:
         return {}
     trials = searched.ended
-    space = {flag.name: _distribution(flag, [t.flags[flag.name] for t in trials]) for flag in searched.flags}
+    space = {
+        flag.name: _distribution(flag, [t.flags[flag.name] for t in trials])
+        for flag in searched.flags
+    }
     space = {name: distribution for name, distribution in space.items() if distribution is not None}
     if len(trials) < FEWEST or not space:
         return {}
@@ -38,8 +43,12 @@ def search_importance(searched: SearchSummary) -> dict[str, float]:
     study = optuna.create_study(direction="maximize")
     for rank, trial in enumerate(sorted(trials, key=lambda t: _rank(searched, t))):
         values = {name: trial.flags[name] for name in space}
-        params = {name: v if hasattr(space[name], "choices") else float(v) for name, v in values.items()}
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=float(rank)))
+        params = {
+            name: v if hasattr(space[name], "choices") else float(v) for name, v in values.items()
+        }
+        study.add_trial(
+            optuna.trial.create_trial(params=params, distributions=space, value=float(rank))
+        )
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST)
     shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return {name: float(share) for name, share in shares.items() if not math.isnan(share)}
@@ -55,8 +64,8 @@ def _rank(searched: SearchSummary, trial: SearchedTrial) -> tuple[int, int, floa
 
 
 def _distribution(flag: SearchedFlag, values: Sequence[str]) -> Any:
-    """Return Optuna's distribution for a flag's values; None if the flag has only one value or some trials lack the
-    flag."""
+    """Return Optuna's distribution for a flag's values; None if the flag has only one value or some
+    trials lack the flag."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if len(set(values)) < 2 or ABSENT in values:

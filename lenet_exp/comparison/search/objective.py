@@ -1,4 +1,6 @@
-"""The objectives of a search: their values for epochs and trials, as stored in the study and shown in reports."""
+"""The objectives of a search: their values for epochs and trials, as stored in the study and shown
+in reports.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ class EpochValidation(Protocol):
 
 @dataclass(frozen=True)
 class SearchObjective:
-    """The objective of a search, with an optional target accuracy (a fraction), the cost of a Pareto front, and the
-    metric, which the objective `accuracy` stands for."""
+    """The objective of a search, with an optional target accuracy (a fraction), the cost of a
+    Pareto front, and the metric, which the objective `accuracy` stands for."""
 
     objective: Objective
     target: float | None = None
@@ -42,7 +44,11 @@ class SearchObjective:
         """Optuna's name for the direction of each objective."""
         if self.objective is Objective.front:
             return ["maximize", "minimize"]
-        return ["maximize" if self.objective is Objective.accuracy and self.metric.larger else "minimize"]
+        return [
+            "maximize"
+            if self.objective is Objective.accuracy and self.metric.larger
+            else "minimize"
+        ]
 
     @property
     def worst(self) -> list[float]:
@@ -61,8 +67,8 @@ class SearchObjective:
         return len(self.directions) == 1
 
     def at(self, epochs: Sequence[EpochValidation]) -> float:
-        """Return the value that a pruner compares after these epochs: the best value so far, or the remaining distance
-        to the target accuracy."""
+        """Return the value that a pruner compares after these epochs: the best value so far, or the
+        remaining distance to the target accuracy."""
         if self.objective is Objective.loss:
             return min(e.val_loss for e in epochs)
         best = max((e.value for e in epochs), key=lambda value: self.metric.sign * value)
@@ -77,11 +83,12 @@ class SearchObjective:
     ) -> tuple[Outcome, list[float] | None]:
         """Return the outcome and values of a trial, given the outcome and epochs of its run.
 
-        With a target accuracy, a trial that reached the target counts as finished, even though its run stopped early. A
-        trial that did not reach the target counts as pruned.
+        With a target accuracy, a trial that reached the target counts as finished, even though its
+        run stopped early. A trial that did not reach the target counts as pruned.
 
         Args:
-            parameters: number of parameters of the network, if the search minimizes this number; otherwise, None.
+            parameters: number of parameters of the network, if the search minimizes this number;
+                otherwise, None.
         """
         if outcome is Outcome.diverged:
             return outcome, self.worst
@@ -92,13 +99,24 @@ class SearchObjective:
             return (Outcome.failed if values is None else outcome), values
         return outcome, None
 
-    def values(self, epochs: Sequence[EpochResult], parameters: int | None = None) -> list[float] | None:
+    def values(
+        self, epochs: Sequence[EpochResult], parameters: int | None = None
+    ) -> list[float] | None:
         """Return the values of the objectives after these epochs; None if there are no values yet."""
         if not epochs or (self.target is not None and not self.reached(epochs)):
             return None
-        kept = ([n for n, e in enumerate(epochs, 1) if e.improved] or [len(epochs)])[-1]  # see `training.select`
+        kept = ([n for n, e in enumerate(epochs, 1) if e.improved] or [len(epochs)])[
+            -1
+        ]  # see `training.select`
         best = epochs[kept - 1].value
-        until = next((n for n, e in enumerate(epochs, 1) if self.target is not None and e.value >= self.target), kept)
+        until = next(
+            (
+                n
+                for n, e in enumerate(epochs, 1)
+                if self.target is not None and e.value >= self.target
+            ),
+            kept,
+        )
         seconds = math.fsum(e.epoch_seconds for e in epochs[:until])
         return {
             Objective.accuracy: [best],

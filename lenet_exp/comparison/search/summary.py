@@ -45,15 +45,17 @@ class SearchedRun:
     """A run of a search.
 
     Attributes:
-        trial: number of the trial that the run belongs to, or of the first such trial if several trials share the run.
+        trial: number of the trial that the run belongs to, or of the first such trial if several
+            trials share the run.
         name: name of the job.
         dataset: name of the dataset.
         configuration: text that is equal for runs that differ only in their seed.
         flags: the value of each searched flag, as text; `-` if the flag has no effect.
-        outcome: outcome of the run. With a target accuracy, a run counts as finished if it reached the target, and as
-            pruned if it ended before reaching the target.
+        outcome: outcome of the run. With a target accuracy, a run counts as finished if it reached
+            the target, and as pruned if it ended before reaching the target.
         value: value of the objective after the last epoch; NaN if there is no value yet.
-        curve: value of the metric after each epoch, or validation loss if the loss is the objective.
+        curve: value of the metric after each epoch, or validation loss if the loss is the
+            objective.
         epoch_ends: time at which each epoch ended, in milliseconds since 1970.
         ended: time at which the run ended, in milliseconds since 1970; 0 if it has not ended.
         overrides: all overrides from which the run was composed.
@@ -80,9 +82,11 @@ class SearchedTrial:
         number: number of the trial.
         name: name of the first run.
         flags: the value of each searched flag, as text.
-        outcome: outcome of the trial: finished if any run finished; otherwise, the outcome of the first run.
+        outcome: outcome of the trial: finished if any run finished; otherwise, the outcome of the
+            first run.
         value: mean value of the objective over the finished runs; NaN if no run finished.
-        so_far: best value of the objective over all runs, including unfinished runs; NaN if no run has a value.
+        so_far: best value of the objective over all runs, including unfinished runs; NaN if no run
+            has a value.
         finished: number of finished runs.
         epochs: number of epochs in the longest run.
     """
@@ -102,7 +106,8 @@ class SearchStep:
     """The state of a search at the end of a run.
 
     Attributes:
-        epochs: number of epochs trained for the search up to that time, including epochs of running trials.
+        epochs: number of epochs trained for the search up to that time, including epochs of running
+            trials.
         best: value of the best configuration so far; NaN if no run has finished.
         named: name of the best configuration so far; empty if no run has finished.
     """
@@ -117,16 +122,18 @@ class SearchSummary:
     """The flags, runs, and trials of a search.
 
     Attributes:
-        how: the sampler, the pruner, and the objective if it is not accuracy; for example, `tpe, asha`.
-        objective: the objective. For a Pareto front, all values are those of the first objective, accuracy.
+        how: the sampler, the pruner, and the objective if it is not accuracy; for example, `tpe,
+            asha`.
+        objective: the objective. For a Pareto front, all values are those of the first objective,
+            accuracy.
         flags: the searched flags.
         runs: the runs, in the order in which they were requested.
-        begun: time at which the search was first started, in milliseconds since 1970. Epochs that were trained before
-            this time are not counted.
+        begun: time at which the search was first started, in milliseconds since 1970. Epochs that
+            were trained before this time are not counted.
         target: the target accuracy (a fraction); None if there is no target.
         cost: second objective of a Pareto front; empty if there is none.
-        config_dir: command-line arguments that specify the folder of the user's own options; empty if the user has no
-            such folder.
+        config_dir: command-line arguments that specify the folder of the user's own options; empty
+            if the user has no such folder.
         metric: metric of the runs.
     """
 
@@ -147,7 +154,9 @@ class SearchSummary:
 
     @property
     def is_metric(self) -> bool:
-        """Whether the objective's values are those of the metric, by default accuracies as fractions."""
+        """Whether the objective's values are those of the metric, by default accuracies as
+        fractions.
+        """
         return self.objective in {Objective.accuracy, Objective.front}
 
     def better(self, value: float) -> float:
@@ -169,17 +178,27 @@ class SearchSummary:
     @property
     def ended(self) -> list[SearchedTrial]:
         """The trials with a finished, pruned, or diverged run."""
-        return [t for t in self.trials if t.outcome in {Outcome.finished, Outcome.pruned, Outcome.diverged}]
+        return [
+            t
+            for t in self.trials
+            if t.outcome in {Outcome.finished, Outcome.pruned, Outcome.diverged}
+        ]
 
     @cached_property
     def best(self) -> SearchedTrial | None:
-        """The trial with the best mean among the trials with the most finished runs; None if no run finished."""
+        """The trial with the best mean among the trials with the most finished runs; None if no run
+        finished.
+        """
         finished = [t for t in self.trials if t.finished]
-        return max(finished, key=lambda t: (t.finished, self.better(t.value), -t.number), default=None)
+        return max(
+            finished, key=lambda t: (t.finished, self.better(t.value), -t.number), default=None
+        )
 
     @property
     def best_command(self) -> str | None:
-        """The command that trains the best trial, with values in full precision; None if no trial has finished."""
+        """The command that trains the best trial, with values in full precision; None if no trial
+        has finished.
+        """
         if self.best is None:
             return None
         overrides = next(run.overrides for run in self.runs if run.trial == self.best.number)
@@ -220,8 +239,8 @@ class SearchSummary:
 
     @property
     def spent(self) -> dict[str, int]:
-        """The number of epochs trained for the search, keyed by the outcome of the run. The values add up to
-        `epochs`."""
+        """The number of epochs trained for the search, keyed by the outcome of the run. The values
+        add up to `epochs`."""
         found: dict[str, int] = {}
         for run in self.runs:
             epochs = sum(end >= self.begun for end in run.epoch_ends)
@@ -257,8 +276,15 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> SearchSummary | N
     first: dict[str, JobResult] = {}
     for result in results:
         first.setdefault(result.job.run, result)
-    runs = [_run(result, flags, SearchObjective(objective, target, metric=metric)) for result in first.values()]
-    begun = min((r.record.created_ms for r in results if r.record), default=0) if plan.remade else plan.created_ms
+    runs = [
+        _run(result, flags, SearchObjective(objective, target, metric=metric))
+        for result in first.values()
+    ]
+    begun = (
+        min((r.record.created_ms for r in results if r.record), default=0)
+        if plan.remade
+        else plan.created_ms
+    )
     parts = [plan.search.sampler, plan.search.pruner, plan.search.objective]
     how = ", ".join(part for part in parts if part not in {"none", Objective.accuracy.value})
     cost, own = plan.search.cost if objective is Objective.front else "", config_dir_of(plan)
@@ -269,11 +295,15 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> SearchSummary | N
 def _flags(plan: SweepPlan) -> list[SearchedFlag]:
     """Return the searched flags, as spelled in the sweep's command."""
     groups = set(config_groups())
-    parsed = [o for o in OverridesParser.create().parse_overrides(plan.overrides) if o.is_sweep_override()]
+    parsed = [
+        o for o in OverridesParser.create().parse_overrides(plan.overrides) if o.is_sweep_override()
+    ]
     spaces = {flag.name: flag.values for flag in (flag_of(override, groups) for override in parsed)}
     named = [(name, spaces.get(name)) for name in (swept.lstrip("+") for swept in plan.swept)]
     return [
-        SearchedFlag(name, values is None or isinstance(values, Choice), bool(getattr(values, "log", False)))
+        SearchedFlag(
+            name, values is None or isinstance(values, Choice), bool(getattr(values, "log", False))
+        )
         for name, values in named
     ]
 
@@ -290,7 +320,9 @@ def _run(result: JobResult, flags: Sequence[SearchedFlag], aim: SearchObjective)
         flags={flag.name: swept.get(flag.name, ABSENT) for flag in flags},
         outcome=outcome,
         value=values[0] if values is not None else math.nan,
-        curve=[epoch.val_loss if aim.objective is Objective.loss else epoch.value for epoch in epochs],
+        curve=[
+            epoch.val_loss if aim.objective is Objective.loss else epoch.value for epoch in epochs
+        ],
         epoch_ends=[epoch.time_ms for epoch in epochs],
         ended=result.record.ended_ms if result.record is not None else 0,
         overrides=job.overrides,

@@ -13,7 +13,9 @@ from lenet_exp.comparison.pairs import AccuracyTable, pairs
 from lenet_exp.comparison.statistics import intervals
 from lenet_exp.comparison.studies.full_grid import FullGrid
 
-MOST_VALUES = 5  # flags with more values are not compared, because the number of pairs grows with the square
+MOST_VALUES = (
+    5  # flags with more values are not compared, because the number of pairs grows with the square
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +24,13 @@ class ValueContrast:
 
     Attributes:
         better, worse: the two values of the flag.
-        points: mean accuracy (a fraction) with `better` minus mean accuracy with `worse`; for a metric of which smaller
-            values are better, with the other sign.
-        low, high: simultaneous 95% confidence interval for all pairs of values of the flag (Bonferroni).
+        points: mean accuracy (a fraction) with `better` minus mean accuracy with `worse`; for a
+            metric of which smaller values are better, with the other sign.
+        low, high: simultaneous 95% confidence interval for all pairs of values of the flag
+            (Bonferroni).
         p: two-sided p-value of a paired t test over seeds, not corrected.
-        differs: whether the values differ significantly, corrected for all pairs of values of the flag (Shaffer).
+        differs: whether the values differ significantly, corrected for all pairs of values of the
+            flag (Shaffer).
     """
 
     flag: str
@@ -49,7 +53,11 @@ def value_contrasts(grid: FullGrid, sign: int) -> list[ValueContrast]:
     for axis, (flag, levels) in enumerate(zip(grid.flags, grid.levels, strict=True)):
         if len(levels) > MOST_VALUES:
             continue
-        means = np.moveaxis(sign * grid.values, axis, 0).reshape(len(levels), -1, grid.values.shape[-1]).mean(axis=1)
+        means = (
+            np.moveaxis(sign * grid.values, axis, 0)
+            .reshape(len(levels), -1, grid.values.shape[-1])
+            .mean(axis=1)
+        )
         order, seeds = np.argsort(-means.mean(axis=1), kind="stable"), np.arange(means.shape[1])
         its = pairs(AccuracyTable(means[order], seeds, np.zeros_like(seeds)))
         differs = step_down(its.p, shaffer_levels(len(levels)))
@@ -59,5 +67,7 @@ def value_contrasts(grid: FullGrid, sign: int) -> list[ValueContrast]:
         ):
             points, low, high, p = map(float, numbers)
             names = {"flag": flag, "better": levels[one], "worse": levels[other]}
-            found.append(ValueContrast(**names, points=points, low=low, high=high, p=p, differs=bool(differ)))
+            found.append(
+                ValueContrast(**names, points=points, low=low, high=high, p=p, differs=bool(differ))
+            )
     return found

@@ -21,13 +21,13 @@ DRAWS, MOST_NUMBERS = 100_000, 4_000_000  # maximum numbers of permutations and 
 
 @dataclass(frozen=True, kw_only=True)
 class RankTest:
-    """A test of the mean ranks, with datasets as independent observations (Demsar 2006, Statistical comparisons of
-    classifiers over multiple data sets, section 3.2.2).
+    """A test of the mean ranks, with datasets as independent observations (Demsar 2006, Statistical
+    comparisons of classifiers over multiple data sets, section 3.2.2).
 
     Attributes:
         p: p-value of Friedman's test or, for two configurations, of the exact sign test.
-        critical: largest difference between two mean ranks that is not significant at the 5% level, if all pairs are
-            compared (Nemenyi 1963).
+        critical: largest difference between two mean ranks that is not significant at the 5% level,
+            if all pairs are compared (Nemenyi 1963).
     """
 
     p: float
@@ -41,12 +41,14 @@ class AcrossDatasets:
     Attributes:
         datasets: names of the datasets.
         names: names of the configurations.
-        groups: the configurations as they were trained on each dataset, with shape (datasets, configurations).
-        ranks: mean ranks; the best configuration on every dataset has the mean rank 1. Equal means share their ranks.
-            On each dataset, configurations with diverged runs rank last.
-        beaten: indices of the configurations over which the first one is significantly better on each dataset. The
-            p-value of a pair is the largest of the datasets' p-values (an intersection-union test: Berger 1982,
-            Multiparameter hypothesis testing and acceptance sampling), corrected for all pairs by Holm's method.
+        groups: the configurations as they were trained on each dataset, with shape (datasets,
+            configurations).
+        ranks: mean ranks; the best configuration on every dataset has the mean rank 1. Equal means
+            share their ranks. On each dataset, configurations with diverged runs rank last.
+        beaten: indices of the configurations over which the first one is significantly better on
+            each dataset. The p-value of a pair is the largest of the datasets' p-values (an
+            intersection-union test: Berger 1982, Multiparameter hypothesis testing and acceptance
+            sampling), corrected for all pairs by Holm's method.
         left_out: number of configurations without results on some dataset.
         rank_test: Friedman's test; None if there are too few datasets.
     """
@@ -63,13 +65,14 @@ class AcrossDatasets:
 def across_datasets(comparisons: Sequence[Comparison]) -> AcrossDatasets | None:
     """Compare the configurations of a grid over its datasets.
 
-    Return None if there is only one dataset, or if fewer than two configurations have results on all datasets.
+    Return None if there is only one dataset, or if fewer than two configurations have results on
+    all datasets.
     """
     if len(comparisons) < 2 or any(c.has_trials for c in comparisons):
         return None
     flags = list(dict.fromkeys(flag for c in comparisons for flag in c.flags))
     by_key = [{tuple(g.value(flag) for flag in flags): g for g in c.groups} for c in comparisons]
-    keys = [key for key in by_key[0] if all(key in its and its[key].ended for its in by_key)]
+    keys = [key for key in by_key[0] if all(key in its and its[key].with_result for its in by_key)]
     if len(keys) < 2:
         return None
     groups = [[its[key] for key in keys] for its in by_key]
@@ -81,33 +84,45 @@ def across_datasets(comparisons: Sequence[Comparison]) -> AcrossDatasets | None:
         names=[name_of(flags, keys[i]) or ABSENT for i in order],
         groups=ordered,
         ranks=ranks.mean(axis=0)[order].tolist(),
-        beaten=[int(i) + 1 for i in np.flatnonzero(_beaten(ordered))] if len(keys) <= MOST_GROUPS else [],
+        beaten=[int(i) + 1 for i in np.flatnonzero(_beaten(ordered))]
+        if len(keys) <= MOST_GROUPS
+        else [],
         left_out=len(set().union(*by_key)) - len(keys),
         rank_test=rank_test(ranks) if len(comparisons) >= LEAST_DATASETS else None,
     )
 
 
 def ranks_of(groups: Sequence[Sequence[Group]]) -> Floats:
-    """Return the ranks of configurations on each dataset, with shape (datasets, configurations); see
-    `AcrossDatasets.ranks`."""
+    """Return the ranks of configurations on each dataset, with shape (datasets, configurations);
+    see `AcrossDatasets.ranks`."""
     from scipy.stats import rankdata
 
-    means = np.array([[g.metric.sign * g.mean if g.stable else -np.inf for g in its] for its in groups])
+    means = np.array(
+        [[g.metric.sign * g.mean if g.stable else -np.inf for g in its] for its in groups]
+    )
     return np.asarray(rankdata(-means, axis=1), dtype=np.float64)
 
 
 def _beaten(groups: Sequence[Sequence[Group]]) -> Bools:
-    """Return which of the other configurations are significantly worse than the first one on each dataset."""
-    found = [pairs(AccuracyTable.of([{} if g.diverged else g.scores for g in its])) for its in groups]
-    better = better_on_each(np.array([its.p for its in found]), np.array([its.points for its in found]))
+    """Return which of the other configurations are significantly worse than the first one on each
+    dataset.
+    """
+    found = [
+        pairs(AccuracyTable.of([{} if g.diverged else g.scores for g in its])) for its in groups
+    ]
+    better = better_on_each(
+        np.array([its.p for its in found]), np.array([its.points for its in found])
+    )
     return better[: len(groups[0]) - 1]
 
 
 def better_on_each(p: Floats, points: Floats) -> Bools:
-    """Return in which pairs the first configuration is significantly better on each dataset; see `AcrossDatasets`.
+    """Return in which pairs the first configuration is significantly better on each dataset; see
+    `AcrossDatasets`.
 
     Args:
-        p, points: p-values and differences of all pairs on each dataset, with shape (datasets, ..., pairs).
+        p, points: p-values and differences of all pairs on each dataset, with shape (datasets, ...,
+            pairs).
     """
     with np.errstate(invalid="ignore"):
         agree = (points > 0).all(axis=0) | (points < 0).all(axis=0)
@@ -118,9 +133,11 @@ def better_on_each(p: Floats, points: Floats) -> Bools:
 
 
 def rank_test(ranks: Floats) -> RankTest:
-    """Test whether all configurations are equally good, so that each order of a dataset's ranks is equally likely.
+    """Test whether all configurations are equally good, so that each order of a dataset's ranks is
+    equally likely.
 
-    With few datasets, the usual distributions are inaccurate. Random permutations of the ranks replace them.
+    With few datasets, the usual distributions are inaccurate. Random permutations of the ranks
+    replace them.
 
     Args:
         ranks: ranks with shape (datasets, configurations).

@@ -1,4 +1,6 @@
-"""The largest full part of a grid: the same seeds for every combination of the remaining values of the flags."""
+"""The largest full part of a grid: the same seeds for every combination of the remaining values of
+the flags.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ class FullGrid:
     """Accuracies of all combinations of values, each with the same seeds.
 
     Attributes:
-        flags: names of the flags that have at least two values. Flags that change together count as one flag, such as
-            `optimizer.lr with batch_size`.
+        flags: names of the flags that have at least two values. Flags that change together count as
+            one flag, such as `optimizer.lr with batch_size`.
         levels: the values of each flag. Numbers are in ascending order.
-        values: accuracies, as fractions, with shape (values of the first flag, ..., values of the last flag, seeds).
+        values: accuracies, as fractions, with shape (values of the first flag, ..., values of the
+            last flag, seeds).
         left_out: values and seeds that are not in the grid, such as `optimizer.lr=1` or `seed=3`.
         lost: number of finished runs that are not in the grid.
     """
@@ -38,14 +41,18 @@ class FullGrid:
 
 
 def largest_full_grid(groups: Sequence[Group], flags: Sequence[str]) -> FullGrid | None:
-    """Return the largest full part of a grid; None if it has fewer than two flags with two values, or three seeds.
+    """Return the largest full part of a grid; None if it has fewer than two flags with two values,
+    or three seeds.
 
-    If the grid is not full, the value or seed with the largest fraction of missing runs is left out, until the rest is
-    full. All runs of a configuration with diverged runs or with fewer than three seeds count as missing.
+    If the grid is not full, the value or seed with the largest fraction of missing runs is left
+    out, until the rest is full. All runs of a configuration with diverged runs or with fewer than
+    three seeds count as missing.
     """
     factors = changing_together(groups, flags)
     stable = [g for g in groups if g.n >= LEAST_SEEDS and not g.diverged]
-    rows = [(*(_value(g, factor) for factor in factors), _seed(*r)) for g in stable for r in g.accuracy]
+    rows = [
+        (*(_value(g, factor) for factor in factors), _seed(*r)) for g in stable for r in g.accuracy
+    ]
     if len(factors) < 2 or len(set(rows)) < max(len(rows), 1):
         return None
     names = [*(" with ".join(factor) for factor in factors), "seed"]
@@ -86,13 +93,18 @@ def _seed(seed: int, split: int) -> str:
 
 
 def _emptiest(cells: NDArray[np.int64]) -> tuple[int, int] | None:
-    """Return the axis and the level with the smallest fraction of runs; None if no level can be left out.
+    """Return the axis and the level with the smallest fraction of runs; None if no level can be
+    left out.
 
     Args:
-        cells: the level of each run on each axis, with shape (runs, axes). The last axis contains the seeds.
+        cells: the level of each run on each axis, with shape (runs, axes). The last axis contains
+            the seeds.
     """
     sizes = [len(np.unique(column)) for column in cells.T]
-    for fewest in (2, 1):  # a flag keeps two values if another value or a seed can be left out instead
+    for fewest in (
+        2,
+        1,
+    ):  # a flag keeps two values if another value or a seed can be left out instead
         found = []
         for axis, column in enumerate(cells.T):
             if sizes[axis] > (LEAST_SEEDS if axis == len(sizes) - 1 else fewest):

@@ -1,8 +1,9 @@
-"""Finds the configurations that are behind the leader not only on the images that were used, but also on new images.
+"""Finds the configurations that are behind the leader not only on the images that were used, but
+also on new images.
 
-The best epoch was chosen by the validation images, and no test on the same images can make up for that. The claim is
-therefore about the last epoch, or about test images. It is about new seeds of the same procedure with the same training
-images, and about new images of the same kind.
+The best epoch was chosen by the validation images, and no test on the same images can make up for
+that. The claim is therefore about the last epoch, or about test images. It is about new seeds of
+the same procedure with the same training images, and about new images of the same kind.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from lenet_exp.training.score import unpacked
 
 
 class Basis(StrEnum):
-    """The results that show whether a lead holds on new images, or the reason why no results can show it."""
+    """The results that show whether a lead holds on new images, or the reason why no results can
+    show it.
+    """
 
     last = "last"  # validation images after the last epoch
     test = "test"  # test images
@@ -51,8 +54,8 @@ def new_images(groups: Sequence[Group], *, fixed: bool, test_first: bool) -> New
     Args:
         groups: configurations with at least two runs, first the leader.
         fixed: whether the leader was selected before these runs.
-        test_first: whether to prefer test images, if all runs were evaluated on them, to the last epoch. If not, they
-            are used if the last epoch cannot be used.
+        test_first: whether to prefer test images, if all runs were evaluated on them, to the last
+            epoch. If not, they are used if the last epoch cannot be used.
     """
     if not groups[0].metric.is_accuracy:
         return NewImages(Basis.metric)
@@ -70,21 +73,41 @@ def new_images(groups: Sequence[Group], *, fixed: bool, test_first: bool) -> New
 
 
 def _right(groups: Sequence[Group], basis: Basis) -> list[Right] | Basis:
-    """Return which images the runs of each group classify correctly, or the reason why they cannot be compared."""
+    """Return which images the runs of each group classify correctly, or the reason why they cannot
+    be compared.
+    """
     kept = [{run.replicate: _kept(run, basis) for run in group.finished} for group in groups]
     if any(text is None for runs in kept for _, text in runs.values()):
         return Basis.unknown
-    right: list[Right] = [{replicate: unpacked(text) for replicate, (_, text) in runs.items() if text} for runs in kept]
-    images = {(digest, text.partition(":")[0]) for runs in kept for digest, text in runs.values() if text is not None}
+    right: list[Right] = [
+        {replicate: unpacked(text) for replicate, (_, text) in runs.items() if text}
+        for runs in kept
+    ]
+    images = {
+        (digest, text.partition(":")[0])
+        for runs in kept
+        for digest, text in runs.values()
+        if text is not None
+    }
     if len(images) > 1 or {number for _, number in images} == {"1"}:
         return Basis.different
-    return right if any(len(right[0].keys() & other.keys()) > 1 for other in right[1:]) else Basis.seeds
+    return (
+        right
+        if any(len(right[0].keys() & other.keys()) > 1 for other in right[1:])
+        else Basis.seeds
+    )
 
 
 def _kept(run: ComparedRun, basis: Basis) -> tuple[str, str | None]:
-    """Return the digest of the images, and which of them the run classifies correctly (see `score.packed`)."""
+    """Return the digest of the images, and which of them the run classifies correctly (see
+    `score.packed`).
+    """
     if basis is Basis.test:
         result = run.test_result()
         return (result.data_digest, result.right) if result is not None else ("", None)
     record = run.provenance
-    return (record.data_digests.get("validation", ""), record.last_right) if isinstance(record, Record) else ("", None)
+    return (
+        (record.data_digests.get("validation", ""), record.last_right)
+        if isinstance(record, Record)
+        else ("", None)
+    )

@@ -1,7 +1,7 @@
 """Assigns the CUDA devices of this machine to the workers of a sweep, round robin.
 
-A run with `device=cuda` or `device=auto` uses the current CUDA device of its process. A run with `device=cuda:<number>`
-does not depend on its worker.
+A run with `device=cuda` or `device=auto` uses the current CUDA device of its process. A run with
+`device=cuda:<number>` does not depend on its worker.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from lenet_exp.errors import ConfigError
 
 
 def worker_devices(flags: Iterable[str], allowed: Sequence[int]) -> list[int]:
-    """Return the CUDA devices for the workers of a sweep, or an empty list if no run uses the device of its worker.
+    """Return the CUDA devices for the workers of a sweep, or an empty list if no run uses the
+    device of its worker.
 
     Args:
         flags: value of `device` in each run.
@@ -32,7 +33,8 @@ def worker_devices(flags: Iterable[str], allowed: Sequence[int]) -> list[int]:
 
 
 def prepare_worker(prepare: Callable[[], object], devices: Sequence[int], slot: int) -> None:
-    """Select the CUDA device of this worker process, unless there are no devices, and then call `prepare`.
+    """Select the CUDA device of this worker process, unless there are no devices, and then call
+    `prepare`.
 
     Args:
         prepare: function to call.

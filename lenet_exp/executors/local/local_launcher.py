@@ -17,7 +17,9 @@ class LocalLauncher(ExecutorLauncher):
     name, on_this_machine = "local", True
 
     def executor(self, work: WorkSpec) -> Executor:
-        """Create a pool of worker processes. Its default size is the number of jobs that the machine's cores allow."""
+        """Create a pool of worker processes. Its default size is the number of jobs that the
+        machine's cores allow.
+        """
         from lenet_exp.executors.local.pool import PoolExecutor
         from lenet_exp.machine import cpu_count
 

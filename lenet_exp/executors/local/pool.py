@@ -1,8 +1,9 @@
-"""The executor for this machine: a pool of worker processes that survives the death of individual workers.
+"""The executor for this machine: a pool of worker processes that survives the death of individual
+workers.
 
-Each worker has its own process group (setsid), so Ctrl-C reaches only the pool's process. A worker runs one job after
-another. If a worker dies, its job is retried, and the other workers continue. If the pool's process dies, running jobs
-write a checkpoint, and the workers end.
+Each worker has its own process group (setsid), so Ctrl-C reaches only the pool's process. A worker
+runs one job after another. If a worker dies, its job is retried, and the other workers continue. If
+the pool's process dies, running jobs write a checkpoint, and the workers end.
 """
 
 from __future__ import annotations
@@ -51,11 +52,13 @@ class PoolExecutor:
         work: functions that run the jobs, and information about the jobs.
         workers: maximum number of worker processes.
         retries: number of times to retry a job whose worker died.
-        time_limit: maximum duration of a job, in seconds; None for no limit. If a job exceeds it, its worker receives
-            SIGTERM, and the job counts as lost.
+        time_limit: maximum duration of a job, in seconds; None for no limit. If a job exceeds it,
+            its worker receives SIGTERM, and the job counts as lost.
     """
 
-    def __init__(self, work: WorkSpec, workers: int, *, retries: int, time_limit: float | None) -> None:
+    def __init__(
+        self, work: WorkSpec, workers: int, *, retries: int, time_limit: float | None
+    ) -> None:
         self.capacity = workers if work.jobs is None else min(workers, work.jobs)
         self._work = work
         self._retries = retries
@@ -78,7 +81,9 @@ class PoolExecutor:
         self._waiting.append(job)
 
     def next_done(self, timeout: float) -> JobEnd | None:
-        """Wait for the next job to end. Return None after `timeout` seconds, or if all jobs have ended."""
+        """Wait for the next job to end. Return None after `timeout` seconds, or if all jobs have
+        ended.
+        """
         deadline = time.monotonic() + timeout
         while True:
             self._assign()
@@ -102,7 +107,8 @@ class PoolExecutor:
         return {w.job.number: w.process.pid for w in self._workers if w.job is not None}
 
     def stop(self) -> None:
-        """Start no new jobs, and stop the running jobs gracefully. `next_done` still returns how they ended.
+        """Start no new jobs, and stop the running jobs gracefully. `next_done` still returns how
+        they ended.
 
         Workers receive the signal that this process received or, if it received none, SIGTERM.
         """
@@ -140,10 +146,18 @@ class PoolExecutor:
                 worker = self._start()
                 self._workers.append(worker)
             job = self._waiting.popleft()
-            worker.job, worker.since, worker.stop_by, worker.over_limit = job, time.monotonic(), None, False
-            # An OSError means that the worker died while idle or starting. `_receive` detects the end of its pipe.
+            worker.job, worker.since, worker.stop_by, worker.over_limit = (
+                job,
+                time.monotonic(),
+                None,
+                False,
+            )
+            # An OSError means that the worker died while idle or starting. `_receive` detects the
+            # end of its pipe.
             with contextlib.suppress(OSError):
-                worker.pipe.send_bytes(cloudpickle.dumps((self._work.task, job, self._work.answer is not None)))
+                worker.pipe.send_bytes(
+                    cloudpickle.dumps((self._work.task, job, self._work.answer is not None))
+                )
 
     def _start(self) -> _Worker:
         # The smallest number that no other worker has; the slot of a dead worker is free again.
@@ -153,7 +167,14 @@ class PoolExecutor:
         with theirs, self._work.output.open("ab") as output:
             process = subprocess.Popen(
                 # Without -P, a torch.py in the working directory would be imported first.
-                [sys.executable, "-P", "-m", "lenet_exp.executors.local.worker", str(theirs.fileno()), str(slot)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "lenet_exp.executors.local.worker",
+                    str(theirs.fileno()),
+                    str(slot),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -167,7 +188,9 @@ class PoolExecutor:
         return _Worker(process, pipe, slot)
 
     def _receive(self, worker: _Worker) -> JobEnd | None:
-        """Handle a worker's message. Return the end of its job, or None if the job continues or is retried."""
+        """Handle a worker's message. Return the end of its job, or None if the job continues or is
+        retried.
+        """
         job = worker.job
         assert job is not None
         try:
@@ -177,7 +200,9 @@ class PoolExecutor:
         if question is not None:
             assert self._work.answer is not None
             answer = cloudpickle.dumps(self._work.answer(question))
-            with contextlib.suppress(OSError):  # the worker has died; the next read detects the end of its pipe
+            with contextlib.suppress(
+                OSError
+            ):  # the worker has died; the next read detects the end of its pipe
                 worker.pipe.send_bytes(answer)
             return None
         worker.job = None
@@ -190,8 +215,16 @@ class PoolExecutor:
         code = worker.process.wait()
         self._remove(worker)
         self._tries[job.number] += 1
-        reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process exited with status {code}"
-        if self._tries[job.number] <= self._retries and not self._stopping and not worker.over_limit:
+        reason = (
+            f"killed by {signal.Signals(-code).name}"
+            if code < 0
+            else f"its process exited with status {code}"
+        )
+        if (
+            self._tries[job.number] <= self._retries
+            and not self._stopping
+            and not worker.over_limit
+        ):
             log.info("%s: %s; retrying it", job.name, reason)
             self._waiting.appendleft(job)
             return None
@@ -201,7 +234,9 @@ class PoolExecutor:
         del self._tries[done.job]
         if not worker.over_limit:
             return done
-        return JobEnd(done.job, lost=f"exceeded the time limit of {self._time_limit:g} s", over_limit=True)
+        return JobEnd(
+            done.job, lost=f"exceeded the time limit of {self._time_limit:g} s", over_limit=True
+        )
 
     def _remove(self, worker: _Worker) -> None:
         worker.pipe.close()
@@ -210,7 +245,9 @@ class PoolExecutor:
             worker.process.wait(STOP_SECONDS)
 
     def _limit(self, worker: _Worker) -> float:
-        """Return the number of seconds until a worker reaches its job's time limit or its deadline for stopping."""
+        """Return the number of seconds until a worker reaches its job's time limit or its deadline
+        for stopping.
+        """
         if worker.stop_by is not None:
             return worker.stop_by - time.monotonic()
         return worker.since + self._time_limit - time.monotonic() if self._time_limit else 3600.0

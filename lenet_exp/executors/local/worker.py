@@ -1,4 +1,5 @@
-"""A worker process, which a `PoolExecutor` starts: `python -m lenet_exp.executors.local.worker <descriptor> <slot>`.
+"""A worker process, which a `PoolExecutor` starts: `python -m lenet_exp.executors.local.worker
+<descriptor> <slot>`.
 
 The descriptor is the worker's end of its pipe.
 """
@@ -26,7 +27,9 @@ GRACE_SECONDS = 30.0  # maximum time for a job to end after the pool's process h
 
 
 def main() -> None:
-    """Run jobs from the pipe until the pipe closes or a signal (SIGTERM, or SIGINT from the pool) arrives."""
+    """Run jobs from the pipe until the pipe closes or a signal (SIGTERM, or SIGINT from the pool)
+    arrives.
+    """
     limit_gc()
     for which in SIGNALS:
         signal.signal(which, raise_terminated)
@@ -38,7 +41,9 @@ def main() -> None:
         prepare(int(sys.argv[2]))
         while (job := jobs.get()) is not None:
             _busy.set()
-            if _closed.is_set():  # the pool's process died before this job began, so no process would stop the job
+            if (
+                _closed.is_set()
+            ):  # the pool's process died before this job began, so no process would stop the job
                 return
             ended = _run(job, partial(_ask, pipe, jobs))
             pipe.send_bytes(ended[0])
@@ -49,7 +54,8 @@ def main() -> None:
 
 
 def _read(pipe: Connection, jobs: queue.SimpleQueue[bytes | None]) -> None:
-    """Forward messages from the pipe to the queue. When the pipe closes, stop the running job, if any.
+    """Forward messages from the pipe to the queue. When the pipe closes, stop the running job, if
+    any.
 
     The pipe closes when the pool releases this worker or the pool's process dies.
     """
@@ -75,7 +81,8 @@ _asked_to_end = threading.Event()
 def _ask(pipe: Connection, jobs: queue.SimpleQueue[bytes | None], question: Any) -> Any:
     """Send a question from the running job to the pool, and return the answer.
 
-    If the pool's process has died, wait for SIGTERM, which stops the job. In this case, return None.
+    If the pool's process has died, wait for SIGTERM, which stops the job. In this case, return
+    None.
     """
     try:
         pipe.send_bytes(cloudpickle.dumps((question, None, None)))
@@ -83,7 +90,9 @@ def _ask(pipe: Connection, jobs: queue.SimpleQueue[bytes | None], question: Any)
     except OSError:
         answer = None
     if answer is None:
-        _asked_to_end.wait(GRACE_SECONDS)  # wait for SIGTERM, so that no job continues with None as its answer
+        _asked_to_end.wait(
+            GRACE_SECONDS
+        )  # wait for SIGTERM, so that no job continues with None as its answer
         jobs.put(None)
         return None
     return cloudpickle.loads(answer)
@@ -104,12 +113,16 @@ def _run(given: bytes, ask: Callable[[Any], Any]) -> tuple[bytes, bool]:
         sent = cloudpickle.dumps((None, value, error))
         cloudpickle.loads(sent)  # some exceptions can be pickled but not unpickled
     except Exception as e:
-        sent = cloudpickle.dumps((None, None, RuntimeError("".join(traceback.format_exception(error or e)))))
+        sent = cloudpickle.dumps(
+            (None, None, RuntimeError("".join(traceback.format_exception(error or e))))
+        )
     return sent, isinstance(error, Terminated | KeyboardInterrupt)
 
 
 if __name__ == "__main__":
     main()
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # the user's own code can close or remove stdout
+    with contextlib.suppress(
+        AttributeError, OSError, ValueError
+    ):  # the user's own code can close or remove stdout
         sys.stdout.flush()
     os._exit(0)  # do not wait for the final garbage collection or for threads of a user's network

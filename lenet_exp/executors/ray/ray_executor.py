@@ -1,7 +1,9 @@
-"""The executor for Ray clusters. Jobs run in places, which are Ray actors that run one job at a time.
+"""The executor for Ray clusters. Jobs run in places, which are Ray actors that run one job at a
+time.
 
-Ray creates an actor on a node with free resources, and reports the actor's death. If the process or node of a job is
-lost, `Places` assigns the job to another place, where it resumes from its last checkpoint.
+Ray creates an actor on a node with free resources, and reports the actor's death. If the process or
+node of a job is lost, `JobSlots` assigns the job to another place, where it resumes from its last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import ray
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.executor import ClusterExecutor
-from lenet_exp.executors.host import PlaceInfo, check_place, portable_work
+from lenet_exp.executors.host import SlotInfo, check_place, portable_work
 from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, StartJob, StopJob
 from lenet_exp.executors.ray.cluster import Cluster, RayOptions
 from lenet_exp.executors.work import EpochReport, JobEnd, WorkSpec
@@ -41,11 +43,20 @@ class RayExecutor(ClusterExecutor):
         ConfigError: the cluster cannot be used; see `Cluster`.
     """
 
-    def __init__(self, work: WorkSpec, options: RayOptions, *, retries: int, time_limit: float | None) -> None:
+    def __init__(
+        self, work: WorkSpec, options: RayOptions, *, retries: int, time_limit: float | None
+    ) -> None:
         self._workers, self._cluster = options.workers, Cluster(options)
-        super().__init__("hydra/launcher=cluster_ray", work, retries=retries, probe=f".probe-{uuid.uuid4().hex[:8]}")
+        super().__init__(
+            "hydra/launcher=cluster_ray",
+            work,
+            retries=retries,
+            probe=f".probe-{uuid.uuid4().hex[:8]}",
+        )
         self._looked, self._room = 0.0, 0
-        self._portable_work: Any = ray.put(portable_work(work, (self._probe, self._probe.name), time_limit))
+        self._portable_work: Any = ray.put(
+            portable_work(work, (self._probe, self._probe.name), time_limit)
+        )
         self._actors: dict[int, Any] = {}
         self._asked: dict[Any, tuple[int, int]] = {}  # place and turn of each pending call
         self._usable = False  # whether any place has been usable
@@ -53,7 +64,9 @@ class RayExecutor(ClusterExecutor):
 
     @property
     def capacity(self) -> int:
-        """Number of runs that currently fit on the cluster, but at least 1, so that a run can wait for a node."""
+        """Number of runs that currently fit on the cluster, but at least 1, so that a run can wait
+        for a node.
+        """
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked, self._room = time.monotonic(), self._cluster.room()
         limits = [self._room, self._workers, self._work.jobs]
@@ -98,7 +111,7 @@ class RayExecutor(ClusterExecutor):
         except ray.exceptions.RayError as e:
             self._lost(number, turn, e)
             return
-        if isinstance(said, PlaceInfo):
+        if isinstance(said, SlotInfo):
             self._check(number, said)
         elif isinstance(said, EpochReport):
             assert self._work.answer is not None
@@ -106,11 +119,11 @@ class RayExecutor(ClusterExecutor):
         else:
             self._do(self._places.ended(number, turn, said))
 
-    def _check(self, number: int, place: PlaceInfo) -> None:
+    def _check(self, number: int, place: SlotInfo) -> None:
         """Use a place for jobs if it gives the same results as this machine.
 
-        A node that joins later and does not, for example because it has lost a network file system, must not end the
-        sweep of the other nodes.
+        A node that joins later and does not, for example because it has lost a network file system,
+        must not end the sweep of the other nodes.
 
         Raises:
             ConfigError: no place has been usable so far.
@@ -131,7 +144,9 @@ class RayExecutor(ClusterExecutor):
     def _lost(self, number: int, turn: int, error: Exception) -> None:
         """Handle the loss of a place."""
         self._looked = 0.0
-        why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()  # the last line of a traceback
+        why = (str(error).strip().splitlines() or [type(error).__name__])[
+            -1
+        ].strip()  # the last line of a traceback
         if turn != BEFORE:
             why = f"its node or process was lost ({type(error).__name__})"
         self._do(self._places.lost(number, why))
@@ -141,7 +156,9 @@ class RayExecutor(ClusterExecutor):
             if isinstance(command, JobEnd):
                 self._job_ends.append(command)
             elif isinstance(command, OpenPlace):
-                actor = self._actors[command.place] = self._cluster.actor.remote(self._portable_work)
+                actor = self._actors[command.place] = self._cluster.actor.remote(
+                    self._portable_work
+                )
                 self._asked[actor.describe.remote()] = command.place, BEFORE
             elif isinstance(command, StartJob):
                 reference = self._actors[command.place].start.remote(command.job)
@@ -150,6 +167,8 @@ class RayExecutor(ClusterExecutor):
                 self._actors[command.place].stop.remote()
             elif isinstance(command, ClosePlace):
                 actor = self._actors.pop(command.place)
-                self._asked = {r: asked for r, asked in self._asked.items() if asked[0] != command.place}
+                self._asked = {
+                    r: asked for r, asked in self._asked.items() if asked[0] != command.place
+                }
                 with contextlib.suppress(Exception):
                     ray.kill(actor)

@@ -23,7 +23,9 @@ class RayLauncher(ExecutorLauncher):
     name = "cluster_ray"
 
     def executor(self, work: WorkSpec) -> Executor:
-        """Create the executor, and connect to the cluster unless `check` has already connected to it."""
+        """Create the executor, and connect to the cluster unless `check` has already connected to
+        it.
+        """
         options = self._options(work.cores)
         from lenet_exp.executors.ray.ray_executor import RayExecutor
 
@@ -36,7 +38,8 @@ class RayLauncher(ExecutorLauncher):
             cores: number of cores per job.
 
         Raises:
-            ConfigError: Ray is not installed, the cluster cannot be reached, or no node has the resources for a run.
+            ConfigError: Ray is not installed, the cluster cannot be reached, or no node has the
+                resources for a run.
         """
         options = self._options(cores)
         from lenet_exp.executors.ray.cluster import Cluster
@@ -47,8 +50,12 @@ class RayLauncher(ExecutorLauncher):
         try:
             from lenet_exp.executors.ray.cluster import RayOptions
         except ImportError as e:
-            raise ConfigError("hydra/launcher=cluster_ray: requires Ray; run: pip install 'lenet_exp[ray]'") from e
+            raise ConfigError(
+                "hydra/launcher=cluster_ray: requires Ray; run: pip install 'lenet_exp[ray]'"
+            ) from e
         # Ray cannot handle OmegaConf containers.
-        given: dict[str, Any] = {k: dict(v) if isinstance(v, Mapping) else v for k, v in self.options.items()}
+        given: dict[str, Any] = {
+            k: dict(v) if isinstance(v, Mapping) else v for k, v in self.options.items()
+        }
         cpus = given.pop("cpus")
         return RayOptions(workers=self.workers, cpus=cores if cpus is None else cpus, **given)

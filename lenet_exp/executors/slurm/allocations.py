@@ -1,7 +1,8 @@
 """Manages the Slurm allocations of a sweep.
 
-This module submits allocations as needed, reuses allocations from an earlier session, and detects lost allocations.
-Each allocation provides places, which are processes that each run one job at a time.
+This module submits allocations as needed, reuses allocations from an earlier session, and detects
+lost allocations. Each allocation provides places, which are processes that each run one job at a
+time.
 """
 
 from __future__ import annotations
@@ -14,11 +15,18 @@ from pathlib import Path
 
 from lenet_exp.amounts import number_of
 from lenet_exp.errors import ConfigError
-from lenet_exp.executors.slurm.options import SlurmOptions, allocation_arguments, job_name, job_prefix
+from lenet_exp.executors.slurm.options import (
+    SlurmOptions,
+    allocation_arguments,
+    job_name,
+    job_prefix,
+)
 from lenet_exp.executors.slurm.queue import Queue, QueuedJob
 
 QUEUE_SECONDS = 5.0  # time between two queries of Slurm's controller, which all users share
-AWAY_SECONDS = 30.0  # time between two queries while the controller does not respond or rejects queries
+AWAY_SECONDS = (
+    30.0  # time between two queries while the controller does not respond or rejects queries
+)
 QUIET_SECONDS = 300.0  # time without a heartbeat after which a running allocation is canceled
 
 log = logging.getLogger("lenet_exp")
@@ -31,7 +39,8 @@ class LostAllocation:
     Attributes:
         id: Slurm's job ID of the allocation.
         why: description of the loss, for messages.
-        unmade: number of places that the allocation had not opened yet; 0 if Slurm will restart the allocation.
+        unmade: number of places that the allocation had not opened yet; 0 if Slurm will restart the
+            allocation.
     """
 
     id: str
@@ -45,8 +54,8 @@ class _Allocation:
 
     Attributes:
         seen: time when the queue last listed the allocation, or when it was submitted.
-        heard: time of the last heartbeat from one of its places or, before the first heartbeat, start time of the
-            allocation; None while the allocation has no node.
+        heard: time of the last heartbeat from one of its places or, before the first heartbeat,
+            start time of the allocation; None while the allocation has no node.
         came: names of the places that the allocation has opened since its start.
     """
 
@@ -68,7 +77,13 @@ class Allocations:
     """
 
     def __init__(
-        self, sweep: str, folder: Path, script: str, options: SlurmOptions, queue: Queue, clock: Callable[[], float]
+        self,
+        sweep: str,
+        folder: Path,
+        script: str,
+        options: SlurmOptions,
+        queue: Queue,
+        clock: Callable[[], float],
     ) -> None:
         self._folder, self._options, self._queue, self._clock = folder, options, queue, clock
         self._arguments = allocation_arguments(options)
@@ -85,14 +100,15 @@ class Allocations:
         known.came = {name for name in known.came if name.split("-")[1] == restart} | {place}
 
     def ask_for(self, places: int) -> None:
-        """Submit allocations, unless the current allocations will open enough places or the limit is reached.
+        """Submit allocations, unless the current allocations will open enough places or the limit
+        is reached.
 
         Args:
             places: number of additional places that are needed.
 
         Raises:
-            ConfigError: Slurm refused the first allocations. If a later submission fails, it is retried instead,
-                because the controller may be unreachable.
+            ConfigError: Slurm refused the first allocations. If a later submission fails, it is
+                retried instead, because the controller may be unreachable.
         """
         tasks, now = self._options.tasks, self._clock()
         missing = places - sum(max(0, tasks - len(a.came)) for a in self._allocations.values())
@@ -100,8 +116,11 @@ class Allocations:
         if count <= 0 or now < self._ask_at:
             return
         try:
-            log_file = f"{str(self._folder).replace('%', '%%')}/%A_%a.log"  # % starts a pattern in `sbatch --output`
-            ids = self._queue.submit(self._folder / "job.sh", self._name, log_file, count, arguments=self._arguments)
+            # % starts a pattern in `sbatch --output`
+            log_file = f"{str(self._folder).replace('%', '%%')}/%A_%a.log"
+            ids = self._queue.submit(
+                self._folder / "job.sh", self._name, log_file, count, arguments=self._arguments
+            )
         except ConfigError as e:
             if not self._had_one:
                 raise
@@ -120,7 +139,8 @@ class Allocations:
         """Query Slurm's queue, and return the allocations that have been lost.
 
         Args:
-            silent: number of seconds since the last heartbeat of each place, keyed by the name of the place.
+            silent: number of seconds since the last heartbeat of each place, keyed by the name of
+                the place.
         """
         now = self._clock()
         self._look_at = now + QUEUE_SECONDS
@@ -135,7 +155,9 @@ class Allocations:
                 allocation.seen = now
             return []
         queued = {job.id: job for job in jobs}
-        found = [self._judge(one, a, queued.get(one), now) for one, a in list(self._allocations.items())]
+        found = [
+            self._judge(one, a, queued.get(one), now) for one, a in list(self._allocations.items())
+        ]
         return [lost for lost in found if lost is not None]
 
     def cancel(self) -> None:
@@ -143,20 +165,28 @@ class Allocations:
         self._queue.cancel(list(self._allocations))
 
     def _adopt(self, prefix: str) -> dict[str, _Allocation]:
-        """Reuse allocations from an earlier session of this sweep. Cancel allocations with different options."""
+        """Reuse allocations from an earlier session of this sweep. Cancel allocations with
+        different options.
+        """
         left = [job for job in self._queue.jobs(prefix) or [] if job.is_alive]
-        ours, others = ([job.id for job in left if (job.name == self._name) is same] for same in (True, False))
+        ours, others = (
+            [job.id for job in left if (job.name == self._name) is same] for same in (True, False)
+        )
         self._queue.cancel(others)
         if ours:
             log.info(
-                "Slurm: reusing %s from an earlier session (%s)", number_of(len(ours), "allocation"), ", ".join(ours)
+                "Slurm: reusing %s from an earlier session (%s)",
+                number_of(len(ours), "allocation"),
+                ", ".join(ours),
             )
         if others:
             words = "Slurm: canceled %s from an earlier session with different options (%s)"
             log.info(words, number_of(len(others), "allocation"), ", ".join(others))
         return {one: _Allocation(self._clock()) for one in ours}
 
-    def _judge(self, one: str, allocation: _Allocation, job: QueuedJob | None, now: float) -> LostAllocation | None:
+    def _judge(
+        self, one: str, allocation: _Allocation, job: QueuedJob | None, now: float
+    ) -> LostAllocation | None:
         if job is None or job.may_wait_again:
             absent = now - allocation.seen > self._options.lost_after
             return self._gone(one, "no longer in the queue") if absent else None

@@ -1,7 +1,7 @@
 """Messages as files in a shared folder, for machines that have no other connection.
 
-A message is a JSON file, which a rename creates atomically. Reading a message runs no code, because the file contains
-only numbers and text.
+A message is a JSON file, which a rename creates atomically. Reading a message runs no code, because
+the file contains only numbers and text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class MessageFolder:
         """Write a message.
 
         Args:
-            sender: name of the sender, which becomes part of the file name. Messages from one sender keep their order.
+            sender: name of the sender, which becomes part of the file name. Messages from one
+                sender keep their order.
             message: content of the message.
 
         Raises:
@@ -38,7 +39,8 @@ class MessageFolder:
         write_json(self._folder / f"{sender}.{self._sent:09d}", message)
 
     def take(self) -> list[tuple[str, Message]]:
-        """Remove and return new messages, each with the name of its sender. Corrupt messages are returned as `{}`.
+        """Remove and return new messages, each with the name of its sender. Corrupt messages are
+        returned as `{}`.
 
         Raises:
             OSError: the folder does not exist or cannot be read.
@@ -58,7 +60,9 @@ class MessageFolder:
 
 
 class Heartbeats:
-    """Heartbeat files, one per process, rewritten every few seconds. The reader measures times with its own clock."""
+    """Heartbeat files, one per process, rewritten every few seconds. The reader measures times with
+    its own clock.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -70,11 +74,14 @@ class Heartbeats:
         Raises:
             OSError: the folder does not exist or cannot be written to.
         """
-        with (self._folder / name).open("w") as file:  # Some network file systems do not propagate a bare touch.
+        with (self._folder / name).open(
+            "w"
+        ) as file:  # Some network file systems do not propagate a bare touch.
             file.write(f"{os.getpid()}\n")
 
     def silent(self, now: float) -> dict[str, float]:
-        """Return the number of seconds since the last heartbeat of each process, keyed by the name of the process.
+        """Return the number of seconds since the last heartbeat of each process, keyed by the name
+        of the process.
 
         Args:
             now: current time in seconds, from the same clock in all calls.

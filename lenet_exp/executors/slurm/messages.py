@@ -1,10 +1,12 @@
-"""Messages between a sweep and its places in Slurm allocations, and the files in the sweep folder that contain them.
+"""Messages between a sweep and its places in Slurm allocations, and the files in the sweep folder
+that contain them.
 
 A place is a process in an allocation that runs one job at a time.
 
 slurm/plan.json          the part of the sweep that places need; deleted when the sweep ends
 slurm/job.sh, <id>.log   script and logs of the allocations
-slurm/<session>/         one session of the sweep: messages in driver/ and to-<place>/, and heartbeats in beats/
+slurm/<session>/         one session of the sweep: messages in driver/ and to-<place>/, and
+                         heartbeats in beats/
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lenet_exp.config.plain import read_as
+from lenet_exp.config.typed_json import read_as
 from lenet_exp.executors.slurm.message_folder import Heartbeats, Message, MessageFolder
 from lenet_exp.executors.work import EpochReport, JobEnd, RemoteWork
 from lenet_exp.files import read_json, write_json
@@ -49,8 +51,11 @@ class SlurmMessages:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def open(self, work: RemoteWork, *, asks: bool, time_limit: float | None, probe: str) -> PlacePlan:
-        """Start a new session of the sweep, and end earlier sessions. Running places detect and join the new session.
+    def open(
+        self, work: RemoteWork, *, asks: bool, time_limit: float | None, probe: str
+    ) -> PlacePlan:
+        """Start a new session of the sweep, and end earlier sessions. Running places detect and
+        join the new session.
 
         Args:
             work: data that the places need to run the sweep's jobs.
@@ -119,7 +124,11 @@ def job_message(turn: int, what: EpochReport | JobEnd | None) -> Message:
         return {"kind": QUESTION, "turn": turn, "number": what.job, "epoch": what.epoch, **figures}
     if what is None:
         return {"kind": NOT_BEGUN, "turn": turn}
-    error = None if what.error is None else " ".join(f"{type(what.error).__name__}: {what.error}".split())
+    error = (
+        None
+        if what.error is None
+        else " ".join(f"{type(what.error).__name__}: {what.error}".split())
+    )
     ended = {"number": what.job, "error": error, "lost": what.lost, "over_limit": what.over_limit}
     return {"kind": ENDED, "turn": turn, **ended, "interrupted": isinstance(what.error, Terminated)}
 
@@ -140,8 +149,12 @@ def read_job_end(message: Message) -> JobEnd:
     Raises:
         ValueError, KeyError, TypeError: the message is malformed.
     """
-    error: BaseException | None = None if message["error"] is None else RuntimeError(message["error"])
+    error: BaseException | None = (
+        None if message["error"] is None else RuntimeError(message["error"])
+    )
     if message["interrupted"]:
         error = Terminated()
     lost = None if message["lost"] is None else str(message["lost"])
-    return JobEnd(int(message["number"]), error=error, lost=lost, over_limit=bool(message["over_limit"]))
+    return JobEnd(
+        int(message["number"]), error=error, lost=lost, over_limit=bool(message["over_limit"])
+    )

@@ -1,4 +1,6 @@
-"""Slurm options for a sweep, and the job scripts and arguments created from them. This module starts no processes."""
+"""Slurm options for a sweep, and the job scripts and arguments created from them. This module
+starts no processes.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ class SlurmOptions:
         requeue: whether Slurm may restart an allocation that was preempted or lost its node.
         sbatch: additional `sbatch` options, such as `{"mem-per-cpu": "2G", "exclusive": True}`.
         before: Bash commands that run before Python starts.
-        lost_after: number of seconds without a heartbeat, or without an entry in the queue, after which a process or
-            allocation counts as lost.
+        lost_after: number of seconds without a heartbeat, or without an entry in the queue, after
+            which a process or allocation counts as lost.
         workers: maximum number of simultaneous runs; None for no limit.
     """
 
@@ -60,19 +62,25 @@ def allocation_arguments(options: SlurmOptions) -> list[str]:
         "requeue" if options.requeue else "no-requeue": True,
         **{name.replace("_", "-"): value for name, value in options.sbatch.items()},
     }
-    kept = {name: value for name, value in given.items() if value is not None and value is not False}
+    kept = {
+        name: value for name, value in given.items() if value is not None and value is not False
+    }
     return [f"--{name}" if value is True else f"--{name}={value}" for name, value in kept.items()]
 
 
 def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
-    """Return the Bash script for an allocation. It executes a command in each task; the tasks end independently."""
+    """Return the Bash script for an allocation. It executes a command in each task; the tasks end
+    independently.
+    """
     srun = ["srun", f"--ntasks={options.tasks}", f"--cpus-per-task={options.cpus}"]
     srun += ["--kill-on-bad-exit=0", "--wait=0", "--unbuffered"]
     return "\n".join(["#!/bin/bash", *options.before, f"exec {shlex.join([*srun, *command])}", ""])
 
 
 def job_name(sweep: str, arguments: Sequence[str], script: str) -> str:
-    """Return the Slurm job name of a sweep's allocations. Allocations with different options have different names."""
+    """Return the Slurm job name of a sweep's allocations. Allocations with different options have
+    different names.
+    """
     return f"{job_prefix(sweep)}{hashlib.sha256(chr(0).join([*arguments, script]).encode()).hexdigest()[:8]}"
 
 

@@ -1,6 +1,7 @@
 """Submits, lists, and cancels Slurm jobs.
 
-This module calls only `sbatch`, `squeue`, and `scancel`, as a user would. It needs no accounting database.
+This module calls only `sbatch`, `squeue`, and `scancel`, as a user would. It needs no accounting
+database.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from lenet_exp.errors import ConfigError
 
 COMMAND_SECONDS = 60.0  # time limit for a command; a busy controller responds slowly
 OVER = frozenset({"CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"})
-WAITS = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
+WAITS = frozenset(
+    {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
+)
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,16 @@ class QueuedJob:
 
     @property
     def may_wait_again(self) -> bool:
-        """Whether the job lost its node and may be requeued. A requeued job appears as pending shortly afterward."""
+        """Whether the job lost its node and may be requeued. A requeued job appears as pending
+        shortly afterward.
+        """
         return self.state in {"NODE_FAIL", "PREEMPTED"}
 
     @property
     def is_alive(self) -> bool:
-        """Whether the job is running or will run. A COMPLETING job is not alive, because it is about to end."""
+        """Whether the job is running or will run. A COMPLETING job is not alive, because it is
+        about to end.
+        """
         return not self.is_over and self.state != "COMPLETING"
 
     @property
@@ -72,20 +79,29 @@ class Queue:
                     "that has Slurm's commands"
                 )
 
-    def submit(self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]) -> list[str]:
+    def submit(
+        self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]
+    ) -> list[str]:
         """Submit an array of jobs, and return the job IDs of its members.
 
         Args:
             script: path of the job script.
             name: name of the jobs.
-            log: path of the logs; `%A` is replaced with the array's ID, and `%a` with the member's number.
+            log: path of the logs; `%A` is replaced with the array's ID, and `%a` with the member's
+                number.
             count: number of jobs.
             arguments: additional `sbatch` arguments.
 
         Raises:
             ConfigError: Slurm refused the array, or `sbatch` timed out.
         """
-        given = [f"--job-name={name}", f"--output={log}", f"--array=0-{count - 1}", *arguments, str(script)]
+        given = [
+            f"--job-name={name}",
+            f"--output={log}",
+            f"--array=0-{count - 1}",
+            *arguments,
+            str(script),
+        ]
         job = self._sbatch("--parsable", *given).partition(";")[0].strip()
         return [f"{job}_{n}" for n in range(count)]
 
@@ -98,15 +114,29 @@ class Queue:
         self._sbatch("--test-only", *arguments, str(script))
 
     def jobs(self, prefix: str) -> list[QueuedJob] | None:
-        """Return the user's jobs whose names begin with `prefix`, including jobs that ended recently.
+        """Return the user's jobs whose names begin with `prefix`, including jobs that ended
+        recently.
 
         Return None if Slurm's controller does not respond.
         """
         try:
-            done = _run(["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%F|%K|%T|%j|%r"])
+            done = _run(
+                [
+                    "squeue",
+                    "--me",
+                    "--noheader",
+                    "--array",
+                    "--states=all",
+                    "--format=%F|%K|%T|%j|%r",
+                ]
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
-        return [job for job in parsed(done.stdout) if job.name.startswith(prefix)] if done.returncode == 0 else None
+        return (
+            [job for job in parsed(done.stdout) if job.name.startswith(prefix)]
+            if done.returncode == 0
+            else None
+        )
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Cancel the jobs with these IDs. Running jobs first receive a signal."""
@@ -119,11 +149,16 @@ class Queue:
         try:
             done = _run(["sbatch", *arguments])
         except subprocess.TimeoutExpired as e:
-            raise ConfigError(f"hydra/launcher=cluster_slurm: sbatch timed out after {e.timeout:g} s") from e
+            raise ConfigError(
+                f"hydra/launcher=cluster_slurm: sbatch timed out after {e.timeout:g} s"
+            ) from e
         if done.returncode != 0:
             lines = done.stderr.strip().replace("sbatch: error: ", "sbatch: ").splitlines()
             said = [line.removeprefix("allocation failure: ") for line in lines if line]
-            raise ConfigError("hydra/launcher=cluster_slurm: " + "; ".join(said[-2:] or [f"status {done.returncode}"]))
+            raise ConfigError(
+                "hydra/launcher=cluster_slurm: "
+                + "; ".join(said[-2:] or [f"status {done.returncode}"])
+            )
         return done.stdout
 
 
@@ -134,13 +169,22 @@ def parsed(text: str) -> list[QueuedJob]:
         parts = line.split("|", 4)
         if len(parts) == 5:
             job, member, state, name, reason = parts
-            found.append(QueuedJob(f"{job}_{member}" if member.isdigit() else job, name, state, reason))
+            found.append(
+                QueuedJob(f"{job}_{member}" if member.isdigit() else job, name, state, reason)
+            )
     return found
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     # SLURM_* variables describe the current job. Submitted jobs must not inherit them.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_") or k == "SLURM_CONF"}
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith("SLURM_") or k == "SLURM_CONF"
+    }
     return subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_SECONDS
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
     )

@@ -1,7 +1,8 @@
 """The executor for Slurm clusters. It runs many jobs in a few allocations.
 
-Slurm starts the allocations and reports which of them are alive. The executor and the allocations exchange messages as
-files in the sweep folder. `Places` assigns jobs to the places in the allocations, as on a Ray cluster.
+Slurm starts the allocations and reports which of them are alive. The executor and the allocations
+exchange messages as files in the sweep folder. `JobSlots` assigns jobs to the places in the
+allocations, as on a Ray cluster.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lenet_exp.config.plain import read_as
+from lenet_exp.config.typed_json import read_as
 from lenet_exp.executors.executor import ClusterExecutor
-from lenet_exp.executors.host import PlaceInfo, check_place
+from lenet_exp.executors.host import SlotInfo, check_place
 from lenet_exp.executors.places import Command, OpenPlace, StartJob, StopJob
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.allocations import Allocations
@@ -39,7 +40,8 @@ class _StartedPlace:
 
     Attributes:
         inbox: folder for messages to the process.
-        number: number of the requested place that the process provides; None if no place was requested yet.
+        number: number of the requested place that the process provides; None if no place was
+            requested yet.
     """
 
     inbox: MessageFolder
@@ -49,7 +51,8 @@ class _StartedPlace:
 class SlurmExecutor(ClusterExecutor):
     """An `Executor` for a Slurm cluster.
 
-    If Slurm refuses the first allocations, `next_done` raises a `ConfigError`. Later refusals are retried.
+    If Slurm refuses the first allocations, `next_done` raises a `ConfigError`. Later refusals are
+    retried.
 
     Args:
         work: functions that run the jobs, and information about the jobs.
@@ -78,11 +81,18 @@ class SlurmExecutor(ClusterExecutor):
         self._sweep = SweepFolder(work.output.parent)
         self._channel = SlurmMessages(self._sweep.path / "slurm")
         asks = work.answer is not None
-        plan = self._channel.open(work.remote, asks=asks, time_limit=time_limit, probe=self._probe.name)
+        plan = self._channel.open(
+            work.remote, asks=asks, time_limit=time_limit, probe=self._probe.name
+        )
         self._session = plan.session
-        self._said, self._beats = self._channel.driver(self._session), self._channel.beats(self._session)
+        self._said, self._beats = (
+            self._channel.driver(self._session),
+            self._channel.beats(self._session),
+        )
         script = allocation_script(options, [*command, str(self._sweep.path)])
-        self._allocations = Allocations(self._sweep.id, self._channel.folder, script, options, queue=queue, clock=clock)
+        self._allocations = Allocations(
+            self._sweep.id, self._channel.folder, script, options, queue=queue, clock=clock
+        )
         self._opened: deque[int] = deque()  # requested places that have not started
         self._started: dict[str, _StartedPlace] = {}  # keyed by name; lost places are removed
 
@@ -128,13 +138,18 @@ class SlurmExecutor(ClusterExecutor):
     def _heard(self, name: str, message: Message) -> None:
         kind = message["kind"]
         if kind == messages.DESCRIBED:
-            check_place(read_as(PlaceInfo, message), self._sweep.path)
+            check_place(read_as(SlotInfo, message), self._sweep.path)
             self._arrived(name)
             return
         if kind == messages.LEFT:
-            self._lost(name, str(message["why"]), counts=False)  # its job wrote a checkpoint, so it did not fail
+            self._lost(
+                name, str(message["why"]), counts=False
+            )  # its job wrote a checkpoint, so it did not fail
             return
-        number, turn = self._started[name].number if name in self._started else None, int(message["turn"])
+        number, turn = (
+            self._started[name].number if name in self._started else None,
+            int(message["turn"]),
+        )
         if number is None or not self._places.is_current(number, turn):
             return
         if kind == messages.QUESTION:
@@ -143,7 +158,9 @@ class SlurmExecutor(ClusterExecutor):
             self._send(name, {"kind": messages.ANSWER, "turn": turn, "value": answer})
         elif kind == messages.ENDED:
             done = messages.read_job_end(message)
-            if isinstance(done.error, Terminated):  # record the end here, because the place does not
+            if isinstance(
+                done.error, Terminated
+            ):  # record the end here, because the place does not
                 self._sweep.end_job(done.job, None)
             self._do(self._places.ended(number, turn, done))
         elif kind == messages.NOT_BEGUN:
@@ -180,7 +197,9 @@ class SlurmExecutor(ClusterExecutor):
         changed = self._allocations.look(silent)
         self._hear()  # handle messages that places sent before they ended
         for lost in changed:
-            log.log(logging.DEBUG if self._places.is_stopping else logging.INFO, "Slurm: %s", lost.why)
+            log.log(
+                logging.DEBUG if self._places.is_stopping else logging.INFO, "Slurm: %s", lost.why
+            )
             for name in self._names(lost.id):
                 self._lost(name, lost.why)
             for _ in range(min(len(self._opened), lost.unmade)):

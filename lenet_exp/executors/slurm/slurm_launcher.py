@@ -1,4 +1,6 @@
-"""The launcher `hydra/launcher=cluster_slurm`, which runs the jobs of a sweep in allocations of a Slurm cluster."""
+"""The launcher `hydra/launcher=cluster_slurm`, which runs the jobs of a sweep in allocations of a
+Slurm cluster.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.launcher import ExecutorLauncher
-from lenet_exp.executors.slurm.options import BEAT_SECONDS, SlurmOptions, allocation_arguments, allocation_script
+from lenet_exp.executors.slurm.options import (
+    BEAT_SECONDS,
+    SlurmOptions,
+    allocation_arguments,
+    allocation_script,
+)
 
 if TYPE_CHECKING:
     from lenet_exp.executors.executor import Executor
     from lenet_exp.executors.work import WorkSpec
 
-PLACE = ("lenet_exp.sweeps.place_task", "slurm")  # the module that a task of an allocation runs, and its first argument
+PLACE = (
+    "lenet_exp.sweeps.place_task",
+    "slurm",
+)  # the module that a task of an allocation runs, and its first argument
 
 
 class SlurmLauncher(ExecutorLauncher):
     """Launcher that runs jobs on a Slurm cluster.
 
     Args:
-        given: arguments of `ExecutorLauncher`, and fields of `SlurmOptions`. If `cpus` is None, each run has one CPU
-            per thread.
+        given: arguments of `ExecutorLauncher`, and fields of `SlurmOptions`. If `cpus` is None,
+            each run has one CPU per thread.
 
     Raises:
         ConfigError: the value of an option is too small.
@@ -36,7 +46,9 @@ class SlurmLauncher(ExecutorLauncher):
         least = {"allocations": 1, "tasks": 1, "cpus": 1, "lost_after": 2 * BEAT_SECONDS}
         for name, value in self.options.items():
             if name in least and value is not None and value < least[name]:
-                raise ConfigError(f"hydra.launcher.{name}={value:g}: must be at least {least[name]:g}")
+                raise ConfigError(
+                    f"hydra.launcher.{name}={value:g}: must be at least {least[name]:g}"
+                )
 
     def check(self, cores: int) -> None:
         """Check that Slurm would accept the allocations.
@@ -61,7 +73,11 @@ class SlurmLauncher(ExecutorLauncher):
         from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 
         options, command = self._options(work.cores), [sys.executable, "-P", "-m", *PLACE]
-        return SlurmExecutor(work, options, Queue(), command, retries=self.retries, time_limit=self.time_limit)
+        return SlurmExecutor(
+            work, options, Queue(), command, retries=self.retries, time_limit=self.time_limit
+        )
 
     def _options(self, cores: int) -> SlurmOptions:
-        return SlurmOptions(**self.options | {"workers": self.workers, "cpus": self.options["cpus"] or cores})
+        return SlurmOptions(
+            **self.options | {"workers": self.workers, "cpus": self.options["cpus"] or cores}
+        )

@@ -21,13 +21,19 @@ from lenet_exp.reports.words.next_steps import next_command, next_step, notes
 from lenet_exp.reports.words.phrases import verdict
 from lenet_exp.reports.words.study_words import interaction_record
 
-PULL_REQUEST = 10  # maximum number of rows in a Markdown table for pull requests; the HTML report has all rows
+PULL_REQUEST = (
+    10  # maximum number of rows in a Markdown table for pull requests; the HTML report has all rows
+)
 
 
 def write_comparison(
-    path: Path, comparisons: Sequence[Comparison], source: RunSource, columns: Sequence[str] | None = None
+    path: Path,
+    comparisons: Sequence[Comparison],
+    source: RunSource,
+    columns: Sequence[str] | None = None,
 ) -> None:
-    """Write comparisons to a file atomically, in the format that corresponds to the suffix of the file name.
+    """Write comparisons to a file atomically, in the format that corresponds to the suffix of the
+    file name.
 
     Args:
         columns: columns of a LaTeX table; see `tex`.
@@ -42,7 +48,9 @@ def write_comparison(
     elif kind == ".tex":
         write_output_file(path, tex(comparisons, source, columns))
     elif kind == ".csv":
-        write_output_file(path, csv_text([row for rows in finite(ranked_records(comparisons)) for row in rows]))
+        write_output_file(
+            path, csv_text([row for rows in finite(ranked_records(comparisons)) for row in rows])
+        )
     else:
         tables = ranked_records(comparisons)
         data = [_json(c, source, rows) for c, rows in zip(comparisons, tables, strict=True)]
@@ -74,20 +82,28 @@ def write_figures(
     several = len(comparisons) > 1
     width = PAPER_WIDTH if cm is None else cm / 2.54
     drawn = {
-        path.with_stem(f"{path.stem}_{c.dataset}") if several else path: paper_figure(c, kind, width, flags)
+        path.with_stem(f"{path.stem}_{c.dataset}") if several else path: paper_figure(
+            c, kind, width, flags
+        )
         for c in comparisons
     }
     for to, figure in drawn.items():
         content = io.BytesIO()
         suffix = to.suffix.lower()
-        with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "lenet_exp"}):  # fonts that journals accept
-            same = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix)  # whenever it is drawn
+        with rc_context(
+            {"pdf.fonttype": 42, "svg.hashsalt": "lenet_exp"}
+        ):  # fonts that journals accept
+            same = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(
+                suffix
+            )  # whenever it is drawn
             figure.savefig(content, format=suffix[1:], metadata=same, dpi=300)
         write_output_file(to, content.getvalue())
     return list(drawn)
 
 
-def _json(comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str, Cell]]) -> Mapping[str, Json]:
+def _json(
+    comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str, Cell]]
+) -> Mapping[str, Json]:
     found, its = comparison.effects, comparison.new_images
     data: dict[str, Json] = {
         "dataset": comparison.dataset,
@@ -95,17 +111,26 @@ def _json(comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str,
         "next": next_step(comparison),
         "command": next_command(comparison, source.command),
         "notes": notes(comparison),
-        "new_images": vars(its) | {"behind": list(map(comparison.name, its.behind))} if its is not None else None,
+        "new_images": vars(its) | {"behind": list(map(comparison.name, its.behind))}
+        if its is not None
+        else None,
         "groups": list(rows),
         "effects": [
             # In earlier releases, `importance` had a value.
-            {"flag": e.flag, "share_of_variance": e.share, "importance": None, "levels": list(map(vars, e.levels))}
+            {
+                "flag": e.flag,
+                "share_of_variance": e.share,
+                "importance": None,
+                "levels": list(map(vars, e.levels)),
+            }
             for e in found.flags
         ],
         "seeds_share_of_variance": found.seeds,
         "interactions": _interactions(comparison.interactions),
     }
-    return data | ({"search": _search(comparison.searched)} if comparison.searched is not None else {})
+    return data | (
+        {"search": _search(comparison.searched)} if comparison.searched is not None else {}
+    )
 
 
 def _interactions(found: Interactions | None) -> Mapping[str, Json] | None:
@@ -113,7 +138,12 @@ def _interactions(found: Interactions | None) -> Mapping[str, Json] | None:
         return None
     pairs = list(map(interaction_record, found.pairs))
     contrasts = list(map(vars, found.contrasts))
-    return {"no_test": found.no_test, "left_out": list(found.left_out), "pairs": pairs, "contrasts": contrasts}
+    return {
+        "no_test": found.no_test,
+        "left_out": list(found.left_out),
+        "pairs": pairs,
+        "contrasts": contrasts,
+    }
 
 
 def _search(searched: SearchSummary) -> Mapping[str, Json]:
@@ -124,6 +154,8 @@ def _search(searched: SearchSummary) -> Mapping[str, Json]:
         "best_command": searched.best_command,
         "spent": searched.spent,
         "history": list(map(vars, searched.steps)),
-        "importance": [{"flag": flag, "share": share} for flag, share in search_importance(searched).items()],
+        "importance": [
+            {"flag": flag, "share": share} for flag, share in search_importance(searched).items()
+        ],
         "trials": list(map(vars, searched.trials)),
     }

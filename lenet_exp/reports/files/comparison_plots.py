@@ -1,5 +1,5 @@
-"""Figures for a comparison, for use in MLflow and in papers: leaderboard, learning curves, accuracy versus number of
-parameters, interaction of two flags, and search history."""
+"""Figures for a comparison, for use in MLflow and in papers: leaderboard, learning curves, accuracy
+versus number of parameters, interaction of two flags, and search history."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DODGE = 0.018  # distance between the error bars of neighboring lines, as a frac
 NAME, PAPER_NAME = 44, 24  # maximum number of characters in a configuration's name
 WIDTH, PAPER_WIDTH = 9.0, 3.4  # in inches; a paper's column is 3.4 inches wide
 PAPER_FONT = 7.5  # in points
-COLOUR, EXCLUDED, MANY_COLORS = "#2563eb", "#8b93a1", colormaps["tab10"]
+COLOUR, EXCLUDED_COLOR, MANY_COLORS = "#2563eb", "#8b93a1", colormaps["tab10"]
 # File names of the kinds of figures.
 FILE_NAMES = {
     "leaderboard": "leaderboard",
@@ -51,7 +51,9 @@ FILE_NAMES = {
 }
 
 Limits = tuple[float, float]
-Drawing = Callable[..., Figure | None]  # takes a comparison and, as `paper`, whether the figure is for a paper
+Drawing = Callable[
+    ..., Figure | None
+]  # takes a comparison and, as `paper`, whether the figure is for a paper
 
 
 def figures(comparison: Comparison) -> dict[str, Figure]:
@@ -63,12 +65,17 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
 
 
 def paper_figure(
-    comparison: Comparison, kind: str, width: float = PAPER_WIDTH, flags: Sequence[str] | None = None
+    comparison: Comparison,
+    kind: str,
+    width: float = PAPER_WIDTH,
+    flags: Sequence[str] | None = None,
 ) -> Figure:
-    """Draw one figure for a paper, by default at the width of a column, with fonts of 7.5 points and without a title.
+    """Draw one figure for a paper, by default at the width of a column, with fonts of 7.5 points
+    and without a title.
 
     Args:
-        kind: `leaderboard`, `curves`, `parameters`, `interaction` (of the two flags that interact most), or `history`.
+        kind: `leaderboard`, `curves`, `parameters`, `interaction` (of the two flags that interact
+            most), or `history`.
         width: width of the figure in inches.
         flags: for an interaction, the flag of the lines and the flag of the axis.
 
@@ -95,14 +102,18 @@ def _drawings(comparison: Comparison, flags: Sequence[str] | None = None) -> dic
     if comparison.sizes_differ:
         found["parameters"] = parameters_figure
     if comparison.interactions is not None and comparison.interactions.pairs:
-        found["interaction"] = partial(interaction_figure, _pair(comparison.interactions.pairs, flags))
+        found["interaction"] = partial(
+            interaction_figure, _pair(comparison.interactions.pairs, flags)
+        )
     if comparison.searched is not None:
         found["history"] = partial(history_figure, comparison.searched)
     return found
 
 
 def _pair(pairs: Sequence[Interaction], flags: Sequence[str] | None) -> Interaction:
-    """Return the interaction of two flags, the first of which has the lines; by default, the strongest interaction."""
+    """Return the interaction of two flags, the first of which has the lines; by default, the
+    strongest interaction.
+    """
     if flags is None:
         return pairs[0]
     both = {_first_flags(names): its for pair in pairs for names, its in
@@ -111,30 +122,52 @@ def _pair(pairs: Sequence[Interaction], flags: Sequence[str] | None) -> Interact
 
 
 def _first_flags(names: Sequence[str]) -> str:
-    """Join the names of flags, without those that are zipped with another one (`optimizer with optimizer.lr`)."""
+    """Join the names of flags, without those that are zipped with another one (`optimizer with
+    optimizer.lr`).
+    """
     return ",".join(name.partition(" with ")[0] for name in names)
 
 
 def leaderboard_figure(comparison: Comparison, *, paper: float = 0) -> Figure:
-    """Draw the accuracies of the best configurations: means with 95% confidence intervals, and individual seeds.
+    """Draw the accuracies of the best configurations: means with 95% confidence intervals, and
+    individual seeds.
 
-    Configurations that could be the best are blue, and all others are gray. An arrow shows a mean or seed that is
-    beyond the axis, with its value.
+    Configurations that could be the best are blue, and all others are gray. An arrow shows a mean
+    or seed that is beyond the axis, with its value.
     """
     groups, may_be_best = [g for g in comparison.groups if g.n][:LEADERS], could_be_best(comparison)
     height = 0.95 + 0.17 * len(groups) if paper else 1.35 + 0.28 * len(groups)
     values = [v for g in groups for v in [*g.accuracy.values(), *(i for i in g.interval if i == i)]]
     low, high = _most(comparison.metric, values)
-    names, legend = _names(comparison, groups, paper), {COLOUR: "could be the best", EXCLUDED: "other"}
+    names, legend = (
+        _names(comparison, groups, paper),
+        {COLOUR: "could be the best", EXCLUDED_COLOR: "other"},
+    )
     shown = f", best {LEADERS}" if len(groups) == LEADERS else ""
     figure, axes = _figure(f"{comparison.dataset}: leaderboard{shown}", height, paper)
     for y, group in enumerate(groups):
-        color = COLOUR if group in may_be_best else EXCLUDED
+        color = COLOUR if group in may_be_best else EXCLUDED_COLOR
         if not math.isnan(group.interval[0]):
-            axes.plot(group.interval, [y, y], color=color, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
-        seeds = [v for v in group.accuracy.values() if v >= low or group.mean >= low]  # the mean stands for hidden ones
+            axes.plot(
+                group.interval,
+                [y, y],
+                color=color,
+                linewidth=2.2,
+                alpha=0.55,
+                solid_capstyle="butt",
+            )
+        seeds = [
+            v for v in group.accuracy.values() if v >= low or group.mean >= low
+        ]  # the mean stands for hidden ones
         axes.plot(seeds, [y] * len(seeds), "|", color="#6b7280", markersize=5 if paper else 9)
-        axes.plot([group.mean], [y], "o", color=color, markersize=3.5 if paper else 5.5, label=legend.pop(color, None))
+        axes.plot(
+            [group.mean],
+            [y],
+            "o",
+            color=color,
+            markersize=3.5 if paper else 5.5,
+            label=legend.pop(color, None),
+        )
     axes.set_yticks(range(len(groups)), names, fontsize=8.5)
     axes.set_ylim(len(groups) - 0.4, -0.6)
     fits = max(map(len, names)) <= PAPER_NAME  # longer names leave less room for the axis
@@ -147,10 +180,11 @@ def leaderboard_figure(comparison: Comparison, *, paper: float = 0) -> Figure:
 
 
 def curves_figure(comparison: Comparison, *, paper: float = 0) -> Figure | None:
-    """Draw validation accuracy versus epoch for the best configurations: the mean and range over seeds.
+    """Draw validation accuracy versus epoch for the best configurations: the mean and range over
+    seeds.
 
-    If there are more than six, the others are gray lines without ranges, as are those outside a part of a comparison.
-    Return None if no curves are available.
+    If there are more than six, the others are gray lines without ranges, as are those outside a
+    part of a comparison. Return None if no curves are available.
     """
     finished = [g for g in comparison.groups if g.n]
     groups = finished[: len(finished) if len(finished) <= COLORED else BEST_OF_MANY]
@@ -168,21 +202,43 @@ def curves_figure(comparison: Comparison, *, paper: float = 0) -> Figure | None:
             row[: len(curve)] = curve
         mean = np.nanmean(values, axis=0)
         x, color = np.arange(1, len(mean) + 1), MANY_COLORS(n)
-        axes.plot(x, mean, color=color, marker="." if len(mean) < 30 else "", linewidth=1.4, label=name)
-        axes.fill_between(x, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=color, alpha=0.15, lw=0)
+        axes.plot(
+            x, mean, color=color, marker="." if len(mean) < 30 else "", linewidth=1.4, label=name
+        )
+        axes.fill_between(
+            x, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=color, alpha=0.15, lw=0
+        )
         every += values[~np.isnan(values)].tolist()
         late += mean[len(mean) // 3 :].tolist()
     if not late:
         return None
-    whole, label = comparison.whole if isinstance(comparison, PartOfComparison) else comparison, "others"
+    whole, label = (
+        comparison.whole if isinstance(comparison, PartOfComparison) else comparison,
+        "others",
+    )
     for group in [g for g in whole.groups if g.n and g not in groups][: LEADERS - len(groups)]:
         mean = np.array([*zip_longest(*group.curves(), fillvalue=np.nan)])
-        axes.plot(np.arange(1, len(mean) + 1), np.nanmean(mean, axis=1), color=EXCLUDED, lw=0.6, zorder=1, label=label)
+        axes.plot(
+            np.arange(1, len(mean) + 1),
+            np.nanmean(mean, axis=1),
+            color=EXCLUDED_COLOR,
+            lw=0.6,
+            zorder=1,
+            label=label,
+        )
         label = ""
-    low, high = _most(comparison.metric, late)  # without failures, but with the best epoch of each run
+    low, high = _most(
+        comparison.metric, late
+    )  # without failures, but with the best epoch of each run
     low, high = (low, max(every)) if comparison.metric.larger else (min(every), high)
     edge = 0.06 * max(high - low, 1e-4)
-    _metric_axis(comparison.metric, axes, (low - edge, high + edge), f"validation {comparison.metric.name}", last=True)
+    _metric_axis(
+        comparison.metric,
+        axes,
+        (low - edge, high + edge),
+        f"validation {comparison.metric.name}",
+        last=True,
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     _legend(figure, paper)
@@ -190,7 +246,9 @@ def curves_figure(comparison: Comparison, *, paper: float = 0) -> Figure | None:
 
 
 def interaction_figure(pair: Interaction, comparison: Comparison, *, paper: float = 0) -> Figure:
-    """Draw the mean accuracy for each combination of two flags' values, with 95% confidence intervals."""
+    """Draw the mean accuracy for each combination of two flags' values, with 95% confidence
+    intervals.
+    """
     title = f"{comparison.dataset}: {pair.first} and {pair.second}, means (dots) and 95% confidence intervals (bars)"
     figure, axes = _figure(title, 2.6 if paper else 4.4, paper)
     numbers = [number(level) for level in pair.levels[1]]
@@ -199,12 +257,16 @@ def interaction_figure(pair: Interaction, comparison: Comparison, *, paper: floa
     x = np.arange(len(numbers)) if len(x) < len(numbers) else np.log10(x) if log else x
     order, apart = np.argsort(x), DODGE * np.ptp(x)
     for n, (level, means) in enumerate(zip(pair.levels[0], np.array(pair.means), strict=True)):
-        at = x + (n - (len(pair.means) - 1) / 2) * apart  # next to each other, so that the bars do not overlap
+        at = (
+            x + (n - (len(pair.means) - 1) / 2) * apart
+        )  # next to each other, so that the bars do not overlap
         bars = np.abs(np.array(pair.intervals[n]).T - means)
         axes.errorbar(at[order], means[order], bars[:, order], color=MANY_COLORS(n % 10), marker="o", markersize=4,
                       linewidth=1.4, capsize=2, label=no_math(rounded(level)))  # fmt: skip
     axes.set_xticks(x, [no_math(rounded(level)) for level in pair.levels[1]])
-    limits = _most(comparison.metric, [end for row in pair.intervals for ends in row for end in ends])
+    limits = _most(
+        comparison.metric, [end for row in pair.intervals for ends in row for end in ends]
+    )
     _metric_axis(comparison.metric, axes, limits, _label(comparison))
     axes.set_xlabel(pair.second)
     _legend(figure, paper, pair.first)
@@ -212,8 +274,8 @@ def interaction_figure(pair: Interaction, comparison: Comparison, *, paper: floa
 
 
 def parameters_figure(comparison: Comparison, *, paper: float = 0) -> Figure | None:
-    """Draw accuracy versus number of parameters, on a logarithmic axis: means with 95% confidence intervals, and a line
-    through the Pareto front. Ranks stand for names that are too long.
+    """Draw accuracy versus number of parameters, on a logarithmic axis: means with 95% confidence
+    intervals, and a line through the Pareto front. Ranks stand for names that are too long.
 
     Return None if no number of parameters is known.
     """
@@ -224,16 +286,26 @@ def parameters_figure(comparison: Comparison, *, paper: float = 0) -> Figure | N
     shown = f", best {LEADERS}" if len(sized) == LEADERS else ""
     title = f"{comparison.dataset}: mean (dot) and 95% confidence interval (bar) over seeds{shown}"
     figure, axes = _figure(title, 2.6 if paper else 4.4, paper)
-    labels, sign, names = [], comparison.metric.sign, _names(comparison, [g for g, _ in sized], paper)
+    labels, sign, names = (
+        [],
+        comparison.metric.sign,
+        _names(comparison, [g for g, _ in sized], paper),
+    )
     if max(map(len, names)) > (PAPER_NAME if paper else NAME):  # too long for labels
         names = [f"#{1 + comparison.groups.index(group)}" for group, _ in sized]
     for name, (group, parameters) in zip(names, sized, strict=True):
         if not math.isnan(group.interval[0]):
-            axes.plot([parameters, parameters], group.interval, color=COLOUR, linewidth=2.2, alpha=0.55)
+            axes.plot(
+                [parameters, parameters], group.interval, color=COLOUR, linewidth=2.2, alpha=0.55
+            )
         axes.plot([parameters], [group.mean], "o", color=COLOUR, markersize=5.5, label=name)
         labels.append(axes.annotate(name, (parameters, group.mean), (0, 0), textcoords="offset points", fontsize=8,
-                                    arrowprops={"arrowstyle": "-", "color": EXCLUDED, "linewidth": 0.5}))  # fmt: skip
-    limits = _most(comparison.metric, [v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))], 10)
+                                    arrowprops={"arrowstyle": "-", "color": EXCLUDED_COLOR, "linewidth": 0.5}))  # fmt: skip
+    limits = _most(
+        comparison.metric,
+        [v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))],
+        10,
+    )
     _metric_axis(comparison.metric, axes, limits, _label(comparison), named=True)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -241,15 +313,19 @@ def parameters_figure(comparison: Comparison, *, paper: float = 0) -> Figure | N
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("parameters")
     _place(labels, figure, axes)
-    front: list[tuple[int, float]] = []  # networks of which no other one is both smaller and at least as good
+    front: list[
+        tuple[int, float]
+    ] = []  # networks of which no other one is both smaller and at least as good
     for group, parameters in sorted(every_size, key=lambda pair: (pair[1], -sign * pair[0].mean)):
         if not front or sign * group.mean > sign * front[-1][1]:
             front.append((parameters, group.mean))
-    axes.plot(*zip(*front, strict=True), color=EXCLUDED, linewidth=1, zorder=1)
+    axes.plot(*zip(*front, strict=True), color=EXCLUDED_COLOR, linewidth=1, zorder=1)
     return figure
 
 
-def history_figure(searched: SearchSummary, comparison: Comparison, *, paper: float = 0) -> Figure | None:
+def history_figure(
+    searched: SearchSummary, comparison: Comparison, *, paper: float = 0
+) -> Figure | None:
     """Draw the best value so far in a search versus the number of epochs trained.
 
     Return None if no run has finished.
@@ -260,7 +336,9 @@ def history_figure(searched: SearchSummary, comparison: Comparison, *, paper: fl
     title = f"{comparison.dataset}: search ({searched.how}), best so far"
     figure, axes = _figure(title, 2.3 if paper else 3.9, paper)
     epochs, bests = [step.epochs for step in steps], [step.best for step in steps]
-    axes.step([*epochs, searched.epochs], [*bests, bests[-1]], where="post", color=COLOUR, linewidth=1.8)
+    axes.step(
+        [*epochs, searched.epochs], [*bests, bests[-1]], where="post", color=COLOUR, linewidth=1.8
+    )
     axes.plot(epochs, bests, "o", color=COLOUR, markersize=4)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if searched.is_metric and comparison.metric.percent:
@@ -286,7 +364,8 @@ def _metric_axis(
     metric: Metric, axes: Axes, limits: Limits, label: str = "", *, across: bool = False, last: bool = False,
     named: bool = False,
 ) -> None:  # fmt: skip
-    """Set up the axis of the metric. An arrow and the value show each point, or each line's last point, below it.
+    """Set up the axis of the metric. An arrow and the value show each point, or each line's last
+    point, below it.
 
     Args:
         across: whether the metric is on the x axis.
@@ -302,7 +381,9 @@ def _metric_axis(
     along = [float(x) for line in axes.lines for x in np.asarray(line.get_xydata())[:, int(across)]]
     near = max(np.ptp(along) / 10, 1e-9)  # distance below which values are written above each other
     ha, va, dx, dy = ("left", "center", 34, 0) if across else ("center", "bottom", 0, 9)
-    for line in [line for line in axes.lines if str(line.get_marker()) in "o.|"]:  # also lines without markers
+    for line in [
+        line for line in axes.lines if str(line.get_marker()) in "o.|"
+    ]:  # also lines without markers
         points = np.asarray(line.get_xydata())[-1 if last else 0 :, :: -1 if across else 1]
         for at, value in points[points[:, 1] < low].tolist():
             edge, name = (low, at) if across else (at, low), f"{line.get_label()} " if named else ""
@@ -315,7 +396,9 @@ def _metric_axis(
 
 
 def _place(labels: Sequence[Annotation], figure: Figure, axes: Axes) -> None:
-    """Move each label to the side of its point where it overlaps points and the labels before it the least."""
+    """Move each label to the side of its point where it overlaps points and the labels before it
+    the least.
+    """
     for label in labels:
         label.set_in_layout(False)  # otherwise, long names leave no room for the axes
     figure.draw_without_rendering()
@@ -330,15 +413,24 @@ def _place(labels: Sequence[Annotation], figure: Figure, axes: Axes) -> None:
         return not inside, area
 
     for label in labels:
-        places = {(side, offset): overlap(label, side, offset) for offset in OFFSETS for side in ("left", "right")}
+        places = {
+            (side, offset): overlap(label, side, offset)
+            for offset in OFFSETS
+            for side in ("left", "right")
+        }
         overlap(label, *min(places, key=places.__getitem__))
         taken.append(Text.get_window_extent(label))
 
 
 def _legend(figure: Figure, paper: float, title: str | None = None, *, lower: bool = True) -> None:
-    loc, size = f"outside {'lower' if lower else 'upper'} center" if paper else "outside right upper", 8
+    loc, size = (
+        f"outside {'lower' if lower else 'upper'} center" if paper else "outside right upper",
+        8,
+    )
     columns = 2 if paper else 1
-    figure.legend(frameon=False, fontsize=size, title=title, title_fontsize=size, loc=loc, ncols=columns)  # type: ignore[call-overload]
+    figure.legend(
+        frameon=False, fontsize=size, title=title, title_fontsize=size, loc=loc, ncols=columns
+    )  # type: ignore[call-overload]
 
 
 def _names(comparison: Comparison, groups: Sequence[Group], paper: float) -> list[str]:
@@ -350,11 +442,12 @@ def _names(comparison: Comparison, groups: Sequence[Group], paper: float) -> lis
 def _most(metric: Metric, values: Sequence[float], times: float = 4) -> Limits:
     """Return axis limits that include the best value and most other values.
 
-    Very low values are excluded, so that a few failures do not flatten the plot. If smaller is better, all values are
-    included.
+    Very low values are excluded, so that a few failures do not flatten the plot. If smaller is
+    better, all values are included.
 
     Args:
-        times: maximum distance of the lowest value from the best one, as a multiple of the median distance.
+        times: maximum distance of the lowest value from the best one, as a multiple of the median
+            distance.
     """
     best = max(values)
     least = best - max(times * (best - float(np.median(values))), 1e-4)

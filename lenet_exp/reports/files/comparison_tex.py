@@ -1,4 +1,6 @@
-r"""Formats a comparison as a LaTeX table for a paper: `\input{report}`, with `\usepackage{booktabs}`."""
+r"""Formats a comparison as a LaTeX table for a paper: `\input{report}`, with
+`\usepackage{booktabs}`.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +38,19 @@ SIGNS: dict[str, str | int | None] = {
     "±": r"$\pm$",
     **{sign: f"\\{sign}" for sign in "{}$&#%_"},
 }
-# Two of the characters -'`,?! would form a ligature. [ and * have a special meaning after the end of a row.
+# Two of the characters -'`,?! would form a ligature. [ and * have a special meaning after the end
+# of a row.
 BRACED = re.compile(r"(?<=[-'`,?!])([-'`,])|^(\s*)([\[*])")
 
 
-def tex(comparisons: Sequence[Comparison], source: RunSource, chosen: Sequence[str] | None = None) -> str:
+def tex(
+    comparisons: Sequence[Comparison], source: RunSource, chosen: Sequence[str] | None = None
+) -> str:
     """Format comparisons as LaTeX, with one table per dataset.
 
-    A table lists the mean and standard deviation for each configuration, in bold if the configuration could be the
-    best. The verdict and the results of other tests are comments above it.
+    A table lists the mean and standard deviation for each configuration, in bold if the
+    configuration could be the best. The verdict and the results of other tests are comments above
+    it.
 
     Args:
         chosen: names of the columns beside the flags; by default, all columns.
@@ -53,7 +59,10 @@ def tex(comparisons: Sequence[Comparison], source: RunSource, chosen: Sequence[s
         ConfigError: there is no such column.
     """
     made_by = printable(source.title)
-    tables = [_table(c, dataset_lines(comparisons) if c is comparisons[-1] else [], chosen) for c in comparisons]
+    tables = [
+        _table(c, dataset_lines(comparisons) if c is comparisons[-1] else [], chosen)
+        for c in comparisons
+    ]
     return f"% {made_by}\n% \\usepackage{{booktabs}}\n" + "\n".join(tables)
 
 
@@ -62,15 +71,25 @@ def escaped(text: str) -> str:
     return BRACED.sub(r"\2{\1\3}", printable(text).translate(str.maketrans(SIGNS)))
 
 
-def _table(comparison: Comparison, over_datasets: Sequence[str], chosen: Sequence[str] | None) -> str:
-    shown, may_be_best, cols = shown_rows(comparison), could_be_best(comparison), columns(comparison, tex=True)
+def _table(
+    comparison: Comparison, over_datasets: Sequence[str], chosen: Sequence[str] | None
+) -> str:
+    shown, may_be_best, cols = (
+        shown_rows(comparison),
+        could_be_best(comparison),
+        columns(comparison, tex=True),
+    )
     known = {column.name.removesuffix("_alone"): column for column in cols if column.name != "flag"}
     if chosen is not None:
-        cols = [c for c in cols if c.name == "flag"] + [known[one_of("columns", name, list(known))] for name in chosen]
+        cols = [c for c in cols if c.name == "flag"] + [
+            known[one_of("columns", name, list(known))] for name in chosen
+        ]
     names = {column.name for column in cols}
     name = escaped(comparison.metric.name)
     unit, points = (r", in \%", ", in points") if comparison.metric.percent else ("", "")
-    said = rf"{capital(comparison.epoch)} validation {name} on {escaped(comparison.dataset)}{unit}: "
+    said = (
+        rf"{capital(comparison.epoch)} validation {name} on {escaped(comparison.dataset)}{unit}: "
+    )
     said += r"mean $\pm$ standard deviation over $n$ seeds"
     said += r", and 95\% confidence interval (CI) of the mean." if "interval" in names else "."
     sides = ("leader", "row") if comparison.metric.larger else ("row", "leader")
@@ -88,7 +107,11 @@ def _table(comparison: Comparison, over_datasets: Sequence[str], chosen: Sequenc
     if any(map(collapsed, comparison.groups)):
         said += f" Collapsed: {COLLAPSED}."
     told = [verdict(comparison), *best_lines(comparison)] if len(comparison.groups) > 1 else []
-    told += [*contrast_lines(comparison), *interaction_lines(comparison.interactions), *over_datasets]
+    told += [
+        *contrast_lines(comparison),
+        *interaction_lines(comparison.interactions),
+        *over_datasets,
+    ]
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
     heads = [escaped(c.tex) if c.name == "flag" else c.tex for c in cols]
@@ -98,11 +121,14 @@ def _table(comparison: Comparison, over_datasets: Sequence[str], chosen: Sequenc
     ]
     kinds = "".join("l" if c.name == "flag" else "r" for c in cols)
     label = f"{comparison.dataset}{'' if comparison.design.confirms is None else '-confirmation'}"
-    return "".join(f"% {printable(line)}\n" for line in told) + tex_table(said, label, kinds, [heads, *rows])
+    return "".join(f"% {printable(line)}\n" for line in told) + tex_table(
+        said, label, kinds, [heads, *rows]
+    )
 
 
 def tex_table(caption: str, label: str, kinds: str, cells: Sequence[Sequence[str]]) -> str:
-    """Return a LaTeX table, which spans both columns of a two-column paper if it has more than four columns.
+    """Return a LaTeX table, which spans both columns of a two-column paper if it has more than four
+    columns.
 
     Args:
         label: text from which the label is made.
@@ -138,7 +164,9 @@ def _cell(column: Column, comparison: Comparison, position: int, bold: bool) -> 
 
 
 def _reached(group: Group, bold: bool, relation: Relation) -> str:
-    """Format the accuracy of a configuration, or state that it diverged, is unstable, is at chance, or has none."""
+    """Format the accuracy of a configuration, or state that it diverged, is unstable, is at chance,
+    or has none.
+    """
     reached = escaped(accuracy(group))
     if not group.n:
         return escaped(unfinished(group))

@@ -35,12 +35,16 @@ def final_description(comparisons: Sequence[Comparison], links: Links, report: s
         parts.append(f'<div><b>{html(said)}</b> <a href="{escape(report)}">report</a></div>\n')
         known = [group for group in comparison.groups if group.n or group.diverged][:MOST]
         if known:
-            parts.append(f"<div>{', '.join(_configuration(comparison, group, links) for group in known)}</div>\n")
+            parts.append(
+                f"<div>{', '.join(_configuration(comparison, group, links) for group in known)}</div>\n"
+            )
     return "".join(parts)
 
 
 def _configuration(comparison: Comparison, group: Group, links: Links) -> str:
-    """Format a configuration as its name, which links to its best run, and its accuracy, without line breaks."""
+    """Format a configuration as its name, which links to its best run, and its accuracy, without
+    line breaks.
+    """
     name = _spaced(shorten(comparison.name(group), NAME, placeholder="…"))
     link = links(group)
     named = name if link is None else f'<a href="{escape(link)}">{name}</a>'
@@ -48,5 +52,7 @@ def _configuration(comparison: Comparison, group: Group, links: Links) -> str:
 
 
 def _spaced(text: str) -> str:
-    """Replace spaces with no-break spaces, so that MLflow does not split `90.92 ± 0.21` across two lines."""
+    """Replace spaces with no-break spaces, so that MLflow does not split `90.92 ± 0.21` across two
+    lines.
+    """
     return html(text).replace(" ", NO_BREAK)

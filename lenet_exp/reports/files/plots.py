@@ -1,4 +1,6 @@
-"""Figures drawn with matplotlib but without pyplot, which would use global state and could open windows."""
+"""Figures drawn with matplotlib but without pyplot, which would use global state and could open
+windows.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +16,30 @@ from lenet_exp.reports.files.run_charts import TRAIN, VALIDATION
 from lenet_exp.training.score import Calibration
 
 DPI = 110
-COLORS = 256  # number of palette colors; pixel values differ from the original by at most 6 of 255, on average by 0.3
+# number of palette colors; pixel values differ from the original by at most 6 of 255, on average by
+# 0.3
+COLORS = 256
 
 
 def png(figure: Figure) -> bytes:
-    """Convert a figure to a PNG with a palette of 256 colors, which reduces the file size to about a third."""
+    """Convert a figure to a PNG with a palette of 256 colors, which reduces the file size to about
+    a third.
+    """
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
     out = io.BytesIO()
-    drawn.quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    drawn.quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        out, "PNG", optimize=True
+    )
     return out.getvalue()
 
 
 def style(figure: Figure, title: str) -> None:
-    """Add a title and light grids to a figure, and remove the top and right spines. An empty title takes no space."""
+    """Add a title and light grids to a figure, and remove the top and right spines. An empty title
+    takes no space.
+    """
     for axes in figure.axes:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -38,18 +48,33 @@ def style(figure: Figure, title: str) -> None:
 
 
 def reliability_figure(calibration: Calibration, title: str) -> Figure:
-    """Draw a reliability diagram: the accuracy in each bin of the highest probability, and the number of images."""
+    """Draw a reliability diagram: the accuracy in each bin of the highest probability, and the
+    number of images.
+    """
     figure = Figure(figsize=(5.6, 5.6))
     top, bottom = figure.subplots(
         2,
         1,
         sharex=True,
-        gridspec_kw={"left": 0.13, "right": 0.97, "bottom": 0.1, "top": 0.91, "hspace": 0.08, "height_ratios": (3, 1)},
+        gridspec_kw={
+            "left": 0.13,
+            "right": 0.97,
+            "bottom": 0.1,
+            "top": 0.91,
+            "hspace": 0.08,
+            "height_ratios": (3, 1),
+        },
     )
     top.plot([0, 1], [0, 1], color=TRAIN, linestyle="--", linewidth=1, label="perfect calibration")
     bins = calibration.bins
     x = [b.confidence for b in bins]
-    top.plot(x, [b.accuracy for b in bins], "o-", color=VALIDATION, label=f"model: ECE {calibration.ece:.4f}")
+    top.plot(
+        x,
+        [b.accuracy for b in bins],
+        "o-",
+        color=VALIDATION,
+        label=f"model: ECE {calibration.ece:.4f}",
+    )
     bottom.plot(x, [b.images for b in bins], "o-", color=VALIDATION)
     top.set_ylabel("accuracy")
     bottom.set_ylabel("images")

@@ -1,7 +1,9 @@
-"""Creates the interactive HTML report: a single file with the table, the charts, and the chart library.
+"""Creates the interactive HTML report: a single file with the table, the charts, and the chart
+library.
 
-The page makes no network requests. The table, the verdict, and the next step are shown even without JavaScript. The
-scripts in `page/` draw charts from JSON data, which `page_data.py` creates and the page contains.
+The page makes no network requests. The table, the verdict, and the next step are shown even without
+JavaScript. The scripts in `page/` draw charts from JSON data, which `page_data.py` creates and the
+page contains.
 """
 
 from __future__ import annotations
@@ -30,7 +32,16 @@ from lenet_exp.reports.words.study_words import dataset_lines
 
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"
-SCRIPTS = ("basics.js", "table.js", "scales.js", "charts.js", "flags.js", "interactions.js", "search.js", "start.js")
+SCRIPTS = (
+    "basics.js",
+    "table.js",
+    "scales.js",
+    "charts.js",
+    "flags.js",
+    "interactions.js",
+    "search.js",
+    "start.js",
+)
 
 
 def page(comparisons: Sequence[Comparison], source: RunSource) -> str:
@@ -80,7 +91,10 @@ the runs, and paste a link that it prints: <input id="pasted" type="url" placeho
 
 
 def _section(comparison: Comparison, number: int, source: RunSource) -> str:
-    parts = [f"<h1>{escape(title_of(comparison))}</h1>", f'<p class="verdict">{escape(verdict(comparison))}</p>']
+    parts = [
+        f"<h1>{escape(title_of(comparison))}</h1>",
+        f'<p class="verdict">{escape(verdict(comparison))}</p>',
+    ]
     parts += [f"<p>{escape(line)}</p>" for line in best_lines(comparison)]
     command = next_command(comparison, source.command)
     if (step := next_step(comparison, command)) is not None:
@@ -90,7 +104,11 @@ def _section(comparison: Comparison, number: int, source: RunSource) -> str:
     parts += [f'<p class="small">{escape(capital(note))}.</p>' for note in notes(comparison)]
     lines = "".join(f"<li>{escape(line)}</li>" for line in effect_lines(comparison))
     unit = ", in points" if comparison.metric.percent else ","
-    head = f"Effect of each flag{unit} from the overall mean" if comparison.searched is None else "Search summary"
+    head = (
+        f"Effect of each flag{unit} from the overall mean"
+        if comparison.searched is None
+        else "Search summary"
+    )
     words = f"<details open><summary>{head}</summary><ul>{lines}</ul></details>" if lines else ""
     return f"""<section data-comparison="{number}">
 {"".join(parts)}
@@ -108,7 +126,11 @@ def _section(comparison: Comparison, number: int, source: RunSource) -> str:
 
 def _made(comparison: Comparison, source: RunSource) -> str:
     made = {name: escape(text) for name, text in facts(comparison).items()}
-    made |= {"Runs": escape(source.title)} if source.command is None else {"Command": _to_copy(source.command)}
+    made |= (
+        {"Runs": escape(source.title)}
+        if source.command is None
+        else {"Command": _to_copy(source.command)}
+    )
     if comparison.dataset in source.champion:
         made["Champion"] = escape(source.champion[comparison.dataset])
     if (command := reproduce_command(comparison, source)) is not None:
@@ -120,14 +142,20 @@ def _table(comparison: Comparison, source: RunSource) -> str:
     """Return the terminal's table as HTML, with a link to the best run of each configuration."""
     shown = columns(comparison)
     head = "".join(
-        f'<th scope="col" class="{c.name}" title="{escape(c.hint)}">{_breaking(c.title)}</th>' for c in shown
+        f'<th scope="col" class="{c.name}" title="{escape(c.hint)}">{_breaking(c.title)}</th>'
+        for c in shown
     )
     rows = []
     for position, group in enumerate(comparison.groups):
         best = source.page_of(group.best_run) if group.best_run is not None else None
         cells = [(c.name, escape(c.text(comparison, position))) for c in shown]
-        cells = [(name, _linked(text, best, source) if name == "accuracy" else text) for name, text in cells]
-        marks = ' class="leader"' if group is comparison.leader and len(comparison.groups) > 1 else ""
+        cells = [
+            (name, _linked(text, best, source) if name == "accuracy" else text)
+            for name, text in cells
+        ]
+        marks = (
+            ' class="leader"' if group is comparison.leader and len(comparison.groups) > 1 else ""
+        )
         row = "".join(f'<td class="{name}">{text}</td>' for name, text in cells)
         rows.append(f'<tr data-i="{position}"{marks}>{row}</tr>')
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
@@ -136,7 +164,9 @@ def _table(comparison: Comparison, source: RunSource) -> str:
 def _linked(text: str, its_page: str | None, source: RunSource) -> str:
     if its_page is None:
         return text
-    address = f'href="{escape(f"{source.server}/{its_page}")}" ' if source.server is not None else ""
+    address = (
+        f'href="{escape(f"{source.server}/{its_page}")}" ' if source.server is not None else ""
+    )
     return (
         f'<a {address}data-page="{escape(its_page)}" target="_blank" rel="noopener" '
         f'title="best run in MLflow">{text}</a>'

@@ -25,8 +25,8 @@ MOST = 10
 
 
 def deciding_images(comparison: Comparison) -> str:
-    """Return HTML with the validation images on which the leader and the next configuration differ most often, and how
-    often each is right.
+    """Return HTML with the validation images on which the leader and the next configuration differ
+    most often, and how often each is right.
 
     Return an empty string if the images or the runs' results for them are not available.
     """
@@ -46,7 +46,9 @@ def deciding_images(comparison: Comparison) -> str:
     common = sorted(found[0].keys() & found[1].keys())
     counts = [np.sum([right[key] for key in common], axis=0) for right in found]
     apart = np.abs(counts[0] - counts[1])
-    chosen = [int(i) for i in np.argsort(-apart, kind="stable")[:MOST] if len(common) > 1 and apart[i]]
+    chosen = [
+        int(i) for i in np.argsort(-apart, kind="stable")[:MOST] if len(common) > 1 and apart[i]
+    ]
     if not chosen:
         return ""
     names = record.config.dataset.class_names or []
@@ -65,7 +67,9 @@ def deciding_images(comparison: Comparison) -> str:
 
 
 def _right(group: Group, digest: str, images: int) -> Right:
-    """Return which validation images the runs classify correctly, if these are the images with the digest."""
+    """Return which validation images the runs classify correctly, if these are the images with the
+    digest.
+    """
     found: dict[Replicate, NDArray[np.bool_]] = {}
     for run in group.finished:
         record = run.provenance
@@ -78,9 +82,13 @@ def _right(group: Group, digest: str, images: int) -> Right:
 
 
 def _png(image: Tensor) -> str:
-    """Return an image with shape (height, width) or (3, height, width) and pixels in [0, 255] as a data address."""
+    """Return an image with shape (height, width) or (3, height, width) and pixels in [0, 255] as a
+    data address.
+    """
     from PIL import Image
 
     content = io.BytesIO()
-    Image.fromarray((image if image.ndim == 2 else image.movedim(0, 2)).numpy()).save(content, "PNG")
+    Image.fromarray((image if image.ndim == 2 else image.movedim(0, 2)).numpy()).save(
+        content, "PNG"
+    )
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"

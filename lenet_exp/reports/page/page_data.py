@@ -1,4 +1,5 @@
-"""Creates the data for the scripts of the HTML report: numbers, and the same phrases as in the terminal.
+"""Creates the data for the scripts of the HTML report: numbers, and the same phrases as in the
+terminal.
 
 Accuracies are fractions, and unknown values are NaN or None.
 """
@@ -25,18 +26,24 @@ from lenet_exp.reports.words.search_words import objective_words, value_words
 from lenet_exp.reports.words.study_words import interaction_words
 
 MOST_CURVES = 1000  # maximum number of runs whose curves the page contains
-DIGITS = 5  # number of decimal places for the accuracies in a curve, which corresponds to 0.001 percentage points
+# number of decimal places for the accuracies in a curve, which corresponds to 0.001 percentage
+# points
+DIGITS = 5
 
 
 def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
     """Return the data for one comparison."""
     told = comparison.searched is None and not comparison.effects.aliased
-    effects = [effect for effect in comparison.effects.flags if told and len(effect.levels) <= MOST_VALUES]
+    effects = [
+        effect for effect in comparison.effects.flags if told and len(effect.levels) <= MOST_VALUES
+    ]
     left, groups = MOST_CURVES, []
     for position, group in enumerate(comparison.groups):
         left -= len(group.finished)
         curves = list(map(_curve, group.curves())) if left >= 0 else []
-        groups.append(_group(comparison, position, source) | {"curves": [curve for curve in curves if curve]})
+        groups.append(
+            _group(comparison, position, source) | {"curves": [curve for curve in curves if curve]}
+        )
         if comparison.tested:
             groups[-1]["test"] = comparison.tested[position].mean
     return {
@@ -47,7 +54,9 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
         "sizes": comparison.sizes_differ,
         "groups": groups,
         "effects": [_effect(effect, comparison.metric) for effect in effects],
-        "interactions": list(map(_interaction, comparison.interactions.pairs)) if comparison.interactions else [],
+        "interactions": list(map(_interaction, comparison.interactions.pairs))
+        if comparison.interactions
+        else [],
         "search": _search(comparison.searched) if comparison.searched is not None else None,
     }
 
@@ -95,7 +104,10 @@ def _run(run: ComparedRun, source: RunSource) -> dict[str, Json]:
 
 
 def _effect(effect: Effect, metric: Metric) -> dict[str, Json]:
-    said = [{"value": rounded(level.value), "said": signed(level.effect, metric)} for level in effect.levels]
+    said = [
+        {"value": rounded(level.value), "said": signed(level.effect, metric)}
+        for level in effect.levels
+    ]
     levels = [vars(level) | words for level, words in zip(effect.levels, said, strict=True)]
     share = None if math.isnan(effect.share) else f"{effect.share:.0%}"
     return {"flag": effect.flag, "share": share, "levels": levels}
@@ -103,11 +115,20 @@ def _effect(effect: Effect, metric: Metric) -> dict[str, Json]:
 
 def _interaction(its: Interaction) -> dict[str, Json]:
     cells = [
-        [{"mean": mean, "low": low, "high": high} for mean, (low, high) in zip(means, intervals, strict=True)]
+        [
+            {"mean": mean, "low": low, "high": high}
+            for mean, (low, high) in zip(means, intervals, strict=True)
+        ]
         for means, intervals in zip(its.means, its.intervals, strict=True)
     ]
     values = [list(map(rounded, level)) for level in its.levels]
-    return {"lines": its.first, "along": its.second, "values": values, "cells": cells, "said": interaction_words(its)}
+    return {
+        "lines": its.first,
+        "along": its.second,
+        "values": values,
+        "cells": cells,
+        "said": interaction_words(its),
+    }
 
 
 def _search(searched: SearchSummary) -> dict[str, Json]:
@@ -120,7 +141,9 @@ def _search(searched: SearchSummary) -> dict[str, Json]:
         "loss": searched.is_loss,
         "less": searched.better(1.0) < 0,
         "epochs": searched.epochs,
-        "history": [vars(s) | {"said": value_words(searched, s.best)} for s in searched.improvements],
+        "history": [
+            vars(s) | {"said": value_words(searched, s.best)} for s in searched.improvements
+        ],
         "best": searched.best.number if searched.best is not None else None,
         "flags": list(map(vars, searched.flags)),
         "trials": [_trial(searched, trial) for trial in searched.trials],

@@ -1,4 +1,6 @@
-"""Describes how the runs in a comparison were created: data, split, settings, engine, versions, commit, and machine."""
+"""Describes how the runs in a comparison were created: data, split, settings, engine, versions,
+commit, and machine.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,23 @@ MOST = 12  # maximum number of values listed for a fact
 
 
 def facts(comparison: Comparison) -> dict[str, str]:
-    """Return facts about the runs in a comparison, keyed by name. If the runs differ, a fact lists several values."""
+    """Return facts about the runs in a comparison, keyed by name. If the runs differ, a fact lists
+    several values.
+    """
     runs = [run for group in comparison.groups for run in group.runs]
     made = [run.provenance for run in runs if run.provenance is not None]
 
     def of(flag: str) -> str:
         return _listed(run.flags.get(flag, "") for run in runs)
 
-    digests = {split: _listed(m.data_digests.get(split, "") for m in made) for split in ("train", "validation")}
-    images = {"validation": of("dataset.val_size"), "training": of("dataset.train_size").replace("null", "all others")}
+    digests = {
+        split: _listed(m.data_digests.get(split, "") for m in made)
+        for split in ("train", "validation")
+    }
+    images = {
+        "validation": of("dataset.val_size"),
+        "training": of("dataset.train_size").replace("null", "all others"),
+    }
     found = {
         "Dataset": comparison.dataset,
         "SHA-256": "; ".join(f"{split} {digest}" for split, digest in digests.items() if digest),
@@ -32,9 +42,14 @@ def facts(comparison: Comparison) -> dict[str, str]:
         "Epochs": of("num_epoch"),
         "Batch size": of("batch_size"),
         "Engine": _listed(map(_engine, made)),
-        "Versions": _listed(", ".join(f"{name} {v}" for name, v in m.versions.items()) for m in made),
+        "Versions": _listed(
+            ", ".join(f"{name} {v}" for name, v in m.versions.items()) for m in made
+        ),
         "Commit": _listed(map(_commit, made)),
-        "Machine": _listed(", ".join(filter(None, [m.host, str(m.execution.get("device_model", ""))])) for m in made),
+        "Machine": _listed(
+            ", ".join(filter(None, [m.host, str(m.execution.get("device_model", ""))]))
+            for m in made
+        ),
     }
     return {name: text for name, text in found.items() if text}
 
@@ -45,12 +60,18 @@ def reproduce_command(comparison: Comparison, source: RunSource) -> str | None:
     if best is None:
         return None
     stored = best.mlflow_runs().get(source.store or "")
-    return f"lenet-reproduce run={best.id if source.command is not None or stored is None else stored}"
+    return (
+        f"lenet-reproduce run={best.id if source.command is not None or stored is None else stored}"
+    )
 
 
 def _engine(made: Provenance | Record) -> str:
     threads = str(made.execution.get("num_threads", ""))
-    shown = [str(made.execution[name]) for name in ("engine", "device") if made.execution.get(name, "auto") != "auto"]
+    shown = [
+        str(made.execution[name])
+        for name in ("engine", "device")
+        if made.execution.get(name, "auto") != "auto"
+    ]
     return ", ".join([*shown, *([number_of(int(threads), "thread")] if threads.isdigit() else [])])
 
 

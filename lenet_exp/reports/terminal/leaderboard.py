@@ -1,4 +1,6 @@
-"""Prints a comparison as a table in the terminal, with the verdict, the next step, and the effects of flags."""
+"""Prints a comparison as a table in the terminal, with the verdict, the next step, and the effects
+of flags.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from lenet_exp.reports.words.study_words import contrast_lines, dataset_lines, i
 
 TERMINAL_ROWS = 50
 MOST_VALUES = 20  # maximum number of values of a flag whose effects are listed
-SEARCH_ROWS = 20  # maximum number of rows for a search, because most of its configurations were pruned
+SEARCH_ROWS = (
+    20  # maximum number of rows for a search, because most of its configurations were pruned
+)
 LEAST_WORDS = 26  # minimum width of columns with wrapped text, in characters
 
 
@@ -36,7 +40,9 @@ def shown_rows(comparison: Comparison, most: int | None = None) -> int:
 
 
 def more_line(comparison: Comparison, shown: int) -> str | None:
-    """Return a line with the number of rows that a table does not show, or None if the table shows all rows."""
+    """Return a line with the number of rows that a table does not show, or None if the table shows
+    all rows.
+    """
     rest = comparison.groups[shown:]
     if not rest:
         return None
@@ -47,8 +53,9 @@ def more_line(comparison: Comparison, shown: int) -> str | None:
 def effect_lines(comparison: Comparison) -> list[str]:
     """Return lines about effects of flags, seed-to-seed variation, and interactions.
 
-    For a search, return the search's history and the importance of flags instead. Effects would be biased, because
-    pruning determines which trials finish, or because the results determined the part of a comparison.
+    For a search, return the search's history and the importance of flags instead. Effects would be
+    biased, because pruning determines which trials finish, or because the results determined the
+    part of a comparison.
     """
     if comparison.searched is not None:
         return search_lines(comparison.searched)
@@ -73,7 +80,11 @@ def effect_lines(comparison: Comparison) -> list[str]:
 def _effect_line(effect: Effect, metric: Metric) -> str:
     levels = []
     for level in effect.levels:
-        lost = f", {level.runs - level.finished} of {level.runs} unfinished" if level.finished < level.runs else ""
+        lost = (
+            f", {level.runs - level.finished} of {level.runs} unfinished"
+            if level.finished < level.runs
+            else ""
+        )
         levels.append(f"{rounded(level.value)} {signed(level.effect, metric)}{lost}")
     share = "" if math.isnan(effect.share) else f" {effect.share:.0%} of the variance"
     return f"{effect.flag}{share}; averages: {first_of(levels, MOST_VALUES, '; ')}"
@@ -83,15 +94,19 @@ def print_comparison(comparison: Comparison, *, details: bool = False) -> None:
     """Print a comparison to stdout: the table, the verdict, and the next step.
 
     Args:
-        details: whether to print the effects of flags, interactions, and notes, too. The history of a search is always
-            printed.
+        details: whether to print the effects of flags, interactions, and notes, too. The history of
+            a search is always printed.
     """
     console, shown = wide_console(), columns(comparison)
-    cells = [[c.text(comparison, n) for c in shown] for n in range(shown_rows(comparison, TERMINAL_ROWS))]
+    cells = [
+        [c.text(comparison, n) for c in shown] for n in range(shown_rows(comparison, TERMINAL_ROWS))
+    ]
     table, fitting = PlainTable(), _fitting(shown, cells, console.width)
     for column in (shown[i] for i in fitting):
         left = column.wraps or column.name == "flag"
-        table.add_column(column.title, justify="left" if left else "right", no_wrap=not column.wraps)
+        table.add_column(
+            column.title, justify="left" if left else "right", no_wrap=not column.wraps
+        )
     for row in cells:
         table.add_row(*(row[i] for i in fitting))
     console.print(title_of(comparison))
@@ -102,7 +117,11 @@ def print_comparison(comparison: Comparison, *, details: bool = False) -> None:
     if details or comparison.searched is not None:
         console.lines(*(f"  {line}" for line in effect_lines(comparison)))
     elif len(comparison.groups) > 2 and comparison.leader is not None and not comparison.part:
-        which = f"lenet-compare sweep={its} details=true" if (its := comparison.design.sweep) else "add details=true"
+        which = (
+            f"lenet-compare sweep={its} details=true"
+            if (its := comparison.design.sweep)
+            else "add details=true"
+        )
         console.lines(f"effects of flags and notes: {which}")
 
 
@@ -112,9 +131,14 @@ def print_datasets(comparisons: Sequence[Comparison]) -> None:
 
 
 def _fitting(shown: Sequence[Column], cells: list[list[str]], width: int) -> list[int]:
-    """Return the indices of the columns to show, without the least important ones if the table is too wide."""
+    """Return the indices of the columns to show, without the least important ones if the table is
+    too wide.
+    """
     names = [column.name for column in shown]
-    widths = [3 + max(len(text) for text in [c.title, *(row[i] for row in cells)]) for i, c in enumerate(shown)]
+    widths = [
+        3 + max(len(text) for text in [c.title, *(row[i] for row in cells)])
+        for i, c in enumerate(shown)
+    ]
     widths = [LEAST_WORDS if c.wraps else width for c, width in zip(shown, widths, strict=True)]
     fitting = list(range(len(shown)))
     for name in ("multiply_adds", "seconds", "epoch", "parameters", "interval"):
@@ -127,7 +151,8 @@ def print_verdict(comparison: Comparison, *, details: bool = False) -> None:
     """Print the verdict and the next step, if there are several configurations.
 
     Args:
-        details: whether to print all notes, not only those that change how the verdict is to be read.
+        details: whether to print all notes, not only those that change how the verdict is to be
+            read.
     """
     if len(comparison.groups) < 2:
         return
@@ -138,8 +163,12 @@ def print_verdict(comparison: Comparison, *, details: bool = False) -> None:
 
 
 def title_of(comparison: Comparison) -> str:
-    """Return the title of a comparison, such as `mnist: 12 runs, 4 configurations (11 finished, 1 diverged)`."""
+    """Return the title of a comparison, such as `mnist: 12 runs, 4 configurations (11 finished, 1
+    diverged)`.
+    """
     again = comparison.num_runs - sum(group.replicates for group in comparison.groups)
-    runs = number_of(comparison.num_runs, "run") + (f" ({number_of(again, 'duplicate')})" if again else "")
+    runs = number_of(comparison.num_runs, "run") + (
+        f" ({number_of(again, 'duplicate')})" if again else ""
+    )
     groups = f"{number_of(len(comparison.groups), 'configuration')} ({outcomes(comparison.groups)})"
     return f"{comparison.dataset}: {runs}, {groups}{f'; shown: {comparison.part}' if comparison.part else ''}"

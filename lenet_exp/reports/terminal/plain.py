@@ -1,4 +1,6 @@
-"""Variants of Rich's console and table that print untrusted text, such as parameters and names, literally."""
+"""Variants of Rich's console and table that print untrusted text, such as parameters and names,
+literally.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class PlainTable(Table):
 
 
 def wide_console() -> PlainConsole:
-    """Return a console on stdout that is wide enough for all columns of a table if stdout is not a terminal."""
+    """Return a console on stdout that is wide enough for all columns of a table if stdout is not a
+    terminal.
+    """
     return PlainConsole(None if sys.stdout.isatty() else 240)
 
 

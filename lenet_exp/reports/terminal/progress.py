@@ -1,4 +1,6 @@
-"""Shows progress during training: bars in a terminal, or plain lines if the output is not a terminal."""
+"""Shows progress during training: bars in a terminal, or plain lines if the output is not a
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class _ConsoleHandler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
-    """A log formatter that removes passwords and terminal control characters from messages and tracebacks."""
+    """A log formatter that removes passwords and terminal control characters from messages and
+    tracebacks.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """Format the message without terminal control characters."""
@@ -56,7 +60,9 @@ class _Formatter(logging.Formatter):
 
 
 def log_to_console() -> None:
-    """Print log lines from lenet_exp (INFO and above) to the terminal. Repeated calls change nothing."""
+    """Print log lines from lenet_exp (INFO and above) to the terminal. Repeated calls change
+    nothing.
+    """
     log.setLevel(logging.DEBUG)
     log.propagate = logging.raiseExceptions = False  # a full disk must not print tracebacks
     if not any(isinstance(h, _ConsoleHandler) for h in log.handlers):
@@ -67,11 +73,15 @@ def log_to_console() -> None:
 
 @contextmanager
 def log_to_notebook() -> Iterator[None]:
-    """Print log lines from lenet_exp (INFO and above) below the cell of a notebook. Outside a notebook, do nothing."""
+    """Print log lines from lenet_exp (INFO and above) below the cell of a notebook. Outside a
+    notebook, do nothing.
+    """
     if not console.is_jupyter:
         yield
         return
-    warnings.filterwarnings("ignore", "IProgress not found")  # warning from tqdm, which Optuna and mlflow import
+    warnings.filterwarnings(
+        "ignore", "IProgress not found"
+    )  # warning from tqdm, which Optuna and mlflow import
     log.setLevel(logging.DEBUG)
     log.propagate = False
     handler = logging.StreamHandler(sys.stdout)
@@ -103,8 +113,8 @@ def _logging_to(handler: logging.Handler, form: str) -> Iterator[None]:
 def uploading() -> Iterator[Callable[[str], None]]:
     """Flush stdout, and show that results are being uploaded, for the duration of a `with` block.
 
-    Call the returned function to show how many results have been uploaded. If the output is not a terminal, the count
-    is printed first after 5 s and then every 30 s.
+    Call the returned function to show how many results have been uploaded. If the output is not a
+    terminal, the count is printed first after 5 s and then every 30 s.
     """
     print(end="", flush=True)  # readers of a pipe need the results before the upload, too
     if not console.is_terminal:  # a notebook would show the status, too
@@ -124,7 +134,9 @@ def uploading() -> Iterator[Callable[[str], None]]:
 
 
 class _TimeLeft(TimeRemainingColumn):
-    """A column that shows the time left: the task's estimate or, if the task has no estimate, Rich's estimate."""
+    """A column that shows the time left: the task's estimate or, if the task has no estimate,
+    Rich's estimate.
+    """
 
     def render(self, task: Task) -> Text:
         """Return the time left for a task."""
@@ -147,13 +159,15 @@ class Bars(Progress):
 
 
 class Display:
-    """A display of training progress: a bar for the sweep and one for each run, the best result so far, and failures.
+    """A display of training progress: a bar for the sweep and one for each run, the best result so
+    far, and failures.
 
     If the output is not a terminal, a line is printed after 5 s and then every 30 s.
 
     Args:
         to: console to print to; by default, stderr.
-        say: function that is called with each line if the output is not a terminal; by default, the line is logged.
+        say: function that is called with each line if the output is not a terminal; by default, the
+            line is logged.
     """
 
     def __init__(self, to: Console | None = None, say: Callable[[str], None] | None = None) -> None:
@@ -173,7 +187,11 @@ class Display:
 
         Call `show_sweep` to update the bar.
         """
-        first = -math.inf if self._console is not console else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
+        first = (
+            -math.inf
+            if self._console is not console
+            else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
+        )
         self._said, self._runs_here = first, False
         with self.bars() as progress:
             self._sweep = progress.add_task("sweep", total=1.0, state="", left=None)
@@ -220,9 +238,15 @@ class Display:
     def _below(self, progress: SweepProgress) -> list[Text]:
         more = 0 if self._runs_here else len(progress.running) - self._room
         lines = [f"and {number_of(more, 'more run')}"] if more > 0 else []
-        lines += [f"best so far: {best}"] if (best := best_words(progress.plan, progress.results)) else []
+        lines += (
+            [f"best so far: {best}"]
+            if (best := best_words(progress.plan, progress.results))
+            else []
+        )
         search = progress.plan.search
-        lines += [search_line(search, progress.results, with_best=False)] if search is not None else []
+        lines += (
+            [search_line(search, progress.results, with_best=False)] if search is not None else []
+        )
         wrong = [f"{r.outcome}: {r.job.name}: {r.reason}" for r in progress.wrong[:FEW_WRONG]]
         more = len(progress.wrong) - len(wrong)
         wrong += [f"and {more} more failed or diverged"] if more else []
@@ -246,7 +270,9 @@ class Display:
         """
         with self.bars() as progress:
             self._epoch_text, self._runs_here = "", True
-            self._run = progress.add_task(printable(name), total=num_epoch * steps, state="starting")
+            self._run = progress.add_task(
+                printable(name), total=num_epoch * steps, state="starting"
+            )
             try:
                 yield
             finally:
@@ -257,17 +283,22 @@ class Display:
         """Show the loss of an iteration."""
         log.debug("iteration %d loss %.6f", iteration, loss)
         if self._progress is not None and self._run is not None:
-            self._progress.update(self._run, completed=iteration, state=f"{self._epoch_text}step loss {loss:.4f}")
+            self._progress.update(
+                self._run, completed=iteration, state=f"{self._epoch_text}step loss {loss:.4f}"
+            )
 
     def epoch(self, result: EpochResult, num_epoch: int, iteration: int, metric: Metric) -> None:
         """Show the result of an epoch."""
-        validation = f"{result.val_accuracy:.2%}" + (f", {metric.text(result.value)}" if metric != Metric() else "")
+        validation = f"{result.val_accuracy:.2%}" + (
+            f", {metric.text(result.value)}" if metric != Metric() else ""
+        )
         line = (
             f"epoch {result.epoch}/{num_epoch}: loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.2%}, "
             f"validation {validation}{' (best)' if result.improved else ''}, "
             f"{result.images_per_second:,.0f} images/s"
         )
-        # In a terminal, the bar shows the result. Elsewhere, a run outside a sweep prints a line per epoch.
+        # In a terminal, the bar shows the result. Elsewhere, a run outside a sweep prints a line
+        # per epoch.
         log.log(logging.DEBUG if console.is_terminal else self.level_alone(), "%s", line)
         if self._progress is not None and self._run is not None:
             self._epoch_text = f"{result.epoch}/{num_epoch} done  val {validation}  "
@@ -275,7 +306,9 @@ class Display:
 
     @contextmanager
     def bars(self) -> Iterator[Bars]:
-        """Show progress bars in a terminal for the duration of a `with` block, or reuse bars that are already shown."""
+        """Show progress bars in a terminal for the duration of a `with` block, or reuse bars that
+        are already shown.
+        """
         if self._progress is not None:
             yield self._progress
             return
@@ -288,13 +321,23 @@ class Display:
             BarColumn(bar_width=min(24, self._console.width // 8)),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn(
-                "{task.fields[state]}", "cyan", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+                "{task.fields[state]}",
+                "cyan",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis"),
             ),
             _TimeLeft(),
         )
         seen = self._console.is_terminal
-        period = 300  # seconds over which the speed is averaged, because an epoch may take several minutes
-        progress = Bars(*columns, console=self._console, transient=True, disable=not seen, speed_estimate_period=period)
+        # seconds over which the speed is averaged, because an epoch may take several minutes
+        period = 300
+        progress = Bars(
+            *columns,
+            console=self._console,
+            transient=True,
+            disable=not seen,
+            speed_estimate_period=period,
+        )
         with progress if seen else nullcontext():  # older releases of Rich print a line at the end
             self._progress = progress
             try:

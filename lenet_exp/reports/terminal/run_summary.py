@@ -24,9 +24,13 @@ def print_result(result: RunResult) -> None:
         what = f"accuracy {record.best_val_accuracy:.2%}"
         if not record.metric.is_accuracy:
             what, remark = record.reached, f" ({what})"
-        print(f"{record.config.training.select} validation {what} in epoch {record.best_epoch}{remark}")
+        print(
+            f"{record.config.training.select} validation {what} in epoch {record.best_epoch}{remark}"
+        )
     if epochs and has_collapsed(record.metric, record.value, epochs[-1].value):
-        print(f"collapsed: {COLLAPSED} ({record.metric.text(epochs[-1].value)} in epoch {epochs[-1].epoch})")
+        print(
+            f"collapsed: {COLLAPSED} ({record.metric.text(epochs[-1].value)} in epoch {epochs[-1].epoch})"
+        )
     if record.epochs:
         loss = f", training loss {epochs[-1].train_loss:.4f}" if epochs else ""
         print(f"{number_of(record.epochs, 'epoch')} in {record.seconds:.1f} s{loss}")
@@ -40,7 +44,9 @@ def print_view(result: RunResult, config: Config) -> None:
     if result.mlflow_run_id is not None:
         print(f"MLflow run: {result.mlflow_run_id}")
     uri = store_uri(config.tracking.uri)
-    print(f"view in MLflow: lenet-ui sweep=all{'' if uri == default_uri() else f' tracking.uri={hide_password(uri)}'}")
+    print(
+        f"view in MLflow: lenet-ui sweep=all{'' if uri == default_uri() else f' tracking.uri={hide_password(uri)}'}"
+    )
 
 
 def print_failure(error: Exception, folder: RunFolder) -> None:

@@ -46,11 +46,15 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
         table.add_column(title, no_wrap=title != "command", overflow="fold")
     for sweep in sweeps:
         plan, jobs = sweep.started(), sweep.jobs()
-        done = f"{sum(job.folder.result() is not None for job in jobs)}/{number_of(len(jobs), 'run')}"
+        done = (
+            f"{sum(job.folder.result() is not None for job in jobs)}/{number_of(len(jobs), 'run')}"
+        )
         if (search := plan.search) is not None:
-            done = f"{search.told}/{number_of(max(search.trials, search.n_trials or 0), 'trial')}"
+            done = f"{search.finished_trials}/{number_of(max(search.trials, search.n_trials or 0), 'trial')}"
         started = datetime.fromtimestamp(plan.started_ms / 1000)
-        table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", _state(sweep, plan.outcome), done, plan.command)
+        table.add_row(
+            sweep.id, f"{started:%Y-%m-%d %H:%M}", _state(sweep, plan.outcome), done, plan.command
+        )
     wide_console().print(table)
 
 
@@ -58,10 +62,16 @@ def print_status(sweep: SweepFolder) -> None:
     """Print the status of a sweep: its running jobs, failures, counts, and time left."""
     plan = sweep.started()
     progress = SweepMonitor(sweep).progress() if sweep.owner() is not None else None
-    results = progress.results if progress is not None else job_results(sweep, sweep.jobs(), plan.started_ms)
+    results = (
+        progress.results
+        if progress is not None
+        else job_results(sweep, sweep.jobs(), plan.started_ms)
+    )
     counts = Counter(r.outcome for r in results)
     console = wide_console()
-    console.print(f"sweep {sweep.id}: {_state(sweep, plan.outcome)}{_why(plan) if progress is None else ''}")
+    console.print(
+        f"sweep {sweep.id}: {_state(sweep, plan.outcome)}{_why(plan) if progress is None else ''}"
+    )
     console.lines(plan.command)
     if plan.search is not None:
         console.lines(search_line(plan.search, results))
@@ -75,7 +85,9 @@ def print_status(sweep: SweepFolder) -> None:
         for result in running:
             table.add_row(*_running(result))
         console.print(table)
-    console.lines(*went_wrong([r for r in results if r.outcome in {Outcome.failed, Outcome.diverged}]))
+    console.lines(
+        *went_wrong([r for r in results if r.outcome in {Outcome.failed, Outcome.diverged}])
+    )
     if progress is None and plan.outcome in {Outcome.killed, Outcome.failed}:
         console.lines(resume_line(sweep))
     if progress is not None and (left := left_words(progress)):
@@ -92,7 +104,9 @@ def _state(sweep: SweepFolder, outcome: str) -> str:
 
 
 def _why(plan: SweepPlan) -> str:
-    """Return the reason why a sweep ended, such as ` (n_trials=12)`, or an empty string if the reason is unknown."""
+    """Return the reason why a sweep ended, such as ` (n_trials=12)`, or an empty string if the
+    reason is unknown.
+    """
     why = plan.stopped_by or (plan.search.ended_by if plan.search is not None else "")
     return f" ({why})" if why else ""
 

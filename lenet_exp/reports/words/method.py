@@ -1,4 +1,6 @@
-"""Explains how configurations are compared, for the help of `lenet-compare` and for the HTML report."""
+"""Explains how configurations are compared, for the help of `lenet-compare` and for the HTML
+report.
+"""
 
 METHOD = """Configurations are ranked by the mean of their metric, by default validation accuracy, over seeds. The
 leader is tested against every other configuration: with a paired test if the two share half their seeds, otherwise with

@@ -9,7 +9,8 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 
 LONG = 30  # maximum number of characters in a name, because a list of longer names is hard to read
-NAMED = 3  # maximum number of configurations named in a sentence; the remaining configurations are counted
+# maximum number of configurations named in a sentence; the remaining configurations are counted
+NAMED = 3
 
 
 def names(comparison: Comparison, groups: Sequence[Group]) -> str:

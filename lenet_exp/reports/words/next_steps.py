@@ -19,20 +19,30 @@ FRESH = 5  # number of seeds to suggest for a first comparison
 
 
 def next_step(comparison: Comparison, command: str | None = None) -> str | None:
-    """Describe the recommended next step after a comparison, or return None if no step is recommended.
+    """Describe the recommended next step after a comparison, or return None if no step is
+    recommended.
 
     Args:
-        command: command that the report shows below the description, which therefore does not repeat the command.
+        command: command that the report shows below the description, which therefore does not
+            repeat the command.
     """
     found = advice(comparison)
     if found is None:
         return None
     typed = _typed(found)
-    how = f": {typed}" if typed else ", after running all of these configurations in one sweep, which reuses results"
+    how = (
+        f": {typed}"
+        if typed
+        else ", after running all of these configurations in one sweep, which reuses results"
+    )
     how = ":" if typed == command else how
     cost = ""
     if found.runs:
-        took = "" if math.isnan(found.seconds) else f", about {duration(sweep_seconds(found.seconds, found.runs))}"
+        took = (
+            ""
+            if math.isnan(found.seconds)
+            else f", about {duration(sweep_seconds(found.seconds, found.runs))}"
+        )
         cost = f" ({number_of(found.runs, 'run')}{took})"
     several = f"train several new seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
     further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that could be the best"
@@ -57,7 +67,8 @@ def next_command(comparison: Comparison, command: str | None) -> str | None:
     """Return the complete command for the next step, or None if the step is not a single command.
 
     Args:
-        command: command that created the runs, quoted for a shell; None if the runs are not from a single sweep.
+        command: command that created the runs, quoted for a shell; None if the runs are not from a
+            single sweep.
     """
     found = advice(comparison)
     if found is None or command is None:
@@ -67,13 +78,17 @@ def next_command(comparison: Comparison, command: str | None) -> str | None:
     if found.step is NextStep.steady:
         return None if "training.clip_norm=" in command else _with(command, "training.clip_norm=1")
     if found.step is NextStep.seeds:
-        seeds = f"seeds={FRESH}" if comparison.design.searched else f"seed={_fresh_seeds(comparison)}"
+        seeds = (
+            f"seeds={FRESH}" if comparison.design.searched else f"seed={_fresh_seeds(comparison)}"
+        )
         return _with(command, seeds)
     return _typed(found) or None
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Return the caveats of a comparison: the sources of variation and the effects that it does not account for."""
+    """Return the caveats of a comparison: the sources of variation and the effects that it does not
+    account for.
+    """
     leader = comparison.leader
     if leader is None or len(comparison.groups) < 2:
         return []
@@ -81,10 +96,16 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def cautions(comparison: Comparison) -> list[str]:
-    """Return the notes that affect how to read the verdict: on parts, chance level, intervals, and epochs."""
+    """Return the notes that affect how to read the verdict: on parts, chance level, intervals, and
+    epochs.
+    """
     found = []
-    if isinstance(comparison, PartOfComparison) and any(lead and lead.test != "none" for lead in comparison.leads):
-        found.append(f"the tests are corrected for all {len(comparison.whole.groups)} configurations")
+    if isinstance(comparison, PartOfComparison) and any(
+        lead and lead.test != "none" for lead in comparison.leads
+    ):
+        found.append(
+            f"the tests are corrected for all {len(comparison.whole.groups)} configurations"
+        )
     found += [f"at chance: {AT_CHANCE}"] if any(map(at_chance, comparison.groups)) else []
     if any(map(collapsed, comparison.groups)):
         found.append(f"collapsed: {COLLAPSED}")
@@ -93,10 +114,16 @@ def cautions(comparison: Comparison) -> list[str]:
             "each optimizer was trained with one learning rate, so this compares the rates, too; for a fair "
             f"comparison, sweep optimizer.lr={RATES} as well, and set best_per=optimizer"
         )
-    if any(lead is not None and lead.ahead and lead.low <= 0 and lead.shown for lead in comparison.leads):
+    if any(
+        lead is not None and lead.ahead and lead.low <= 0 and lead.shown
+        for lead in comparison.leads
+    ):
         why = "because the tests are more powerful than the intervals"
         found.append(f"a configuration can be behind although its interval contains 0, {why}")
-    if len({g.flags.get("num_epoch") for g in comparison.groups}) > 1 and comparison.epoch is EpochChoice.best:
+    if (
+        len({g.flags.get("num_epoch") for g in comparison.groups}) > 1
+        and comparison.epoch is EpochChoice.best
+    ):
         found.append(
             "num_epoch differs, and training longer increases the best accuracy by chance; "
             "to compare the accuracies after the last epoch, set by=last"
@@ -107,7 +134,8 @@ def cautions(comparison: Comparison) -> list[str]:
 def _has_one_rate_per_optimizer(comparison: Comparison) -> bool:
     """Return whether a comparison compares several optimizers, each with a single learning rate.
 
-    The result is False for a part of a comparison and for a confirmation, whose rates were chosen from several.
+    The result is False for a part of a comparison and for a confirmation, whose rates were chosen
+    from several.
     """
     if comparison.part or comparison.design.confirms is not None:
         return False
@@ -120,8 +148,8 @@ def _has_one_rate_per_optimizer(comparison: Comparison) -> bool:
 def _typed(found: Advice) -> str:
     """Return the command for a recommended step.
 
-    Return an empty string if the command is the same as that of the sweep, or if the step does not concern exactly one
-    sweep.
+    Return an empty string if the command is the same as that of the sweep, or if the step does not
+    concern exactly one sweep.
     """
     confirm = f"lenet-compare sweep={found.sweep} confirm={found.points}"
     commands = {
@@ -138,7 +166,9 @@ def _typed(found: Advice) -> str:
 
 
 def _with(command: str, override: str) -> str:
-    """Return a command with an additional override, which replaces the previous value of the same flag."""
+    """Return a command with an additional override, which replaces the previous value of the same
+    flag.
+    """
     key = override.partition("=")[0]
     words = [word for word in shlex.split(command) if word.partition("=")[0].lstrip("+") != key]
     return shlex.join([*words, override])

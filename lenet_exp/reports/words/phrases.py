@@ -1,4 +1,5 @@
-"""Describes a comparison in sentences: the winner, its lead, and whether the lead could be due to chance.
+"""Describes a comparison in sentences: the winner, its lead, and whether the lead could be due to
+chance.
 
 All reports use these sentences.
 """
@@ -32,21 +33,32 @@ AT_CHANCE = "not significantly better than always predicting one class"
 def verdict(comparison: Comparison) -> str:
     """Return the verdict of a comparison or, for a confirmation, its result.
 
-    The verdict includes the winner, the significance of its lead, diverged and missing runs, and doubts about the
-    design.
+    The verdict includes the winner, the significance of its lead, diverged and missing runs, and
+    doubts about the design.
     """
     if comparison.design.picked:
         return f"No verdict: the filter selects runs by their results ({comparison.design.filter})."
     tested = confirmation(comparison)
     said = _ranking(comparison) if tested is None else _answer(comparison, tested)
-    said = " ".join([said, *_some([_outlier(comparison, *found) for found in comparison.outliers], "also collapsed")])
-    doubt = caution(comparison.design, comparison.by) if tested is not None or len(comparison.groups) > 1 else None
+    said = " ".join(
+        [
+            said,
+            *_some(
+                [_outlier(comparison, *found) for found in comparison.outliers], "also collapsed"
+            ),
+        ]
+    )
+    doubt = (
+        caution(comparison.design, comparison.by)
+        if tested is not None or len(comparison.groups) > 1
+        else None
+    )
     return said + (f" Caution: {doubt}." if doubt is not None else "")
 
 
 def remark(comparison: Comparison, position: int) -> str:
-    """Describe how the configuration at a position in the ranking compares with the leader, and mention its unfinished
-    runs."""
+    """Describe how the configuration at a position in the ranking compares with the leader, and
+    mention its unfinished runs."""
     group, lead = comparison.groups[position], comparison.leads[position]
     relation = relation_of(comparison, position)
     said = ["the baseline"] if comparison.is_baseline(group) else []
@@ -56,14 +68,22 @@ def remark(comparison: Comparison, position: int) -> str:
         said.append("leader, chosen in advance" if position and _is_test(comparison) else several)
     if group.diverged and group.n:
         said.append(f"{diverged_on(group)}, ranked last")
-    return "; ".join([*said, *filter(None, [at_chance(group), collapsed(group), unfinished(group)])])
+    return "; ".join(
+        [*said, *filter(None, [at_chance(group), collapsed(group), unfinished(group)])]
+    )
 
 
-def against_leader(comparison: Comparison, group: Group, lead: Difference, relation: Relation) -> str:
-    """Describe how a configuration compares with the leader, such as `could be the best; 0.23 points lower`."""
+def against_leader(
+    comparison: Comparison, group: Group, lead: Difference, relation: Relation
+) -> str:
+    """Describe how a configuration compares with the leader, such as `could be the best; 0.23
+    points lower`.
+    """
     metric = comparison.metric
     side = "lower" if (lead.points > 0) is metric.larger else "higher"
-    lower = f"{metric.size(lead.points)} {side}" if float(metric.number(lead.points)) else "same mean"
+    lower = (
+        f"{metric.size(lead.points)} {side}" if float(metric.number(lead.points)) else "same mean"
+    )
     if relation is Relation.untested:
         why = "one seed" if lead.n < 2 else f"equal differences on {lead.n} seeds, not tested"
         return f"{why}; {lower}"
@@ -73,16 +93,23 @@ def against_leader(comparison: Comparison, group: Group, lead: Difference, relat
         return f"behind by {metric.size(lead.points)}{interval}"
     if lead.differs:
         return f"better by {metric.size(lead.points)}{interval} over {lead.n} common seeds"
-    if _is_test(comparison):  # the leader was chosen in advance, so the question is not which one is the best
+    if _is_test(
+        comparison
+    ):  # the leader was chosen in advance, so the question is not which one is the best
         return f"not significantly different; {lower}{interval}"
     if comparison.is_dropped(group) and not lead.excluded:
         return f"dropped by the search; {lower}"
-    label = {Relation.excluded: "not the best", Relation.unstable: f"unstable (sd {metric.number(group.sd)})"}
+    label = {
+        Relation.excluded: "not the best",
+        Relation.unstable: f"unstable (sd {metric.number(group.sd)})",
+    }
     return f"{label.get(relation, 'could be the best')}; {lower}"
 
 
 def interval_words(low: float, high: float, metric: Metric = ACCURACY) -> str:
-    """Format the interval of a difference: ` (0.38 to 1.62)`; empty if the interval is too wide to say anything."""
+    """Format the interval of a difference: ` (0.38 to 1.62)`; empty if the interval is too wide to
+    say anything.
+    """
     wide = math.isnan(low) or (metric.is_accuracy and high - low > WIDE)
     return "" if wide else f" ({metric.number(low)} to {metric.number(high)})"
 
@@ -90,10 +117,15 @@ def interval_words(low: float, high: float, metric: Metric = ACCURACY) -> str:
 def best_lines(comparison: Comparison) -> list[str]:
     """Return sentences about the configurations that could be the best, and about unstable ones.
 
-    Return an empty list if all others are behind the leader, or if significance could not be tested.
+    Return an empty list if all others are behind the leader, or if significance could not be
+    tested.
     """
     found = verdict_of(comparison)
-    steady = [group for group in could_be_best(comparison) if group is comparison.leader or group in found.judged]
+    steady = [
+        group
+        for group in could_be_best(comparison)
+        if group is comparison.leader or group in found.judged
+    ]
     unstable = found.related(Relation.unstable)
     alone = len(steady) + len(unstable) < 2 and not found.related(Relation.excluded)
     if _is_test(comparison) or alone:  # a confirmation has its own result
@@ -106,7 +138,9 @@ def best_lines(comparison: Comparison) -> list[str]:
     said = [f"The best {of if len(steady) > 1 else f'is {its} (95% confidence)'}{noisy}."]
     if unstable:
         limit = f"standard deviation more than {UNSTABLE:g} times the typical {comparison.metric.number(found.typical)}"
-        said.append(f"Unstable: {names(comparison, unstable)} ({limit}). Error rates do not hold if runs can collapse.")
+        said.append(
+            f"Unstable: {names(comparison, unstable)} ({limit}). Error rates do not hold if runs can collapse."
+        )
     return said
 
 
@@ -116,10 +150,14 @@ def _is_test(comparison: Comparison) -> bool:
 
 
 def caution(design: Design, by: EpochChoice = EpochChoice.best) -> str | None:
-    """Return the reason why the stated error rate may not hold, or None if the design was fixed in advance."""
+    """Return the reason why the stated error rate may not hold, or None if the design was fixed in
+    advance.
+    """
     holds = "the 5% error rate holds only if"
     if design.filter:
-        return f"{holds} the filter was chosen before any result was seen; it selected {design.filter}"
+        return (
+            f"{holds} the filter was chosen before any result was seen; it selected {design.filter}"
+        )
     if design.unsigned:
         return f"{holds} sweep.json, which has no digest, was not edited"
     if design.retrained:
@@ -153,17 +191,22 @@ def diverged_on(group: Group) -> str:
 
 
 def at_chance(group: Group) -> str:
-    """Describe the runs of a configuration at chance level, such as `at chance on 1 of 3 seeds`; empty if none are.
+    """Describe the runs of a configuration at chance level, such as `at chance on 1 of 3 seeds`;
+    empty if none are.
 
     Runs from a store, which has no confusion matrices, are not counted.
     """
-    low = sum(isinstance(run.provenance, Record) and run.provenance.at_chance for run in group.finished)
+    low = sum(
+        isinstance(run.provenance, Record) and run.provenance.at_chance for run in group.finished
+    )
     n = group.replicates
     return f"at chance{f' on {low} of {n} {_unit(group)}' if low < n else ''}" if low else ""
 
 
 def collapsed(group: Group) -> str:
-    """Describe the runs of a configuration that collapsed, such as `collapsed on 1 of 3 seeds`; empty if none did."""
+    """Describe the runs of a configuration that collapsed, such as `collapsed on 1 of 3 seeds`;
+    empty if none did.
+    """
     if not group.collapsed:
         return ""
     if group.replicates == 1:
@@ -172,7 +215,8 @@ def collapsed(group: Group) -> str:
 
 
 def unfinished(group: Group) -> str:
-    """Describe how the runs of a configuration ended, or return an empty string if all runs finished.
+    """Describe how the runs of a configuration ended, or return an empty string if all runs
+    finished.
 
     For example: `1 finished, 2 pruned`, or `pruned after epoch 2 at 88.10%`.
     """
@@ -228,7 +272,11 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
     tie = f", tied with {names(comparison, tied)}" if tied else ""
     first = f"{name} leads{among}{'' if found.complete else ' so far'}{tie}: {reached}"
     if beaten:
-        some = f"{len(beaten)} of {len(found.compared)} others" if found.not_behind else _all(comparison, len(beaten))
+        some = (
+            f"{len(beaten)} of {len(found.compared)} others"
+            if found.not_behind
+            else _all(comparison, len(beaten))
+        )
         first += f", ahead of {some} (error rate 5%) {where}"
     return "; ".join([first, *_open(comparison, leader, found)]) + "."
 
@@ -242,15 +290,25 @@ def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
         most = max(lead.n for _, lead, _ in found.compared)
         if most == 2 < 1 + len(judged):
             least = detectable(1 + len(judged), most)
-            clauses.append(f"2 {_unit(leader)} can show only a difference of about {least:.0f} standard deviations")
+            clauses.append(
+                f"2 {_unit(leader)} can show only a difference of about {least:.0f} standard deviations"
+            )
     if flat := found.untested(single=False):
-        clauses.append(f"{names(comparison, flat)} cannot be tested, because the difference is the same on all seeds")
+        clauses.append(
+            f"{names(comparison, flat)} cannot be tested, because the difference is the same on all seeds"
+        )
     single = found.untested(single=True)
-    higher = [f"{comparison.name(g)} reaches {_reached(g)} with one seed" for g in single if _is_better(g, leader)]
+    higher = [
+        f"{comparison.name(g)} reaches {_reached(g)} with one seed"
+        for g in single
+        if _is_better(g, leader)
+    ]
     if higher:
         clauses.append(", ".join(higher[:NAMED]))
     if lower := [g for g in single if not _is_better(g, leader)]:
-        clauses.append(f"{names(comparison, lower)} {'has' if len(lower) == 1 else 'have'} only one seed")
+        clauses.append(
+            f"{names(comparison, lower)} {'has' if len(lower) == 1 else 'have'} only one seed"
+        )
     return clauses
 
 
@@ -259,7 +317,9 @@ def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
     name = comparison.name(leader)
     if leader.n > 1:
         clauses = "; ".join(_open(comparison, leader, found))
-        return f"{name} is the only configuration with several seeds: {_reached(leader)}; {clauses}."
+        return (
+            f"{name} is the only configuration with several seeds: {_reached(leader)}; {clauses}."
+        )
     if all(lead.points == 0 for _, lead, _ in found.compared):
         others = names(comparison, found.untested(single=True))
         return f"{name} and {others} tie: {_reached(leader)}."
@@ -267,7 +327,9 @@ def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
 
 
 def _diverged(comparison: Comparison, group: Group) -> str:
-    """Describe a configuration with diverged runs: `relu diverged on 3 of 6 seeds; its other 3 runs reach 98.90%.`"""
+    """Describe a configuration with diverged runs: `relu diverged on 3 of 6 seeds; its other 3 runs
+    reach 98.90%.`
+    """
     name = comparison.name(group)
     if group.replicates == 1:
         return f"{name} diverged."
@@ -278,7 +340,7 @@ def _diverged(comparison: Comparison, group: Group) -> str:
 
 def _missing(comparison: Comparison, group: Group) -> str:
     """Describe the missing runs of a configuration: `3 of 6 seeds of relu are missing (3 failed).`"""
-    done = {run.replicate for run in group.ended}
+    done = {run.replicate for run in group.with_result}
     latest = {run.replicate: run.outcome for run in group.runs if run.replicate not in done}
     counts = Counter(outcome for outcome in latest.values() if outcome != Outcome.pruned)
     name, n = comparison.name(group), group.replicates
@@ -289,14 +351,18 @@ def _missing(comparison: Comparison, group: Group) -> str:
 
 
 def _outlier(comparison: Comparison, group: Group, replicate: Replicate) -> str:
-    """Return a warning about an outlier: `Warning: seed 3 of relu ends at 11.35%, far below its other 4 runs.`"""
+    """Return a warning about an outlier: `Warning: seed 3 of relu ends at 11.35%, far below its
+    other 4 runs.`
+    """
     which = f"seed {replicate[0]} of {comparison.name(group)} ends at {group.metric.text(group.accuracy[replicate])}"
     far = f"far {'below' if group.metric.larger else 'above'} its other {group.n - 1} runs"
     return f"Warning: {which}, {far}. Error rates do not hold if runs can collapse."
 
 
 def _answer(comparison: Comparison, found: Confirmation) -> str:
-    """Describe the result of a confirmation and the reason for it, or the runs that are still missing."""
+    """Describe the result of a confirmation and the reason for it, or the runs that are still
+    missing.
+    """
     name, runs = comparison.name(found.leader), comparison.num_runs
     baseline = "the baseline " if comparison.design.against else ""
     if found.missing:
@@ -310,7 +376,11 @@ def _answer(comparison: Comparison, found: Confirmation) -> str:
     named = [*not_beaten, *beaten[:NAMED]]
     against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points) for g, lead in named]
     more = len(beaten) - NAMED
-    against += [f"better than {number_of(more, 'other configuration')} by larger margins"] if more > 0 else []
+    against += (
+        [f"better than {number_of(more, 'other configuration')} by larger margins"]
+        if more > 0
+        else []
+    )
     parts = [f"{name} is {'; '.join(against)}"] if against else []
     parts += [f"{comparison.name(g)} diverged on {g.diverged} of them" for g in found.unsteady]
     answer = f"{'Confirmed' if found.confirmed else 'Not confirmed'} on {seeds}"
@@ -324,7 +394,9 @@ def _against(other: str, lead: Difference, looked_for: float) -> str:
         return f"{by} {side} {other}, not tested, because the difference is the same on all seeds"
     low, high = (lead.low, lead.high) if lead.points > 0 else (-lead.high, -lead.low)
     if lead.differs:
-        return f"{'better' if lead.ahead else 'worse'} than {other} by {by}{interval_words(low, high)}"
+        return (
+            f"{'better' if lead.ahead else 'worse'} than {other} by {by}{interval_words(low, high)}"
+        )
     small = max(abs(low), abs(high)) < looked_for
     less = f", less than the {points_words(looked_for * 100)} tested for" if small else ""
     side, other_side = ("below", "above") if lead.points < 0 else ("above", "below")
@@ -339,7 +411,10 @@ def points_words(points: float) -> str:
 
 def _some(sentences: Sequence[str], others: str) -> list[str]:
     more = len(sentences) - NAMED
-    return [*sentences[:NAMED], *([f"{number_of(more, 'other configuration')} {others}."] if more > 0 else [])]
+    return [
+        *sentences[:NAMED],
+        *([f"{number_of(more, 'other configuration')} {others}."] if more > 0 else []),
+    ]
 
 
 def _all(comparison: Comparison, n: int) -> str:

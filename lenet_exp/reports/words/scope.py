@@ -32,7 +32,8 @@ def scope(comparison: Comparison, beaten: Sequence[Group]) -> str:
 
 
 def elsewhere(comparison: Comparison, beaten: Sequence[Group]) -> str:
-    """Say whether the leader's leads also hold on new images: `; after the last epoch, also on new images`.
+    """Say whether the leader's leads also hold on new images: `; after the last epoch, also on new
+    images`.
 
     The result is empty if this was not tested.
     """
@@ -47,18 +48,26 @@ def elsewhere(comparison: Comparison, beaten: Sequence[Group]) -> str:
 
 
 def _chosen(comparison: Comparison, basis: Basis) -> bool:
-    """Return whether the compared accuracies are not those on which the claim about new images is based."""
+    """Return whether the compared accuracies are not those on which the claim about new images is
+    based.
+    """
     return basis is not Basis.last or comparison.epoch is not EpochChoice.last
 
 
 def variation(comparison: Comparison, leader: Group) -> str:
-    """Describe what intervals cover, and how the claim about new images was tested, or why it was not."""
+    """Describe what intervals cover, and how the claim about new images was tested, or why it was
+    not.
+    """
     source, its = "seed-to-seed variation", comparison.new_images
     if leader.splits > 1:
         seeds = len({seed for seed, _ in leader.accuracy})
         source = f"variation between {number_of(seeds, 'seed')} and {leader.splits} splits ({leader.n} runs)"
     said = f"intervals cover {source} only"
-    how = "; to use test images, run lenet-predict with configurations=all" if comparison.design.sweep else ""
+    how = (
+        "; to use test images, run lenet-predict with configurations=all"
+        if comparison.design.sweep
+        else ""
+    )
     if its is None:
         return said
     if not its.images:
@@ -66,5 +75,9 @@ def variation(comparison: Comparison, leader: Group) -> str:
         return f"{said}; not tested on new images, {why}{how if its.basis in (Basis.different, Basis.unknown) else ''}"
     left = set(verdict_of(comparison).related(Relation.behind)) - set(its.behind)
     how = how if comparison.epoch is EpochChoice.best else ""
-    asked = f"; a larger dataset.val_size can show more{how}" if left and its.basis is Basis.last else ""
+    asked = (
+        f"; a larger dataset.val_size can show more{how}"
+        if left and its.basis is Basis.last
+        else ""
+    )
     return f"{said}; new images: tested with {its.images:,} {USED[its.basis]}{asked}"

@@ -1,4 +1,6 @@
-"""Describes searches and running sweeps as text: counts, the best result so far, the history, and the time left."""
+"""Describes searches and running sweeps as text: counts, the best result so far, the history, and
+the time left.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +31,24 @@ def how(plan: SearchPlan) -> str:
     objective = "" if plan.objective == Objective.accuracy else f", {plan.objective}"
     objective += f" of accuracy and {plan.cost}" if plan.objective == Objective.front else ""
     objective += f" to {plan.target:.2%}" if plan.target is not None else ""
-    most = f", at most {plan.max_parameters:,} parameters" if plan.max_parameters is not None else ""
-    return plan.sampler + pruner + objective + (f", {plan.seeds} seeds" if plan.seeds > 1 else "") + most
+    most = (
+        f", at most {plan.max_parameters:,} parameters" if plan.max_parameters is not None else ""
+    )
+    return (
+        plan.sampler
+        + pruner
+        + objective
+        + (f", {plan.seeds} seeds" if plan.seeds > 1 else "")
+        + most
+    )
 
 
 def search_line(plan: SearchPlan, results: Sequence[JobResult], *, with_best: bool = True) -> str:
-    """Summarize a search in one line: its method, its trials, its cost, its best trial, and what remains to be found.
+    """Summarize a search in one line: its method, its trials, its cost, its best trial, and what
+    remains to be found.
 
-    For example: `search (tpe, asha): 12 trials (5 finished, 7 pruned); 27 epochs, 14.2 s in total; best 98.00% by
-    trial 3: ...`.
+    For example: `search (tpe, asha): 12 trials (5 finished, 7 pruned); 27 epochs, 14.2 s in total;
+    best 98.00% by trial 3: ...`.
     """
     trials = f"search ({how(plan)}): {trials_words(plan, results)}"
     clauses = [f"{trials}; {number_of(plan.epochs, 'epoch')}, {plan.seconds:.1f} s in total"]
@@ -45,7 +56,12 @@ def search_line(plan: SearchPlan, results: Sequence[JobResult], *, with_best: bo
         clauses.append(best if plan.front else f"best {best}")
     if plan.best_value is not None and plan.left is not None and not plan.front:
         clauses.append(f"{number_of(len(plan.left), 'configuration')} could still be the best")
-    elif plan.best_value is None and plan.target is not None and plan.told and not plan.front:
+    elif (
+        plan.best_value is None
+        and plan.target is not None
+        and plan.finished_trials
+        and not plan.front
+    ):
         clauses.append(f"no trial has reached {plan.target:.2%}")
     return "; ".join(clauses)
 
@@ -76,7 +92,11 @@ def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
     firsts = list(first_results(results).values())
     ended = [r for r in firsts if r.outcome not in UNENDED]
     of = max(len(firsts), plan.n_trials or 0)
-    said = number_of(of, "trial") if len(ended) == of else f"{len(ended)} of {number_of(of, 'trial')} ended"
+    said = (
+        number_of(of, "trial")
+        if len(ended) == of
+        else f"{len(ended)} of {number_of(of, 'trial')} ended"
+    )
     said += f" ({_outcomes(ended)})" if ended else ""
     if len(ended) < len(firsts):
         said += f", {_outcomes(r for r in firsts if r.outcome in UNENDED)}"
@@ -113,23 +133,38 @@ def more_of(plan: SearchPlan) -> str:
 
 
 def search_lines(searched: SearchSummary) -> list[str]:
-    """Return lines about a search: its history, the best trial's command, and the importance of flags, if known."""
-    from lenet_exp.comparison.search.importance import BEST, search_importance  # this module imports torch
+    """Return lines about a search: its history, the best trial's command, and the importance of
+    flags, if known.
+    """
+    from lenet_exp.comparison.search.importance import (
+        BEST,
+        search_importance,
+    )  # this module imports torch
 
     lines = []
     if steps := searched.improvements:
         shown = steps[-IMPROVEMENTS:]
         more = len(steps) - len(shown)
         before = f"{number_of(more, 'earlier improvement')}, then " if more else ""
-        told = ", ".join(f"{value_words(searched, s.best)} after {number_of(s.epochs, 'epoch')}" for s in shown)
-        waits = f" ({searched.objective} to {searched.target:.2%})" if searched.target is not None else ""
-        lines.append(f"best so far{waits}: {before}{told}; {number_of(searched.epochs, 'epoch')} in total")
+        told = ", ".join(
+            f"{value_words(searched, s.best)} after {number_of(s.epochs, 'epoch')}" for s in shown
+        )
+        waits = (
+            f" ({searched.objective} to {searched.target:.2%})"
+            if searched.target is not None
+            else ""
+        )
+        lines.append(
+            f"best so far{waits}: {before}{told}; {number_of(searched.epochs, 'epoch')} in total"
+        )
     if (command := searched.best_command) is not None:
         lines.append(f"to train the best configuration, run: {command}")
     if importance := search_importance(searched):
         told = ", ".join(f"{flag} {share:.0%}" for flag, share in importance.items())
         trials = len(searched.ended)
-        lines.append(f"importance of flags for the best {BEST:.0%} of {trials} trials (PED-ANOVA): {told}")
+        lines.append(
+            f"importance of flags for the best {BEST:.0%} of {trials} trials (PED-ANOVA): {told}"
+        )
     return lines
 
 
@@ -144,11 +179,16 @@ def objective_words(searched: SearchSummary) -> str:
     """Return the axis label for the objective of a search."""
     if searched.is_metric:
         return f"best validation {searched.metric.name}"
-    return "lowest validation loss" if searched.is_loss else f"{searched.objective} to {searched.target:.2%}"
+    return (
+        "lowest validation loss"
+        if searched.is_loss
+        else f"{searched.objective} to {searched.target:.2%}"
+    )
 
 
 def ended_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
-    """Describe how many runs of a sweep have ended: `12 of 60 runs ended (11 finished, 1 diverged)`.
+    """Describe how many runs of a sweep have ended: `12 of 60 runs ended (11 finished, 1
+    diverged)`.
 
     For a search, describe its trials instead.
     """
@@ -160,7 +200,9 @@ def ended_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
 
 
 def left_words(progress: SweepProgress) -> str:
-    """Describe the time left for a sweep: `about 4 min left`. Return an empty string if the time is unknown."""
+    """Describe the time left for a sweep: `about 4 min left`. Return an empty string if the time is
+    unknown.
+    """
     left = progress.seconds_left
     return "" if left is None else f"about {duration(left)} left"
 
@@ -173,13 +215,18 @@ def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
     if plan.search is not None:
         return best_line(plan.search, results)
     best = best_of(results)
-    return f"{Metric.of(best.job.config.metric).text(best.value)} by {best.job.name}" if best is not None else ""
+    return (
+        f"{Metric.of(best.job.config.metric).text(best.value)} by {best.job.name}"
+        if best is not None
+        else ""
+    )
 
 
 def progress_line(progress: SweepProgress) -> str:
     """Describe the progress of a sweep in one line.
 
-    For example: `12 of 60 runs ended (11 finished, 1 diverged), 2 training, about 4 min left; best 98.10% by relu`.
+    For example: `12 of 60 runs ended (11 finished, 1 diverged), 2 training, about 4 min left; best
+    98.10% by relu`.
     """
     plan, results, running = progress.plan, progress.results, progress.running
     said, left = best_words(plan, results), left_words(progress)

@@ -1,4 +1,6 @@
-"""Describes the studies of a comparison in sentences, which all reports use, and interactions also as records."""
+"""Describes the studies of a comparison in sentences, which all reports use, and interactions also
+as records.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ MOST_NAMES = 10  # maximum number of configurations that a line names
 
 
 def dataset_lines(comparisons: Sequence[Comparison]) -> list[str]:
-    """Return lines that compare the configurations of a grid over all its datasets; none if it has only one dataset."""
+    """Return lines that compare the configurations of a grid over all its datasets; none if it has
+    only one dataset.
+    """
     found = across_datasets(comparisons)
     if found is None:
         return []
@@ -26,23 +30,37 @@ def dataset_lines(comparisons: Sequence[Comparison]) -> list[str]:
     means = first_of([f"{name} {rank:.2f}" for name, rank in ranked], MOST_NAMES)
     lines = [f"mean ranks over {len(found.datasets)} datasets: {means}"]
     if found.left_out:
-        lines.append(f"not ranked: {number_of(found.left_out, 'configuration')} without results on every dataset")
+        lines.append(
+            f"not ranked: {number_of(found.left_out, 'configuration')} without results on every dataset"
+        )
     first = found.names[0]
     if found.beaten:
         worse = _some([found.names[i] for i in found.beaten])
-        lines.append(f"{first} is better than {worse} on each dataset (p < 0.05, corrected for multiple comparisons)")
+        lines.append(
+            f"{first} is better than {worse} on each dataset (p < 0.05, corrected for multiple comparisons)"
+        )
     else:
-        lines.append(f"{first} is not significantly better than any other configuration on every dataset")
+        lines.append(
+            f"{first} is not significantly better than any other configuration on every dataset"
+        )
     if found.rank_test is None:
-        lines.append(f"ranks are only descriptive: a test requires at least {LEAST_DATASETS} datasets")
+        lines.append(
+            f"ranks are only descriptive: a test requires at least {LEAST_DATASETS} datasets"
+        )
         return lines
     test = "Friedman's test" if len(ranked) > 2 else "sign test"
     if found.rank_test.p > LEVEL:
-        lines.append(f"{test}: no significant difference between ranks ({p_words(found.rank_test.p)})")
+        lines.append(
+            f"{test}: no significant difference between ranks ({p_words(found.rank_test.p)})"
+        )
     else:
         p, critical = p_words(found.rank_test.p), found.rank_test.critical
         far = [name for name, rank in ranked if rank - found.ranks[0] > critical]
-        ahead = f"{first} ranks significantly better than {_some(far)}" if far else f"{first} has no significant lead"
+        ahead = (
+            f"{first} ranks significantly better than {_some(far)}"
+            if far
+            else f"{first} has no significant lead"
+        )
         how = f" (critical difference {critical:.2f})" if len(ranked) > 2 else ""
         lines.append(f"{test}: {p}; {ahead}{how}")
     return lines
@@ -55,9 +73,11 @@ def _some(names: Sequence[str]) -> str:
 
 
 def interaction_lines(found: Interactions | None) -> list[str]:
-    """Return a line about each of the three strongest significant interactions, or a line that there is none.
+    """Return a line about each of the three strongest significant interactions, or a line that
+    there is none.
 
-    A further line lists what was left out to obtain a full grid. If there is no test, a single line states the reason.
+    A further line lists what was left out to obtain a full grid. If there is no test, a single line
+    states the reason.
     """
     if found is None:
         return []
@@ -80,25 +100,30 @@ def interaction_lines(found: Interactions | None) -> list[str]:
 
 
 def contrast_lines(comparison: Comparison) -> list[str]:
-    """Return a line for each flag with the differences between its values, averaged over the other flags.
+    """Return a line for each flag with the differences between its values, averaged over the other
+    flags.
 
-    For example: `activation, averaged over the other flags: selu minus tanh +0.21 points (0.05 to 0.37)`.
+    For example: `activation, averaged over the other flags: selu minus tanh +0.21 points (0.05 to
+    0.37)`.
     """
     metric, lines = comparison.metric, dict[str, list[str]]()
     for its in comparison.interactions.contrasts if comparison.interactions is not None else ():
         points, low, high = (metric.sign * value for value in (its.points, its.low, its.high))
-        said = (
-            f"{rounded(its.better)} minus {rounded(its.worse)} {metric.number(points, '+')}{' points' * metric.percent}"
+        said = f"{rounded(its.better)} minus {rounded(its.worse)} {metric.number(points, '+')}{' points' * metric.percent}"
+        said += interval_words(min(low, high), max(low, high), metric) + (
+            "" if its.differs else ", not significant"
         )
-        said += interval_words(min(low, high), max(low, high), metric) + ("" if its.differs else ", not significant")
         lines.setdefault(its.flag, []).append(said)
-    return [f"{flag}, averaged over the other flags: {'; '.join(said)}" for flag, said in lines.items()]
+    return [
+        f"{flag}, averaged over the other flags: {'; '.join(said)}" for flag, said in lines.items()
+    ]
 
 
 def interaction_words(its: Interaction) -> str:
     """Describe the strength of an interaction.
 
-    For example: `activation and lr interact (p < 0.001, corrected; partial omega squared 0.31, 0.12 to 0.45)`.
+    For example: `activation and lr interact (p < 0.001, corrected; partial omega squared 0.31, 0.12
+    to 0.45)`.
     """
     how = ", corrected" if its.pairs > 1 else ""
     omega = f"{its.test.omega_squared:.2f}, {its.test.low:.2f} to {its.test.high:.2f}"
@@ -109,7 +134,8 @@ def interaction_words(its: Interaction) -> str:
 def pattern(its: Interaction) -> str:
     """Describe where the effect of the second flag differs most between values of the first flag.
 
-    For example: `lr=0.1 is 4.20 points better than 0.01 with relu, but only 0.60 points better with selu`.
+    For example: `lr=0.1 is 4.20 points better than 0.01 with relu, but only 0.60 points better with
+    selu`.
     """
     found = its.contrast
     better, worse, most, least = map(rounded, (found.better, found.worse, found.most, found.least))

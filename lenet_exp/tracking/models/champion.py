@@ -1,9 +1,11 @@
-"""The champion for a dataset: the registered model with the best validation accuracy, under the alias `champion`.
+"""The champion for a dataset: the registered model with the best validation accuracy, under the
+alias `champion`.
 
-MLflow cannot update an alias atomically: if two processes try to replace the same champion, the later update wins.
-Therefore, a process that registers a model version sets the alias to the best version, reads the alias, and repeats
-both steps until the champion is at least as good as every version. Then the process adds the tag `settled` to its
-version. If the process is killed before it adds the tag, the next upload of its run repeats the procedure.
+MLflow cannot update an alias atomically: if two processes try to replace the same champion, the
+later update wins. Therefore, a process that registers a model version sets the alias to the best
+version, reads the alias, and repeats both steps until the champion is at least as good as every
+version. Then the process adds the tag `settled` to its version. If the process is killed before it
+adds the tag, the next upload of its run repeats the procedure.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ ALIAS = "champion"
 SETTLED, FIRST = "settled", "first"  # tags of versions, and of the registered model
 METRIC = "metric"  # tag of versions: definition of the metric; see `definition`
 SCORE = "score"  # tag of versions with another metric than accuracy; see `_score`
-# MLflow's error codes for an unknown model or alias; a server with user accounts may deny access instead.
+# MLflow's error codes for an unknown model or alias; a server with user accounts may deny access
+# instead.
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
 MOST = 10_000  # maximum number of versions to query; each champion so far has a version
 MOST_RIVALS, BEST_FIRST = 20, "metrics.best_val_accuracy DESC"  # of the query for better runs
@@ -47,10 +50,10 @@ def register_if_best(
 ) -> bool:
     """Make a run's model the champion, if the model is better than the current champion.
 
-    The first champion to beat is the model that is bundled with the package for the dataset, if such a model exists.
-    Only models from runs that use the default split and the full training set, and start from random weights, can
-    become the champion. If this user is not allowed to write to the registered model, a single warning is logged.
-    Repeated calls change nothing.
+    The first champion to beat is the model that is bundled with the package for the dataset, if
+    such a model exists. Only models from runs that use the default split and the full training set,
+    and start from random weights, can become the champion. If this user is not allowed to write to
+    the registered model, a single warning is logged. Repeated calls change nothing.
 
     Args:
         record: the run's record.
@@ -73,7 +76,9 @@ def register_if_best(
         while True:
             try:
                 return retry_until_granted(
-                    lambda: _register_if_best(store, name, record, run_id, model_id=model_id, export=export)
+                    lambda: _register_if_best(
+                        store, name, record, run_id, model_id=model_id, export=export
+                    )
                 )
             except MlflowException as e:
                 if e.error_code == "PERMISSION_DENIED":
@@ -87,15 +92,17 @@ def register_if_best(
 
 
 def champion(client: MlflowClient, name: str) -> ModelVersion | None:
-    """Return the version of a registered model that is the current champion, or None if there is no champion."""
+    """Return the version of a registered model that is the current champion, or None if there is no
+    champion.
+    """
     with ignored(*ABSENT):
         return client.get_model_version_by_alias(name, ALIAS)
     return None
 
 
 def passed_over(client: MlflowClient, name: str, run_id: str | None = None) -> str:
-    """Return a line about a run that reached a better accuracy than the champion, but cannot be compared with it, and
-    how to make it the champion; empty if there is no such run.
+    """Return a line about a run that reached a better accuracy than the champion, but cannot be
+    compared with it, and how to make it the champion; empty if there is no such run.
 
     Args:
         name: registered name of the champion.
@@ -107,17 +114,29 @@ def passed_over(client: MlflowClient, name: str, run_id: str | None = None) -> s
     if run_id is not None:
         found = [client.get_run(run_id)]
     elif {"dataset", "model"} <= its.data.params.keys():
-        params = " and ".join(f'params.{flag} = "{its.data.params[flag]}"' for flag in ("dataset", "model"))
+        params = " and ".join(
+            f'params.{flag} = "{its.data.params[flag]}"' for flag in ("dataset", "model")
+        )
         query = f"{params} and tags.outcome = 'finished' and metrics.best_val_accuracy > {_score(version)}"
         with ignored("INVALID_PARAMETER_VALUE"):  # the name of the model contains a quotation mark
-            found = client.search_runs([its.info.experiment_id], query, max_results=MOST_RIVALS, order_by=[BEST_FIRST])
+            found = client.search_runs(
+                [its.info.experiment_id], query, max_results=MOST_RIVALS, order_by=[BEST_FIRST]
+            )
     neutral = {"model._target_": None, "metric": Metric.name}.items()
-    found = [run for run in found if all(run.data.params.get(k, n) == its.data.params.get(k, n) for k, n in neutral)]
+    found = [
+        run
+        for run in found
+        if all(run.data.params.get(k, n) == its.data.params.get(k, n) for k, n in neutral)
+    ]
     best = next((run for run in found if run.outputs and run.outputs.model_outputs), None)
     accuracy = best.data.metrics.get("best_val_accuracy", 0.0) if best is not None else 0.0
     if best is None or accuracy <= _score(version):
         return ""
-    why = "from given weights" if "init_from" in best.data.params else "with other training or validation images"
+    why = (
+        "from given weights"
+        if "init_from" in best.data.params
+        else "with other training or validation images"
+    )
     return (
         f"{name}: run {best.info.run_id} reached {accuracy:.2%} {why}, so it cannot be compared with the champion "
         f"({_score(version):.2%}, run {version.run_id}). To make it the champion, run: "
@@ -126,13 +145,17 @@ def passed_over(client: MlflowClient, name: str, run_id: str | None = None) -> s
 
 
 def make_champion(store: Store, run_id: str) -> str:
-    """Make the model of an MLflow run the champion, even if another one is better, and return its registered name.
+    """Make the model of an MLflow run the champion, even if another one is better, and return its
+    registered name.
 
     Raises:
         UserError: the run has no model.
         ValueError: the run's record cannot be read.
     """
-    (record, _), outputs = download_record(store.client, run_id), store.client.get_run(run_id).outputs
+    (record, _), outputs = (
+        download_record(store.client, run_id),
+        store.client.get_run(run_id).outputs,
+    )
     if not (outputs and outputs.model_outputs):
         raise UserError(f"champion={run_id}: the run has no model in MLflow; see tracking.models")
     name = registered_name(record.dataset, record.config)
@@ -146,17 +169,23 @@ def make_champion(store: Store, run_id: str) -> str:
     return name
 
 
-def _register_if_best(store: Store, name: str, record: Record, run_id: str, *, model_id: str, export: Export) -> bool:
+def _register_if_best(
+    store: Store, name: str, record: Record, run_id: str, *, model_id: str, export: Export
+) -> bool:
     present, versions = champion(store.client, name), _versions(store, name)
     mine = _version_of(versions, run_id, record)
     if mine is None:
         if not _beats(record, present):
             return False
-        shipped = shipped_record(record.dataset) if name == registered_name(record.dataset) else None
+        shipped = (
+            shipped_record(record.dataset) if name == registered_name(record.dataset) else None
+        )
         is_first = _make_model(store, name, run_id)
         known = {version.tags.get("fingerprint") for version in versions}
         if shipped is not None and is_first and shipped.fingerprint not in known:
-            present = _settle(store, name, _register(store, name, *log_shipped(store, shipped, export)))
+            present = _settle(
+                store, name, _register(store, name, *log_shipped(store, shipped, export))
+            )
             if not _beats(record, present):
                 return False
         mine = _register(store, name, record, run_id, model_id=model_id)
@@ -166,7 +195,8 @@ def _register_if_best(store: Store, name: str, record: Record, run_id: str, *, m
 
 
 def _make_model(store: Store, name: str, run_id: str) -> bool:
-    """Create the registered model if it does not exist, and return whether it was created for this run.
+    """Create the registered model if it does not exist, and return whether it was created for this
+    run.
 
     The run for which the registered model was created also registers the bundled model.
     """
@@ -177,7 +207,8 @@ def _make_model(store: Store, name: str, run_id: str) -> bool:
 
 
 def _register(store: Store, name: str, record: Record, run_id: str, model_id: str) -> ModelVersion:
-    # A source models:/<id> is not used, because MLflow would look it up in the process's global store.
+    # A source models:/<id> is not used, because MLflow would look it up in the process's global
+    # store.
     source = store.client.get_logged_model(model_id).artifact_location
     tags = {
         "fingerprint": record.fingerprint,
@@ -189,19 +220,25 @@ def _register(store: Store, name: str, record: Record, run_id: str, model_id: st
     }
     if not (metric := record.metric).is_accuracy:
         tags[SCORE] = str(metric.sign * (record.value or 0.0))
-    return store.client.create_model_version(name, source=source, run_id=run_id, model_id=model_id, tags=tags)
+    return store.client.create_model_version(
+        name, source=source, run_id=run_id, model_id=model_id, tags=tags
+    )
 
 
 def _settle(store: Store, name: str, mine: ModelVersion) -> ModelVersion:
     """Set the alias to the best version, and return the champion.
 
-    The alias is set repeatedly until the champion is at least as good as every version with the same validation images.
+    The alias is set repeatedly until the champion is at least as good as every version with the
+    same validation images.
     """
     while True:
-        rivals = [version for version in _versions(store, name) if _measured(version) == _measured(mine)]
+        versions = _versions(store, name)
+        rivals = [version for version in versions if _measured(version) == _measured(mine)]
         best = max(rivals, key=lambda version: (_score(version), -int(version.version)))
         present = champion(store.client, name)
-        if present is not None and (_measured(present) != _measured(mine) or _score(present) >= _score(best)):
+        if present is not None and (
+            _measured(present) != _measured(mine) or _score(present) >= _score(best)
+        ):
             store.client.set_model_version_tag(name, mine.version, SETTLED, "true")
             return present
         store.client.set_registered_model_alias(name, ALIAS, best.version)
@@ -211,34 +248,50 @@ def _versions(store: Store, name: str) -> Sequence[ModelVersion]:
     return store.client.search_model_versions(f"name = '{name}'", max_results=MOST)
 
 
-def _version_of(versions: Sequence[ModelVersion], run_id: str, record: Record) -> ModelVersion | None:
-    """Return the version that is registered for a run's result, or None if no version is registered.
+def _version_of(
+    versions: Sequence[ModelVersion], run_id: str, record: Record
+) -> ModelVersion | None:
+    """Return the version that is registered for a run's result, or None if no version is
+    registered.
 
     A version may have been registered by an earlier request whose response was lost.
     """
     accuracy = str(record.best_val_accuracy)
-    own = (v for v in versions if v.run_id == run_id and v.tags.get("best_val_accuracy") == accuracy)
+    own = (
+        v for v in versions if v.run_id == run_id and v.tags.get("best_val_accuracy") == accuracy
+    )
     return next(own, None)
 
 
 def _is_comparable(record: Record) -> bool:
-    config = record.config  # given weights may come from a run that was trained on some of the validation images
+    config = (
+        record.config
+    )  # given weights may come from a run that was trained on some of the validation images
     return config.split_seed == 0 and config.dataset.train_size is None and config.init_from is None
 
 
 def _measured(version: ModelVersion) -> tuple[str | None, str]:
-    """Return what must be equal in comparable versions: the digest of the validation images, and the metric."""
+    """Return what must be equal in comparable versions: the digest of the validation images, and
+    the metric.
+    """
     return version.tags.get("validation_digest"), version.tags.get(METRIC, definition({}))
 
 
 def _score(version: ModelVersion) -> float:
-    """Return a version's metric, negative if smaller is better; minus infinity if another program registered it."""
+    """Return a version's metric, negative if smaller is better; minus infinity if another program
+    registered it.
+    """
     return float(version.tags.get(SCORE, version.tags.get("best_val_accuracy", "-inf")))
 
 
 def _beats(record: Record, present: ModelVersion | None) -> bool:
-    """Return whether a run beats the champion on the same images by the same metric; true if there is no champion."""
+    """Return whether a run beats the champion on the same images by the same metric; true if there
+    is no champion.
+    """
     if present is None:
         return True
-    comparable = _measured(present) == (record.data_digests["validation"], definition(params(record.config)))
+    comparable = _measured(present) == (
+        record.data_digests["validation"],
+        definition(params(record.config)),
+    )
     return comparable and record.metric.sign * (record.value or 0.0) > _score(present)

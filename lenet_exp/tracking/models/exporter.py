@@ -1,9 +1,10 @@
-"""Exports trained networks as `.pt2` archives in a separate process, for processes that never import torch.
+"""Exports trained networks as `.pt2` archives in a separate process, for processes that never
+import torch.
 
     uploading process: ModelExporter   -- path -->   export process: main   -- archive -->
 
-The process starts once, before the first export. It imports torch and, if a run has a network of the user's own, the
-copy of its code in the outputs folder.
+The process starts once, before the first export. It imports torch and, if a run has a network of
+the user's own, the copy of its code in the outputs folder.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class ModelExporter:
         """Return a `.pt2` archive of a trained network; see `export_model`.
 
         Raises:
-            OSError: the process died, or the disk is full, so the same network can be exported later.
+            OSError: the process died, or the disk is full, so the same network can be exported
+                later.
         """
         self.start()
         assert self._process is not None
@@ -108,7 +110,8 @@ def export_model(source: Path) -> bytes:
 
 
 def _exported(source: Path) -> tuple[bytes, str]:
-    """Return a `.pt2` archive and an empty string; if torch cannot export the network, return no bytes and a warning.
+    """Return a `.pt2` archive and an empty string; if torch cannot export the network, return no
+    bytes and a warning.
 
     Raises:
         OSError: the disk is full.
@@ -127,8 +130,8 @@ def _exported(source: Path) -> tuple[bytes, str]:
 
 
 def export_network(config: Config, weights: Arrays) -> tuple[bytes, str]:
-    """Return a `.pt2` archive of a configuration's network with these weights, and an empty string; if torch cannot
-    export the network, return no bytes, and a warning.
+    """Return a `.pt2` archive of a configuration's network with these weights, and an empty string;
+    if torch cannot export the network, return no bytes, and a warning.
 
     Raises:
         OSError: the disk is full, so the same network can be exported later.
@@ -152,7 +155,8 @@ def main() -> None:
     limit_gc()
     requests = sys.stdin.buffer
     answers = _protected_stdout()
-    import lenet_exp.training.trained.exported  # noqa: F401  # before the first request, because torch takes seconds
+    # Before the first request, because torch takes seconds.
+    import lenet_exp.training.trained.exported  # noqa: F401
 
     for line in requests:
         source = Path(json.loads(line)["source"])

@@ -1,6 +1,8 @@
-"""Fetches the best weights of a run from MLflow into a file, for a process that never imports mlflow.
+"""Fetches the best weights of a run from MLflow into a file, for a process that never imports
+mlflow.
 
-The process that starts this module writes a request to its stdin, and reads an answer: JSON objects, one per line.
+The process that starts this module writes a request to its stdin, and reads an answer: JSON
+objects, one per line.
 """
 
 from __future__ import annotations

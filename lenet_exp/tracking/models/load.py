@@ -1,7 +1,8 @@
-"""Loads trained networks from run folders, files, and MLflow without executing code from these sources.
+"""Loads trained networks from run folders, files, and MLflow without executing code from these
+sources.
 
-Only tensors and JSON are read. Weights are checked against the digest in their record. Python classes that the record
-specifies are checked before they are imported (training/trained/trust.py).
+Only tensors and JSON are read. Weights are checked against the digest in their record. Python
+classes that the record specifies are checked before they are imported (training/trained/trust.py).
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from torch import nn
 from lenet_exp.addresses import hide_password, missing_database, store_name
 from lenet_exp.config.image_shape import LENET5_SHAPE, STANDARD, ImageShape, Normalization
 from lenet_exp.config.own_code import unidentified_classes
-from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config
+from lenet_exp.config.typed_json import read_as
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import user_path
 from lenet_exp.folders.find import is_mlflow_run_id, run_uploaded_as
@@ -54,7 +55,8 @@ class TrainedModel:
     Attributes:
         network: the network, in evaluation mode on the CPU.
         name: the model's name in messages.
-        record: the run's record; None if the model has no record, for example if the original script trained it.
+        record: the run's record; None if the model has no record, for example if the original
+            script trained it.
         run_id: ID of the MLflow run that produced the model; None if unknown.
         shipped: whether the model is bundled with this package.
     """
@@ -80,15 +82,17 @@ def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) ->
     """Load the model that the `trained_model` flag specifies.
 
     Args:
-        name: value of the flag: a registered name, `name@alias`, an MLflow run ID (with or without `runs:/`), a run
-            folder or its ID, or a `.safetensors` or `.pkl` file; None for the champion.
+        name: value of the flag: a registered name, `name@alias`, an MLflow run ID (with or without
+            `runs:/`), a run folder or its ID, or a `.safetensors` or `.pkl` file; None for the
+            champion.
         uri: address of the MLflow store.
         dataset: name of the dataset whose champion is loaded if `name` is None.
-        trust: classes or modules, separated by commas, that the model may use as its network or activation, in addition
-            to classes from PyTorch and this package.
+        trust: classes or modules, separated by commas, that the model may use as its network or
+            activation, in addition to classes from PyTorch and this package.
 
     Raises:
-        UserError: the model was not found or is not trusted, or its weights do not match its record.
+        UserError: the model was not found or is not trusted, or its weights do not match its
+            record.
     """
     if name is None:
         return load_champion(dataset, uri, trust)
@@ -98,7 +102,9 @@ def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) ->
     for folder in (RunFolder(path.absolute()), RunFolder(outputs_dir() / "runs" / path)):
         if folder.path.is_dir() and (record := folder.checked_record()) is not None:
             if not record.is_result:
-                raise UserError(f"trained_model={name}: the run has no model (outcome {record.outcome})")
+                raise UserError(
+                    f"trained_model={name}: the run has no model (outcome {record.outcome})"
+                )
             return load_folder(folder, record, uri, trust)
     if is_mlflow_run_id(name):
         return load_run(name, uri, trust)
@@ -114,11 +120,14 @@ def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) ->
     model, _, alias = name.partition("@")
     alias, client = alias or ALIAS, connect(uri)
     with store_errors(f"trained_model={model}@{alias}", uri):
-        return _load_version(client, uri, client.get_model_version_by_alias(model, alias), alias, trust=trust)
+        return _load_version(
+            client, uri, client.get_model_version_by_alias(model, alias), alias, trust=trust
+        )
 
 
 def load_run(run_id: str, uri: str, trust: Trust = None) -> TrainedModel:
-    """Load the logged model of an MLflow run or, if the model was not uploaded, the model in its run folder.
+    """Load the logged model of an MLflow run or, if the model was not uploaded, the model in its
+    run folder.
 
     Raises:
         UserError: there is no model, or it cannot be loaded.
@@ -134,11 +143,15 @@ def load_run(run_id: str, uri: str, trust: Trust = None) -> TrainedModel:
             return load_folder(folder, result, uri, trust)
     with store_errors(name, uri):
         weights, record = logged_model(client, uri, run)
-    return TrainedModel(_of_record(name, record, weights, trust, source=(uri, run_id)), name, record, run_id)
+    return TrainedModel(
+        _of_record(name, record, weights, trust, source=(uri, run_id)), name, record, run_id
+    )
 
 
 def load_champion(dataset: str, uri: str, trust: Trust = None) -> TrainedModel:
-    """Load the registered champion for a dataset or, if no champion exists, the model bundled with the package."""
+    """Load the registered champion for a dataset or, if no champion exists, the model bundled with
+    the package.
+    """
     version = find_champion(dataset, uri)
     if version is None:
         return _load_shipped(dataset, uri)
@@ -184,10 +197,14 @@ def _load_shipped(dataset: str, uri: str) -> TrainedModel:
             f"dataset={dataset}: no lenet5 champion in {hide_password(uri)}; run lenet-train dataset={dataset} first, "
             "or set trained_model="
         )
-    return replace(load_file(path), name=f"{registered_name(dataset)} (bundled with lenet_exp)", shipped=True)
+    return replace(
+        load_file(path), name=f"{registered_name(dataset)} (bundled with lenet_exp)", shipped=True
+    )
 
 
-def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: str, trust: Trust) -> TrainedModel:
+def _load_version(
+    client: MlflowClient, uri: str, version: ModelVersion, alias: str, trust: Trust
+) -> TrainedModel:
     location = client.get_model_version_download_uri(version.name, version.version)
     weights, record = model_at(client, uri, client.get_run(str(version.run_id)), location)
     if alias == ALIAS and (line := passed_over(client, version.name)):
@@ -245,7 +262,9 @@ def load_file(path: Path, trust: Trust = None) -> TrainedModel:
         weights, metadata = read_weights(path)
         record = record_from_json(json.loads(metadata["record"])) if "record" in metadata else None
         if record is None and "network" not in metadata:
-            raise ValueError("it contains no record; expected a file that model_path or lenet-export wrote")
+            raise ValueError(
+                "it contains no record; expected a file that model_path or lenet-export wrote"
+            )
         known = json.loads(metadata["network"]) if record is None else {}
         config = read_as(Config, known["config"]) if record is None else record.config
     except FileNotFoundError as e:
@@ -254,7 +273,11 @@ def load_file(path: Path, trust: Trust = None) -> TrainedModel:
         raise UserError(f"{path}: not a lenet_exp model file ({first_line(e)})") from e
     if record is not None:
         return TrainedModel(_of_record(str(path), record, weights, trust), path.name, record)
-    return TrainedModel(_checked(str(path), config, known.get("weights_digest"), weights, trust=trust), path.name, None)
+    return TrainedModel(
+        _checked(str(path), config, known.get("weights_digest"), weights, trust=trust),
+        path.name,
+        None,
+    )
 
 
 def _check_normalization(name: str, record: Record) -> None:
@@ -272,16 +295,22 @@ def _check_normalization(name: str, record: Record) -> None:
         raise UserError(f"{name}: the mean and standard deviation in its record do not fit {shape}")
 
 
-def _of_record(name: str, record: Record, weights: Weights, trust: Trust, source: Source = None) -> nn.Module:
+def _of_record(
+    name: str, record: Record, weights: Weights, trust: Trust, source: Source = None
+) -> nn.Module:
     config = with_trusted_code(name, record.config, trust, source)
     network = _checked(name, config, record.weights_digest, weights, trust=trust)
     _check_normalization(name, record)
     for target in unidentified_classes(record.config):
-        log.warning("%s: release 0.2 did not store the code of %s; your version of it is used", name, target)
+        log.warning(
+            "%s: release 0.2 did not store the code of %s; your version of it is used", name, target
+        )
     return network
 
 
-def _checked(name: str, config: Config, known: str | None, weights: Weights, trust: Trust) -> nn.Module:
+def _checked(
+    name: str, config: Config, known: str | None, weights: Weights, trust: Trust
+) -> nn.Module:
     """Rebuild a network from its configuration and weights, and check the weights.
 
     Args:

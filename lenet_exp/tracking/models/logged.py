@@ -1,7 +1,8 @@
-"""Reads the records and weights of trained models from MLflow, without executing code from the store.
+"""Reads the records and weights of trained models from MLflow, without executing code from the
+store.
 
-`mlflow.pytorch.load_model` is not used, because it unpickles the artifact and imports any module that the artifact
-specifies.
+`mlflow.pytorch.load_model` is not used, because it unpickles the artifact and imports any module
+that the artifact specifies.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def logged_model(client: MlflowClient, uri: str, run: Run) -> tuple[Weights, Rec
     """Return the weights and the record of the model that an MLflow run logged.
 
     Raises:
-        UserError: the run has no model, the model cannot be read, or the weights digest in the model's record differs
-            from that of the run.
+        UserError: the run has no model, the model cannot be read, or the weights digest in the
+            model's record differs from that of the run.
         MlflowException: the store does not respond.
     """
     models = run.outputs.model_outputs if run.outputs else []
@@ -46,7 +47,8 @@ def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[W
     """Return the weights and the record of a run's model at an artifact location.
 
     Raises:
-        UserError: the model cannot be read, or the weights digest in its record differs from that of the run.
+        UserError: the model cannot be read, or the weights digest in its record differs from that
+            of the run.
         MlflowException: the store does not respond.
     """
     name = f"runs:/{run.info.run_id}"
@@ -57,12 +59,15 @@ def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[W
             raise UserError(f"{name}: its record.json cannot be read ({first_line(e)})") from e
         known = run.data.tags.get("weights_digest", record.weights_digest)
         if known is None or known != record.weights_digest:
-            raise UserError(f"{name}: its record.json does not match the weights of the run (digest {known})")
+            raise UserError(
+                f"{name}: its record.json does not match the weights of the run (digest {known})"
+            )
         return _weights(uri, location, Path(scratch), name), record
 
 
 def download_record(client: MlflowClient, run_id: str) -> tuple[Record, str | None]:
-    """Download the record of an MLflow run, and return it with the reason why it does not match its digest, if any.
+    """Download the record of an MLflow run, and return it with the reason why it does not match its
+    digest, if any.
 
     Raises:
         ValueError: the file is too large or is not a record.
@@ -100,10 +105,14 @@ def _weights(uri: str, location: str, scratch: Path, name: str) -> Weights:
     listed = artifacts.list_artifacts(artifact_uri=location, tracking_uri=uri)
     there = next((entry for entry in listed if Path(entry.path).name == WEIGHTS), None)
     if there is None:
-        raise UserError(f"{name}: its model has no {WEIGHTS} (release 0.1 saved none); give its run folder instead")
+        raise UserError(
+            f"{name}: its model has no {WEIGHTS} (release 0.1 saved none); give its run folder instead"
+        )
     try:
         _check_size(there.file_size or 0)
-        file = artifacts.download_artifacts(f"{location}/{WEIGHTS}", dst_path=str(scratch), tracking_uri=uri)
+        file = artifacts.download_artifacts(
+            f"{location}/{WEIGHTS}", dst_path=str(scratch), tracking_uri=uri
+        )
         return read_weights(Path(file))[0]
     except (ValueError, OSError) as e:
         raise UserError(f"{name}: its {WEIGHTS} cannot be read ({first_line(e)})") from e

@@ -2,9 +2,10 @@
 
 The logged model contains these files:
 
-weights.safetensors   for this program (logged.py): tensors, and the record as metadata, as in `model_path`
-data/model.pt2, ...   for serving by MLflow, with a signature and a dynamic batch size; absent if torch cannot export
-                      the network
+weights.safetensors   for this program (logged.py): tensors, and the record as metadata, as in
+                      `model_path`
+data/model.pt2, ...   for serving by MLflow, with a signature and a dynamic batch size; absent if
+                      torch cannot export the network
 """
 
 from __future__ import annotations
@@ -34,21 +35,27 @@ if TYPE_CHECKING:
 
 WEIGHTS, DATA = "weights.safetensors", "data"
 EXPORTED = f"{DATA}/model.pt2"
-EXAMPLE_SIZE = 2  # number of images in the example; a single image would fix the exported batch size at 1
+EXAMPLE_SIZE = (
+    2  # number of images in the example; a single image would fix the exported batch size at 1
+)
 
 
-def log_model(weights: Arrays, record: Record, store: Store, run_id: str, *, export: Callable[[], bytes]) -> str:
+def log_model(
+    weights: Arrays, record: Record, store: Store, run_id: str, *, export: Callable[[], bytes]
+) -> str:
     """Upload a run's best weights as a logged model, and return the ID of the logged model.
 
     If a crash interrupted an earlier upload, complete that upload.
 
     Args:
-        export: function that returns a `.pt2` archive of the network with these weights; empty if torch cannot export
-            the network.
+        export: function that returns a `.pt2` archive of the network with these weights; empty if
+            torch cannot export the network.
     """
     from mlflow.entities import LoggedModelStatus
 
-    found = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'", max_results=1)
+    found = store.client.search_logged_models(
+        [store.experiment_id], f"source_run_id = '{run_id}'", max_results=1
+    )
     if found and found[0].status == LoggedModelStatus.READY and has_files(store, found[0].model_id):
         return found[0].model_id
     model = found[0] if found else _create(record, store, run_id)
@@ -66,7 +73,10 @@ def log_model(weights: Arrays, record: Record, store: Store, run_id: str, *, exp
 
 def has_files(store: Store, model_id: str) -> bool:
     """Return whether the store contains the files of a logged model."""
-    return any(Path(file.path).name == WEIGHTS for file in store.client.list_logged_model_artifacts(model_id))
+    return any(
+        Path(file.path).name == WEIGHTS
+        for file in store.client.list_logged_model_artifacts(model_id)
+    )
 
 
 def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None:
@@ -77,30 +87,39 @@ def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None
     from mlflow.entities import LoggedModelOutput
 
     outputs = store.client.get_run(run_id).outputs
-    if not any(output.model_id == model_id for output in (outputs.model_outputs if outputs else [])):
+    if not any(
+        output.model_id == model_id for output in (outputs.model_outputs if outputs else [])
+    ):
         store.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=record.best_epoch or 0)])
 
 
 def registered_name(dataset: str, config: Config | None = None) -> str:
-    """Return the name under which MLflow registers models of a network for a dataset, such as `lenet5-mnist`.
+    """Return the name under which MLflow registers models of a network for a dataset, such as
+    `lenet5-mnist`.
 
-    The user's own classes are registered under their path, because different classes can have the same name. Characters
-    that MLflow rejects are replaced with `_`. If the metric is not accuracy, its name follows.
+    The user's own classes are registered under their path, because different classes can have the
+    same name. Characters that MLflow rejects are replaced with `_`. If the metric is not accuracy,
+    its name follows.
 
     Args:
         config: configuration with the network and the metric; by default, LeNet-5 and accuracy.
     """
-    model, metric = (config.model, Metric.of(config.metric)) if config is not None else (LENET5, Metric())
+    model, metric = (
+        (config.model, Metric.of(config.metric)) if config is not None else (LENET5, Metric())
+    )
     target = str(model[TARGET])
     name = re.sub(r"[^\w-]", "_", target if is_own(target) else option_name(model))
     return f"{name}-{dataset}" + ("" if metric.is_accuracy else f"-{metric.name}")
 
 
-def write_model_files(path: Path, config: Config, archive: bytes, model_id: str, run_id: str) -> None:
-    """Create the folder from which MLflow serves a model: the exported network, its signature, and an input example.
+def write_model_files(
+    path: Path, config: Config, archive: bytes, model_id: str, run_id: str
+) -> None:
+    """Create the folder from which MLflow serves a model: the exported network, its signature, and
+    an input example.
 
-    The contents are the same as those from `mlflow.pytorch.save_model`, except for the exported network. This function
-    does not import torch.
+    The contents are the same as those from `mlflow.pytorch.save_model`, except for the exported
+    network. This function does not import torch.
 
     Args:
         archive: the exported network; see `exporter.export_model`.
@@ -113,7 +132,8 @@ def write_model_files(path: Path, config: Config, archive: bytes, model_id: str,
     from mlflow.types import Schema, TensorSpec
 
     if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):
-        # After saving, MLflow 3.11 would enable tracing and create a store in the working directory.
+        # After saving, MLflow 3.11 would enable tracing and create a store in the working
+        # directory.
         mlflow.tracing.disable()
     shape, torch_version = ImageShape.of(config.dataset), version("torch")
     model = Model(run_id=run_id, model_id=model_id)

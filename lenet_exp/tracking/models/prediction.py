@@ -46,9 +46,10 @@ def log_test_result(
 ) -> LoggedTest | None:
     """Log test metrics and pictures to the MLflow run of the model.
 
-    The tag `test_opened` records how many times the model has been evaluated on the test set, and the tag `test_digest`
-    records the digest of the test set. test_score.json contains the digests of the files. If the model was trained on
-    a different dataset, nothing is logged, because the result would look like a result on the model's own dataset.
+    The tag `test_opened` records how many times the model has been evaluated on the test set, and
+    the tag `test_digest` records the digest of the test set. test_score.json contains the digests
+    of the files. If the model was trained on a different dataset, nothing is logged, because the
+    result would look like a result on the model's own dataset.
 
     Args:
         pictures: content of picture files by name.
@@ -68,7 +69,9 @@ def log_test_result(
             return None
         _log_test(client, run, score.metrics, pictures)
         client.log_dict(run, score.as_json(), "test_score.json")
-        times = len(client.get_metric_history(run, "test_accuracy"))  # one point for each evaluation
+        times = len(
+            client.get_metric_history(run, "test_accuracy")
+        )  # one point for each evaluation
         for tag, value in {"test_opened": times, "test_digest": score.data_digest}.items():
             client.set_tag(run, tag, str(value))
         return LoggedTest(run, times)
@@ -88,7 +91,8 @@ def log_sweep_test(
     Args:
         uri: address of the store; None for the store to which the sweep was uploaded.
         result: all results, for test_result.json.
-        leader: name of the leader; None if the sweep has several datasets and therefore several leaders.
+        leader: name of the leader; None if the sweep has several datasets and therefore several
+            leaders.
         metrics: test metrics of the leader.
         pictures: content of the leader's picture files by name.
 
@@ -109,7 +113,9 @@ def log_sweep_test(
     return None
 
 
-def _log_test(client: MlflowClient, run: str, metrics: Mapping[str, float], pictures: Mapping[str, bytes]) -> None:
+def _log_test(
+    client: MlflowClient, run: str, metrics: Mapping[str, float], pictures: Mapping[str, bytes]
+) -> None:
     from mlflow.entities import Metric
 
     now = now_ms()
@@ -119,15 +125,23 @@ def _log_test(client: MlflowClient, run: str, metrics: Mapping[str, float], pict
 
 @contextmanager
 def or_warned(uri: str) -> Iterator[None]:
-    """Convert errors from a store to warnings for the duration of a `with` block, so that results are still shown."""
+    """Convert errors from a store to warnings for the duration of a `with` block, so that results
+    are still shown.
+    """
     try:
         yield
     except Exception as e:
-        log.warning("not logged to MLflow (%s): %s", hide_password(uri), why_refused(uri, e) or first_line(e))
+        log.warning(
+            "not logged to MLflow (%s): %s",
+            hide_password(uri),
+            why_refused(uri, e) or first_line(e),
+        )
 
 
 def _run_of(client: MlflowClient, record: Record) -> str | None:
-    """Return the ID of the MLflow run that was uploaded from a model's run folder, or None if no run was found."""
+    """Return the ID of the MLflow run that was uploaded from a model's run folder, or None if no
+    run was found.
+    """
     folder = folder_id(record.config.tracking.experiment, record.fingerprint)
     experiments = [e.experiment_id for e in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.run_folder = '{folder}'", max_results=1)

@@ -35,12 +35,13 @@ class RecordedRun:
     Attributes:
         name: the run's name in messages.
         record: the run's record; None if the record is missing or invalid.
-        altered: line that describes changes made after the run was recorded; empty if nothing was changed.
+        altered: line that describes changes made after the run was recorded; empty if nothing was
+            changed.
         epochs: the results of all epochs, in order; empty if there is no run folder.
         weights: the best weights; None if they are not available.
         folder: the run folder; None if there is no run folder.
-        mlflow_run: address of the store that the record was read from, and the run's MLflow run ID; None if the record
-            was read from a file.
+        mlflow_run: address of the store that the record was read from, and the run's MLflow run ID;
+            None if the record was read from a file.
     """
 
     name: str
@@ -55,13 +56,19 @@ class RecordedRun:
     def is_ours(self) -> bool:
         """Whether the run is in this outputs folder.
 
-        If so, its Python classes can be trusted, because they come from the user's own configuration.
+        If so, its Python classes can be trusted, because they come from the user's own
+        configuration.
         """
-        return self.folder is not None and self.folder.path.parent.parent.resolve() == outputs_dir().resolve()
+        return (
+            self.folder is not None
+            and self.folder.path.parent.parent.resolve() == outputs_dir().resolve()
+        )
 
     @property
     def id(self) -> str:
-        """The run ID, which is also the name of the run folder; empty if the run has neither a folder nor a record."""
+        """The run ID, which is also the name of the run folder; empty if the run has neither a
+        folder nor a record.
+        """
         if self.folder is not None or self.record is None:
             return self.folder.id if self.folder is not None else ""
         return run_id(self.record.config.tracking.experiment, self.record.fingerprint)
@@ -71,8 +78,8 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
     """Find a run and return its record, results, and weights.
 
     Args:
-        which: path of a run folder, a run ID or its first few characters, an MLflow run ID, a `.safetensors` file from
-            `model_path`, or `champion:<dataset>`.
+        which: path of a run folder, a run ID or its first few characters, an MLflow run ID, a
+            `.safetensors` file from `model_path`, or `champion:<dataset>`.
         uri: address of the MLflow store.
 
     Raises:
@@ -92,7 +99,9 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
         return _of_folder(find_run(which))
     except ConfigError as e:
         if not is_mlflow_run_id(which):
-            raise ConfigError(f"run={e}, an MLflow run ID, a .safetensors file, or {CHAMPION}<dataset>") from e
+            raise ConfigError(
+                f"run={e}, an MLflow run ID, a .safetensors file, or {CHAMPION}<dataset>"
+            ) from e
     return _of_mlflow_id(which, uri)
 
 
@@ -124,11 +133,15 @@ def _of_file(path: Path, name: str) -> RecordedRun:
     try:
         weights, metadata = read_weights(path)
         if "record" not in metadata:
-            raise ValueError("it contains no record; expected a file that model_path or lenet-export wrote for a run")
+            raise ValueError(
+                "it contains no record; expected a file that model_path or lenet-export wrote for a run"
+            )
         value = json.loads(metadata["record"])
         record = record_from_json(value)
     except Exception as e:  # the file can contain anything
-        raise UserError(f"{path}: not a lenet_exp model file with a record ({first_line(e)})") from e
+        raise UserError(
+            f"{path}: not a lenet_exp model file with a record ({first_line(e)})"
+        ) from e
     changed = digest_error(value)
     altered = f"{path}: its record is corrupt ({changed})" if changed else ""
     return RecordedRun(name, record, altered, [], weights=weights)
@@ -138,16 +151,21 @@ def _champion(dataset: str, uri: str) -> RecordedRun:
     version, shipped = find_champion(dataset, uri), shipped_file(dataset)
     if version is not None:
         found = _of_mlflow_id(str(version.run_id), uri)
-        return replace(found, name=f"{version.name}@{ALIAS} (version {version.version}), {found.name}")
+        return replace(
+            found, name=f"{version.name}@{ALIAS} (version {version.version}), {found.name}"
+        )
     if shipped is None:
-        raise UserError(f"run={CHAMPION}{dataset}: no champion in {store_name(uri)}, and none is bundled")
+        raise UserError(
+            f"run={CHAMPION}{dataset}: no champion in {store_name(uri)}, and none is bundled"
+        )
     return _of_file(shipped, f"{registered_name(dataset)} (bundled with lenet_exp)")
 
 
 def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
     """Return the record, results, and weights of an MLflow run.
 
-    If the run folder from which the MLflow run was uploaded exists on this machine, the folder is read instead.
+    If the run folder from which the MLflow run was uploaded exists on this machine, the folder is
+    read instead.
     """
     folder = run_uploaded_as(which)
     return _stored(which, uri) if folder is None else _of_folder(folder)

@@ -1,4 +1,6 @@
-"""The models that are bundled with the package, one per dataset: the first champions that new runs must beat."""
+"""The models that are bundled with the package, one per dataset: the first champions that new runs
+must beat.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +18,26 @@ SHIPPED = Path(__file__).resolve().parents[2] / "champions"
 
 
 def shipped_file(dataset: str) -> Path | None:
-    """Return the path of the bundled model for a dataset, or None if no model is bundled for the dataset."""
+    """Return the path of the bundled model for a dataset, or None if no model is bundled for the
+    dataset.
+    """
     path = SHIPPED / f"{dataset}.safetensors"
     return path if path.exists() else None
 
 
 def shipped_record(dataset: str) -> Record | None:
-    """Return the record of the bundled model for a dataset, or None if no model is bundled for the dataset."""
+    """Return the record of the bundled model for a dataset, or None if no model is bundled for the
+    dataset.
+    """
     path = shipped_file(dataset)
-    return record_from_json(json.loads(load_arrays(path)[1]["record"])) if path is not None else None
+    return (
+        record_from_json(json.loads(load_arrays(path)[1]["record"])) if path is not None else None
+    )
 
 
 def log_shipped(store: Store, record: Record, export: Export) -> tuple[Record, str, str]:
-    """Create an MLflow run (tag `kind`: shipped) for the bundled model of a dataset, once per store.
+    """Create an MLflow run (tag `kind`: shipped) for the bundled model of a dataset, once per
+    store.
 
     Args:
         record: the bundled model's record.
@@ -51,10 +60,16 @@ def log_shipped(store: Store, record: Record, export: Export) -> tuple[Record, s
         "outcome": record.outcome,
     }
     name = f"{record.dataset}, bundled with lenet_exp"
-    run = found[0] if found else client.create_run(store.experiment_id, record.created_ms, tags, name)
+    run = (
+        found[0] if found else client.create_run(store.experiment_id, record.created_ms, tags, name)
+    )
     run_id = str(run.info.run_id)
-    # After a crash, metrics and params are logged again. MLflow keeps only one copy of identical metrics and params.
-    metrics = [Metric(name, getattr(record, name), record.ended_ms, 0) for name in ("best_val_accuracy", "best_epoch")]
+    # After a crash, metrics and params are logged again. MLflow keeps only one copy of identical
+    # metrics and params.
+    metrics = [
+        Metric(name, getattr(record, name), record.ended_ms, 0)
+        for name in ("best_val_accuracy", "best_epoch")
+    ]
     logged = params(record.config) | record.size
     client.log_batch(run_id, metrics=metrics, params=[Param(k, v) for k, v in logged.items()])
     client.log_text(run_id, metadata["record"], "record.json")

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 MOST = 20  # maximum number of metrics; class_accuracy.csv contains all classes
-LONGEST = 200  # maximum length of a class name; MLflow limits the full metric name to 250 characters
+LONGEST = (
+    200  # maximum length of a class name; MLflow limits the full metric name to 250 characters
+)
 
 
 def class_points(record: Record) -> Iterator[Metric]:
-    """Yield a metric for each class that has validation images: the accuracy for the class at the best epoch.
+    """Yield a metric for each class that has validation images: the accuracy for the class at the
+    best epoch.
 
     If there are more than 20 classes, yield the metrics of the 20 classes with the lowest accuracy.
     """
@@ -33,11 +36,15 @@ def class_points(record: Record) -> Iterator[Metric]:
 
 
 def class_table(record: Record) -> str | None:
-    """Return a CSV file with the accuracy for each class; None if the metrics contain the accuracies of all classes."""
+    """Return a CSV file with the accuracy for each class; None if the metrics contain the
+    accuracies of all classes.
+    """
     names, found = record.config.dataset.class_names or [], _accuracies(record)
     if len(found) <= MOST:
         return None
-    return csv_text([{"class": names[label], "val_accuracy": accuracy} for label, accuracy in found])
+    return csv_text(
+        [{"class": names[label], "val_accuracy": accuracy} for label, accuracy in found]
+    )
 
 
 def _accuracies(record: Record) -> list[tuple[int, float]]:
@@ -48,7 +55,9 @@ def _accuracies(record: Record) -> list[tuple[int, float]]:
 
 
 def metric_names(class_names: Sequence[str]) -> list[str]:
-    """Convert class names to valid and distinct MLflow metric names: `T-shirt/top` becomes `T-shirt_top`."""
+    """Convert class names to valid and distinct MLflow metric names: `T-shirt/top` becomes
+    `T-shirt_top`.
+    """
     names: list[str] = []
     for label, name in enumerate(class_names):
         safe = re.sub(r"[^\w\-. :]", "_", name)[:LONGEST]

@@ -1,4 +1,6 @@
-"""Counts results that have not been uploaded to a store yet, based on delivered.json in run and sweep folders."""
+"""Counts results that have not been uploaded to a store yet, based on delivered.json in run and
+sweep folders.
+"""
 
 from __future__ import annotations
 
@@ -17,40 +19,57 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 
 @dataclass(frozen=True)
 class UploadCount:
-    """The number of uploads, counted separately for runs, best models, and MLflow runs that represent sweeps."""
+    """The number of uploads, counted separately for runs, best models, and MLflow runs that
+    represent sweeps.
+    """
 
     runs: int = 0
     models: int = 0
     sweeps: int = 0
 
     def __add__(self, other: UploadCount) -> UploadCount:
-        return UploadCount(self.runs + other.runs, self.models + other.models, self.sweeps + other.sweeps)
+        return UploadCount(
+            self.runs + other.runs, self.models + other.models, self.sweeps + other.sweeps
+        )
 
     def __bool__(self) -> bool:
         return bool(self.runs or self.models or self.sweeps)
 
     def __str__(self) -> str:
         """Return the counts as text: `2 runs, 1 model, 1 sweep summary`, or `nothing`."""
-        parts = [f"{n} {name}{'s' * (n > 1)}" for n, name in ((self.runs, "run"), (self.models, "model")) if n]
+        parts = [
+            f"{n} {name}{'s' * (n > 1)}"
+            for n, name in ((self.runs, "run"), (self.models, "model"))
+            if n
+        ]
         if self.sweeps:
-            parts.append("1 sweep summary" if self.sweeps == 1 else f"{self.sweeps} sweep summaries")
+            parts.append(
+                "1 sweep summary" if self.sweeps == 1 else f"{self.sweeps} sweep summaries"
+            )
         return ", ".join(parts) or "nothing"
 
 
-def remaining_uploads(folder: RunFolder, store: str, *, model: bool, parent: str | None = None) -> UploadCount:
+def remaining_uploads(
+    folder: RunFolder, store: str, *, model: bool, parent: str | None = None
+) -> UploadCount:
     """Count the results of a run that have not been uploaded to a store.
 
     Args:
         store: name of the store.
-        model: whether the best model must also be uploaded, if the run is finished and its folder contains the weights.
-        parent: MLflow run ID of the sweep under which the run must be nested; None if nesting is not required.
+        model: whether the best model must also be uploaded, if the run is finished and its folder
+            contains the weights.
+        parent: MLflow run ID of the sweep under which the run must be nested; None if nesting is
+            not required.
     """
     begun = folder.begun()
     if begun is None:
         return UploadCount()
     record = folder.record()
     entry = folder.delivered().run_in(store)
-    if entry is not None and entry.created_ms not in (0, begun.created_ms):  # it is about an earlier attempt
+    if entry is not None and entry.created_ms not in (
+        0,
+        begun.created_ms,
+    ):  # it is about an earlier attempt
         entry = None
     return UploadCount(
         runs=int(not _is_whole(entry, record, parent)),
@@ -74,7 +93,9 @@ def _lacks_model(folder: RunFolder, entry: DeliveredRun | None, record: Record |
     return not has_model and folder.best_arrays() is not None
 
 
-def remaining_sweep_uploads(sweep: SweepFolder, store: str, results: Sequence[JobResult]) -> UploadCount:
+def remaining_sweep_uploads(
+    sweep: SweepFolder, store: str, results: Sequence[JobResult]
+) -> UploadCount:
     """Count the results of a sweep that have not been uploaded to a store."""
     plan = sweep.started()
     entry = sweep.delivered().run_in(store)
@@ -88,7 +109,8 @@ def remaining_sweep_uploads(sweep: SweepFolder, store: str, results: Sequence[Jo
 
 
 def models_of(results: Sequence[JobResult]) -> set[str]:
-    """Return the IDs of the runs in a sweep whose best models must be uploaded, as `tracking.models` specifies.
+    """Return the IDs of the runs in a sweep whose best models must be uploaded, as
+    `tracking.models` specifies.
 
     With `best`, these are the runs that are the best of their configuration.
     """
@@ -114,7 +136,8 @@ def _score(result: JobResult) -> float:
 
 
 def uploaded_between(before: DeliveredRun | None, after: DeliveredRun | None) -> UploadCount:
-    """Count the results of a run that were uploaded to a store between two versions of its upload record.
+    """Count the results of a run that were uploaded to a store between two versions of its upload
+    record.
 
     Args:
         before: earlier version of the upload record; None if the run had not been uploaded.

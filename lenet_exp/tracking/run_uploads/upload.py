@@ -1,7 +1,7 @@
 """Uploads the contents of a run folder to MLflow. Repeating an upload does not duplicate any data.
 
-All timestamps come from the run folder, which stores each timestamp once. If a metric is sent again with the same
-timestamp, MLflow does not create a second point.
+All timestamps come from the run folder, which stores each timestamp once. If a metric is sent again
+with the same timestamp, MLflow does not create a second point.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.params import params
-from lenet_exp.config.plain import plain
+from lenet_exp.config.typed_json import to_plain
 from lenet_exp.files import Json, read_regular
 from lenet_exp.folders.delivered import DeliveredRun
 from lenet_exp.folders.records import Outcome, Record
@@ -58,10 +58,12 @@ class RunUpload:
     """Settings of an upload of a run.
 
     Attributes:
-        parent: MLflow run ID of the sweep that contains the run; None if the run is not part of a sweep.
-        user: user who trains the run or reuses its result, for the run's list of users; None if there is no such user.
-        export: function that exports the best model of a run as a `.pt2` archive (see `exporter`); None to upload no
-            model.
+        parent: MLflow run ID of the sweep that contains the run; None if the run is not part of a
+            sweep.
+        user: user who trains the run or reuses its result, for the run's list of users; None if
+            there is no such user.
+        export: function that exports the best model of a run as a `.pt2` archive (see `exporter`);
+            None to upload no model.
     """
 
     parent: str | None = None
@@ -70,7 +72,8 @@ class RunUpload:
 
 
 def upload_run(folder: RunFolder, store: Store, what: RunUpload) -> str:
-    """Upload all results in a run folder that have not been uploaded yet, up to its last checkpoint.
+    """Upload all results in a run folder that have not been uploaded yet, up to its last
+    checkpoint.
 
     Returns:
         The ID of the MLflow run.
@@ -84,7 +87,8 @@ def upload_run(folder: RunFolder, store: Store, what: RunUpload) -> str:
         record = folder.record()
         if record is None and entry.ended_ms is not None:  # the run was killed and then resumed
             entry = replace(entry, ended_ms=None)
-            folder.set_delivered(entry)  # first, so that the end is uploaded again if this upload fails halfway
+            # Before the request, so that the end is uploaded again if this upload fails halfway.
+            folder.set_delivered(entry)
             store.client.update_run(entry.run_id, status="RUNNING")
         entry = _upload_results(folder, begun, record, store=store, entry=entry)
         if record is not None and what.export is not None:
@@ -93,8 +97,8 @@ def upload_run(folder: RunFolder, store: Store, what: RunUpload) -> str:
 
 
 def passed_over_run(folder: RunFolder, store: Store) -> str:
-    """Return a line if a run is better than the champion, but cannot be compared with it; otherwise, return an empty
-    string. See `passed_over`."""
+    """Return a line if a run is better than the champion, but cannot be compared with it;
+    otherwise, return an empty string. See `passed_over`."""
     record = folder.record()
     run_id = folder.delivered().run_id(store.name)
     if record is None or run_id is None:
@@ -103,7 +107,9 @@ def passed_over_run(folder: RunFolder, store: Store) -> str:
 
 
 def _open_run(folder: RunFolder, begun: Record, store: Store, what: RunUpload) -> DeliveredRun:
-    """Return the entry of the run's MLflow run, which is created if necessary and nested under its sweeps."""
+    """Return the entry of the run's MLflow run, which is created if necessary and nested under its
+    sweeps.
+    """
     entry = _entry_of_attempt(folder, begun, store)
     if entry is None or not alive(store, entry.run_id):  # the run or the database was deleted
         entry = _found_or_created(folder, begun, store, what, former=entry)
@@ -129,7 +135,8 @@ def _open_run(folder: RunFolder, begun: Record, store: Store, what: RunUpload) -
 def _found_or_created(
     folder: RunFolder, begun: Record, store: Store, what: RunUpload, *, former: DeliveredRun | None
 ) -> DeliveredRun:
-    """Return an entry for an MLflow run that was already created for a run folder, or for a new one.
+    """Return an entry for an MLflow run that was already created for a run folder, or for a new
+    one.
 
     Args:
         former: entry of the MLflow run that was deleted; None if there is none.
@@ -150,7 +157,9 @@ def _found_or_created(
 
 
 def _restored(entry: DeliveredRun, begun: Record, store: Store) -> DeliveredRun:
-    """Add the sweeps and users to an MLflow run that may lack them, and return its entry without deleted sweeps."""
+    """Add the sweeps and users to an MLflow run that may lack them, and return its entry without
+    deleted sweeps.
+    """
     for name in entry.users:
         if name != begun.user:
             add_user(store, entry.run_id, name)
@@ -161,7 +170,9 @@ def _restored(entry: DeliveredRun, begun: Record, store: Store) -> DeliveredRun:
 
 
 def _entry_of_attempt(folder: RunFolder, begun: Record, store: Store) -> DeliveredRun | None:
-    """Return the store's entry if it is about the current attempt at the run; None if there is no such entry."""
+    """Return the store's entry if it is about the current attempt at the run; None if there is no
+    such entry.
+    """
     entry = folder.delivered().run_in(store.name)
     if entry is None or entry.created_ms == begun.created_ms:
         return entry
@@ -175,7 +186,9 @@ def _entry_of_attempt(folder: RunFolder, begun: Record, store: Store) -> Deliver
 
 
 def _former_attempt(folder: RunFolder, store: Store) -> DeliveredRun | None:
-    """Return the store's entry about an earlier attempt at the run, as a base for the entry of the current attempt."""
+    """Return the store's entry about an earlier attempt at the run, as a base for the entry of the
+    current attempt.
+    """
     entry = folder.delivered().run_in(store.name)
     if entry is None:
         return None
@@ -191,12 +204,14 @@ def _alive_sweeps(entry: DeliveredRun, store: Store) -> list[str]:
 def _find_runs(folder: RunFolder, begun: Record, store: Store) -> list[str]:
     """Return the IDs of MLflow runs that were already created for a run folder.
 
-    Such an MLflow run exists if the process crashed before it stored the ID, or if the store's response arrived too
-    late.
+    Such an MLflow run exists if the process crashed before it stored the ID, or if the store's
+    response arrived too late.
     """
     wanted = f"tags.run_folder = '{folder.id}' and tags.created_ms = '{begun.created_ms}'"
     runs = store.client.search_runs([store.experiment_id], wanted, max_results=MOST)
-    if runs and runs[0].data.tags.get("kind") == REPLACED:  # the run that replaced this run was deleted
+    if (
+        runs and runs[0].data.tags.get("kind") == REPLACED
+    ):  # the run that replaced this run was deleted
         set_tags(store, runs[0].info.run_id, {"kind": "run"})
     return [str(run.info.run_id) for run in runs]
 
@@ -223,7 +238,9 @@ def _upload_results(
     batch = RunBatch()
     if not entry.begun:  # the MLflow run is new, or everything is uploaded again
         batch.params = params(begun.config) | begun.size
-        batch.files["config.yaml"] = OmegaConf.to_yaml(OmegaConf.create(plain(begun.config))).encode()
+        batch.files["config.yaml"] = OmegaConf.to_yaml(
+            OmegaConf.create(to_plain(begun.config))
+        ).encode()
         _log_datasets(begun, store, entry.run_id)
 
     epochs = folder.history().epochs
@@ -258,14 +275,20 @@ def _log_datasets(begun: Record, store: Store, run_id: str) -> None:
 def _add_end(batch: RunBatch, folder: RunFolder, record: Record, entry: DeliveredRun) -> None:
     """Add the final results of a run to a batch."""
     batch.metrics += step_points(folder.history().diverged)
-    if record.is_result and record.best_epoch is not None:  # a killed run could be resumed and improve
+    if (
+        record.is_result and record.best_epoch is not None
+    ):  # a killed run could be resumed and improve
         batch.metrics += best_points(folder, record, model_id=None)
         batch.metrics += class_points(record)
 
     table = class_table(record)
     if table is not None:
         batch.files["class_accuracy.csv"] = table.encode()
-    if record.config.tracking.plots and folder.history().epochs and record.outcome is not Outcome.killed:
+    if (
+        record.config.tracking.plots
+        and folder.history().epochs
+        and record.outcome is not Outcome.killed
+    ):
         batch.files |= _pictures(folder, record)
     for path in (folder.path / "record.json", folder.log_file):
         if path.is_file():
@@ -326,5 +349,7 @@ def _pictures(folder: RunFolder, record: Record) -> Mapping[str, bytes]:
     pictures = {"learning_curves.svg": curves.encode()}
     if record.confusion_matrix:
         names = record.config.dataset.class_names or []
-        pictures["confusion_matrix.svg"] = confusion_svg(record.confusion_matrix, names, title).encode()
+        pictures["confusion_matrix.svg"] = confusion_svg(
+            record.confusion_matrix, names, title
+        ).encode()
     return pictures | {path.name: path.read_bytes() for path in folder.pictures()}

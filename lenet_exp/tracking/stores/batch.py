@@ -72,7 +72,7 @@ def log_files(client: MlflowClient, run_id: str, files: Mapping[str, bytes]) -> 
 def strings(tags: Mapping[str, Json]) -> dict[str, str]:
     """Convert the values of tags to strings.
 
-    MLflow's REST API accepts only strings, but MLflow's SQL store accepts any type. Without this conversion, errors
-    would appear only with a server.
+    MLflow's REST API accepts only strings, but MLflow's SQL store accepts any type. Without this
+    conversion, errors would appear only with a server.
     """
     return {str(k): text(v) for k, v in tags.items()}

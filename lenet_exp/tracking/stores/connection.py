@@ -2,14 +2,14 @@
 
 A connection is either UP or AWAY:
 
-                 every upload is tried       upload and reopening fail: print one warning
-    responds -->        UP          ---------------------------------------------------------->  AWAY  --+
-                        ^                                                                         |  ^   | fails
-                        +-------------------------------- responds -------------------------------+  +---+
+             every upload is tried         upload and reopening fail: print one warning
+    responds -->      UP        --------------------------------------------->  AWAY  --+
+                      ^                                                          |  ^   | fails
+                      +------------------------ responds -----------------------+   +---+
 
-While it is AWAY, uploads are skipped for `AWAY_SECONDS`, except for the first upload after training, which
-is tried at once. After a timeout, that one is skipped for `WAITED_SECONDS`, too. If the upload of one run
-fails while the store responds, only that run is affected.
+While it is AWAY, uploads are skipped for `AWAY_SECONDS`, except for the first upload after
+training, which is tried at once. After a timeout, that one is skipped for `WAITED_SECONDS`, too. If
+the upload of one run fails while the store responds, only that run is affected.
 
     slow            waits: nothing that trains depends on a store
     silent          MLflow's time limit for each read ends the request; AWAY
@@ -36,7 +36,8 @@ from lenet_exp.tracking.stores.time_limit import CallLimit, StoreTimeout
 
 AWAY_SECONDS = 60.0
 WAITED_SECONDS = 10.0
-QUICK_SECONDS = 1.0  # an upload that fails within this time is retried once, in case the server closed the connection
+# an upload that fails within this time is retried once, in case the server closed the connection
+QUICK_SECONDS = 1.0
 
 REASONS = (
     r"database is locked|database or disk is full|Read timed out|[Cc]onnection refused|Name or service not known|"
@@ -70,7 +71,8 @@ class StoreConnection:
         self._store: Store | None = None
         self._had_outputs = outputs.exists()
         self._warned: set[str] = set()
-        # Values of time.monotonic() before which uploads are skipped: uploads during training, and the first one after.
+        # Values of time.monotonic() before which uploads are skipped: uploads during training, and
+        # the first one after.
         self._not_before = 0.0
         self._last_not_before = 0.0
 
@@ -86,7 +88,8 @@ class StoreConnection:
             self._mark_away(e)
 
     def attempt(self, what: str, action: Callable[[Store], T], *, last: bool = False) -> T | None:
-        """Call an idempotent action with the open store, and return the result of the action, or None on failure.
+        """Call an idempotent action with the open store, and return the result of the action, or
+        None on failure.
 
         A failure is logged instead of raised.
 
@@ -120,7 +123,9 @@ class StoreConnection:
         try:
             result = action(self._opened())
         except Exception as e:
-            is_final = isinstance(e, StoreUnavailable | StoreError | StoreTimeout) or _is_overloaded(e)
+            is_final = isinstance(
+                e, StoreUnavailable | StoreError | StoreTimeout
+            ) or _is_overloaded(e)
             if is_final or self._lost_outputs() or time.monotonic() - begun > QUICK_SECONDS:
                 raise
             self._store = None
@@ -130,17 +135,24 @@ class StoreConnection:
         return result
 
     def _lost_outputs(self) -> bool:
-        """Return whether the outputs folder was moved or removed. Reopening the store could recreate the folder."""
+        """Return whether the outputs folder was moved or removed. Reopening the store could
+        recreate the folder.
+        """
         return self._had_outputs and not self._outputs.exists()
 
     def _failed(self, what: str, error: Exception) -> None:
-        """Determine whether the store is unavailable or rejects only this action, and warn once in each case."""
+        """Determine whether the store is unavailable or rejects only this action, and warn once in
+        each case.
+        """
         log.debug("upload failed", exc_info=True)
         if self._lost_outputs():
             return
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             where = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-            self._warn(f"{where}; free some disk space, then run lenet-sync to upload the missing results", once="disk")
+            self._warn(
+                f"{where}; free some disk space, then run lenet-sync to upload the missing results",
+                once="disk",
+            )
             return
         self._store = None
         if not _is_away(error):

@@ -24,7 +24,9 @@ SPLITS = {"training": "train"}  # maps MLflow's name of a split to the name in r
 log = logging.getLogger("lenet_exp")
 
 
-def runs_of_filter(uri: str, experiment: str, filter_string: str) -> tuple[list[ComparedRun], list[str]]:
+def runs_of_filter(
+    uri: str, experiment: str, filter_string: str
+) -> tuple[list[ComparedRun], list[str]]:
     """Return the runs in an experiment that match a filter, and the flags that their sweeps varied.
 
     The runs are sorted from oldest to newest. MLflow runs that represent sweeps are excluded.
@@ -40,7 +42,9 @@ def runs_of_filter(uri: str, experiment: str, filter_string: str) -> tuple[list[
         found = client.get_experiment_by_name(experiment)
         names = ", ".join(e.name for e in client.search_experiments()) if found is None else ""
     if found is None:
-        raise StoreError(f"experiment={experiment}: not found in {store_name(uri)}; expected one of: {names}")
+        raise StoreError(
+            f"experiment={experiment}: not found in {store_name(uri)}; expected one of: {names}"
+        )
     query = " and ".join(filter(None, [filter_string.strip(), "tags.kind = 'run'"]))
     try:
         runs = list(pages(client, found.experiment_id, query))
@@ -51,12 +55,16 @@ def runs_of_filter(uri: str, experiment: str, filter_string: str) -> tuple[list[
         ) from e
     known = [run for run in runs if {"dataset", "seed"} <= run.data.params.keys()]
     if len(known) < len(runs):
-        log.warning("runs skipped because they lack a dataset or a seed: %d", len(runs) - len(known))
+        log.warning(
+            "runs skipped because they lack a dataset or a seed: %d", len(runs) - len(known)
+        )
     sweeps = {sweep for run in known for sweep in run.data.tags.get("sweeps", "").split(",")}
     swept: dict[str, None] = {}
     for parent in pages(client, found.experiment_id, "tags.kind = 'sweep'"):
         if parent.info.run_id in sweeps:
-            swept |= dict.fromkeys(flag.lstrip("+") for flag in parent.data.tags.get("swept", "").split())
+            swept |= dict.fromkeys(
+                flag.lstrip("+") for flag in parent.data.tags.get("swept", "").split()
+            )
     return [_compared(run, client, store_name(uri)) for run in reversed(known)], list(swept)
 
 
@@ -72,7 +80,9 @@ def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
         id=run.data.tags.get("run_folder", run_id),
         flags=flags,
         seed=seed,
-        outcome="running" if run.info.status == "RUNNING" else run.data.tags.get("outcome", "failed"),
+        outcome="running"
+        if run.info.status == "RUNNING"
+        else run.data.tags.get("outcome", "failed"),
         metric=metric,
         best=metrics.get(f"best_{metric.key}"),
         best_epoch=int(metrics["best_epoch"]) if "best_epoch" in metrics else None,
@@ -95,9 +105,15 @@ def _number(run: Run, param: str) -> int | None:
 def _provenance(run: Run) -> Provenance:
     tags, used = run.data.tags, run.inputs.dataset_inputs if run.inputs else []
     return Provenance(
-        data_digests={SPLITS.get(t.value, t.value): found.dataset.digest for found in used for t in found.tags},
+        data_digests={
+            SPLITS.get(t.value, t.value): found.dataset.digest for found in used for t in found.tags
+        },
         execution=run.data.params,
-        versions={key.removeprefix(VERSION): value for key, value in tags.items() if key.startswith(VERSION)},
+        versions={
+            key.removeprefix(VERSION): value
+            for key, value in tags.items()
+            if key.startswith(VERSION)
+        },
         git={key: tags[key] for key in ("git_commit", "git_dirty") if key in tags},
         host=tags.get("host", ""),
     )

@@ -19,28 +19,36 @@ REPLACED = "replaced"  # value of the tag `kind` for a run that was replaced by 
 
 
 def alive(store: Store, run_id: str) -> bool:
-    """Return whether a run exists in the store and is not deleted. A run that has been found is not looked up again."""
+    """Return whether a run exists in the store and is not deleted. A run that has been found is not
+    looked up again.
+    """
     if run_id not in store.seen and _is_active(store, run_id):
         store.seen.add(run_id)
     return run_id in store.seen
 
 
 def find_alive(folders: Iterable[RunFolder], store: Store) -> None:
-    """Look up the MLflow runs of these folders together, so that `alive` does not request each of them."""
+    """Look up the MLflow runs of these folders together, so that `alive` does not request each of
+    them.
+    """
     entries = [folder.delivered().run_in(store.name) for folder in folders]
-    run_ids = [entry.run_id for entry in entries if entry is not None and entry.run_id not in store.seen]
+    run_ids = [
+        entry.run_id for entry in entries if entry is not None and entry.run_id not in store.seen
+    ]
     store.seen.update(runs_by_id(store.client, [store.experiment_id], run_ids))
 
 
 def _is_active(store: Store, run_id: str) -> bool:
-    # A server with user accounts does not report whether a run is missing or only hidden from this user.
+    # A server with user accounts does not report whether a run is missing or only hidden from this
+    # user.
     with ignored("RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):
         return bool(store.client.get_run(run_id).info.lifecycle_stage == "active")
     return False
 
 
 def close_abandoned(folder: RunFolder, entry: DeliveredRun, store: Store) -> None:
-    """End the MLflow runs of earlier attempts to train a run, because they would otherwise remain RUNNING forever.
+    """End the MLflow runs of earlier attempts to train a run, because they would otherwise remain
+    RUNNING forever.
 
     Args:
         entry: the store's entry for the current attempt.
@@ -54,14 +62,17 @@ def close_abandoned(folder: RunFolder, entry: DeliveredRun, store: Store) -> Non
             store.client.set_terminated(run_id, "KILLED")
 
 
-def replacement_entry(lost: DeliveredRun | None, store: str, run_ids: Sequence[str], created_ms: int) -> DeliveredRun:
+def replacement_entry(
+    lost: DeliveredRun | None, store: str, run_ids: Sequence[str], created_ms: int
+) -> DeliveredRun:
     """Return the entry for a run folder's new MLflow run.
 
     Args:
-        lost: entry that the new one replaces, because its MLflow run was deleted or it is about an earlier attempt;
-            None if there is none. The new run joins the same sweeps.
+        lost: entry that the new one replaces, because its MLflow run was deleted or it is about an
+            earlier attempt; None if there is none. The new run joins the same sweeps.
         store: name of the store.
-        run_ids: ID of the new MLflow run, and those of other MLflow runs for this folder in the store.
+        run_ids: ID of the new MLflow run, and those of other MLflow runs for this folder in the
+            store.
         created_ms: start time of the attempt at the run.
     """
     run_id = run_ids[0]
@@ -98,13 +109,17 @@ def join_sweeps(store: Store, run_id: str, sweeps: list[str]) -> None:
 def add_user(store: Store, run_id: str, name: str) -> None:
     """Add a user to the list of users of an MLflow run, unless the list already contains the user."""
     tags = store.client.get_run(run_id).data.tags
-    users = tags.get(USERS, tags.get("mlflow.user", "")).split(",")  # older releases recorded only the first user
+    users = tags.get(USERS, tags.get("mlflow.user", "")).split(
+        ","
+    )  # older releases recorded only the first user
     if USERS not in tags or name not in users:
         set_tags(store, run_id, {USERS: ",".join(filter(None, dict.fromkeys([*users, name])))})
 
 
 def close_former(entry: DeliveredRun, store: Store) -> None:
-    """Mark a folder's former MLflow runs as replaced and end them, if the runs were deleted and then restored."""
+    """Mark a folder's former MLflow runs as replaced and end them, if the runs were deleted and
+    then restored.
+    """
     for run_id in entry.former:
         if not _is_active(store, run_id):
             continue
@@ -115,11 +130,15 @@ def close_former(entry: DeliveredRun, store: Store) -> None:
             store.client.set_terminated(run_id, "KILLED")
 
 
-def set_tags(store: Store, run_id: str, tags: Mapping[str, Json], users: Mapping[str, Json] | None = None) -> None:
+def set_tags(
+    store: Store, run_id: str, tags: Mapping[str, Json], users: Mapping[str, Json] | None = None
+) -> None:
     """Set tags of an MLflow run, including a user's tags; see `merged`."""
     from mlflow.entities import RunTag
 
-    store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(merged(tags, users or {})).items()])
+    store.client.log_batch(
+        run_id, tags=[RunTag(k, v) for k, v in strings(merged(tags, users or {})).items()]
+    )
 
 
 @dataclass(frozen=True)
@@ -140,15 +159,29 @@ class Origin:
 
 
 def create_run(
-    store: Store, name: str, created_ms: int, *, own: Mapping[str, Json], users: Mapping[str, Json], origin: Origin
+    store: Store,
+    name: str,
+    created_ms: int,
+    *,
+    own: Mapping[str, Json],
+    users: Mapping[str, Json],
+    origin: Origin,
 ) -> str:
-    """Create an MLflow run with the tags of lenet_exp, of the user, and for its origin, and return its ID."""
-    source = {"mlflow.source.name": _program(origin.command), "mlflow.source.type": "LOCAL", "command": origin.command}
+    """Create an MLflow run with the tags of lenet_exp, of the user, and for its origin, and return
+    its ID.
+    """
+    source = {
+        "mlflow.source.name": _program(origin.command),
+        "mlflow.source.type": "LOCAL",
+        "command": origin.command,
+    }
     names = list(filter(None, origin.users)) or [user()]
     source |= {"mlflow.user": names[0], USERS: ",".join(names)}
     source |= {f"version.{name}": version for name, version in origin.versions.items()}
     tags = strings(merged({**own, **source, **origin.git}, users))
-    return str(store.client.create_run(store.experiment_id, created_ms, tags, run_name=name).info.run_id)
+    return str(
+        store.client.create_run(store.experiment_id, created_ms, tags, run_name=name).info.run_id
+    )
 
 
 def _program(command: str) -> str:

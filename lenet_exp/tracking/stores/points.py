@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 EPOCH_METRICS = (
-    "val_accuracy",  # the first metric, because MLflow's comparison of runs initially shows the first metric
+    # the first metric, because MLflow's comparison of runs initially shows the first metric
+    "val_accuracy",
     "val_loss",
     "train_loss",
     "train_accuracy",
@@ -56,7 +57,8 @@ def step_points(losses: Sequence[tuple[int, float, int]]) -> Iterator[Metric]:
 def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iterator[Metric]:
     """Yield the final metrics of a run.
 
-    If the run has a model, also yield the metrics for the best epoch again, linked to the model and the datasets.
+    If the run has a model, also yield the metrics for the best epoch again, linked to the model and
+    the datasets.
     """
     from mlflow.entities import Metric
 
@@ -66,7 +68,9 @@ def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iter
         digest = record.data_digests[split][:DIGEST]
         return {"model_id": model_id, "dataset_name": record.dataset, "dataset_digest": digest}
 
-    values = {name: getattr(record, name) for name in BEST_METRICS} | {f"best_{record.metric.key}": record.value}
+    values = {name: getattr(record, name) for name in BEST_METRICS} | {
+        f"best_{record.metric.key}": record.value
+    }
     for name, value in values.items():
         if value is not None:  # records from older releases lack some values
             yield Metric(name, value, record.ended_ms, 0, **linked("validation"))

@@ -17,7 +17,8 @@ CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 
 
 def why_refused(uri: str, error: Exception) -> str | None:
-    """Return the reason why the store at `uri` cannot be used, or None if it could be only temporarily unavailable.
+    """Return the reason why the store at `uri` cannot be used, or None if it could be only
+    temporarily unavailable.
 
     Args:
         error: error that a request to the store raised.
@@ -39,7 +40,10 @@ def why_refused(uri: str, error: Exception) -> str | None:
         return f"its certificate is not trusted ({why}); set {CA} to the certificate file of its authority"
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
         return "the server does not use TLS; use http://"
-    if "plain HTTP request was sent to HTTPS port" in text or "HTTP request to an HTTPS server" in text:
+    if (
+        "plain HTTP request was sent to HTTPS port" in text
+        or "HTTP request to an HTTPS server" in text
+    ):
         return "the server uses TLS; use https://"
     return None
 
@@ -54,7 +58,8 @@ def _who(uri: str) -> str:
 def _user(uri: str) -> str | None:
     """Return the user name that requests to a store use, or None if they use no user name.
 
-    The name comes from the address, which may contain a token instead, or from MLflow's credentials.
+    The name comes from the address, which may contain a token instead, or from MLflow's
+    credentials.
     """
     from mlflow.utils.credentials import read_mlflow_creds
 

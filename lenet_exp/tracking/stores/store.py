@@ -1,4 +1,6 @@
-"""Opens the MLflow store that the `tracking.*` flags specify, and creates a local store if it does not exist."""
+"""Opens the MLflow store that the `tracking.*` flags specify, and creates a local store if it does
+not exist.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as Run  # also for removal/, which does not import mlflow
 
 
-REQUEST_SECONDS = 6  # timeout for a request, so that the wait for a server that does not respond is less than 10 s
+# timeout for a request, so that the wait for a server that does not respond is less than 10 s
+REQUEST_SECONDS = 6
 
 GRANT_SECONDS = 5
 PAGE = 1000  # maximum number of runs that one query returns
@@ -49,7 +52,9 @@ T = TypeVar("T")
 
 
 class StoreUnavailable(Exception):
-    """Raised when a store cannot be reached. The results are in the run folders and can be uploaded later."""
+    """Raised when a store cannot be reached. The results are in the run folders and can be uploaded
+    later.
+    """
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,9 @@ class Store:
         return store_name(self.uri)
 
 
-def open_store(tracking: StoreAddress, outputs: Path | None = None, limit: CallLimit | None = None) -> Store:
+def open_store(
+    tracking: StoreAddress, outputs: Path | None = None, limit: CallLimit | None = None
+) -> Store:
     """Connect to a store, and create its database and experiment if they do not exist.
 
     Without an MLflow server, the artifacts of a new experiment are saved in `mlartifacts`, in the
@@ -90,7 +97,8 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None, limit: CallL
         limit: time limit for calls to the store; None for no limit.
 
     Raises:
-        StoreError: the store cannot be used, it belongs to a different MLflow version, or the experiment was deleted.
+        StoreError: the store cannot be used, it belongs to a different MLflow version, or the
+            experiment was deleted.
         StoreUnavailable: the store does not respond.
     """
     outputs = outputs or outputs_dir()
@@ -115,10 +123,13 @@ def connect(uri: str) -> MlflowClient:
     """Connect to an existing store.
 
     Raises:
-        StoreError: the database was not found, belongs to a different MLflow version, or does not respond.
+        StoreError: the database was not found, belongs to a different MLflow version, or does not
+            respond.
     """
     if (database := missing_database(uri)) is not None:
-        raise StoreError(f"MLflow database {database}: not found; set tracking.uri or LENET_EXP_OUTPUTS")
+        raise StoreError(
+            f"MLflow database {database}: not found; set tracking.uri or LENET_EXP_OUTPUTS"
+        )
     check_store(uri, write=False)
     with answering(uri):
         client = _client(uri, outputs_dir())
@@ -146,14 +157,18 @@ def answering(uri: str) -> Iterator[None]:
         with _explained(uri):
             yield
     except StoreUnavailable as e:
-        raise StoreError(f"tracking.uri={hide_password(uri)}: unreachable ({hide_password(str(e))})") from e
+        raise StoreError(
+            f"tracking.uri={hide_password(uri)}: unreachable ({hide_password(str(e))})"
+        ) from e
 
 
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
     """Convert MLflow's errors to StoreUnavailable or StoreError for the duration of a `with` block."""
     import_mlflow()
-    from google.protobuf.json_format import ParseError  # raised if the server is not an MLflow server
+    from google.protobuf.json_format import (
+        ParseError,
+    )  # raised if the server is not an MLflow server
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -171,17 +186,25 @@ def _explained(uri: str) -> Iterator[None]:
     except ValueError as e:
         if "MLFLOW_" not in str(e):
             raise
-        raise StoreError(first_line(e)) from e  # MLflow's message names the environment variable with an invalid value
+        raise StoreError(
+            first_line(e)
+        ) from e  # MLflow's message names the environment variable with an invalid value
 
 
 def import_mlflow() -> ModuleType:
-    """Import mlflow without telemetry and with short timeouts, so that requests to an unavailable store fail quickly.
+    """Import mlflow without telemetry and with short timeouts, so that requests to an unavailable
+    store fail quickly.
 
-    MLflow's retries are disabled, because a retry after a late response would create the same run twice.
+    MLflow's retries are disabled, because a retry after a late response would create the same run
+    twice.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # the URL would reveal the password
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # most files are only a few kB
+    os.environ.setdefault(
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"
+    )  # the URL would reveal the password
+    os.environ.setdefault(
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"
+    )  # most files are only a few kB
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
     import mlflow
@@ -190,7 +213,8 @@ def import_mlflow() -> ModuleType:
 
     for noisy in ("mlflow", "alembic", "alembic.runtime.migration", "psycopg"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    # This logger prints tracebacks for errors that are also raised: more than 100 lines if SQLite is locked.
+    # This logger prints tracebacks for errors that are also raised: more than 100 lines if SQLite
+    # is locked.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if not event.contains(Engine, "before_cursor_execute", _wait_less):
         event.listen(Engine, "before_cursor_execute", _wait_less, retval=True)
@@ -198,15 +222,18 @@ def import_mlflow() -> ModuleType:
 
 
 def _request_seconds() -> float:
-    """Return the time limit for a request, in seconds: the user's setting for MLflow or, if there is no setting,
-    `REQUEST_SECONDS`."""
+    """Return the time limit for a request, in seconds: the user's setting for MLflow or, if there
+    is no setting, `REQUEST_SECONDS`."""
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
     return float(MLFLOW_HTTP_REQUEST_TIMEOUT.get() or REQUEST_SECONDS)
 
 
-def _wait_less(_: object, __: object, statement: str, parameters: object, *___: object) -> tuple[str, object]:
-    """Shorten the time that SQLite waits for another writer, in each statement with which MLflow opens a session.
+def _wait_less(
+    _: object, __: object, statement: str, parameters: object, *___: object
+) -> tuple[str, object]:
+    """Shorten the time that SQLite waits for another writer, in each statement with which MLflow
+    opens a session.
 
     MLflow sets the time to 20 s.
     """
@@ -310,7 +337,8 @@ def retry_until_granted(write: Callable[[], T]) -> T:
 
 @contextmanager
 def ignored(*codes: str) -> Iterator[None]:
-    """Ignore MLflow's errors with these error codes in a `with` block, which then ends at the error.
+    """Ignore MLflow's errors with these error codes in a `with` block, which then ends at the
+    error.
 
     Raises:
         MlflowException: an error with a different code occurred.
@@ -335,7 +363,9 @@ def pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]
             return
 
 
-def runs_by_id(client: MlflowClient, experiment_ids: list[str], ids: Iterable[str]) -> dict[str, Run]:
+def runs_by_id(
+    client: MlflowClient, experiment_ids: list[str], ids: Iterable[str]
+) -> dict[str, Run]:
     """Return the runs with the given IDs that exist and are not deleted, keyed by ID.
 
     Each query covers up to a thousand IDs.
@@ -343,7 +373,9 @@ def runs_by_id(client: MlflowClient, experiment_ids: list[str], ids: Iterable[st
     wanted, found = list(dict.fromkeys(ids)), {}
     for start in range(0, len(wanted), PAGE):
         names = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + PAGE])
-        for run in client.search_runs(experiment_ids, f"attributes.run_id IN ({names})", max_results=PAGE):
+        for run in client.search_runs(
+            experiment_ids, f"attributes.run_id IN ({names})", max_results=PAGE
+        ):
             found[str(run.info.run_id)] = run
     return found
 

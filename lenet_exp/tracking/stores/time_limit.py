@@ -28,7 +28,8 @@ class CallLimit:
     """The time limit for calls to stores, for a process whose main thread makes all calls.
 
     Attributes:
-        patience: factor by which all limits are longer, because the user set a longer time limit for MLflow's requests.
+        patience: factor by which all limits are longer, because the user set a longer time limit
+            for MLflow's requests.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,6 @@
-"""Checks, before training and without contacting a server, whether the store at an address can be used."""
+"""Checks, before training and without contacting a server, whether the store at an address can be
+used.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def check_store(uri: str, *, write: bool = True) -> None:
     if database is None:
         return
     if uri.removeprefix(SQLITE).partition("?")[0] in ("", ":memory:"):
-        _refuse(uri, "an in-memory database would be lost when the command ends; use sqlite:///FILE")
+        _refuse(
+            uri, "an in-memory database would be lost when the command ends; use sqlite:///FILE"
+        )
     try:
         if database.exists():
             check_regular(database)
@@ -60,7 +64,8 @@ def check_tracking_uri(uri: str | None, outputs: Path | None = None) -> None:
     """Check the store that `tracking.uri` specifies, before training and without MLflow.
 
     Args:
-        uri: value of `tracking.uri`; None for the store in the outputs folder, which is created if it does not exist.
+        uri: value of `tracking.uri`; None for the store in the outputs folder, which is created if
+            it does not exist.
         outputs: the outputs folder; by default, this process's outputs folder.
 
     Raises:
@@ -73,7 +78,8 @@ def check_tracking_uri(uri: str | None, outputs: Path | None = None) -> None:
 
 
 def open_sqlite(uri: str, database: Path) -> None:
-    """Open a database file once, and create it if it does not exist, because MLflow would retry for minutes.
+    """Open a database file once, and create it if it does not exist, because MLflow would retry for
+    minutes.
 
     Args:
         uri: address of the store, for messages.
@@ -90,7 +96,9 @@ def open_sqlite(uri: str, database: Path) -> None:
 
 
 def database_state(uri: str) -> str:
-    """Return the times of the last change and the sizes of a SQLite database's files; empty if there are none."""
+    """Return the times of the last change and the sizes of a SQLite database's files; empty if
+    there are none.
+    """
     database = sqlite_path(uri)
     files = [database, database.with_name(f"{database.name}-wal")] if database is not None else []
     stats = [path.stat() for path in files if path.exists()]
@@ -109,7 +117,9 @@ def check_artifacts(experiment: str, location: str) -> None:
     folder = Path(unquote(parts.path))
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise StoreError(f"tracking.experiment={experiment}: its artifact folder {folder} is not writable")
+        raise StoreError(
+            f"tracking.experiment={experiment}: its artifact folder {folder} is not writable"
+        )
 
 
 def _refuse(uri: str, why: str) -> NoReturn:

@@ -39,20 +39,28 @@ def open_parent(store: Store, sweep: SweepFolder) -> str:
     else:
         run_id = _find(store, sweep, plan) or _create(store, sweep, plan)
         store.seen.add(run_id)
-        # If the outputs folder was moved, the name of its database has changed, but not the report in it.
+        # If the outputs folder was moved, the name of its database has changed, but not the report
+        # in it.
         same_run = [other for other in sweep.delivered().mlflow_runs if other.run_id == run_id]
         shown = same_run[0].shown if same_run else ""
         entry = DeliveredSweep(store.name, run_id, shown=shown)
         sweep.set_delivered(entry)
     _log_swept(store, run_id, sweep)
     store.client.log_dict(run_id, to_json(plan), "sweep.json")
-    set_tags(store, run_id, {"outcome": Outcome.running, "owner": host(), "starts": plan.starts}, plan.tags)
+    set_tags(
+        store,
+        run_id,
+        {"outcome": Outcome.running, "owner": host(), "starts": plan.starts},
+        plan.tags,
+    )
     sweep.set_delivered(replace(entry, started=plan.starts, ended=0, database=""))
     return run_id
 
 
 def describe_parent(store: Store, sweep: SweepFolder, progress: SweepProgress) -> None:
-    """Show the progress of a running sweep as the description of its MLflow run, until its report replaces it."""
+    """Show the progress of a running sweep as the description of its MLflow run, until its report
+    replaces it.
+    """
     entry = sweep.delivered().run_in(store.name)
     if entry is None:
         return
@@ -65,14 +73,20 @@ def describe_parent(store: Store, sweep: SweepFolder, progress: SweepProgress) -
 
 
 def _log_swept(store: Store, run_id: str, sweep: SweepFolder) -> None:
-    """Log the swept flags of a sweep, with their values, as params, unless the MLflow run already has them.
+    """Log the swept flags of a sweep, with their values, as params, unless the MLflow run already
+    has them.
 
-    Existing params are kept even if a rerun specifies the same jobs differently, because MLflow does not allow changes.
+    Existing params are kept even if a rerun specifies the same jobs differently, because MLflow
+    does not allow changes.
     """
     from mlflow.entities import Param
 
     known = store.client.get_run(run_id).data.params
-    new = [Param(k, v) for k, v in swept_params(sweep.started(), sweep.jobs()).items() if k not in known]
+    new = [
+        Param(k, v)
+        for k, v in swept_params(sweep.started(), sweep.jobs()).items()
+        if k not in known
+    ]
     if new:
         store.client.log_batch(run_id, params=new)
 
@@ -80,7 +94,8 @@ def _log_swept(store: Store, run_id: str, sweep: SweepFolder) -> None:
 def swept_params(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, str]:
     """Return the values of each swept flag as text, keyed by flag.
 
-    The values are in the order of the jobs. For a search, the text is the flag's search space as typed.
+    The values are in the order of the jobs. For a search, the text is the flag's search space as
+    typed.
     """
     typed = dict(o.lstrip("+").split("=", 1) for o in plan.overrides if "=" in o)
     found = {}
@@ -92,8 +107,11 @@ def swept_params(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, str]:
     return found
 
 
-def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult], *, is_reported: bool) -> None:
-    """Log the counts and jobs of a sweep to its MLflow run, and end the MLflow run. Repeated calls change nothing.
+def close_parent(
+    store: Store, sweep: SweepFolder, results: Sequence[JobResult], *, is_reported: bool
+) -> None:
+    """Log the counts and jobs of a sweep to its MLflow run, and end the MLflow run. Repeated calls
+    change nothing.
 
     Args:
         is_reported: whether the MLflow run has the report. If not, the next upload repeats both.
@@ -111,10 +129,15 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult],
         tags["sweep_best"] = best
     set_tags(store, run_id, tags)
 
-    # Each session of the sweep has one metric point. Earlier points are logged again in case the store has lost them.
+    # Each session of the sweep has one metric point. Earlier points are logged again in case the
+    # store has lost them.
     for start, points in plan.counted.items():
         at = int(points["ended_ms"])
-        log_metrics(store, run_id, [Metric(k, v, at, int(start)) for k, v in points.items() if k != "ended_ms"])
+        log_metrics(
+            store,
+            run_id,
+            [Metric(k, v, at, int(start)) for k, v in points.items() if k != "ended_ms"],
+        )
     store.client.log_dict(run_id, {"jobs": [_listed(r, store) for r in results]}, "jobs.json")
     log_code(store, run_id, [result.job.config for result in results])
     set_tags(store, run_id, {"outcome": plan.outcome})
@@ -133,15 +156,23 @@ def _name(plan: SweepPlan) -> str:
 
 
 def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
-    """Return the ID of an MLflow run that was already created for this sweep, or None if no such run exists.
+    """Return the ID of an MLflow run that was already created for this sweep, or None if no such
+    run exists.
 
     Such a run exists if the process crashed before it stored the ID, or if sweep.json is corrupt.
     """
-    # MLflow's filter on start_time is not used, because it fails in older releases with PostgreSQL and psycopg 3.
+    # MLflow's filter on start_time is not used, because it fails in older releases with PostgreSQL
+    # and psycopg 3.
     wanted = f"tags.sweep = '{sweep.id}'"
-    for run in store.client.search_runs([store.experiment_id], wanted, order_by=["attributes.start_time DESC"]):
+    for run in store.client.search_runs(
+        [store.experiment_id], wanted, order_by=["attributes.start_time DESC"]
+    ):
         tags = run.data.tags
-        if tags.get("sweep_folder") == str(sweep.path) if plan.remade else run.info.start_time == plan.created_ms:
+        if (
+            tags.get("sweep_folder") == str(sweep.path)
+            if plan.remade
+            else run.info.start_time == plan.created_ms
+        ):
             return str(run.info.run_id)
     return None
 

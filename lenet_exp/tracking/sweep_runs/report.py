@@ -1,6 +1,7 @@
 """Adds a report to the MLflow run of a sweep.
 
-The verdict becomes the description of the MLflow run. The HTML report, Markdown report, and figures become artifacts.
+The verdict becomes the description of the MLflow run. The HTML report, Markdown report, and figures
+become artifacts.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ from lenet_exp.tracking.stores.store import Store
 
 PAGE = "comparison.html"
 REPORT = "report.md"
-TRAINING = "workflowType=machine_learning"  # without this parameter, MLflow shows its pages for language models
-LONGEST = 7900  # maximum number of characters in a description; MLflow would truncate longer descriptions
+# without this parameter, MLflow shows its pages for language models
+TRAINING = "workflowType=machine_learning"
+LONGEST = (
+    7900  # maximum number of characters in a description; MLflow would truncate longer descriptions
+)
 
 
 def report_sweep(
@@ -60,7 +64,12 @@ def report_sweep(
         _tell_answer(store, sweep, run_id, plan)
     source = RunSource(plan.command, plan.command, store.name)
     if with_pictures:
-        _log_pictures(store, run_id, comparisons, replace(source, champion=_champions(store, results, comparisons)))
+        _log_pictures(
+            store,
+            run_id,
+            comparisons,
+            replace(source, champion=_champions(store, results, comparisons)),
+        )
     store.client.log_text(run_id, markdown(comparisons, source), REPORT)
     report = f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}/artifacts/{REPORT}?{TRAINING}"
     description = final_description(comparisons, _links_of(store, results), report)
@@ -70,13 +79,22 @@ def report_sweep(
 
 def _digest(results: Sequence[JobResult], plan: SweepPlan, with_pictures: bool) -> str:
     """Return a digest of the results in a report."""
-    told = [[r.job.run, r.outcome, r.value] for r in results] + [with_pictures, *filter(None, [plan.confirms])]
-    told += [[r.job.run, its.accuracy] for r in results if (its := r.job.folder.test_result()) is not None]
+    told = [[r.job.run, r.outcome, r.value] for r in results] + [
+        with_pictures,
+        *filter(None, [plan.confirms]),
+    ]
+    told += [
+        [r.job.run, its.accuracy]
+        for r in results
+        if (its := r.job.folder.test_result()) is not None
+    ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan) -> None:
-    """Tag the MLflow runs of a confirmation sweep and of the tested sweep with the result of the confirmation."""
+    """Tag the MLflow runs of a confirmation sweep and of the tested sweep with the result of the
+    confirmation.
+    """
     tested = SweepFolder(sweep.path.parent / str(plan.confirms))
     tested_run = tested.delivered().run_id(store.name)
     answer = "yes" if plan.confirmed else "no"
@@ -102,17 +120,29 @@ def _answers(store: Store, sweep: SweepFolder) -> list[str]:
 
 
 def _links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str | None]:
-    """Return a function that returns the address of a configuration's best run, or None if the run has no address."""
+    """Return a function that returns the address of a configuration's best run, or None if the run
+    has no address.
+    """
     folders = {r.job.run: r.job.folder for r in results}
 
     def link(group: Group) -> str | None:
-        run_id = folders[group.best_run.id].delivered().run_id(store.name) if group.best_run is not None else None
-        return f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}?{TRAINING}" if run_id else None
+        run_id = (
+            folders[group.best_run.id].delivered().run_id(store.name)
+            if group.best_run is not None
+            else None
+        )
+        return (
+            f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}?{TRAINING}"
+            if run_id
+            else None
+        )
 
     return link
 
 
-def _champions(store: Store, results: Sequence[JobResult], comparisons: Sequence[Comparison]) -> dict[str, str]:
+def _champions(
+    store: Store, results: Sequence[JobResult], comparisons: Sequence[Comparison]
+) -> dict[str, str]:
     """Return a line about the champion for the model of each leader's best run, keyed by dataset."""
     records, lines = {r.job.run: (r.job.folder, r.record) for r in results}, {}
     for comparison in comparisons:
@@ -121,11 +151,15 @@ def _champions(store: Store, results: Sequence[JobResult], comparisons: Sequence
         if folder is not None and record is not None:
             name = registered_name(record.dataset, record.config)
             if (version := champion(store.client, name)) is not None:
-                lines[comparison.dataset] = passed_over_run(folder, store) or f"{name}: run {version.run_id}"
+                lines[comparison.dataset] = (
+                    passed_over_run(folder, store) or f"{name}: run {version.run_id}"
+                )
     return lines
 
 
-def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison], source: RunSource) -> None:
+def _log_pictures(
+    store: Store, run_id: str, comparisons: Sequence[Comparison], source: RunSource
+) -> None:
     """Upload the HTML report, the leaderboard as CSV, and the figures to the MLflow run of a sweep.
 
     MLflow sorts artifacts by name, so the HTML report is listed first.

@@ -31,7 +31,9 @@ log = logging.getLogger("lenet_exp")
 Show = Callable[[int, int], None]  # receives the number of uploaded runs, and the number of runs
 
 
-def send_run(connection: StoreConnection, folder: RunFolder, what: RunUpload, *, last: bool = False) -> str | None:
+def send_run(
+    connection: StoreConnection, folder: RunFolder, what: RunUpload, *, last: bool = False
+) -> str | None:
     """Upload a run and return its MLflow run ID, or None on failure.
 
     If the disk is too full to export the model, upload at least how the run ended.
@@ -55,11 +57,16 @@ class SweepUpload:
         sweep: folder of the sweep.
         connection: connection to the store.
         exporter: exporter of the best models.
-        user: user who trains the sweep, for the runs' lists of users; None if there is no such user.
+        user: user who trains the sweep, for the runs' lists of users; None if there is no such
+            user.
     """
 
     def __init__(
-        self, sweep: SweepFolder, connection: StoreConnection, exporter: ModelExporter, user: str | None
+        self,
+        sweep: SweepFolder,
+        connection: StoreConnection,
+        exporter: ModelExporter,
+        user: str | None,
     ) -> None:
         self._sweep = sweep
         self._connection = connection
@@ -67,25 +74,30 @@ class SweepUpload:
         self._user = user
 
     def run(self, folder: RunFolder) -> str | None:
-        """Upload a run of the sweep up to its last checkpoint, without its model, and return its MLflow run ID, or None
-        on failure."""
+        """Upload a run of the sweep up to its last checkpoint, without its model, and return its
+        MLflow run ID, or None on failure."""
         parent = self.open()
         if parent is None:
             return None
         return send_run(self._connection, folder, RunUpload(parent=parent, user=self._user))
 
     def open(self) -> str | None:
-        """Show the current start of the sweep in its MLflow run, and return the ID of that run, or None on failure."""
+        """Show the current start of the sweep in its MLflow run, and return the ID of that run, or
+        None on failure.
+        """
         with self._sweep.upload_lock():
             return self._connection.attempt(OWN_RUN, self._opened)
 
     def describe(self, progress: SweepProgress) -> None:
         """Show the progress of the sweep in its MLflow run."""
         with self._sweep.upload_lock():
-            self._connection.attempt(OWN_RUN, lambda store: describe_parent(store, self._sweep, progress))
+            self._connection.attempt(
+                OWN_RUN, lambda store: describe_parent(store, self._sweep, progress)
+            )
 
     def complete(self, show: Show) -> UploadCount:
-        """Upload everything that the store lacks, after the sweep has ended, and return what is still missing.
+        """Upload everything that the store lacks, after the sweep has ended, and return what is
+        still missing.
 
         Args:
             show: function that shows how many runs have been uploaded.
@@ -104,7 +116,9 @@ class SweepUpload:
     def _complete(self, results: Sequence[JobResult], show: Show) -> None:
         with_record = {result.job.run: result for result in results if result.record is not None}
         self._connection.attempt(
-            "uploaded runs", lambda store: find_alive([r.job.folder for r in with_record.values()], store), last=True
+            "uploaded runs",
+            lambda store: find_alive([r.job.folder for r in with_record.values()], store),
+            last=True,
         )
         parent = self._connection.attempt(OWN_RUN, self._opened, last=True)
         if parent is None:
@@ -130,21 +144,29 @@ class SweepUpload:
         """
         comparisons = compare_sweep(self._sweep, results)
         report = partial(report_sweep, sweep=self._sweep, results=results, comparisons=comparisons)
-        reported = self._connection.attempt(OWN_RUN, lambda store: [report(store, with_pictures=False)])
+        reported = self._connection.attempt(
+            OWN_RUN, lambda store: [report(store, with_pictures=False)]
+        )
         plots = results[0].job.config.tracking.plots
         if plots and self._sweep.started().outcome is Outcome.finished:
             # Separately, because the text is needed even if a picture cannot be drawn.
             self._connection.attempt(OWN_RUN, partial(report, with_pictures=True))
-        close = partial(close_parent, sweep=self._sweep, results=results, is_reported=reported is not None)
+        close = partial(
+            close_parent, sweep=self._sweep, results=results, is_reported=reported is not None
+        )
         self._connection.attempt(OWN_RUN, close)
 
     def _warn_passed_over(self, folder: RunFolder) -> None:
-        line = self._connection.attempt(str(folder.path), lambda store: passed_over_run(folder, store))
+        line = self._connection.attempt(
+            str(folder.path), lambda store: passed_over_run(folder, store)
+        )
         if line:
             log.warning("%s", line)
 
     def _opened(self, store: Store) -> str:
-        """Return the ID of the sweep's MLflow run, which is opened if it does not show the current start."""
+        """Return the ID of the sweep's MLflow run, which is opened if it does not show the current
+        start.
+        """
         plan = self._sweep.started()
         entry = self._sweep.delivered().run_in(store.name)
         if entry is not None and entry.started == plan.starts and alive(store, entry.run_id):

@@ -1,7 +1,7 @@
 """Starts the uploading process of this Python process, and exchanges messages with it.
 
-This module imports little, so that the uploading process starts early. One uploading process serves all calls of a
-Python process.
+This module imports little, so that the uploading process starts early. One uploading process serves
+all calls of a Python process.
 """
 
 from __future__ import annotations
@@ -17,9 +17,18 @@ import time
 
 from lenet_exp import processes
 from lenet_exp.stopping import raise_discarded
-from lenet_exp.tracking.uploader.protocol import Answer, AnswerKind, Request, RequestKind, from_line, to_line
+from lenet_exp.tracking.uploader.protocol import (
+    Answer,
+    AnswerKind,
+    Request,
+    RequestKind,
+    from_line,
+    to_line,
+)
 
-STUCK_SECONDS = 8.0  # a call to a store that exceeds its time limit by this much cannot be interrupted
+STUCK_SECONDS = (
+    8.0  # a call to a store that exceeds its time limit by this much cannot be interrupted
+)
 SILENT_SECONDS = 30.0  # an uploading process that sends nothing for this long hangs
 CLOSE_SECONDS = 10.0  # maximum time for the uploading process to finish the upload in progress
 TICK_SECONDS = 0.1
@@ -35,7 +44,9 @@ class Uploader:
         self.pid = os.getpid()
         self.started = time.monotonic()
         self.has_warned = False
-        self._process: subprocess.Popen[bytes] = processes.start_module("lenet_exp.tracking.uploader.process")
+        self._process: subprocess.Popen[bytes] = processes.start_module(
+            "lenet_exp.tracking.uploader.process"
+        )
         self._answers: dict[str, queue.Queue[Answer]] = {}  # keyed by the path of the run or sweep
         self._is_lost = threading.Event()
         self._last_message = self.started
@@ -58,8 +69,8 @@ class Uploader:
             self._process.stdin.flush()
 
     def answer(self, path: str, deadline: float) -> Answer | None:
-        """Return the next answer about a run or a sweep, or None if there is none before a deadline (`time.monotonic`),
-        the process has exited, or it hangs."""
+        """Return the next answer about a run or a sweep, or None if there is none before a deadline
+        (`time.monotonic`), the process has exited, or it hangs."""
         while True:
             raise_discarded()
             try:
@@ -69,7 +80,9 @@ class Uploader:
                     return None
 
     def hangs(self) -> bool:
-        """Return whether the process is in a call to a store that never ends, or sends no messages any more."""
+        """Return whether the process is in a call to a store that never ends, or sends no messages
+        any more.
+        """
         silent = time.monotonic() - self._last_message
         return self._overdue_seconds > STUCK_SECONDS or silent > SILENT_SECONDS
 
@@ -78,7 +91,9 @@ class Uploader:
         if self.is_lost and not self.has_warned:
             self.has_warned = True
             status = self._process.wait()
-            log.warning("the upload process exited (status %d); run lenet-sync to upload the rest", status)
+            log.warning(
+                "the upload process exited (status %d); run lenet-sync to upload the rest", status
+            )
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """End the process: let it finish the upload in progress for some seconds, and kill it then."""

@@ -67,7 +67,9 @@ class RunFollower:
         self._not_before = 0.0
 
     def look(self) -> bool:
-        """Upload the last checkpoint, if there is a new one and the previous upload is not too recent."""
+        """Upload the last checkpoint, if there is a new one and the previous upload is not too
+        recent.
+        """
         if time.monotonic() < self._not_before:
             return False
         stamp = run_stamp(self._folder.path)
@@ -88,13 +90,16 @@ class RunFollower:
         return remaining_uploads(self._folder, self._connection.name, model=self._wants_model)
 
     def _warn_passed_over(self) -> None:
-        line = self._connection.attempt(str(self._folder.path), lambda store: passed_over_run(self._folder, store))
+        line = self._connection.attempt(
+            str(self._folder.path), lambda store: passed_over_run(self._folder, store)
+        )
         if line:
             log.warning("%s", line)
 
 
 class SweepFollower:
-    """Uploads of a sweep: its own MLflow run, and its runs, both while they train and when they have ended.
+    """Uploads of a sweep: its own MLflow run, and its runs, both while they train and when they
+    have ended.
 
     Args:
         sweep: folder of the sweep, which may not exist yet.
@@ -108,15 +113,20 @@ class SweepFollower:
         self._monitor: SweepMonitor | None = None
         self._jobs: list[Job] = []
         self._ended: set[int] = set()  # numbers of the ended jobs whose runs were uploaded
-        self._checked = 0  # number of the first job that may have been trained before this start and is not uploaded
+        # number of the first job that may have been trained before this start and is not uploaded
+        self._checked = 0
         self._stamps: dict[int, str] = {}  # state of the run of each job at its last upload
         self._not_before: dict[int, float] = {}
         self._described_at = -math.inf
 
     def look(self) -> bool:
-        """Upload one thing that has changed: how the sweep goes, the last checkpoint of a run, or a run that ended."""
+        """Upload one thing that has changed: how the sweep goes, the last checkpoint of a run, or a
+        run that ended.
+        """
         plan = self._sweep.kept_plan() if (self._sweep.path / "sweep.json").exists() else None
-        if plan is None or plan.outcome is not Outcome.running:  # it has not started yet, or `complete` follows
+        if (
+            plan is None or plan.outcome is not Outcome.running
+        ):  # it has not started yet, or `complete` follows
             return False
         if plan.starts != self._start:
             self._begin(plan.starts)
@@ -147,7 +157,9 @@ class SweepFollower:
     def _upload_active(self) -> bool:
         """Upload the last checkpoint of the running job whose last upload is the longest ago."""
         now = time.monotonic()
-        due = [number for number in self._sweep.active() if self._not_before.get(number, 0.0) <= now]
+        due = [
+            number for number in self._sweep.active() if self._not_before.get(number, 0.0) <= now
+        ]
         for number in sorted(due, key=lambda number: self._not_before.get(number, 0.0)):
             job = self._job(number)
             if job is not None and self._upload_changed(number, job.folder):
@@ -177,7 +189,9 @@ class SweepFollower:
         return False
 
     def _upload_earlier(self) -> bool:
-        """Upload a run that was trained before this start of the sweep, so that MLflow nests it under the sweep."""
+        """Upload a run that was trained before this start of the sweep, so that MLflow nests it
+        under the sweep.
+        """
         for job in self._jobs[self._checked : self._checked + MOST_CHECKED]:
             self._checked += 1
             if job.folder.record() is not None and job.number not in self._ended:

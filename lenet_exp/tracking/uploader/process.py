@@ -1,11 +1,13 @@
-"""The uploading process of a Python process that trains. It is the only one of them that imports mlflow.
+"""The uploading process of a Python process that trains. It is the only one of them that imports
+mlflow.
 
     training process: client.Uploader                     uploading process: main
-        stdin   Request   -->                                 reads run and sweep folders   -->   MLflow
+        stdin   Request   -->                                 reads run and sweep folders
         stdout  Answer    <--                                 writes delivered.json
+                                                              uploads to MLflow
 
-The uploading process has a session of its own and ignores signals. When its stdin ends or its parent dies, it finishes
-the upload in progress and exits within 10 s.
+The uploading process has a session of its own and ignores signals. When its stdin ends or its
+parent dies, it finishes the upload in progress and exits within 10 s.
 """
 
 from __future__ import annotations
@@ -164,7 +166,8 @@ class UploadProcess:
         self._channel.send(Answer(AnswerKind.opened, path, text=error))
 
     def _store(self, what: FolderToFollow) -> StoreConnection:
-        """Return the connection to the store of a run or sweep, which is opened if it is not open yet.
+        """Return the connection to the store of a run or sweep, which is opened if it is not open
+        yet.
 
         Raises:
             StoreError: the store responds but cannot be used.
@@ -187,18 +190,23 @@ class UploadProcess:
     def _look(self) -> float:
         """Upload one thing that has changed, and return the seconds to rest after it.
 
-        The process rests so that it takes at most a small share of the machine's time from training.
+        The process rests so that it takes at most a small share of the machine's time from
+        training.
         """
         for follower in self._followers.values():
             start = time.process_time()
             try:
                 has_uploaded = follower.look()
-            except Exception:  # a folder that is being written, moved, or removed; `complete` tries again
+            except (
+                Exception
+            ):  # a folder that is being written, moved, or removed; `complete` tries again
                 log.debug("following", exc_info=True)
                 has_uploaded = False
             if has_uploaded:
                 busy = time.process_time() - start
-                share = max(0.0, 1 / (UPLOAD_SHARE * cpu_count()) - 1)  # ratio of a pause to the upload before it
+                share = max(
+                    0.0, 1 / (UPLOAD_SHARE * cpu_count()) - 1
+                )  # ratio of a pause to the upload before it
                 return share * busy if self._rests else 0.0
         return LOOK_SECONDS
 

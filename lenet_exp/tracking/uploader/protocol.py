@@ -1,4 +1,6 @@
-"""Messages between the process that trains and the process that uploads: JSON objects, one per line."""
+"""Messages between the process that trains and the process that uploads: JSON objects, one per
+line.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from lenet_exp.config.plain import plain, read_as
+from lenet_exp.config.typed_json import read_as, to_plain
 
 T = TypeVar("T")
 
@@ -30,8 +32,9 @@ class RequestKind(StrEnum):
 class AnswerKind(StrEnum):
     """A kind of report from an uploading process.
 
-    `opened` and `completed` answer requests, `progress` counts the uploads of a request to complete. `log` is a log
-    line, and `alive` reports for how long a call to the store has exceeded its time limit.
+    `opened` and `completed` answer requests, `progress` counts the uploads of a request to
+    complete. `log` is a log line, and `alive` reports for how long a call to the store has exceeded
+    its time limit.
     """
 
     opened = "opened"
@@ -89,7 +92,8 @@ class Answer:
         text: error of `opened`, which is empty if the store can be used, or text of `log`.
         level: level of `log`.
         done, of: number of uploaded runs, and number of runs, of `progress`.
-        left: numbers of runs, models, and sweeps that are missing after `completed`; None if unknown.
+        left: numbers of runs, models, and sweeps that are missing after `completed`; None if
+            unknown.
         seconds: time by which the call in progress exceeds its limit, of `alive`.
     """
 
@@ -105,7 +109,7 @@ class Answer:
 
 def to_line(message: Request | Answer) -> bytes:
     """Return a message as a line of JSON."""
-    return json.dumps(plain(message)).encode() + b"\n"
+    return json.dumps(to_plain(message)).encode() + b"\n"
 
 
 def from_line(kind: type[T], line: bytes) -> T:

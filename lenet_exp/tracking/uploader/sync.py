@@ -1,4 +1,6 @@
-"""Uploads the results in an outputs folder that are missing from their MLflow stores, for `lenet-sync`."""
+"""Uploads the results in an outputs folder that are missing from their MLflow stores, for
+`lenet-sync`.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,11 @@ from lenet_exp.tracking.uploader.follow import SweepFollower
 from lenet_exp.waiting import Counting
 
 LOOK_SECONDS = 0.5
-DAMAGED = (OSError, ValueError, UserError)  # errors of a corrupt folder, which must not affect others
+DAMAGED = (
+    OSError,
+    ValueError,
+    UserError,
+)  # errors of a corrupt folder, which must not affect others
 
 log = logging.getLogger("lenet_exp")
 
@@ -47,7 +53,8 @@ class Stores:
 
     Args:
         outputs: path of the outputs folder.
-        uri: address of a store that replaces all others; by default, the value of MLFLOW_TRACKING_URI.
+        uri: address of a store that replaces all others; by default, the value of
+            MLFLOW_TRACKING_URI.
 
     Attributes:
         given: whether a single specified store receives all results.
@@ -61,7 +68,8 @@ class Stores:
         self._connections: dict[tuple[str, str], StoreConnection | None] = {}
 
     def place(self, tracking: Tracking, kept: str | None) -> tuple[str, str]:
-        """Return the address of a run's store, without a password, and the name of the run's experiment.
+        """Return the address of a run's store, without a password, and the name of the run's
+        experiment.
 
         Args:
             tracking: values of the run's `tracking.*` flags.
@@ -74,14 +82,17 @@ class Stores:
         return frozen_uri(store_uri(self._uri or kept, self._outputs)) or ""
 
     def connection(self, tracking: Tracking, kept: str | None) -> StoreConnection | None:
-        """Return the connection to a store, or None if the store cannot be used. A warning is logged once.
+        """Return the connection to a store, or None if the store cannot be used. A warning is
+        logged once.
 
         Args:
             tracking, kept: see `place`.
         """
         place = self.place(tracking, kept)
         if place not in self._connections:
-            address = StoreAddress(uri=self._uri or kept or tracking.uri, experiment=tracking.experiment)
+            address = StoreAddress(
+                uri=self._uri or kept or tracking.uri, experiment=tracking.experiment
+            )
             connection = StoreConnection(address, self._outputs, self._limit)
             self._connections[place] = connection
             try:
@@ -99,7 +110,8 @@ class Sync:
     Attributes:
         stores: MLflow stores of the outputs folder.
         again: whether to upload everything again, because a store was restored from a backup.
-        delivered, left: numbers of uploaded results and remaining results, for all sweeps and runs checked so far.
+        delivered, left: numbers of uploaded results and remaining results, for all sweeps and runs
+            checked so far.
         owned: number of sweeps and runs that were skipped because a running process owns them.
     """
 
@@ -109,9 +121,15 @@ class Sync:
     left: UploadCount = UploadCount()
     owned: int = 0
     _exporter: ModelExporter = field(default_factory=ModelExporter)
-    _seen: set[tuple[Path, tuple[str, str]]] = field(default_factory=set)  # run folders of sweeps, and their stores
-    _swept: dict[Path, SweepFolder] = field(default_factory=dict)  # for each run folder, a sweep that contains it
-    _forgotten: set[tuple[Path, str]] = field(default_factory=set)  # run folders that are uploaded again, and the store
+    _seen: set[tuple[Path, tuple[str, str]]] = field(
+        default_factory=set
+    )  # run folders of sweeps, and their stores
+    _swept: dict[Path, SweepFolder] = field(
+        default_factory=dict
+    )  # for each run folder, a sweep that contains it
+    _forgotten: set[tuple[Path, str]] = field(
+        default_factory=set
+    )  # run folders that are uploaded again, and the store
 
     def close(self) -> None:
         """End the process that exports models."""
@@ -129,7 +147,9 @@ class Sync:
             self._guarded(f"sweep {sweep.path}", UploadCount(sweeps=1), partial(self._sweep, sweep))
 
     def sync_runs(self, folders: Iterable[RunFolder]) -> None:
-        """Upload each run to the store in its configuration, unless its sweep has already uploaded it there."""
+        """Upload each run to the store in its configuration, unless its sweep has already uploaded
+        it there.
+        """
         for folder in folders:
             begun = folder.begun()
             if begun is None:
@@ -138,7 +158,9 @@ class Sync:
             place = self.stores.place(tracking, None)
             if (folder.path, place) in self._seen or self._is_elsewhere(folder, tracking, place[0]):
                 continue
-            self._guarded(f"run {folder.path}", UploadCount(runs=1), partial(self._run, folder, tracking))
+            self._guarded(
+                f"run {folder.path}", UploadCount(runs=1), partial(self._run, folder, tracking)
+            )
 
     def follow(self, sweep: SweepFolder) -> None:
         """Upload a sweep while it runs in another process, until it ends."""
@@ -161,13 +183,19 @@ class Sync:
         return SweepFollower(sweep, SweepUpload(sweep, connection, self._exporter, user=None))
 
     def _is_elsewhere(self, folder: RunFolder, tracking: Tracking, name: str) -> bool:
-        """Return whether a run was completely uploaded, but only to stores other than the one in its configuration.
+        """Return whether a run was completely uploaded, but only to stores other than the one in
+        its configuration.
 
-        The store address in the configuration may contain a typo, so such a run is not uploaded to that store.
+        The store address in the configuration may contain a typo, so such a run is not uploaded to
+        that store.
         """
         record = folder.record()
         entries = folder.delivered().mlflow_runs
-        if self.stores.given or tracking.uri is None or any(entry.store == name for entry in entries):
+        if (
+            self.stores.given
+            or tracking.uri is None
+            or any(entry.store == name for entry in entries)
+        ):
             return False
         return any(record is not None and entry.ended_ms == record.ended_ms for entry in entries)
 
@@ -201,7 +229,9 @@ class Sync:
         else:
             self._upload_sweep(sweep, jobs, connection)
 
-    def _upload_sweep(self, sweep: SweepFolder, jobs: list[Job], connection: StoreConnection) -> None:
+    def _upload_sweep(
+        self, sweep: SweepFolder, jobs: list[Job], connection: StoreConnection
+    ) -> None:
         store = connection.name
         folders = {job.run: job.folder for job in jobs}
         if self.again:
@@ -220,7 +250,9 @@ class Sync:
         self.delivered += UploadCount(sweeps=int(ended not in (None, ended_before)))
 
     def _ended_run(self, sweep: SweepFolder, store: str) -> str | None:
-        """Return the ID of the sweep's MLflow run if it shows the end of the sweep; otherwise, None."""
+        """Return the ID of the sweep's MLflow run if it shows the end of the sweep; otherwise,
+        None.
+        """
         entry = sweep.delivered().run_in(store)
         if entry is None or entry.ended != sweep.started().starts:
             return None
@@ -244,7 +276,12 @@ class Sync:
         self.left += remaining_uploads(folder, name, model=wants_model, parent=parent)
 
     def _upload_run(
-        self, folder: RunFolder, connection: StoreConnection, *, parent: str | None, wants_model: bool
+        self,
+        folder: RunFolder,
+        connection: StoreConnection,
+        *,
+        parent: str | None,
+        wants_model: bool,
     ) -> None:
         if self.again:
             self._forget(folder, connection.name)

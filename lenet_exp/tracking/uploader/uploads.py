@@ -25,7 +25,11 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import user
 from lenet_exp.reports.terminal.progress import uploading
 from lenet_exp.stopping import Terminated
-from lenet_exp.tracking.run_uploads.remaining import UploadCount, remaining_sweep_uploads, remaining_uploads
+from lenet_exp.tracking.run_uploads.remaining import (
+    UploadCount,
+    remaining_sweep_uploads,
+    remaining_uploads,
+)
 from lenet_exp.tracking.stores.usable import check_tracking_uri, database_state
 from lenet_exp.tracking.uploader.client import Uploader, close_uploader, start_uploader
 from lenet_exp.tracking.uploader.protocol import (
@@ -37,7 +41,8 @@ from lenet_exp.tracking.uploader.protocol import (
 )
 
 INTERRUPTED_SECONDS = 20.0  # maximum wait for uploads after a signal has stopped the training
-CHECK_SECONDS = 3.0  # maximum time from the start of the uploading process for which training waits for a server
+# maximum time from the start of the uploading process for which training waits for a server
+CHECK_SECONDS = 3.0
 
 log = logging.getLogger("lenet_exp")
 
@@ -98,7 +103,9 @@ class Followed:
         check_tracking_uri(self.tracking.uri, self.outputs)
 
     def is_up_to_date(self) -> bool:
-        """Return whether the store is a SQLite file that has not changed since it received all results of a sweep."""
+        """Return whether the store is a SQLite file that has not changed since it received all
+        results of a sweep.
+        """
         if not isinstance(self.folder, SweepFolder) or not self.is_of_file:
             return False
         plan = self.folder.kept_plan()
@@ -108,7 +115,8 @@ class Followed:
         return entry.database == database_state(self.uri) != ""
 
     def state(self) -> list[int]:
-        """Return the times at which the files changed that the start of a run or sweep writes or removes.
+        """Return the times at which the files changed that the start of a run or sweep writes or
+        removes.
 
         The files are not read, because reading a corrupt file logs a warning.
         """
@@ -147,10 +155,11 @@ class Followed:
 
 @contextmanager
 def uploads(followed: Followed) -> Iterator[None]:
-    """Upload a run or a sweep while it trains in a `with` block, and wait for the rest of the uploads after the block.
+    """Upload a run or a sweep while it trains in a `with` block, and wait for the rest of the
+    uploads after the block.
 
-    If the block raises a UserError before anything was trained, nothing is waited for. After a signal that stopped the
-    training, the wait ends after 20 s.
+    If the block raises a UserError before anything was trained, nothing is waited for. After a
+    signal that stopped the training, the wait ends after 20 s.
 
     Raises:
         ConfigError, StoreError: the store cannot be used, as far as this is known before training.
@@ -181,7 +190,8 @@ def uploads(followed: Followed) -> Iterator[None]:
 
 @contextmanager
 def follow_sweep(sweep: SweepFolder, tracking: Tracking, *, rests: bool = True) -> Iterator[None]:
-    """Upload a sweep while it trains in a `with` block; see `uploads`. At the end, print the command that shows it.
+    """Upload a sweep while it trains in a `with` block; see `uploads`. At the end, print the
+    command that shows it.
 
     Args:
         rests: see `Followed`.
@@ -191,7 +201,8 @@ def follow_sweep(sweep: SweepFolder, tracking: Tracking, *, rests: bool = True) 
 
 
 def _wait_for_server(uploader: Uploader, path: str) -> None:
-    """Wait until the uploading process has opened the store, but only for a short time after its start.
+    """Wait until the uploading process has opened the store, but only for a short time after its
+    start.
 
     Raises:
         StoreError: the server responds but cannot be used.
@@ -234,7 +245,9 @@ def _complete(uploader: Uploader, followed: Followed, seconds: float = math.inf)
     followed.print_view()
 
 
-def _wait(uploader: Uploader, path: str, show: Callable[[str], None], deadline: float) -> UploadCount | None:
+def _wait(
+    uploader: Uploader, path: str, show: Callable[[str], None], deadline: float
+) -> UploadCount | None:
     """Wait for the end of the uploads, and return what is missing.
 
     The result is None if that is unknown: the process died or hangs, or the deadline has passed.
@@ -245,7 +258,8 @@ def _wait(uploader: Uploader, path: str, show: Callable[[str], None], deadline: 
             return None
         if answer.kind is AnswerKind.opened and answer.text:
             log.warning(
-                "%s (results are saved in the outputs folder; to upload them later, run lenet-sync)", answer.text
+                "%s (results are saved in the outputs folder; to upload them later, run lenet-sync)",
+                answer.text,
             )
         if answer.kind is AnswerKind.progress and answer.of > 1:
             show(f"{answer.done} of {number_of(answer.of, 'run')}")
@@ -259,4 +273,9 @@ def warn_remaining(followed: Followed) -> None:
     left = followed.remaining()
     if left:
         store = store_name(followed.uri)
-        log.warning("missing in MLflow (%s): %s; to upload them, run: %s", store, left, followed.sync_command())
+        log.warning(
+            "missing in MLflow (%s): %s; to upload them, run: %s",
+            store,
+            left,
+            followed.sync_command(),
+        )

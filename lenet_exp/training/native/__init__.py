@@ -1,1 +1,3 @@
-"""The native engine: entire training steps as C++ kernels, with bit-identical results on all supported CPUs."""
+"""The native engine: entire training steps as C++ kernels, with bit-identical results on all
+supported CPUs.
+"""

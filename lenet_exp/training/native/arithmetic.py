@@ -1,4 +1,5 @@
-"""Powers and cosines computed from sums and products only, with bit-identical results on every machine.
+"""Powers and cosines computed from sums and products only, with bit-identical results on every
+machine.
 
 The corresponding functions of C libraries give different results on different machines.
 """
@@ -25,7 +26,9 @@ def whole_power(base: float, exponent: int) -> float:
 
 
 def power(base: float, exponent: float) -> float:
-    """Return base ** exponent for a base and an exponent >= 0, computed with 40 digits and then rounded."""
+    """Return base ** exponent for a base and an exponent >= 0, computed with 40 digits and then
+    rounded.
+    """
     if exponent == 0 or base in (0.0, 1.0):
         return 1.0 if exponent == 0 else base
     return float(Context(prec=40).power(Decimal(base), Decimal(exponent)))

@@ -1,7 +1,9 @@
-"""The kernels' library for this machine, compiled once, stored in a private folder, and verified before use.
+"""The kernels' library for this machine, compiled once, stored in a private folder, and verified
+before use.
 
-Opening a library runs its code. Therefore, the folder and its files must belong to this user and must not be writable
-by others. The library must match the digest that was recorded when it was built.
+Opening a library runs its code. Therefore, the folder and its files must belong to this user and
+must not be writable by others. The library must match the digest that was recorded when it was
+built.
 """
 
 from __future__ import annotations
@@ -88,14 +90,18 @@ def sources() -> Iterator[tuple[str, bytes]]:
 
 
 def is_built(shape: NativeShape) -> bool:
-    """Return whether the cache contains the library for a shape, so that `build` would not compile it."""
+    """Return whether the cache contains the library for a shape, so that `build` would not compile
+    it.
+    """
     target, compiler = find_target(), next(find_compilers(), None)
     if isinstance(target, str) or compiler is None:
         return False
     return _path(cache_folder(KEPT), compiler, target, shape).exists()
 
 
-def build_with(folder: Path, compiler: Compiler, target: Target, shape: NativeShape = LENET5) -> Path:
+def build_with(
+    folder: Path, compiler: Compiler, target: Target, shape: NativeShape = LENET5
+) -> Path:
     """Return the path of a library built by one compiler, from the cache if possible.
 
     Args:
@@ -105,7 +111,8 @@ def build_with(folder: Path, compiler: Compiler, target: Target, shape: NativeSh
         shape: shape of the networks that the library trains.
 
     Raises:
-        CompilerError: the compiler cannot build the library, or the library has changed since it was built.
+        CompilerError: the compiler cannot build the library, or the library has changed since it
+            was built.
         OSError: the folder cannot be written to.
     """
     library = _path(folder, compiler, target, shape)
@@ -120,7 +127,9 @@ def build_with(folder: Path, compiler: Compiler, target: Target, shape: NativeSh
 
 
 def _path(folder: Path, compiler: Compiler, target: Target, shape: NativeShape) -> Path:
-    """Return the path of a library, whose name contains a digest of everything that affects its content."""
+    """Return the path of a library, whose name contains a digest of everything that affects its
+    content.
+    """
     what = [
         ("compiler", compiler.version.encode()),
         ("flags", " ".join(compiler.arguments(target, *shape.definitions)).encode()),
@@ -138,7 +147,11 @@ def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeSha
     shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
     aside.mkdir(mode=0o700)
     start = time.monotonic()
-    log.info("compiling the native engine for %s with %s (once per shape of the network)", target.name, compiler.name)
+    log.info(
+        "compiling the native engine for %s with %s (once per shape of the network)",
+        target.name,
+        compiler.name,
+    )
     try:
         compiler.compile(KERNELS / SOURCE, aside / library.name, target, *shape.definitions)
         if not (aside / library.name).exists():
@@ -160,7 +173,9 @@ def _note(library: Path) -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock for the duration of a `with` block. If another process holds it, log this and wait."""
+    """Hold a lock for the duration of a `with` block. If another process holds it, log this and
+    wait.
+    """
     with open_lock(path) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -179,6 +194,8 @@ def _checked(library: Path) -> bool:
     try:
         if not all(is_ours(file.lstat()) for file in (library, _note(library))):
             return False
-        return read_regular(_note(library)).decode(errors="replace") == _digest(read_regular(library))
+        return read_regular(_note(library)).decode(errors="replace") == _digest(
+            read_regular(library)
+        )
     except OSError:
         return False

@@ -18,13 +18,16 @@ from lenet_exp.training.native.target import Target
 
 VERSION_SECONDS = 60
 COMPILE_SECONDS = 600  # time limit; a compiler that takes longer is not used
-# With contraction, compilers could round a * b + c only once. The kernels use no C++ library, exceptions, or RTTI.
+# With contraction, compilers could round a * b + c only once. The kernels use no C++ library,
+# exceptions, or RTTI.
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-ffp-contract=off",
          "-fno-math-errno", "-fno-exceptions", "-fno-rtti")  # fmt: skip
 
 
 class CompilerError(Exception):
-    """Raised if the compiler cannot be run, takes too long, or reports an error; the message is a short phrase."""
+    """Raised if the compiler cannot be run, takes too long, or reports an error; the message is a
+    short phrase.
+    """
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,9 @@ class Compiler:
         elif "clang" in self.version:
             chosen = ("-nostdlib++", f"-march={target.march}")
         else:
-            # Without these flags, gcc carries values between iterations of conv2's loop, and clones the dense
-            # layers' block without flattening it. Both spill sums from registers and make a step a third slower.
+            # Without these flags, gcc carries values between iterations of conv2's loop, and clones
+            # the dense layers' block without flattening it. Both spill sums from registers and make
+            # a step a third slower.
             chosen = ("-fno-predictive-commoning", "-fno-ipa-cp-clone", f"-march={target.march}")
         return (*FLAGS, *chosen, *(f"-D{definition}" for definition in definitions))
 
@@ -77,12 +81,16 @@ class Compiler:
         done = _run([*self.command, *arguments], COMPILE_SECONDS)
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines()
-            said = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "")
+            said = next(
+                (line for line in lines if "error" in line.lower()), lines[0] if lines else ""
+            )
             raise CompilerError(said.strip()[:200] or f"exit status {done.returncode}")
 
 
 def find_compilers() -> Iterator[Compiler]:
-    """Yield the working compilers among $CXX, clang++, g++, and ziglang (from the optional extra `native`)."""
+    """Yield the working compilers among $CXX, clang++, g++, and ziglang (from the optional extra
+    `native`).
+    """
     named = os.environ.get("CXX", "")
     commands = [shlex.split(named)] if named.strip() else []
     commands += [[name] for name in ("clang++", "g++")]

@@ -1,7 +1,7 @@
 """Initial weights that are bit-identical on every CPU.
 
-The exact results of torch's `uniform_` depend on ATEN_CPU_CAPABILITY. The results of `torch.rand`, and of single sums
-and products, do not.
+The exact results of torch's `uniform_` depend on ATEN_CPU_CAPABILITY. The results of `torch.rand`,
+and of single sums and products, do not.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from lenet_exp.seeds import generator
 
 @torch.no_grad()
 def initialize(model: nn.Module, seed: int) -> None:
-    """Draw a network's initial weights, which equal those that torch draws with this seed, except for rounding."""
+    """Draw a network's initial weights, which equal those that torch draws with this seed, except
+    for rounding.
+    """
     weights = generator(seed, "weights")
     for layer in model.modules():
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
         assert layer.bias is not None
-        bound = 1 / math.sqrt(layer.weight[0].numel())  # the rounding of a power depends on the C library
+        bound = 1 / math.sqrt(
+            layer.weight[0].numel()
+        )  # the rounding of a power depends on the C library
         for parameter in (layer.weight, layer.bias):
             parameter.copy_((2 * torch.rand(parameter.shape, generator=weights) - 1) * bound)

@@ -1,4 +1,5 @@
-"""Shapes of the networks that the kernels can train, and the positions of parameters in the kernels' array.
+"""Shapes of the networks that the kernels can train, and the positions of parameters in the
+kernels' array.
 
 kernels/network.h computes the same positions.
 """
@@ -20,7 +21,8 @@ MOST_LAYERS = 8  # linear layers
 
 @dataclass(frozen=True, kw_only=True)
 class NativeShape:
-    """The shape of a network, which is a constant of the compiled kernels. The defaults are LeNet-5's.
+    """The shape of a network, which is a constant of the compiled kernels. The defaults are
+    LeNet-5's.
 
     Attributes:
         side: height and width of an image.
@@ -40,9 +42,13 @@ class NativeShape:
 
     @classmethod
     def of(cls, model: nn.Module, side: int) -> NativeShape:
-        """Return the shape of a `LeNet5`, `FullyConnected`, or `Linear` network for images of side x side pixels."""
+        """Return the shape of a `LeNet5`, `FullyConnected`, or `Linear` network for images of side
+        x side pixels.
+        """
         assert isinstance(model, LeNet5 | FullyConnected | Linear)
-        *hidden, last = [layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)]
+        *hidden, last = [
+            layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)
+        ]
         if not isinstance(model, LeNet5):
             return cls(side=side, kernel_size=0, channels=(), units=tuple(hidden), classes=last)
         return cls(
@@ -64,9 +70,13 @@ class NativeShape:
         """The shape as macros for the compiler; see kernels/network.h. LeNet-5's is defined there."""
         if self == LENET5:
             return ()
-        convolutions = (self.kernel_size, *self.channels, int(self.average)) if self.channels else ()
+        convolutions = (
+            (self.kernel_size, *self.channels, int(self.average)) if self.channels else ()
+        )
         layers = (*self.units, self.classes)
-        return (f"LENET_SHAPE={self.side},{{{','.join(map(str, convolutions))}}},{{{','.join(map(str, layers))}}}",)
+        return (
+            f"LENET_SHAPE={self.side},{{{','.join(map(str, convolutions))}}},{{{','.join(map(str, layers))}}}",
+        )
 
 
 LENET5 = NativeShape()
@@ -74,7 +84,9 @@ LENET5 = NativeShape()
 
 @dataclass(frozen=True)
 class ParameterSlot:
-    """The position of a parameter in the array: the offset of its first float, its shape, and its strides."""
+    """The position of a parameter in the array: the offset of its first float, its shape, and its
+    strides.
+    """
 
     offset: int
     shape: tuple[int, ...]
@@ -86,7 +98,8 @@ class ParameterSlot:
 
 
 class Layout:
-    """Positions of a network's parameters in the kernels' array. Rows and channels are padded with zeros.
+    """Positions of a network's parameters in the kernels' array. Rows and channels are padded with
+    zeros.
 
     Args:
         shape: shape of the network.
@@ -103,7 +116,9 @@ class Layout:
             maps1, maps2 = _padded(channels1, 3 if channels1 <= 3 else 6), _padded(channels2)
             places = (((shape.side - k + 1) // 2 - k + 1) // 2) ** 2
             flat, padded_flat = channels2 * places, maps2 * places
-            self._add("conv1.weight", (channels1, 1, k, k), (k * k, k * k, k, 1), _padded(k * k * maps1))
+            self._add(
+                "conv1.weight", (channels1, 1, k, k), (k * k, k * k, k, 1), _padded(k * k * maps1)
+            )
             self._add("conv1.bias", (channels1,), (1,), _padded(maps1))
             strides = (1, maps2, k * maps1 * maps2, maps1 * maps2)
             self._add("conv2.weight", (channels2, channels1, k, k), strides, k * k * maps1 * maps2)
@@ -137,8 +152,8 @@ class Layout:
     def move_parameters(self, model: nn.Module) -> Tensor:
         """Move a network's parameters to a new array of shape (parameters,), and return the array.
 
-        The network's parameters become views of the array. When the kernels change the array, they also change the
-        network.
+        The network's parameters become views of the array. When the kernels change the array, they
+        also change the network.
         """
         array = self.copy_parameters(model)
         for name, parameter in model.named_parameters():

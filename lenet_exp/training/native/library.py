@@ -1,4 +1,6 @@
-"""The kernels' library: its functions and their argument structures (kernels/options.h, kernels/augment.h)."""
+"""The kernels' library: its functions and their argument structures (kernels/options.h,
+kernels/augment.h).
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,8 @@ class _Outcome(ctypes.Structure):
 
 
 class Kernels:
-    """The functions of a library compiled from kernels/. The library must be trusted, because opening it runs its code.
+    """The functions of a library compiled from kernels/. The library must be trusted, because
+    opening it runs its code.
 
     Args:
         path: path of the library.
@@ -85,7 +88,12 @@ class Kernels:
         self.built = built
         self.layout = Layout(shape)
         self._library = library = ctypes.CDLL(str(path))
-        pointer, options, batch, outcome = c_void_p, POINTER(Options), POINTER(_Batch), POINTER(_Outcome)
+        pointer, options, batch, outcome = (
+            c_void_p,
+            POINTER(Options),
+            POINTER(_Batch),
+            POINTER(_Outcome),
+        )
         for name, result, arguments in (
             ("lenet_parameters", c_int64, []),
             ("lenet_memory", c_int64, [c_int64, c_int64]),
@@ -99,10 +107,18 @@ class Kernels:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
         assert library.lenet_parameters() == self.layout.parameters
-        self._rooms = threading.local()  # one set of buffers per thread, because calls release the GIL
+        self._rooms = (
+            threading.local()
+        )  # one set of buffers per thread, because calls release the GIL
 
     def gradient(
-        self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor, gradient: Tensor
+        self,
+        options: Options,
+        images: Tensor,
+        labels: Tensor,
+        index: Tensor,
+        weights: Tensor,
+        gradient: Tensor,
     ) -> tuple[float, int]:
         """Compute the gradient of the mean loss over the images at `index`.
 
@@ -122,32 +138,42 @@ class Kernels:
         return outcome.loss, outcome.hits
 
     def update(self, update: Update, weights: Tensor, gradient: Tensor) -> None:
-        """Execute an optimizer step: update the weights, the optimizer state, and the average, in place."""
+        """Execute an optimizer step: update the weights, the optimizer state, and the average, in
+        place.
+        """
         self._library.lenet_update(byref(update), weights.data_ptr(), gradient.data_ptr())
 
     def evaluate(
         self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor
     ) -> tuple[float, Tensor]:
-        """Return the mean loss and the predicted classes, shape (count,), for the images at `index`.
+        """Return the mean loss and the predicted classes, shape (count,), for the images at
+        `index`.
 
         For the arguments, see `gradient`.
         """
         predictions = torch.empty(len(index), dtype=torch.int64)
         batch = _batch(images, labels, index)
-        return self._run(self._library.lenet_evaluate, options, batch, weights, result=predictions).loss, predictions
+        return self._run(
+            self._library.lenet_evaluate, options, batch, weights, result=predictions
+        ).loss, predictions
 
     def augment(self, how: Augment, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """Return augmented copies (count, 1, side, side) of the images at `index`, valid until this thread's next call.
+        """Return augmented copies (count, 1, side, side) of the images at `index`, valid until this
+        thread's next call.
 
         For the arguments, see `gradient`.
         """
         made: Tensor | None = getattr(self._rooms, "augmented", None)
         if made is None or len(made) < len(index):
             self._rooms.augmented = made = torch.empty(len(index), *images.shape[1:])
-        self._library.lenet_augment(byref(how), byref(_batch(images, labels, index)), made.data_ptr())
+        self._library.lenet_augment(
+            byref(how), byref(_batch(images, labels, index)), made.data_ptr()
+        )
         return made[: len(index)]
 
-    def _run(self, function: Any, options: Options, batch: _Batch, weights: Tensor, result: Tensor) -> _Outcome:
+    def _run(
+        self, function: Any, options: Options, batch: _Batch, weights: Tensor, result: Tensor
+    ) -> _Outcome:
         """Call a function of the library for a batch. The function writes to the array `result`."""
         need, outcome = self._library.lenet_memory(batch.count, options.threads), _Outcome()
         room: Tensor | None = getattr(self._rooms, "memory", None)
@@ -161,13 +187,17 @@ class Kernels:
 def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
     for tensor, dtype in ((images, torch.float32), (labels, torch.int64), (index, torch.int64)):
         if tensor.dtype is not dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
-            raise ValueError(f"{tensor.dtype} on {tensor.device}: must be contiguous {dtype} on the CPU")
+            raise ValueError(
+                f"{tensor.dtype} on {tensor.device}: must be contiguous {dtype} on the CPU"
+            )
     return _Batch(images.data_ptr(), labels.data_ptr(), index.data_ptr(), len(index))
 
 
 @lru_cache(maxsize=64)
 def kernels(shape: NativeShape = LENET5) -> Kernels | str:
-    """Return this machine's kernels for a shape, built if needed, or a short phrase that explains why not."""
+    """Return this machine's kernels for a shape, built if needed, or a short phrase that explains
+    why not.
+    """
     try:
         library = build(None, shape)
         return Kernels(library.path, library.built, shape)
@@ -178,7 +208,9 @@ def kernels(shape: NativeShape = LENET5) -> Kernels | str:
 
 
 def why_no_kernels() -> str:
-    """Return a short phrase that explains why the kernels are not available on this machine; empty if they are."""
+    """Return a short phrase that explains why the kernels are not available on this machine; empty
+    if they are.
+    """
     built = kernels()
     return built if isinstance(built, str) else ""
 

@@ -21,13 +21,14 @@ from lenet_exp.training.losses import CrossEntropy
 from lenet_exp.training.native.layout import MOST_LAYERS, NativeShape
 from lenet_exp.training.native.library import Augment, Options
 from lenet_exp.training.network import build_network
-from lenet_exp.training.optimizer import KNOWN
+from lenet_exp.training.optimizer import BUILT_IN_OPTIMIZERS
 from lenet_exp.training.trained.trust import OUR_PARTS
 
 SIDES, KERNEL_SIZES = (28, 32), (3, 5, 7)
 MOST_CHANNELS, MOST_CLASSES = 64, 128
 RELU = {"name": "relu", "_target_": "torch.nn.ReLU", "monotone": True}
-# In the order of kernels/options.h: each class, with the keyword arguments (name, default) for `alpha` and `upper`.
+# In the order of kernels/options.h: each class, with the keyword arguments (name, default) for
+# `alpha` and `upper`.
 _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
     (torch.nn.ReLU, ()),
     (torch.nn.LeakyReLU, (("negative_slope", 0.01),)),
@@ -40,12 +41,16 @@ _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
 
 
 def why_unsupported(config: Config) -> str | None:
-    """Return a short phrase that explains why the kernels cannot train a configuration, or None if they can."""
+    """Return a short phrase that explains why the kernels cannot train a configuration, or None if
+    they can.
+    """
     return next(_reasons(config), None)
 
 
 def _reasons(config: Config) -> Iterator[str]:
-    """Yield why the kernels cannot train a configuration. Each check relies on the checks before it."""
+    """Yield why the kernels cannot train a configuration. Each check relies on the checks before
+    it.
+    """
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     if config.device != "cpu" and (config.device != "auto" or accelerated):
         yield f"device={config.device} is not the CPU"
@@ -64,12 +69,15 @@ def _reasons(config: Config) -> Iterator[str]:
     if len(shape.units) >= MOST_LAYERS:
         yield f"the native engine supports at most {MOST_LAYERS - 1} hidden layers"
     if _has_activations(config):
-        cls, given = option_class("activation", config.activation), keywords("activation", config.activation)
+        cls, given = (
+            option_class("activation", config.activation),
+            keywords("activation", config.activation),
+        )
         if all(cls is not known for known, _ in _ACTIVATIONS):
             yield f"the native engine does not support activation={option_name(config.activation)}"
         if cls is torch.nn.PReLU and given.get("num_parameters", 1) != 1:
             yield f"the native engine does not support activation.num_parameters={given['num_parameters']}"
-    if option_class("optimizer", config.optimizer) not in KNOWN:
+    if option_class("optimizer", config.optimizer) not in BUILT_IN_OPTIMIZERS:
         yield f"the native engine does not support optimizer={option_name(config.optimizer)}"
     if keywords("loss", config.loss).get("class_weights"):
         yield "the native engine does not support loss.class_weights"
@@ -82,11 +90,18 @@ def _reasons(config: Config) -> Iterator[str]:
 
 
 def network_options(config: Config, model: torch.nn.Module, threads: int) -> Options:
-    """Return the kernels' options for training a network. The caller sets the random-number key of each step."""
+    """Return the kernels' options for training a network. The caller sets the random-number key of
+    each step.
+    """
     number, values = 0, []
     if _has_activations(config):
-        cls, given = option_class("activation", config.activation), keywords("activation", config.activation)
-        number, wanted = next((i, wanted) for i, (known, wanted) in enumerate(_ACTIVATIONS) if known is cls)
+        cls, given = (
+            option_class("activation", config.activation),
+            keywords("activation", config.activation),
+        )
+        number, wanted = next(
+            (i, wanted) for i, (known, wanted) in enumerate(_ACTIVATIONS) if known is cls
+        )
         values = [float(given.get(name, default)) for name, default in wanted]
     alpha, upper = [*values, 0.0, 0.0][:2]
     return Options(
@@ -102,25 +117,33 @@ def network_options(config: Config, model: torch.nn.Module, threads: int) -> Opt
 
 
 def augment_options(options: Augmentation, threads: int, background: float = -1.0) -> Augment:
-    """Return the kernels' options for augmentation. The caller sets the random-number key of each step.
+    """Return the kernels' options for augmentation. The caller sets the random-number key of each
+    step.
 
     Args:
         background: value of a black pixel.
     """
     flags = asdict(options)
     del flags["own"]
-    return Augment(sigma=flags.pop("elastic_sigma"), **flags, background=background, threads=threads)
+    return Augment(
+        sigma=flags.pop("elastic_sigma"), **flags, background=background, threads=threads
+    )
 
 
 def needs_random_numbers(config: Config) -> bool:
     """Return whether training steps need random numbers in addition to those for augmentation."""
     if not _has_activations(config):
         return False
-    return config.regularization.dropout_rate > 0 or option_class("activation", config.activation) is RReLU
+    return (
+        config.regularization.dropout_rate > 0
+        or option_class("activation", config.activation) is RReLU
+    )
 
 
 def _has_activations(config: Config) -> bool:
-    """Return whether a network has activations, unlike `linear`. The configuration of one without can lack the flag."""
+    """Return whether a network has activations, unlike `linear`. The configuration of one without
+    can lack the flag.
+    """
     return native_shape(config).activations > 0
 
 
@@ -134,4 +157,6 @@ def native_shape(config: Config) -> NativeShape:
 def _native_shape(options: str) -> NativeShape:
     model, images = json.loads(options)
     with torch.device("meta"):  # tensors that use no memory
-        return NativeShape.of(build_network(RELU, 0.0, model=model, shape=ImageShape(**images)), images["size"])
+        return NativeShape.of(
+            build_network(RELU, 0.0, model=model, shape=ImageShape(**images)), images["size"]
+        )

@@ -1,4 +1,6 @@
-"""Steps of torch optimizers, executed by the kernels. The state remains in torch, as views of the kernels' arrays."""
+"""Steps of torch optimizers, executed by the kernels. The state remains in torch, as views of the
+kernels' arrays.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,11 @@ class OptimizerRule:
         self._parameters = dict(model.named_parameters())
         fields = _state_fields(optimizer)
         self._arrays = {name: layout.new_array() for name in fields.values()}
-        self._counts = torch.zeros(len(self._parameters)) if not isinstance(optimizer, torch.optim.SGD) else None
+        self._counts = (
+            torch.zeros(len(self._parameters))
+            if not isinstance(optimizer, torch.optim.SGD)
+            else None
+        )
         self._steps = 0  # number of completed steps
         self._began = False
         self._take_over()
@@ -76,7 +82,9 @@ class OptimizerRule:
 
 
 def _state_fields(optimizer: torch.optim.Optimizer) -> dict[str, str]:
-    """Return the names of the state tensors that an optimizer needs with its options, keyed by field of `Update`."""
+    """Return the names of the state tensors that an optimizer needs with its options, keyed by
+    field of `Update`.
+    """
     if isinstance(optimizer, torch.optim.SGD):
         found = {"state1": "momentum_buffer"}
     elif isinstance(optimizer, torch.optim.Adam):  # AdamW is a subclass
@@ -85,14 +93,27 @@ def _state_fields(optimizer: torch.optim.Optimizer) -> dict[str, str]:
         found = {"state1": "square_avg", "state2": "momentum_buffer", "state3": "grad_avg"}
     option = {"momentum_buffer": "momentum", "max_exp_avg_sq": "amsgrad", "grad_avg": "centered"}
     (group,) = optimizer.param_groups
-    return {field: name for field, name in found.items() if name not in option or group[option[name]]}
+    return {
+        field: name for field, name in found.items() if name not in option or group[option[name]]
+    }
 
 
 def _update(optimizer: torch.optim.Optimizer) -> Update:
     (group,) = optimizer.param_groups
     rules = {torch.optim.SGD: SGD, torch.optim.RMSprop: RMSPROP}
-    update = Update(rule=rules.get(type(optimizer), ADAM), decoupled=group.get("decoupled_weight_decay", False))
+    update = Update(
+        rule=rules.get(type(optimizer), ADAM), decoupled=group.get("decoupled_weight_decay", False)
+    )
     update.beta1, update.beta2 = group.get("betas", (0.0, 0.0))
-    for name in ("weight_decay", "maximize", "momentum", "nesterov", "eps", "amsgrad", "alpha", "centered"):
+    for name in (
+        "weight_decay",
+        "maximize",
+        "momentum",
+        "nesterov",
+        "eps",
+        "amsgrad",
+        "alpha",
+        "centered",
+    ):
         setattr(update, name, group.get(name, 0))
     return update

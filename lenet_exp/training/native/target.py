@@ -7,8 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-_V3 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"}  # CPU flags of x86-64-v3, a level of the psABI
-_V4 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}  # additional CPU flags of x86-64-v4
+_V3 = {
+    "avx2",
+    "fma",
+    "bmi1",
+    "bmi2",
+    "f16c",
+    "movbe",
+    "abm",
+}  # CPU flags of x86-64-v3, a level of the psABI
+_V4 = {
+    "avx512f",
+    "avx512bw",
+    "avx512cd",
+    "avx512dq",
+    "avx512vl",
+}  # additional CPU flags of x86-64-v4
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,8 @@ NEON = Target("neon", "armv8-a", ("-target", "aarch64-linux-gnu.2.17", "-mcpu=ge
 
 
 def find_target(machine: str | None = None, cpuinfo: str | None = None) -> Target | str:
-    """Return the best target for a CPU, or a short phrase that explains why the kernels do not support the CPU.
+    """Return the best target for a CPU, or a short phrase that explains why the kernels do not
+    support the CPU.
 
     Args:
         machine: value of `platform.machine()`; by default, the value on this machine.
@@ -49,7 +64,12 @@ def find_target(machine: str | None = None, cpuinfo: str | None = None) -> Targe
         except OSError:
             return f"{CPUINFO} cannot be read, so the CPU's features are unknown"
     flags = next(
-        (set(line.partition(":")[2].split()) for line in cpuinfo.splitlines() if line.startswith("flags")), set()
+        (
+            set(line.partition(":")[2].split())
+            for line in cpuinfo.splitlines()
+            if line.startswith("flags")
+        ),
+        set(),
     )
     if not flags >= _V3:
         return "the CPU has no AVX2 with FMA"

@@ -1,8 +1,8 @@
 """Safe reader for the whole-module pickles of the original script. It runs no code from a file.
 
-First, the pickle is scanned without being executed. Pickles with globals or opcodes that such files do not need are
-rejected, and the error contains their names. Then, torch's weights-only unpickler reads the pickle, with an inert
-stand-in for each class.
+First, the pickle is scanned without being executed. Pickles with globals or opcodes that such files
+do not need are rejected, and the error contains their names. Then, torch's weights-only unpickler
+reads the pickle, with an inert stand-in for each class.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from lenet_exp.files import read_regular
 from lenet_exp.training.activations import RReLU
 from lenet_exp.training.network import build_network
 
-# Opcodes that torch.save writes for such a module (protocol 2). Of these, only GLOBAL looks up a name.
+# Opcodes that torch.save writes for such a module (protocol 2). Of these, only GLOBAL looks up a
+# name.
 _OPCODES = """
     PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINSTRING BINSTRING
     EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS BINPUT LONG_BINPUT
@@ -87,14 +88,17 @@ def load_ancestor(path: Path) -> nn.Module:
             module = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return _rebuild(module)
     except Exception as e:
-        raise UserError(f"trained_model={path}: not a LeNet-5 from the original script ({first_line(e)})") from e
+        raise UserError(
+            f"trained_model={path}: not a LeNet-5 from the original script ({first_line(e)})"
+        ) from e
 
 
 def foreign_content(content: bytes) -> str:
-    """Return what a file contains that files from the original script do not contain, or an empty string.
+    """Return what a file contains that files from the original script do not contain, or an empty
+    string.
 
-    The file's pickle is scanned, not executed. The result is not empty if the file was not written by `torch.save`, is
-    too large, or contains another global or opcode.
+    The file's pickle is scanned, not executed. The result is not empty if the file was not written
+    by `torch.save`, is too large, or contains another global or opcode.
     """
     allowed = PLAIN | _STAND_INS.keys()
     try:
@@ -133,7 +137,9 @@ def _rebuild(module: Any) -> nn.Module:
 
 
 def activation_option(module: Any) -> Option:
-    """Return the option for an activation module from the original script, or for the stand-in of such a module."""
+    """Return the option for an activation module from the original script, or for the stand-in of
+    such a module.
+    """
     target, names = ACTIVATIONS[type(module).__name__]
     keywords = {name: getattr(module, name) for name in names}
     return {"_target_": target, "monotone": False, **keywords}

@@ -17,7 +17,9 @@ from lenet_exp.config.schema import Config
 from lenet_exp.training.network import build_network, rebuild
 
 
-def export_archive(network: nn.Module, shape: ImageShape, files: Mapping[str, str] | None = None) -> bytes:
+def export_archive(
+    network: nn.Module, shape: ImageShape, files: Mapping[str, str] | None = None
+) -> bytes:
     """Return a `.pt2` archive of a network that accepts images (n, channels, size, size) for any n.
 
     Args:
@@ -31,14 +33,17 @@ def export_archive(network: nn.Module, shape: ImageShape, files: Mapping[str, st
 def export_trained(config: Config, weights: Mapping[str, Tensor]) -> bytes:
     """Return a `.pt2` archive of a configuration's network with trained weights.
 
-    Because tracing takes ten times as long as the rest, a process traces each network only once. For later runs, the
-    weights of the traced program are replaced, unless its logits would then differ from those of the network.
+    Because tracing takes ten times as long as the rest, a process traces each network only once.
+    For later runs, the weights of the traced program are replaced, unless its logits would then
+    differ from those of the network.
     """
     network, shape = rebuild(config, weights), ImageShape.of(config.dataset)
     options = [config.model, config.activation, config.regularization.dropout_rate, asdict(shape)]
     program, module = _template(json.dumps(options, sort_keys=True, default=str))
     images = torch.rand(shape.batch(2), generator=torch.Generator().manual_seed(0))
-    same = {k: v.shape for k, v in module.state_dict().items()} == {k: v.shape for k, v in weights.items()}
+    same = {k: v.shape for k, v in module.state_dict().items()} == {
+        k: v.shape for k, v in weights.items()
+    }
     if same:
         module.load_state_dict(weights)
         with torch.inference_mode():
@@ -52,20 +57,26 @@ def _template(options: str) -> tuple[ExportedProgram, nn.Module]:
     """Return a traced network, and a module with the same weights in memory."""
     model, activation, dropout_rate, images = json.loads(options)
     shape = ImageShape(**images)
-    program = _traced(build_network(activation, dropout_rate, model=model, shape=shape).eval(), shape)
+    program = _traced(
+        build_network(activation, dropout_rate, model=model, shape=shape).eval(), shape
+    )
     return program, program.module()
 
 
 def _traced(network: nn.Module, shape: ImageShape) -> ExportedProgram:
     shapes = ({0: torch.export.Dim("n")},)  # an example with 1 image would fix n to 1
-    program = torch.export.export(network, (torch.zeros(shape.batch(2)),), dynamic_shapes=shapes, strict=False)
+    program = torch.export.export(
+        network, (torch.zeros(shape.batch(2)),), dynamic_shapes=shapes, strict=False
+    )
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # contains paths from this machine
     return program
 
 
 def _saved(program: ExportedProgram, files: Mapping[str, str] | None = None) -> bytes:
-    """Return an archive created in memory, because torch would abort the process (SIGABRT) if the disk were full."""
+    """Return an archive created in memory, because torch would abort the process (SIGABRT) if the
+    disk were full.
+    """
     archive = io.BytesIO()
     torch.export.save(program, archive, extra_files=dict(files or {}))
     return archive.getvalue()

@@ -1,8 +1,8 @@
 """Checks class names in files, so that only trusted classes are imported.
 
-A model's record contains the class names of its network and activation; the file of a sweep's job also contains the
-class name of its optimizer. The author of a file chooses these names, and importing a module runs its code. Therefore,
-names are checked before any module is imported.
+A model's record contains the class names of its network and activation; the file of a sweep's job
+also contains the class name of its optimizer. The author of a file chooses these names, and
+importing a module runs its code. Therefore, names are checked before any module is imported.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lenet_exp.config.check import check_image_shape
 from lenet_exp.config.class_groups import CODE_KEY, OWN_KEYS, TARGET, options_of
 from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.metric import BUILT_IN
-from lenet_exp.config.own_code import KNOWN, codes, is_available
+from lenet_exp.config.own_code import LOADED_CODE, codes, is_available
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, UserError
 
@@ -33,7 +33,11 @@ OUR_MODELS = frozenset(
 )
 OUR_PARTS = frozenset(
     f"lenet_exp.training.{name}"
-    for name in ("losses.CrossEntropy", "losses.Focal", *(f"metrics.{metric}" for metric in BUILT_IN))
+    for name in (
+        "losses.CrossEntropy",
+        "losses.Focal",
+        *(f"metrics.{metric}" for metric in BUILT_IN),
+    )
 )
 TORCHS = ("torch.nn.", "torch.optim.")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
@@ -67,16 +71,18 @@ def trusted_optimizers() -> frozenset[str]:
 
 
 def check_network(of: str, config: Config, trust: Trust) -> None:
-    """Check that the model and activation classes named in a file are trusted, and that the image shape is valid.
+    """Check that the model and activation classes named in a file are trusted, and that the image
+    shape is valid.
 
     Args:
         of: name of the model, for error messages.
         config: configuration from the file.
-        trust: classes and modules that the user trusts, in addition to those in torch and lenet_exp.
+        trust: classes and modules that the user trusts, in addition to those in torch and
+            lenet_exp.
 
     Raises:
-        UserError: a class is not trusted, the image shape is invalid, or a keyword argument is not a number, true,
-            false, null, or a plain word.
+        UserError: a class is not trusted, the image shape is invalid, or a keyword argument is not
+            a number, true, false, null, or a plain word.
     """
     try:
         ImageShape.of(config.dataset)
@@ -89,28 +95,44 @@ def check_network(of: str, config: Config, trust: Trust) -> None:
 
 
 def check_training(of: str, config: Config, trust: str | None) -> None:
-    """Check that the other classes named in a file, such as the optimizer, are trusted. Retraining runs their code.
+    """Check that the other classes named in a file, such as the optimizer, are trusted. Retraining
+    runs their code.
 
     Raises:
-        UserError: a class is not trusted, or a keyword argument is not a number, true, false, null, or a plain word.
+        UserError: a class is not trusted, or a keyword argument is not a number, true, false, null,
+            or a plain word.
     """
     for group, option in options_of(config).items():
         if group not in {"model", "activation"}:
-            _check(of, group, option, trusted_optimizers() if group == "optimizer" else OUR_PARTS, trust=trust)
+            _check(
+                of,
+                group,
+                option,
+                trusted_optimizers() if group == "optimizer" else OUR_PARTS,
+                trust=trust,
+            )
 
 
 def _check(of: str, what: str, option: Any, known: frozenset[str], trust: Trust) -> None:
     target = option.get("_target_") if isinstance(option, dict) else None
     if not (isinstance(target, str) and NAME.fullmatch(target)):
         raise UserError(f"{of}: its record does not specify a class for its {what}")
-    if target not in known and not is_trusted(target, trust) and not is_available(target, option.get(CODE_KEY)):
+    if (
+        target not in known
+        and not is_trusted(target, trust)
+        and not is_available(target, option.get(CODE_KEY))
+    ):
         raise UserError(
             f"{of}: its {what} is {target}, and loading it would run code that is not part of lenet_exp or torch; "
             f"if you trust it, add {f'{target} to trust=' if trust else f'trust={target}'}"
         )
     for key, value in option.items():
-        if key not in OWN_KEYS and not all(map(_plain, value if isinstance(value, list) else [value])):
-            raise UserError(f"{of}: the keyword argument {key!r:.40} of its {what} must be a number or a word")
+        if key not in OWN_KEYS and not all(
+            map(_plain, value if isinstance(value, list) else [value])
+        ):
+            raise UserError(
+                f"{of}: the keyword argument {key!r:.40} of its {what} must be a number or a word"
+            )
 
 
 def foreign_class(config: Config) -> str | None:
@@ -121,7 +143,11 @@ def foreign_class(config: Config) -> str | None:
     for target in (str(option.get(TARGET)) for option in options_of(config).values()):
         if target not in OUR_MODELS | OUR_PARTS | {OURS} and not target.startswith(TORCHS):
             copied = codes(config).get(target)
-            if copied not in KNOWN if copied is not None else target.rpartition(".")[0] not in sys.modules:
+            if (
+                copied not in LOADED_CODE
+                if copied is not None
+                else target.rpartition(".")[0] not in sys.modules
+            ):
                 return target
     return None
 
@@ -139,4 +165,8 @@ def names(trust: Trust) -> Sequence[str]:
 def _plain(value: Any) -> bool:
     if isinstance(value, int) and not isinstance(value, bool):
         return abs(value) <= LARGEST
-    return value is None or isinstance(value, bool | float) or (isinstance(value, str) and bool(WORD.fullmatch(value)))
+    return (
+        value is None
+        or isinstance(value, bool | float)
+        or (isinstance(value, str) and bool(WORD.fullmatch(value)))
+    )

@@ -1,4 +1,6 @@
-"""Weights on disk (safetensors, without pickle), and their digests. This module imports torch only for tensors."""
+"""Weights on disk (safetensors, without pickle), and their digests. This module imports torch only
+for tensors.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ ORDER = "order"
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 digest (hex) of the weights' names, shapes, types, and values, in state-dict order."""
+    """Return the SHA-256 digest (hex) of the weights' names, shapes, types, and values, in
+    state-dict order.
+    """
     digest = hashlib.sha256()
     for name, tensor in weights.items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -45,7 +49,9 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, 
 def save_arrays(path: Path, weights: Arrays, metadata: dict[str, str]) -> None:
     """Atomically write arrays to a safetensors file."""
     metadata = metadata | {ORDER: json.dumps(list(weights))}  # the format does not keep the order
-    write_atomic(path, to_bytes({name: np.asarray(a, order="C") for name, a in weights.items()}, metadata))
+    write_atomic(
+        path, to_bytes({name: np.asarray(a, order="C") for name, a in weights.items()}, metadata)
+    )
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -57,7 +63,8 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """Return the arrays of a safetensors file, in the order in which they were saved, and the file's metadata.
+    """Return the arrays of a safetensors file, in the order in which they were saved, and the
+    file's metadata.
 
     Raises:
         OSError: the path is not a regular file, or cannot be read.

@@ -56,7 +56,9 @@ def pool(
     **work: Any,
 ) -> PoolExecutor:
     """Return a pool with a queued job for each call (function, arguments...)."""
-    spec = WorkSpec(call, prepare, [], **{"cores": 1, "jobs": None, "output": Path(os.devnull)} | work)
+    spec = WorkSpec(
+        call, prepare, [], **{"cores": 1, "jobs": None, "output": Path(os.devnull)} | work
+    )
     made = PoolExecutor(spec, workers, retries=retries, time_limit=time_limit)
     for number, (function, *arguments) in enumerate(calls):
         made.submit(Call(number, function, arguments))
@@ -80,7 +82,9 @@ def where(n: int) -> tuple[int, int, int, int]:
 
 
 def meet(folder: Path, n: int, others: int) -> tuple[int, list[int]]:
-    """Wait until so many other jobs have started, and return the slot and the selected devices of this worker."""
+    """Wait until so many other jobs have started, and return the slot and the selected devices of
+    this worker.
+    """
     (folder / f"met-{n}").touch()
     while len(list(folder.glob("met-*"))) <= others:
         time.sleep(0.01)
@@ -129,7 +133,9 @@ def fail_unreadably() -> None:
 
 
 def die(how: int, folder: str = "") -> str:
-    """End the process by a signal (negative) or with a status; with `folder`, only in the first attempt."""
+    """End the process by a signal (negative) or with a status; with `folder`, only in the first
+    attempt.
+    """
     if folder:
         try:
             (Path(folder) / "tried").touch(exist_ok=False)

@@ -14,7 +14,14 @@ from lenet_exp.executors.local import pool
 from lenet_exp.executors.local.devices import prepare_worker, worker_devices
 from tests.tools.commands import SMALL, refused
 
-SWEEP = ("-m", *SMALL, "num_epoch=1", "sweep.workers=2", "tracking.plots=false", "tracking.models=none")
+SWEEP = (
+    "-m",
+    *SMALL,
+    "num_epoch=1",
+    "sweep.workers=2",
+    "tracking.plots=false",
+    "tracking.models=none",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +29,12 @@ def two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
 
-def record_slot(file: str, prepare: Callable[[], object], devices: Sequence[int], slot: int) -> None:
-    """Append the slot of this worker and the device at that position to a file instead of selecting the device."""
+def record_slot(
+    file: str, prepare: Callable[[], object], devices: Sequence[int], slot: int
+) -> None:
+    """Append the slot of this worker and the device at that position to a file instead of selecting
+    the device.
+    """
     with open(file, "a") as lines:
         lines.write(json.dumps([slot, devices[slot]]) + "\n")
     prepare()
@@ -58,7 +69,10 @@ def test_missing_device_is_refused(monkeypatch, count, there):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     with pytest.raises(ConfigError) as refusal:
         worker_devices(["cpu"], [7])
-    assert str(refusal.value) == f"sweep.devices=[7]: CUDA device 7 not found; this machine has {there}"
+    assert (
+        str(refusal.value)
+        == f"sweep.devices=[7]: CUDA device 7 not found; this machine has {there}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,9 @@ def run(*jobs: tuple[Callable[..., Any], ...], **options: Any) -> dict[int, JobE
 
 def test_worker_imports_no_file_of_the_working_directory(tmp_path, monkeypatch):
     for name in ("cloudpickle", "gc", "queue", "torch"):
-        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise ImportError\n")
+        (tmp_path / f"{name}.py").write_text(
+            f"open({str(tmp_path / 'ran')!r}, 'w')\nraise ImportError\n"
+        )
     monkeypatch.chdir(tmp_path)
     assert run((tasks.double, 4))[0].value == 8
     assert not (tmp_path / "ran").exists()
@@ -78,7 +80,8 @@ def test_exception_of_job_is_returned_with_traceback():
     assert str(done[0].error) == "broken"
     assert "in fail" in done[0].error.__notes__[0]
     assert done[1].value == 2
-    assert isinstance(done[2].error, RuntimeError)  # an exception that cannot be unpickled arrives as text
+    # an exception that cannot be unpickled arrives as text
+    assert isinstance(done[2].error, RuntimeError)
     assert "Unreadable: 1" in str(done[2].error)
 
 
@@ -99,13 +102,17 @@ def test_worker_that_dies_loses_only_the_current_job(job, why):
 @pytest.mark.parametrize("retries", [0, 1])
 def test_job_whose_worker_died_is_retried_up_to_the_limit(tmp_path, retries):
     done = run((tasks.die, -signal.SIGKILL, str(tmp_path)), retries=retries)[0]
-    assert done == (JobEnd(0, value="second try") if retries else JobEnd(0, lost="killed by SIGKILL"))
+    assert done == (
+        JobEnd(0, value="second try") if retries else JobEnd(0, lost="killed by SIGKILL")
+    )
 
 
 def run_over_limit(file: Path, *jobs: tuple[Callable[..., Any], ...]) -> dict[int, JobEnd]:
-    """Run the jobs with a time limit that the first job, which writes `file`, exceeds and the others do not.
+    """Run the jobs with a time limit that the first job, which writes `file`, exceeds and the
+    others do not.
 
-    The limit includes the start of a worker, which takes a second on a quiet machine and many on a busy one.
+    The limit includes the start of a worker, which takes a second on a quiet machine and many on a
+    busy one.
     """
     for limit in (3, 12, 60):
         done = run(*jobs, time_limit=limit)
@@ -210,5 +217,7 @@ def test_questions_of_jobs_are_answered_in_process_of_pool():
 @pytest.mark.slow(seconds=4)
 def test_job_whose_worker_died_after_an_answer_asks_again(tmp_path):
     questions: list[int] = []
-    found = run((tasks.ask_and_die, tmp_path / "died"), retries=1, answer=lambda q: questions.append(q) or 7)
+    found = run(
+        (tasks.ask_and_die, tmp_path / "died"), retries=1, answer=lambda q: questions.append(q) or 7
+    )
     assert (found[0].value, questions) == (7, [1, 1])

@@ -60,11 +60,15 @@ class Cluster:
         """Return the daemon of a node."""
         of_node = {"raylet", f"--node_ip_address={address}"}
         listed = psutil.process_iter(["cmdline"])
-        (found,) = (p for p in listed if of_node <= {Path(word).name for word in p.info["cmdline"] or []})
+        (found,) = (
+            p for p in listed if of_node <= {Path(word).name for word in p.info["cmdline"] or []}
+        )
         return found
 
     def lose_node(self) -> int:
-        """Kill a node's daemon and all its processes, as in a power failure, and return their number."""
+        """Kill a node's daemon and all its processes, as in a power failure, and return their
+        number.
+        """
         daemon = self.daemon(NODE)
         return kill_all({daemon, *daemon.children(recursive=True)}.__contains__)
 
@@ -75,7 +79,9 @@ class Cluster:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A cluster without worker nodes, in a folder with a short path, because socket paths are limited to 107 bytes."""
+    """A cluster without worker nodes, in a folder with a short path, because socket paths are
+    limited to 107 bytes.
+    """
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
         found = Cluster(Path(folder), free_port())
         try:
@@ -108,17 +114,24 @@ def test_search_on_ray_survives_kill_and_loss_of_node(cluster, ready, tmp_path):
     done = end(process)
     assert done.returncode == 0, done.stdout + done.stderr
     refused = end(begun("hydra.launcher.cpus=64", "seed=9"))
-    assert (refused.returncode, "CPU=64" in refused.stderr.splitlines()[-1]) == (2, True), refused.stderr
-    assert len([path for path in ready.glob("sweeps/*") if path.is_dir()]) == 1  # the refused sweep leaves nothing
+    assert (refused.returncode, "CPU=64" in refused.stderr.splitlines()[-1]) == (2, True), (
+        refused.stderr
+    )
+    # the refused sweep leaves nothing
+    assert len([path for path in ready.glob("sweeps/*") if path.is_dir()]) == 1
     succeeded(lenet_train("-m", *LINE, outputs=tmp_path / "local"))
     assert {run.info.status for run in runs(client(ready), "sweep")} == {"FINISHED"}
     stores = [client(outputs) for outputs in (ready, tmp_path / "local")]
-    on_ray, on_this_machine = ({run.data.tags["fingerprint"]: run for run in runs(store)} for store in stores)
+    on_ray, on_this_machine = (
+        {run.data.tags["fingerprint"]: run for run in runs(store)} for store in stores
+    )
     assert on_ray.keys() == on_this_machine.keys()
     assert {run.info.status for run in on_ray.values()} == {"FINISHED"}
     assert {run.data.tags["outcome"] for run in on_ray.values()} == {"finished", "pruned"}
     whole = [
-        f for f in on_ray if {on_ray[f].data.tags["outcome"], on_this_machine[f].data.tags["outcome"]} == {"finished"}
+        f
+        for f in on_ray
+        if {on_ray[f].data.tags["outcome"], on_this_machine[f].data.tags["outcome"]} == {"finished"}
     ]
     assert whole  # which runs are pruned depends on their order
     for fingerprint in whole:

@@ -18,7 +18,17 @@ import psutil
 from tests.tools.commands import free_port
 
 NODES = ("n0", "n1")
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "srun", "setpriv")
+PROGRAMS = (
+    "munged",
+    "slurmctld",
+    "slurmd",
+    "sbatch",
+    "squeue",
+    "scancel",
+    "scontrol",
+    "srun",
+    "setpriv",
+)
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -91,7 +101,8 @@ class Slurm:
         self._run("slurmd", "-N", node)
 
     def lose_node(self, node: str) -> int:
-        """Kill a node's daemon and all its processes, as in a power failure, and return their number.
+        """Kill a node's daemon and all its processes, as in a power failure, and return their
+        number.
 
         The controller is informed, because it would need half a minute to notice.
         """
@@ -101,7 +112,9 @@ class Slurm:
 
     def command(self, *arguments: str) -> str:
         environment = os.environ | self.environment
-        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            arguments, env=environment, capture_output=True, text=True, timeout=60
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -119,7 +132,10 @@ class Slurm:
         (munge / "key").chmod(0o400)
         for path in (munge, munge / "key"):
             shutil.chown(path, "munge", "munge")
-        files = [f"--{name}={munge / name}" for name in ("socket", "key-file", "pid-file", "log-file", "seed-file")]
+        files = [
+            f"--{name}={munge / name}"
+            for name in ("socket", "key-file", "pid-file", "log-file", "seed-file")
+        ]
         files[1] = f"--key-file={munge / 'key'}"
         self._run("setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "munged", *files)
 
@@ -127,19 +143,25 @@ class Slurm:
         environment = {"HOME": "/", "USER": getpass.getuser()} | self.environment
         log = self.folder / "daemons.log"
         with log.open("a") as out:
-            done = subprocess.run(command, env=environment, cwd=self.folder, stdout=out, stderr=out, timeout=60)
+            done = subprocess.run(
+                command, env=environment, cwd=self.folder, stdout=out, stderr=out, timeout=60
+            )
         assert done.returncode == 0, f"{command}: {log.read_text()}"
 
     def _wait_until_idle(self) -> None:
         deadline = time.monotonic() + 30
-        while set(states := self.command("sinfo", "--noheader", "--Node", "--format=%T").split()) != {"idle"}:
+        while set(
+            states := self.command("sinfo", "--noheader", "--Node", "--format=%T").split()
+        ) != {"idle"}:
             assert time.monotonic() < deadline, states
             time.sleep(0.2)
 
     def _is_of(self, process: psutil.Process, node: str) -> bool:
         environment = process.environ()
         in_cluster = environment.get("SLURM_CONF") == str(self.folder / "slurm.conf")
-        return process.cwd() == str(self.folder / node) or (in_cluster and environment.get("SLURMD_NODENAME") == node)
+        return process.cwd() == str(self.folder / node) or (
+            in_cluster and environment.get("SLURMD_NODENAME") == node
+        )
 
     def _is_mine(self, process: psutil.Process) -> bool:
         return (
@@ -171,7 +193,11 @@ def kill_all(which: Callable[[psutil.Process], bool]) -> int:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and which(process):
+                if (
+                    process.pid != os.getpid()
+                    and process.status() != psutil.STATUS_ZOMBIE
+                    and which(process)
+                ):
                     process.kill()
                     found.append(process.pid)
         if not found:

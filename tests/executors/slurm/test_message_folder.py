@@ -36,7 +36,8 @@ def test_heartbeats_do_not_depend_on_other_clocks(tmp_path):
     beats.beat("a")
     beats.beat("b")
     assert beats.silent(100.0) == {"a": 0.0, "b": 0.0}
-    os.utime(tmp_path / "a", (7, 7))  # any change of the time is a heartbeat, even to an earlier time
+    # any change of the time is a heartbeat, even to an earlier time
+    os.utime(tmp_path / "a", (7, 7))
     assert beats.silent(130.0) == {"a": 0.0, "b": 30.0}
 
 
@@ -51,4 +52,7 @@ def test_job_end_is_sent_as_text():
     assert messages.read_job_end(messages.job_message(5, lost)) == lost
     failed = messages.read_job_end(messages.job_message(5, JobEnd(3, error=KeyError("a\nb"))))
     assert (failed.job, str(failed.error)) == (3, "KeyError: 'a\\nb'")
-    assert isinstance(messages.read_job_end(messages.job_message(5, JobEnd(3, error=Terminated()))).error, Terminated)
+    assert isinstance(
+        messages.read_job_end(messages.job_message(5, JobEnd(3, error=Terminated()))).error,
+        Terminated,
+    )

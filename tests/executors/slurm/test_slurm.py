@@ -1,4 +1,6 @@
-"""A search whose command is a Slurm job, on a real cluster of two nodes, loses a node, is stopped, and resumes."""
+"""A search whose command is a Slurm job, on a real cluster of two nodes, loses a node, is stopped,
+and resumes.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,10 @@ def ended(outputs: Path) -> list[tuple[str, str, str]]:
     """Return the results of runs, which must not depend on the executor."""
     found = runs(client(outputs))
     assert {run.info.status for run in [*found, *runs(client(outputs), "sweep")]} == {"FINISHED"}
-    return [(run.info.run_name, run.data.tags["outcome"], run.data.tags.get("weights_digest", "")) for run in found]
+    return [
+        (run.info.run_name, run.data.tags["outcome"], run.data.tags.get("weights_digest", ""))
+        for run in found
+    ]
 
 
 @pytest.mark.slow(seconds=35)
@@ -52,7 +57,9 @@ def test_search_in_slurm_job_survives_node_loss_and_stop_like_local_sweep(cluste
         return len(list(ready.glob("runs/*/record.json")))
 
     def node_of_runs() -> str:
-        (node,) = re.findall(rf"^(?!{job}_)\S+ RUNNING (\w+)$", "\n".join(cluster.living()), re.MULTILINE)
+        (node,) = re.findall(
+            rf"^(?!{job}_)\S+ RUNNING (\w+)$", "\n".join(cluster.living()), re.MULTILINE
+        )
         return node
 
     line = ("-m", *SEARCH, *ON_SLURM)
@@ -61,7 +68,13 @@ def test_search_in_slurm_job_survives_node_loss_and_stop_like_local_sweep(cluste
     assert not [path for path in ready.glob("*s/*") if path.is_dir()]  # nothing is left behind
     command = f"exec {shlex.join([sys.executable, '-m', 'lenet_exp', 'train', *line])}"
     export = f"--export=ALL,LENET_EXP_OUTPUTS={ready},PYTHONPATH={ROOT}"
-    options = ("--parsable", "--time=2-0", "--signal=B:TERM@120", f"--output={tmp_path}/log", export)
+    options = (
+        "--parsable",
+        "--time=2-0",
+        "--signal=B:TERM@120",
+        f"--output={tmp_path}/log",
+        export,
+    )
     job = cluster.command("sbatch", *options, "--wrap", command).strip()
     until(lambda: trained() >= 2)
     node = node_of_runs()

@@ -14,7 +14,7 @@ import pytest
 
 from lenet_exp.config.package_files import source_digest
 from lenet_exp.errors import ConfigError, UserError
-from lenet_exp.executors.host import PlaceInfo
+from lenet_exp.executors.host import SlotInfo
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.executors.slurm.options import SlurmOptions
@@ -40,9 +40,13 @@ class SimulatedQueue:
         self.submitted: list[int] = []
         self.refuses = False
 
-    def submit(self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]) -> list[str]:
+    def submit(
+        self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]
+    ) -> list[str]:
         if self.refuses:
-            raise ConfigError("hydra/launcher=cluster_slurm: sbatch: Unable to contact slurm controller")
+            raise ConfigError(
+                "hydra/launcher=cluster_slurm: sbatch: Unable to contact slurm controller"
+            )
         self.submitted.append(count)
         ids = [f"{len(self.submitted)}_{n}" for n in range(count)]
         self.names |= dict.fromkeys(ids, name)
@@ -63,7 +67,9 @@ class SimulatedQueue:
 class Cluster:
     """An executor with its queue, its clock, and the messages of its places."""
 
-    def __init__(self, sweep: Path, options: SlurmOptions, queue: SimulatedQueue, retries: int, asks: bool) -> None:
+    def __init__(
+        self, sweep: Path, options: SlurmOptions, queue: SimulatedQueue, retries: int, asks: bool
+    ) -> None:
         (sweep / "ended").mkdir(parents=True, exist_ok=True)
         (sweep / "active").mkdir(exist_ok=True)
         self.now, self.queue = 1000.0, queue
@@ -71,7 +77,13 @@ class Cluster:
         answer = (lambda report: report.value < 0.5) if asks else None
         work = WorkSpec(_nothing, _nothing, [], 1, None, sweep / "workers.log", answer, NOWHERE)
         self.executor = SlurmExecutor(
-            work, options, queue, ["python", "-m"], retries=retries, time_limit=None, clock=lambda: self.now
+            work,
+            options,
+            queue,
+            ["python", "-m"],
+            retries=retries,
+            time_limit=None,
+            clock=lambda: self.now,
         )
         plan = self.channel.plan()
         assert plan is not None
@@ -88,7 +100,7 @@ class Cluster:
 
     def come(self, place: str, **changed: Any) -> None:
         self.beat(place)
-        place_here = PlaceInfo("node", "", "", source_digest(), versions()["torch"])
+        place_here = SlotInfo("node", "", "", source_digest(), versions()["torch"])
         self.say(place, {"kind": messages.DESCRIBED, **asdict(replace(place_here, **changed))})
 
     def beat(self, place: str) -> None:
@@ -99,7 +111,9 @@ class Cluster:
         return [message for _, message in self.channel.place(self.session, place).take()]
 
     def passes(self, seconds: float, *beating: str) -> list[JobEnd]:
-        """Let time pass in steps of five seconds with heartbeats of some places, and return the ends of jobs."""
+        """Let time pass in steps of five seconds with heartbeats of some places, and return the
+        ends of jobs.
+        """
         found = []
         for _ in range(max(1, int(seconds / 5))):
             self.now += min(seconds, 5.0)
@@ -123,9 +137,14 @@ def jobs(ready: Path) -> list[Job]:
 @pytest.fixture
 def new(tmp_path):
     def make(
-        options: SlurmOptions = OPTIONS, queue: SimulatedQueue | None = None, retries: int = 0, asks: bool = False
+        options: SlurmOptions = OPTIONS,
+        queue: SimulatedQueue | None = None,
+        retries: int = 0,
+        asks: bool = False,
     ) -> Cluster:
-        return Cluster(tmp_path / "sweeps" / "abc", options, queue or SimulatedQueue(), retries, asks)
+        return Cluster(
+            tmp_path / "sweeps" / "abc", options, queue or SimulatedQueue(), retries, asks
+        )
 
     return make
 
@@ -141,7 +160,10 @@ def two_places(cluster: Cluster, jobs: list[Job]) -> int:
     cluster.come("1_1-0-0")
     cluster.passes(5)
     (first,), (second,) = cluster.messages_to("1_0-0-0"), cluster.messages_to("1_1-0-0")
-    assert [(first["kind"], first["number"]), (second["kind"], second["number"])] == [("start", 0), ("start", 1)]
+    assert [(first["kind"], first["number"]), (second["kind"], second["number"])] == [
+        ("start", 0),
+        ("start", 1),
+    ]
     return int(first["turn"])
 
 
@@ -238,7 +260,9 @@ def test_allocations_that_fail_at_start_end_the_sweep_with_output(new, jobs):
     cluster.executor.submit(jobs[0])
     for n in range(1, 6):
         cluster.passes(5)
-        (cluster.channel.folder / f"{n}_0.log").write_text("bash: python: command not found\nsrun: error: task 0\n")
+        (cluster.channel.folder / f"{n}_0.log").write_text(
+            "bash: python: command not found\nsrun: error: task 0\n"
+        )
         cluster.queue.states[f"{n}_0"] = "FAILED"
     with pytest.raises(UserError, match=r"5_0: FAILED; .*command not found"):
         cluster.passes(5)

@@ -17,7 +17,9 @@ from lenet_exp.executors.slurm.options import (
 from lenet_exp.executors.slurm.place import place_name
 from lenet_exp.executors.slurm.queue import parsed
 
-OPTIONS = SlurmOptions(allocations=2, tasks=8, cpus=1, partition="main", time="1:00:00", before=["module load python"])
+OPTIONS = SlurmOptions(
+    allocations=2, tasks=8, cpus=1, partition="main", time="1:00:00", before=["module load python"]
+)
 
 
 def test_flags_of_the_launcher_become_options_of_sbatch():
@@ -27,16 +29,28 @@ def test_flags_of_the_launcher_become_options_of_sbatch():
 
 def test_sbatch_options_of_user_replace_and_remove_defaults():
     free = {"mem_per_cpu": "2G", "exclusive": True, "signal": None, "partition": "gpu", "nice": 0}
-    arguments = allocation_arguments(SlurmOptions(allocations=1, tasks=1, cpus=2, requeue=False, sbatch=free))
-    assert {"--mem-per-cpu=2G", "--exclusive", "--partition=gpu", "--no-requeue", "--nice=0"} <= set(arguments)
+    arguments = allocation_arguments(
+        SlurmOptions(allocations=1, tasks=1, cpus=2, requeue=False, sbatch=free)
+    )
+    assert {
+        "--mem-per-cpu=2G",
+        "--exclusive",
+        "--partition=gpu",
+        "--no-requeue",
+        "--nice=0",
+    } <= set(arguments)
     assert not [word for word in arguments if word.startswith("--signal")]
 
 
 def test_script_passes_every_argument_unchanged(tmp_path):
     odd = ["it's", 'a "b"', "$HOME", "line\nbreak", ""]
-    (tmp_path / "srun").write_text('#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n')
+    (tmp_path / "srun").write_text(
+        '#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n'
+    )
     (tmp_path / "srun").chmod(0o755)
-    script = allocation_script(SlurmOptions(1, 2, 1, before=["export A=1"]), ["printf", "%s|", *odd])
+    script = allocation_script(
+        SlurmOptions(1, 2, 1, before=["export A=1"]), ["printf", "%s|", *odd]
+    )
     path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     done = subprocess.run(["bash", "-c", script], env=path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "|".join(odd) + "|")
@@ -75,13 +89,18 @@ def test_place_name_contains_allocation_restart_and_task():
     ("more", "named"),
     [
         (("hydra/launcher=cluster_slurm",), "sbatch"),  # which is not found
-        (("hydra/launcher=cluster_slurm", "hydra.launcher.allocations=0"), "hydra.launcher.allocations=0"),
+        (
+            ("hydra/launcher=cluster_slurm", "hydra.launcher.allocations=0"),
+            "hydra.launcher.allocations=0",
+        ),
         (("hydra/launcher=cluster_slurm", "hydra/sweeper=basic"), "hydra/sweeper=grid"),
         (("hydra/launcher=cluster_ray", "hydra/sweeper=basic"), "hydra/sweeper=grid"),
         (("hydra/sweeper=basic",), "hydra/launcher=basic"),
     ],
 )
-def test_impossible_launcher_options_are_one_line(main, outputs, tmp_path, monkeypatch, more, named):
+def test_impossible_launcher_options_are_one_line(
+    main, outputs, tmp_path, monkeypatch, more, named
+):
     monkeypatch.setenv("PATH", str(tmp_path))
     done = main("-m", "dataset=digits", "seed=0,1", *more)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)

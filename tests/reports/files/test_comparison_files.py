@@ -31,7 +31,14 @@ from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import print_comparison
 from lenet_exp.reports.terminal.plain import PlainConsole
 from lenet_exp.reports.words.next_steps import cautions, notes
-from lenet_exp.reports.words.phrases import AT_CHANCE, COLLAPSED, at_chance, collapsed, remark, verdict
+from lenet_exp.reports.words.phrases import (
+    AT_CHANCE,
+    COLLAPSED,
+    at_chance,
+    collapsed,
+    remark,
+    verdict,
+)
 from tests.comparison.made_up import made, many
 from tests.tools.records import a_record
 
@@ -79,19 +86,29 @@ def test_terminal_shows_verdict_and_details_on_request(comparison, capsys):
 
 
 def test_every_report_names_configurations_at_chance(capsys, tmp_path):
-    low = a_record(outcome=Outcome.finished, best_val_accuracy=0.1, confusion_matrix=[[25] + [0] * 9] * 10)
+    low = a_record(
+        outcome=Outcome.finished, best_val_accuracy=0.1, confusion_matrix=[[25] + [0] * 9] * 10
+    )
     relu = many([0.1, 0.11, 0.9], activation="relu")
     relu = [replace(run, provenance=low) if run.best < 0.5 else run for run in relu]
     tanh = [replace(run, provenance=low) for run in many([0.1, 0.11], activation="tanh")]
     (found,) = compare_runs([*many([0.9, 0.91, 0.9], activation="selu"), *relu, *tanh])
-    assert [at_chance(group) for group in found.groups] == ["", "at chance on 2 of 3 seeds", "at chance"]
+    assert [at_chance(group) for group in found.groups] == [
+        "",
+        "at chance on 2 of 3 seeds",
+        "at chance",
+    ]
     texts = all_reports(found, capsys, tmp_path)
     assert all(at_chance(found.groups[1]) in text for text in texts)
     assert all(AT_CHANCE in text for text in texts[:4])
 
 
-def all_reports(comparison: Comparison, capsys: pytest.CaptureFixture[str], folder: Path) -> list[str]:
-    """Return what the terminal, Markdown, LaTeX, the HTML page, and the CSV file say about a comparison."""
+def all_reports(
+    comparison: Comparison, capsys: pytest.CaptureFixture[str], folder: Path
+) -> list[str]:
+    """Return what the terminal, Markdown, LaTeX, the HTML page, and the CSV file say about a
+    comparison.
+    """
     print_comparison(comparison)
     texts = [capsys.readouterr().out, markdown([comparison], SOURCE), tex([comparison], SOURCE)]
     for ending in ("html", "csv"):
@@ -105,7 +122,11 @@ def test_every_report_names_runs_that_collapsed_after_best_epoch(capsys, tmp_pat
     selu[0] = replace(selu[0], last=lambda: 0.104)
     tanh = [replace(made(0, 0.98, activation="tanh"), last=lambda: 0.8799)]
     (found,) = compare_runs([*selu, *many([0.99, 0.99, 0.9], activation="relu"), *tanh])
-    assert [collapsed(group) for group in found.groups] == ["collapsed on 1 of 3 seeds", "collapsed", ""]
+    assert [collapsed(group) for group in found.groups] == [
+        "collapsed on 1 of 3 seeds",
+        "collapsed",
+        "",
+    ]
     texts = all_reports(found, capsys, tmp_path)
     assert all(collapsed(found.groups[0]) in text for text in texts)
     assert all(COLLAPSED in text for text in texts[:4])
@@ -131,7 +152,9 @@ def test_comparison_of_optimizers_with_one_rate_each_names_fair_command():
     adam = many([0.93, 0.94, 0.95], optimizer="adam", optimizer__lr="0.001")
     other = many([0.93, 0.94, 0.95], optimizer="adam", optimizer__lr="0.01")
     (single,) = compare_runs([*sgd, *adam])
-    assert any("optimizer.lr=" in note and "best_per=optimizer" in note for note in cautions(single))
+    assert any(
+        "optimizer.lr=" in note and "best_per=optimizer" in note for note in cautions(single)
+    )
     (several,) = compare_runs([*sgd, *adam, *other])
     (one,) = compare_runs([*adam, *other])
     (best,) = select_part([several], None, "optimizer")
@@ -146,13 +169,21 @@ def test_pruned_run_shows_epochs_and_accuracy_or_count_of_pruned_runs(capsys):
     assert re.findall(r"[\d.]+", said) == ["2", "88.10"]
     assert said in capsys.readouterr().out
     assert said == records(found)[1]["verdict"]
-    (found,) = compare_runs([*many([0.9, 0.91], activation="selu"), one, made(1, 0.88, "pruned", activation="relu")])
+    (found,) = compare_runs(
+        [*many([0.9, 0.91], activation="selu"), one, made(1, 0.88, "pruned", activation="relu")]
+    )
     assert remark(found, 1) == "2 pruned"
 
 
 def test_narrow_terminal_omits_less_important_columns(comparison, capsys, monkeypatch):
-    monkeypatch.setattr("lenet_exp.reports.terminal.leaderboard.wide_console", lambda: PlainConsole(80))
-    print_comparison(compare_runs([run for group in comparison.groups for run in group.runs], by=EpochChoice.last)[0])
+    monkeypatch.setattr(
+        "lenet_exp.reports.terminal.leaderboard.wide_console", lambda: PlainConsole(80)
+    )
+    print_comparison(
+        compare_runs(
+            [run for group in comparison.groups for run in group.runs], by=EpochChoice.last
+        )[0]
+    )
     assert "last val" in capsys.readouterr().out
     print_comparison(comparison)
     lines = capsys.readouterr().out.split(verdict(comparison))[0].splitlines()
@@ -180,19 +211,30 @@ def test_csv_and_json_have_one_row_per_configuration_without_nan(comparison, tmp
 
 
 def test_sizes_of_networks_are_shown_if_different(capsys):
-    small, large = many([0.97, 0.975, 0.98], model__width="0.5"), many([0.98, 0.985, 0.99], model__width="1.0")
+    small, large = (
+        many([0.97, 0.975, 0.98], model__width="0.5"),
+        many([0.98, 0.985, 0.99], model__width="1.0"),
+    )
     runs = [replace(run, parameters=16_111, multiply_adds=100) for run in small]
-    (found,) = compare_runs([*runs, *(replace(run, parameters=61_706, multiply_adds=416_520) for run in large)])
+    (found,) = compare_runs(
+        [*runs, *(replace(run, parameters=61_706, multiply_adds=416_520) for run in large)]
+    )
     print_comparison(found)
     assert re.search(r"1 +1 .* 3 +2 +1.5 +61,706 +416,520", capsys.readouterr().out)
-    assert [(row["parameters"], row["multiply_adds"]) for row in records(found)] == [(61_706, 416_520), (16_111, 100)]
+    assert [(row["parameters"], row["multiply_adds"]) for row in records(found)] == [
+        (61_706, 416_520),
+        (16_111, 100),
+    ]
     assert "& 3 & 61,706 &" in tex([found], SOURCE)
     assert "| 61,706 | 416,520 |" in markdown([found], SOURCE)
     drawn = figures(found)
     assert set(drawn) == ALL_PICTURES | {"accuracy_versus_parameters"}
     (axes,) = drawn["accuracy_versus_parameters"].axes
     points = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == "o"]
-    assert [list(point) for point in points] == [[61_706, pytest.approx(0.985)], [16_111, pytest.approx(0.975)]]
+    assert [list(point) for point in points] == [
+        [61_706, pytest.approx(0.985)],
+        [16_111, pytest.approx(0.975)],
+    ]
     assert png(drawn["accuracy_versus_parameters"])
     same = compare_runs([replace(run, parameters=10) for run in (*small, *large)])[0]
     assert not same.sizes_differ
@@ -206,7 +248,11 @@ def test_figures_without_data_are_omitted():
 
 
 def test_figures_with_hundreds_of_configurations_stay_small():
-    runs = [made(0, 0.5 + i / 1000, optimizer__lr=str(i / 1000), activation=a) for i in range(1, 76) for a in "ab"]
+    runs = [
+        made(0, 0.5 + i / 1000, optimizer__lr=str(i / 1000), activation=a)
+        for i in range(1, 76)
+        for a in "ab"
+    ]
     (found,) = compare_runs(runs)
     drawn = figures(found)
     assert set(drawn) == ALL_PICTURES
@@ -214,15 +260,22 @@ def test_figures_with_hundreds_of_configurations_stay_small():
 
 
 def test_paper_figures_are_one_column_wide_vector_graphics(comparison, tmp_path):
-    written = [write_figures(tmp_path / f"{kind}.svg", [comparison], kind)[0] for kind in ("leaderboard", "curves")]
+    written = [
+        write_figures(tmp_path / f"{kind}.svg", [comparison], kind)[0]
+        for kind in ("leaderboard", "curves")
+    ]
     assert len({path.read_text() for path in written}) == 2
     for path in written:
-        assert float(re.search(r'<svg[^>]* width="([\d.]+)pt"', path.read_text()).group(1)) == pytest.approx(3.4 * 72)
+        assert float(
+            re.search(r'<svg[^>]* width="([\d.]+)pt"', path.read_text()).group(1)
+        ) == pytest.approx(3.4 * 72)
     figure = paper_figure(comparison, "leaderboard")
     assert {text.get_fontsize() for text in figure.axes[0].get_yticklabels()} == {7.5}
     (wide,) = write_figures(tmp_path / "x.png", [comparison], "leaderboard", cm=17)
     assert Image.open(wide).width == pytest.approx(17 / 2.54 * 300, abs=1)
-    both = write_figures(tmp_path / "x.pdf", [comparison, replace(comparison, dataset="kmnist")], "curves")
+    both = write_figures(
+        tmp_path / "x.pdf", [comparison, replace(comparison, dataset="kmnist")], "curves"
+    )
     assert [path.name for path in both] == ["x_mnist.pdf", "x_kmnist.pdf"]
     assert both[0].read_bytes().startswith(b"%PDF")
     for kind, expected in (("curvs", "curves"), ("history", "history")):
@@ -235,18 +288,26 @@ def grid(*lrs: str) -> Comparison:
     """Return a comparison of two activations with these learning rates, over four seeds."""
     random, runs = Random(0), []
     for lr, name in product(lrs, ("selu", "relu")):
-        runs += many([0.9 + random.gauss(0, 0.01) for _ in range(4)], optimizer__lr=lr, activation=name)
+        runs += many(
+            [0.9 + random.gauss(0, 0.01) for _ in range(4)], optimizer__lr=lr, activation=name
+        )
     return compare_runs(runs, ["activation", "optimizer.lr"])[0]
 
 
 def test_interaction_figure_shows_the_flags_in_the_given_order():
     found = grid("0.01", "0.1")
-    means = dict(zip(found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True))
+    means = dict(
+        zip(found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True)
+    )
     (axes,) = paper_figure(found, "interaction", flags=["optimizer.lr", "activation"]).axes
     lines = {container.get_label(): container[0].get_ydata() for container in axes.containers}
     names = [label.get_text() for label in axes.get_xticklabels()]
-    assert {(name, lr): y for lr, line in lines.items() for name, y in zip(names, line, strict=True)} == {
-        (name, lr): y for name, line in means.items() for lr, y in zip(["0.01", "0.1"], line, strict=True)
+    assert {
+        (name, lr): y for lr, line in lines.items() for name, y in zip(names, line, strict=True)
+    } == {
+        (name, lr): y
+        for name, line in means.items()
+        for lr, y in zip(["0.01", "0.1"], line, strict=True)
     }
     with pytest.raises(ConfigError, match=r"activation,optimizer\.lr"):
         paper_figure(found, "interaction", flags=["activation", "batch_size"])
@@ -258,7 +319,11 @@ def test_numeric_axis_of_interaction_is_spaced_by_value():
 
 
 def test_curves_of_many_configurations_are_gray_except_the_best():
-    runs = [run for i in range(8) for run in many([0.9 - i / 100, 0.901 - i / 100], optimizer__lr=str(1 + i))]
+    runs = [
+        run
+        for i in range(8)
+        for run in many([0.9 - i / 100, 0.901 - i / 100], optimizer__lr=str(1 + i))
+    ]
     (axes,) = paper_figure(compare_runs(runs)[0], "curves").axes
     colors = [line.get_color() for line in axes.lines if len(line.get_xdata()) > 1]
     assert colors.count("#8b93a1") == 4
@@ -266,7 +331,12 @@ def test_curves_of_many_configurations_are_gray_except_the_best():
 
 
 def test_parameters_figure_has_pareto_front_and_requires_several_sizes():
-    sizes = {"0.25": (4_157, 0.95), "0.5": (15_738, 0.97), "1.0": (61_706, 0.96), "2.0": (244_362, 0.98)}
+    sizes = {
+        "0.25": (4_157, 0.95),
+        "0.5": (15_738, 0.97),
+        "1.0": (61_706, 0.96),
+        "2.0": (244_362, 0.98),
+    }
     runs = [replace(run, parameters=n) for width, (n, reached) in sizes.items()
             for run in many([reached, reached], model__width=width)]  # fmt: skip
     (axes,) = paper_figure(compare_runs(runs)[0], "parameters").axes
@@ -279,14 +349,21 @@ def test_parameters_figure_has_pareto_front_and_requires_several_sizes():
 
 def test_leaderboard_figure_grays_configurations_that_cannot_be_best(comparison):
     (axes,) = paper_figure(comparison, "leaderboard").axes
-    dots = {line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "o"}
-    bars = {line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "None"}
+    dots = {
+        line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "o"
+    }
+    bars = {
+        line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "None"
+    }
     assert dots == bars == {0: "#2563eb", 1: "#8b93a1", 2: "#8b93a1", 3: "#8b93a1"}
     for figure in (paper_figure(comparison, "leaderboard"), figures(comparison)["leaderboard"]):
         (legend,) = figure.legends
         labels = [text.get_text() for text in legend.get_texts()]
         colors = [handle.get_color() for handle in legend.legend_handles]
-        assert dict(zip(labels, colors, strict=True)) == {"could be the best": "#2563eb", "other": "#8b93a1"}
+        assert dict(zip(labels, colors, strict=True)) == {
+            "could be the best": "#2563eb",
+            "other": "#8b93a1",
+        }
 
 
 @pytest.mark.parametrize(
@@ -305,8 +382,12 @@ def test_figures_mark_means_beyond_axis_with_arrow_and_value(kind, expected):
             for name, mean in zip(("selu", "relu"), reached, strict=True)
             for run in many([mean + next(noise) for _ in range(3)], optimizer__lr=lr, activation=name)]  # fmt: skip
     (axes,) = paper_figure(compare_runs(runs, ["activation", "optimizer.lr"])[0], kind).axes
-    arrows = [line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() in ("<", "v")]
-    assert sorted(text.get_text() for text in axes.texts if "%" in text.get_text()) == sorted(expected)
+    arrows = [
+        line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() in ("<", "v")
+    ]
+    assert sorted(text.get_text() for text in axes.texts if "%" in text.get_text()) == sorted(
+        expected
+    )
     low, along = (axes.get_xlim()[0], 0) if kind == "leaderboard" else (axes.get_ylim()[0], 1)
     assert [arrow[along] for arrow in arrows] == [low, low]
 
@@ -319,7 +400,12 @@ def test_labels_in_parameters_figure_do_not_overlap():
     figure.draw_without_rendering()
     (axes,) = figure.axes
     boxes = [text.get_window_extent() for text in axes.texts]
-    assert [text.get_text() for text in axes.texts] == ["width=0.25", "width=0.5", "width=1", "width=2"]
+    assert [text.get_text() for text in axes.texts] == [
+        "width=0.25",
+        "width=0.5",
+        "width=1",
+        "width=2",
+    ]
     assert [box.count_overlaps(boxes) for box in boxes] == [1] * 4  # each overlaps only itself
     assert all(axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1 for box in boxes)
 
@@ -330,7 +416,8 @@ def test_interaction_figure_has_line_per_value_of_first_flag():
     (axes,), (legend,) = figure.axes, figure.legends
     assert legend.get_title().get_text() == "activation"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.01", "0.1"]
-    assert [*np.diff([container[0].get_xdata()[0] for container in axes.containers])] != [0]  # bars do not overlap
+    # bars do not overlap
+    assert [*np.diff([container[0].get_xdata()[0] for container in axes.containers])] != [0]
     lines = {container.get_label(): list(container[0].get_ydata()) for container in axes.containers}
     assert lines == {row: pytest.approx(list(means)) for row, means in zip(
         found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True)}  # fmt: skip

@@ -1,4 +1,6 @@
-"""The description of a sweep in MLflow: the verdict, and the best configurations with links to their best runs."""
+"""The description of a sweep in MLflow: the verdict, and the best configurations with links to
+their best runs.
+"""
 
 from __future__ import annotations
 
@@ -24,4 +26,6 @@ def test_description_has_verdict_and_at_most_ten_best_configurations(configurati
     assert text.startswith(f'<div><b>{verdict(found[0])}</b> <a href="#/report">report</a></div>')
     shown = re.findall(r'<a href="#/(0\.\d\d)">lr=([\d.]+)</a>\W([\d.]+)', text)
     assert [float(name) for _, name, _ in shown] == [float(link) for link, _, _ in shown]
-    assert [mean for _, _, mean in shown] == [f"{95.05 - n:.2f}" for n in range(min(configurations, 10))]
+    assert [mean for _, _, mean in shown] == [
+        f"{95.05 - n:.2f}" for n in range(min(configurations, 10))
+    ]

@@ -26,8 +26,8 @@ from lenet_exp.reports.files.mistakes import (
     mistakes_picture,
 )
 from lenet_exp.training.fit import fit
-from lenet_exp.training.lane import Lane
 from lenet_exp.training.network import rebuild
+from lenet_exp.training.state import TrainingState
 from tests.tools.commands import SMALL, lenet_train
 from tests.training.small import configure, start
 
@@ -42,8 +42,10 @@ def predicted(network, data):
 
 
 @pytest.fixture(scope="module")
-def trained() -> tuple[Lane, TrainingData]:
-    """Train for some steps on digits, so that at least as many mistakes remain as fit into the figure."""
+def trained() -> tuple[TrainingState, TrainingData]:
+    """Train for some steps on digits, so that at least as many mistakes remain as fit into the
+    figure.
+    """
     lane, data = start(configure("dataset.train_size=600"))
     list(fit(lane, data))
     lane.model.eval()
@@ -59,7 +61,11 @@ def places(n: int) -> list[tuple[int, int]]:
     """Return the top and left coordinates of the first n images."""
     step = SIDE + 6 + 2 * LINE + GAP
     return [
-        (MARGIN + TITLE + i // COLUMNS * step, round(MARGIN + (i % COLUMNS + 0.5) * TILE - SIDE / 2)) for i in range(n)
+        (
+            MARGIN + TITLE + i // COLUMNS * step,
+            round(MARGIN + (i % COLUMNS + 0.5) * TILE - SIDE / 2),
+        )
+        for i in range(n)
     ]
 
 
@@ -120,11 +126,15 @@ def test_caption_depends_on_truth_prediction_and_confidence(trained, value):
     assert not different[:, x + TILE :].any()
 
 
-@pytest.mark.parametrize("names", [("T-shirt/top", "Ankle boot"), ("a" * 60, "b" * 60), ("Größe", "βήτα")])
+@pytest.mark.parametrize(
+    "names", [("T-shirt/top", "Ankle boot"), ("a" * 60, "b" * 60), ("Größe", "βήτα")]
+)
 def test_captions_of_long_names_do_not_touch(trained, names):
     _, data = trained
     named = replace(data, class_names=names)
-    pixels = sheet(mistakes_picture(some(2, named, truth=0, said=1, confidence=1.0), named, "a run"))
+    pixels = sheet(
+        mistakes_picture(some(2, named, truth=0, said=1, confidence=1.0), named, "a run")
+    )
     top = places(1)[0][0] + SIDE
     for column in range(2):  # the edges of the tiles are blank
         edge = MARGIN + column * TILE
@@ -133,13 +143,21 @@ def test_captions_of_long_names_do_not_touch(trained, names):
 
 
 def test_diverged_run_shows_mistakes_of_best_weights(ready):
-    # A step multiplies the weights by 1 - lr * weight_decay = -1.01: the loss overflows in the second epoch.
-    grows = ("optimizer.lr=0.01", "optimizer.momentum=0", "regularization.weight_decay=201", "num_threads=1")
+    # A step multiplies the weights by 1 - lr * weight_decay = -1.01: the loss overflows in the
+    # second epoch.
+    grows = (
+        "optimizer.lr=0.01",
+        "optimizer.momentum=0",
+        "regularization.weight_decay=201",
+        "num_threads=1",
+    )
     assert lenet_train(*SMALL, *grows, "num_epoch=4", outputs=ready).returncode == 1
     folder = RunFolder(next((ready / "runs").iterdir()))
     assert folder.record().outcome == "diverged"
     assert [p.name for p in folder.pictures()] == ["mistakes.png"]
     begun, data = folder.begun(), load_training_data(configure(), torch.device("cpu"))
     network = rebuild(begun.config, folder.best_weights())
-    picture = mistakes_picture(find_mistakes(network, data, predicted(network, data)), data, begun.name)
+    picture = mistakes_picture(
+        find_mistakes(network, data, predicted(network, data)), data, begun.name
+    )
     assert folder.pictures()[0].read_bytes() == picture

@@ -41,7 +41,9 @@ class Page(HTMLParser):
             self.rows[-1].append("")
 
     def handle_endtag(self, tag: str) -> None:
-        self._into = "" if tag in {"script", "style"} else "td" if tag in {"a", "span"} else self._into
+        self._into = (
+            "" if tag in {"script", "style"} else "td" if tag in {"a", "span"} else self._into
+        )
         if tag == "table":
             self._into = ""
 
@@ -56,7 +58,11 @@ class Page(HTMLParser):
     @property
     def addresses(self) -> list[str]:
         """Return every address that the page links to or could fetch."""
-        return [v or "" for k, v in self.attributes if k in {"src", "href", "xlink:href", "data", "action", "srcset"}]
+        return [
+            v or ""
+            for k, v in self.attributes
+            if k in {"src", "href", "xlink:href", "data", "action", "srcset"}
+        ]
 
     @property
     def ids(self) -> list[str]:

@@ -1,4 +1,6 @@
-"""The page, Markdown and LaTeX of a comparison contain exactly the results that lenet-compare prints."""
+"""The page, Markdown and LaTeX of a comparison contain exactly the results that lenet-compare
+prints.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +43,21 @@ def comparison() -> Comparison:
         *many([0.71, 0.7202, 0.7151], activation="tanh", optimizer__lr="0.01"),
         *many([0.909, 0.919, 0.922], activation="selu", optimizer__lr="0.01"),
         *[
-            made(seed, 0.1, "diverged" if seed else "finished", activation="relu", optimizer__lr="0.01")
+            made(
+                seed,
+                0.1,
+                "diverged" if seed else "finished",
+                activation="relu",
+                optimizer__lr="0.01",
+            )
             for seed in (0, 1)
         ],
         made(0, None, "failed", activation="relu", optimizer__lr="0.001"),
         made(0, 0.5, activation="tanh", optimizer__lr="0.001"),
     ]
-    runs = [replace(run, mlflow_runs=lambda n=n: {SERVER: f"{n:032x}"}) for n, run in enumerate(runs)]
+    runs = [
+        replace(run, mlflow_runs=lambda n=n: {SERVER: f"{n:032x}"}) for n, run in enumerate(runs)
+    ]
     (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
     return found
 
@@ -63,7 +73,9 @@ def test_page_and_terminal_have_same_rows(comparison, capsys, tmp_path):
     head, *rows = written(comparison, tmp_path / "x.html").rows
     assert head == [column.title for column in columns(comparison)]
     shown = columns(comparison)
-    assert rows == [[column.text(comparison, n) for column in shown] for n in range(len(comparison.groups))]
+    assert rows == [
+        [column.text(comparison, n) for column in shown] for n in range(len(comparison.groups))
+    ]
     for row in rows:
         line = next(text for text in printed.splitlines() if text.split()[:1] == row[:1])
         assert all(cell in line for cell in row)
@@ -79,7 +91,9 @@ def test_charts_and_terminal_show_same_values(comparison, capsys, tmp_path):
         assert shown["interval"] in printed
         assert shown["mean"] == (group.mean if group.n else None)
     for effect in data["effects"]:
-        line = next(text for text in printed.splitlines() if text.startswith(f"  {effect['flag']} "))
+        line = next(
+            text for text in printed.splitlines() if text.startswith(f"  {effect['flag']} ")
+        )
         assert f" {effect['share']} " in line
         assert all(f"{level['value']} {level['said']}" in line for level in effect["levels"])
     told = (verdict(comparison), next_step(comparison), *best_lines(comparison), *notes(comparison))
@@ -113,20 +127,36 @@ def test_page_links_only_to_runs_and_allows_no_other_scripts(comparison, tmp_pat
 
 def test_page_shows_provenance_of_runs(tmp_path):
     def provenance(torch: str) -> Provenance:
-        execution = {"engine": "native", "device": "cpu", "num_threads": 1, "device_model": "EPYC <9>"}
+        execution = {
+            "engine": "native",
+            "device": "cpu",
+            "num_threads": 1,
+            "device_model": "EPYC <9>",
+        }
         git = {"git_commit": "c" * 40, "git_dirty": "true"}
         versions = {"lenet_exp": "0.2", "torch": torch}
         digests = {"train": "d" * 64, "validation": "e" * 64}
         return Provenance(digests, execution, versions, git, "node7")
 
-    runs = [*many([0.9, 0.92], batch_size="64"), *many([0.8, 0.81], batch_size="64", activation="relu")]
-    runs = [replace(run, id=f"id{n}", provenance=provenance(f"2.{n // 2}")) for n, run in enumerate(runs)]
+    runs = [
+        *many([0.9, 0.92], batch_size="64"),
+        *many([0.8, 0.81], batch_size="64", activation="relu"),
+    ]
+    runs = [
+        replace(run, id=f"id{n}", provenance=provenance(f"2.{n // 2}"))
+        for n, run in enumerate(runs)
+    ]
     (found,) = compare_runs(runs)
     made = facts(found)
     assert made["SHA-256"] == f"train {'d' * 64}; validation {'e' * 64}"
     assert made["Versions"] == "lenet_exp 0.2, torch 2.0; lenet_exp 0.2, torch 2.1"
     assert made["Engine"] == "native, cpu, 1 thread"
-    assert (made["Epochs"], made["Batch size"], made["Split seed"], made["Seed"]) == ("3", "64", "0", "0; 1")
+    assert (made["Epochs"], made["Batch size"], made["Split seed"], made["Seed"]) == (
+        "3",
+        "64",
+        "0",
+        "0; 1",
+    )
     text = written(found, tmp_path / "x.html").text
     for told in (*made.values(), COMMAND, "lenet-reproduce run=id1", "c" * 40, "node7, EPYC <9>"):
         assert told in text
@@ -136,14 +166,21 @@ def test_page_shows_provenance_of_runs(tmp_path):
 
 
 def test_inseparable_effects_are_not_drawn(comparison, tmp_path):
-    runs = [*many([0.9, 0.91], optimizer__lr="0.1"), *many([0.8, 0.82], activation="relu", optimizer__lr="0.2")]
+    runs = [
+        *many([0.9, 0.91], optimizer__lr="0.1"),
+        *many([0.8, 0.82], activation="relu", optimizer__lr="0.2"),
+    ]
     for found, drawn in ((comparison, 2), (*compare_runs(runs), 0)):
         (data,) = data_of(written(found, tmp_path / "x.html"))["comparisons"]
         assert len(data["effects"]) == drawn
 
 
 def test_page_shows_two_datasets(comparison, tmp_path):
-    runs = [made(seed, 0.9, dataset="digits", activation=a) for a in ("relu", "selu") for seed in range(2)]
+    runs = [
+        made(seed, 0.9, dataset="digits", activation=a)
+        for a in ("relu", "selu")
+        for seed in range(2)
+    ]
     write_comparison(tmp_path / "x.html", [comparison, *compare_runs(runs)], SOURCE)
     read = page(tmp_path / "x.html")
     assert [found["dataset"] for found in data_of(read)["comparisons"]] == ["mnist", "digits"]
@@ -164,7 +201,10 @@ def test_next_command_is_complete():
     assert typed(close) is None  # without exactly one sweep, there is nothing to confirm
     assert typed([*close, made(3, None, "failed", activation="tanh")]) == COMMAND
     fresh = shlex.split(typed(single))
-    assert (fresh[0], [word for word in fresh if "seed" in word]) == ("lenet-train", ["seed=range(4,9)"])
+    assert (fresh[0], [word for word in fresh if "seed" in word]) == (
+        "lenet-train",
+        ["seed=range(4,9)"],
+    )
     assert shlex.split(typed(single, searched=True))[-1] == "seeds=5"
     assert typed(single, trials=True) is None  # a search with another objective takes no seeds
 
@@ -173,10 +213,13 @@ def test_markdown_report_renders_as_table_and_is_truncated(comparison, tmp_path)
     write_comparison(tmp_path / "x.md", [comparison], SOURCE)
     text = (tmp_path / "x.md").read_text()
     assert text.startswith(f"**{verdict(comparison)}**\n")
-    assert text.count(f"`{COMMAND}`") == 2  # as source, and as next command, which trains the missing run
+    # as source, and as next command, which trains the missing run
+    assert text.count(f"`{COMMAND}`") == 2
     rendered = MarkdownIt("commonmark").enable("table").render(text)
     assert rendered.count("<tr>") == 1 + len(comparison.groups)
-    (many_groups,) = compare_runs([made(0, 0.5 + i / 1000, optimizer__lr=str(i)) for i in range(1, 40)])
+    (many_groups,) = compare_runs(
+        [made(0, 0.5 + i / 1000, optimizer__lr=str(i)) for i in range(1, 40)]
+    )
     write_comparison(tmp_path / "y.md", [many_groups], SOURCE)
     text = (tmp_path / "y.md").read_text()
     assert len([line for line in text.splitlines() if line.startswith("|")]) == 12
@@ -195,7 +238,11 @@ def test_latex_table_uses_booktabs_and_bold_for_possible_winners(comparison, tmp
     assert len(bold) == len(comparison.not_excluded)
     assert bold[0] == r"selu & 0.1 & \textbf{91.88 $\pm$ 0.66} & 90.23 to 93.52 & 3 & - \\"
     assert rows[-1] == r"relu & 0.001 & 1 failed & - & 0 & - \\"
-    leads = [f"{lead.points * 100:+.2f} (" for lead in comparison.leads if lead is not None and lead.n > 1]
+    leads = [
+        f"{lead.points * 100:+.2f} ("
+        for lead in comparison.leads
+        if lead is not None and lead.n > 1
+    ]
     assert [row for row, lead in zip(rows[2:], leads, strict=False) if lead not in row] == []
     assert rows[-2].startswith("relu & 0.01 & 10.00 (diverged ")
     assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
@@ -214,7 +261,11 @@ def test_every_format_shows_available_test_results(comparison, capsys, tmp_path)
     runs = [run for group in comparison.groups for run in group.runs]
     tested = {"selu 0.1": {0: 0.92, 1: 0.9, 2: 0.91}, "relu 0.1": {0: 0.91, 1: 0.9}}
     names = [f"{run.flags['activation']} {run.flags['optimizer.lr']}" for run in runs]
-    runs = [found for run, name in zip(runs, names, strict=True) for found in scored([run], tested.get(name, {}))]
+    runs = [
+        found
+        for run, name in zip(runs, names, strict=True)
+        for found in scored([run], tested.get(name, {}))
+    ]
     (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
     shown = ["91.00 ± 1.00 (n = 3)", "-", "90.50 ± 0.71 (n = 2); lead +0.50 (-5.85 to +6.85)"]
     assert [on_test(found, n) for n in range(3)] == shown
@@ -231,7 +282,10 @@ def test_every_format_shows_available_test_results(comparison, capsys, tmp_path)
     text = (tmp_path / "x.tex").read_text()
     assert r"& 90.50 $\pm$ 0.71 (n = 2) & +0.50 ($-$5.85 to +6.85) \\" in text
     groups = json.loads((tmp_path / "x.json").read_text())[0]["groups"]
-    assert [(g["test_n"], g["test_mean"]) for g in groups][:2] == [(3, pytest.approx(0.91)), (0, None)]
+    assert [(g["test_n"], g["test_mean"]) for g in groups][:2] == [
+        (3, pytest.approx(0.91)),
+        (0, None),
+    ]
     assert groups[2]["test_behind_low"] == found.test_leads[2].low
 
 

@@ -34,7 +34,9 @@ def test_run_prints_one_line_per_epoch_and_rerun_shows_saved_result(ready):
     assert re.search(r"\b[0-9a-f]{32}$", mlflow)
     assert look.endswith("lenet-ui sweep=all")
     assert control_characters(done.stdout + done.stderr) == set()
-    steps = re.findall(r"iteration (\d+) loss \d+\.\d{6}$", (folder / "run.log").read_text(), re.MULTILINE)
+    steps = re.findall(
+        r"iteration (\d+) loss \d+\.\d{6}$", (folder / "run.log").read_text(), re.MULTILINE
+    )
     assert steps == ["20", "40", "60", "80"]
     assert "iteration" not in done.stdout + done.stderr
     again = lenet_train(*QUICK, "num_epoch=2", "num_iter_echo=20", outputs=ready)
@@ -59,13 +61,21 @@ def test_brackets_in_run_name_are_not_markup_in_progress_bar(monkeypatch):
 
 @pytest.mark.slow(seconds=10)
 def test_sweep_has_progress_bar_for_sweep_and_runs(ready):
-    line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=12", "activation=raises,selu", "sweep.workers=1")
+    line = (
+        "-m",
+        f"--config-dir={MINE}",
+        *QUICK,
+        "num_epoch=12",
+        "activation=raises,selu",
+        "sweep.workers=1",
+    )
     terminal = Terminal(*line, "engine=torch", outputs=ready, cold=True)  # slow enough to be seen
     assert terminal.shows(None)
     plain = terminal.sent
     assert terminal.process.wait(60) == 1, plain
     assert re.search(r"sweep [━╸╺ ]+ +\d+% 0 of 2 runs ended", plain)
-    assert re.search(r"sweep [━╸╺ ]+ +\d+% 1 of 2 runs ended \(1 failed\) +\d:\d\d:\d\d", plain)  # time left
+    # time left
+    assert re.search(r"sweep [━╸╺ ]+ +\d+% 1 of 2 runs ended \(1 failed\) +\d:\d\d:\d\d", plain)
     assert re.search(r"selu [━╸╺ ]+ +\d+% \d/12 done", plain)
     assert re.search(r"selu: \d\d\.\d\d%", plain)
     assert re.search(r"raises: .*broken on purpose", plain)

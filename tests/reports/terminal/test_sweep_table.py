@@ -22,17 +22,29 @@ from tests.tools.records import a_record
 SWEEP = SweepFolder(Path("/runs/sweeps/0123456789abcdef"))
 
 
-def result(number: int, outcome: str = "finished", best: float | None = None, **more: Any) -> JobResult:
-    """Return the result of a job with two flags; it has a record unless it never started or `record=False`."""
+def result(
+    number: int, outcome: str = "finished", best: float | None = None, **more: Any
+) -> JobResult:
+    """Return the result of a job with two flags; it has a record unless it never started or
+    `record=False`.
+    """
     job = Job(
-        number, f"a{number} lr=0.{number}", {"activation": f"a{number}", "optimizer.lr": f"0.{number}"}, [], {}, "", ""
+        number,
+        f"a{number} lr=0.{number}",
+        {"activation": f"a{number}", "optimizer.lr": f"0.{number}"},
+        [],
+        {},
+        "",
+        "",
     )
     known = {"digest": "d", "confusion_matrix": more.get("matrix")}
     known |= {"best_val_accuracy": best, "best_epoch": best and 1, "seconds_to_best": best and 1.25}
     known |= {"config": compose(), "end_state": more["end_state"]} if "end_state" in more else {}
     has_record = more.get("record", outcome != "not started")
     record = a_record(outcome=Outcome(outcome), seconds=2.5, **known) if has_record else None
-    return JobResult(job, Outcome(outcome), more.get("reason", ""), record, more.get("repeated", False))
+    return JobResult(
+        job, Outcome(outcome), more.get("reason", ""), record, more.get("repeated", False)
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +103,13 @@ def test_summary_counts_new_runs_without_final_state(capsys):
 
 @pytest.mark.parametrize(
     ("outcome", "goes_on"),
-    [("finished", False), ("diverged", False), ("failed", True), ("killed", True), ("not started", True)],
+    [
+        ("finished", False),
+        ("diverged", False),
+        ("failed", True),
+        ("killed", True),
+        ("not started", True),
+    ],
 )
 def test_resume_command_is_printed_if_something_can_be_resumed(capsys, outcome, goes_on):
     print_sweep([result(0, best=0.5), result(1, outcome, best=0.4)], 1.0, SWEEP)
@@ -107,18 +125,27 @@ def test_failures_beyond_three_are_counted(capsys):
 
 
 def test_table_has_row_per_configuration_of_each_dataset(results, capsys):
-    runs = [made(0, 0.9, activation="selu"), made(0, 0.8, activation="relu"), made(0, 0.7, dataset="digits")]
+    runs = [
+        made(0, 0.9, activation="selu"),
+        made(0, 0.8, activation="relu"),
+        made(0, 0.7, dataset="digits"),
+    ]
     for more in ([], [made(1, 0.91, activation="selu")]):
         comparisons = compare_runs([*runs, *more])
         print_sweep(results, 1.0, SWEEP, comparisons)
         lines = table(capsys.readouterr().out)
-        assert [line.split()[1] for line in lines if re.match(r"\d+ +[rs]elu ", line)] == ["selu", "relu"]
+        assert [line.split()[1] for line in lines if re.match(r"\d+ +[rs]elu ", line)] == [
+            "selu",
+            "relu",
+        ]
         assert [line.partition(":")[0] for line in lines[:1]] == [comparisons[0].dataset]
         assert verdict(comparisons[0]) in lines
 
 
 def record(right: int, outcome: Outcome = Outcome.finished, n: int = 250) -> Record:
-    """Return a record with ten equal classes and `right` of `n` validation images classified correctly."""
+    """Return a record with ten equal classes and `right` of `n` validation images classified
+    correctly.
+    """
     each = n // 10
     matrix = [[0] * 10 for _ in range(10)]
     for i in range(10):
@@ -133,4 +160,6 @@ def test_chance_ends_two_standard_deviations_above_most_frequent_class(right, fl
     # 25 +- 4.74 of 250
     assert record(right).at_chance is flagged
     assert not record(right, Outcome.diverged).at_chance
-    assert not a_record(outcome=Outcome.finished, confusion_matrix=None, best_val_accuracy=None).at_chance
+    assert not a_record(
+        outcome=Outcome.finished, confusion_matrix=None, best_val_accuracy=None
+    ).at_chance

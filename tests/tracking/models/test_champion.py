@@ -56,18 +56,27 @@ def test_only_better_run_becomes_champion(main, ready):
         "metric=loss",  # has its own champion
         "metric=loss loss=focal",  # is another metric
     ):
-        assert main(*SMALL, *(["num_epoch=8"] if "epoch" not in other else []), *other.split()).returncode == 0
+        assert (
+            main(
+                *SMALL, *(["num_epoch=8"] if "epoch" not in other else []), *other.split()
+            ).returncode
+            == 0
+        )
     assert max(run.data.metrics["best_val_accuracy"] for run in runs(store)) > best
     assert versions(ready) == before
     (by_loss,) = store.search_model_versions("name = 'lenet5-digits-loss'")
-    assert float(by_loss.tags["score"]) == -store.get_run(by_loss.run_id).data.metrics["best_val_loss"]
+    assert (
+        float(by_loss.tags["score"]) == -store.get_run(by_loss.run_id).data.metrics["best_val_loss"]
+    )
 
 
 @pytest.mark.slow(seconds=6)
 def test_better_run_on_other_images_is_reported_and_can_become_champion(main, ready):
     assert main(*SMALL, "num_epoch=1").returncode == 0
     trained = main(*SMALL, "num_epoch=8", "split_seed=1")
-    best, worse = sorted(runs(client(ready)), key=lambda run: -run.data.metrics["best_val_accuracy"])
+    best, worse = sorted(
+        runs(client(ready)), key=lambda run: -run.data.metrics["best_val_accuracy"]
+    )
     command = f"champion={best.info.run_id}"
     for done in (trained, main("dataset=digits", program="predict")):
         assert done.stderr.count(f"lenet-sync {command}\n") == 1
@@ -106,13 +115,19 @@ class Turns:
             self._choose()
 
     def _choose(self):
-        if self._running == set(self._waiting) and not any(self._waiting.values()) and self._waiting:
+        if (
+            self._running == set(self._waiting)
+            and not any(self._waiting.values())
+            and self._waiting
+        ):
             self._waiting[self._draw.choice(sorted(self._waiting))] = True
             self._change.notify_all()
 
 
 class Client:
-    """A client that waits for its turn, and may die at one call, before or after the store executes it."""
+    """A client that waits for its turn, and may die at one call, before or after the store executes
+    it.
+    """
 
     def __init__(self, client, turns, name, killed_at=None, answered=False):
         self._client, self._turns, self._name = client, turns, name
@@ -143,7 +158,9 @@ def champion_of_one(empty_store, tmp_path_factory):
 
 @pytest.fixture
 def trained(champion_of_one, outputs):
-    """Return a store with a champion, and the champion's record and model ID, for synthetic results."""
+    """Return a store with a champion, and the champion's record and model ID, for synthetic
+    results.
+    """
     shutil.copytree(champion_of_one, outputs)
     (path,) = (outputs / "runs").iterdir()
     store = open_store(compose(list(SMALL)).tracking)
@@ -163,8 +180,8 @@ def record_of(record, dataset, accuracy):
 
 
 def race(store, tmp_path, seed, candidates, killed):
-    """Register all candidates concurrently, each from a separate outputs folder. Processes in `killed` die at the call
-    with that number and register again, as a rerun or lenet-sync does."""
+    """Register all candidates concurrently, each from a separate outputs folder. Processes in
+    `killed` die at the call with that number and register again, as a rerun or lenet-sync does."""
     turns = Turns(seed, list(candidates))
 
     def register(name):
@@ -186,10 +203,20 @@ def test_concurrent_registrations_leave_best_run_as_champion(trained, tmp_path):
         draw = random.Random(seed)
         accuracies = draw.sample([0.98, 0.985, 0.99, 0.995], 4)
         run_ids = {accuracy: new_run(store) for accuracy in accuracies}
-        candidates = {a: (record_of(record, f"set{seed}", a), run_ids[a], model) for a in accuracies}
-        race(store, tmp_path, seed, candidates, {a: (draw.randrange(9), draw.random() < 0.5) for a in accuracies[:2]})
+        candidates = {
+            a: (record_of(record, f"set{seed}", a), run_ids[a], model) for a in accuracies
+        }
+        race(
+            store,
+            tmp_path,
+            seed,
+            candidates,
+            {a: (draw.randrange(9), draw.random() < 0.5) for a in accuracies[:2]},
+        )
         assert champion(store.client, f"lenet5-set{seed}").run_id == run_ids[0.995], seed
-        registered = [v.run_id for v in store.client.search_model_versions(f"name = 'lenet5-set{seed}'")]
+        registered = [
+            v.run_id for v in store.client.search_model_versions(f"name = 'lenet5-set{seed}'")
+        ]
         assert len(registered) == len(set(registered)), seed  # no run has two versions
 
 
@@ -208,7 +235,9 @@ def test_delayed_process_does_not_replace_better_champion(trained, tmp_path, cal
     better, lesser = new_run(store), new_run(store)
     with ThreadPoolExecutor(1) as pool:
         own = replace(store, outputs=tmp_path / "asleep", client=Sleeps())
-        told = pool.submit(register_if_best, own, replace(record, best_val_accuracy=0.98), lesser, model)
+        told = pool.submit(
+            register_if_best, own, replace(record, best_val_accuracy=0.98), lesser, model
+        )
         assert slept.wait(60)
         assert register_if_best(store, replace(record, best_val_accuracy=0.99), better, model)
         with sqlite3.connect(store.outputs / "mlflow.db") as connection:
@@ -219,7 +248,9 @@ def test_delayed_process_does_not_replace_better_champion(trained, tmp_path, cal
 
 
 def test_manually_chosen_champion_stays_until_beaten(trained):
-    """A new run makes the best of all versions champion again and deletes its own version if another is better."""
+    """A new run makes the best of all versions champion again and deletes its own version if
+    another is better.
+    """
     store, record, model = trained
     (first,) = versions(store.outputs)
     best, next_best = new_run(store), new_run(store)
@@ -235,10 +266,15 @@ def test_manually_chosen_champion_stays_until_beaten(trained):
 def test_concurrent_first_runs_register_bundled_model_once(trained, tmp_path):
     """Four processes start on a store without this dataset, and each is killed at some call."""
     store, record, model = trained
-    candidates = {name: (record_of(record, "mnist", 0.9 + name / 100), new_run(store), model) for name in range(4)}
+    candidates = {
+        name: (record_of(record, "mnist", 0.9 + name / 100), new_run(store), model)
+        for name in range(4)
+    }
     race(store, tmp_path, 1, candidates, {name: (4 + 2 * name, False) for name in range(4)})
     (shipped,) = store.client.search_runs([store.experiment_id], "tags.kind = 'shipped'")
     registered = store.client.search_model_versions("name = 'lenet5-mnist'")
     assert [v.run_id for v in registered].count(shipped.info.run_id) == 1
-    (logged,) = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{shipped.info.run_id}'")
+    (logged,) = store.client.search_logged_models(
+        [store.experiment_id], f"source_run_id = '{shipped.info.run_id}'"
+    )
     assert logged.status == "READY"

@@ -33,9 +33,15 @@ def missing(folder: RunFolder) -> None:
 def without_epochs(folder: RunFolder) -> None:
     path = folder.path / "history.json"
     write_json(path, read_json(path) | {"epochs": [], "best": None})
-    record = {key: value for key, value in read_json(folder.path / "record.json").items() if "digest" not in key}
+    record = {
+        key: value
+        for key, value in read_json(folder.path / "record.json").items()
+        if "digest" not in key
+    }
     kept = {"fingerprint": read_json(folder.path / "record.json")["fingerprint"]}
-    write_json(folder.path / "record.json", record | kept | {"best_epoch": None, "best_val_accuracy": None})
+    write_json(
+        folder.path / "record.json", record | kept | {"best_epoch": None, "best_val_accuracy": None}
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,5 +72,7 @@ def test_model_that_was_not_uploaded_is_loaded_from_run_folder(original, outputs
 
 def test_error_names_what_a_file_without_record_lacks(tmp_path):
     save_file({"weight": torch.ones(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match="contains no record; expected a file that model_path or lenet-export wrote"):
+    with pytest.raises(
+        UserError, match="contains no record; expected a file that model_path or lenet-export wrote"
+    ):
         lenet_exp.load(str(tmp_path / "other.safetensors"))

@@ -36,7 +36,9 @@ def saved(tracked: Tracked, logged: LoggedModel, tmp_path_factory: pytest.TempPa
     """Return the folder of the model as downloaded from MLflow."""
     to, uri = tmp_path_factory.mktemp("model"), f"sqlite:///{tracked.outputs / 'mlflow.db'}"
     where = logged.artifact_location
-    return Path(artifacts.download_artifacts(artifact_uri=where, dst_path=str(to), tracking_uri=uri))
+    return Path(
+        artifacts.download_artifacts(artifact_uri=where, dst_path=str(to), tracking_uri=uri)
+    )
 
 
 @pytest.fixture
@@ -73,7 +75,9 @@ def test_logged_model_is_pt2_file_with_signature_and_example(saved):
     assert described.load_input_example(str(saved)).shape == (2, 1, 32, 32)
 
 
-def test_logged_model_takes_any_batch_size_and_has_logged_accuracy(network, tracked, data, monkeypatch):
+def test_logged_model_takes_any_batch_size_and_has_logged_accuracy(
+    network, tracked, data, monkeypatch
+):
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tracked.outputs))
     ours = lenet_exp.load(f"runs:/{tracked.run.info.run_id}")
     images = data.images[data.val_index]
@@ -92,19 +96,28 @@ def test_logged_model_has_metrics_of_best_epoch_with_datasets(tracked, logged):
         "best_val_accuracy": best.val_accuracy,
         "best_epoch": best.epoch,
         "seconds_to_best": tracked.folder.record().seconds_to_best,
-        **{name: getattr(best, name) for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")},
+        **{
+            name: getattr(best, name)
+            for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+        },
     }
     for metric in logged.metrics:
         split = "train" if metric.key.startswith("train_") else "validation"
         assert (metric.dataset_name, metric.dataset_digest) == ("digits", digests[split][:36])
 
 
-@pytest.mark.parametrize("activation", ["prelu", "rrelu"])  # an activation with weights, and one of lenet_exp
+@pytest.mark.parametrize(
+    "activation", ["prelu", "rrelu"]
+)  # an activation with weights, and one of lenet_exp
 def test_exported_network_computes_same_logits(activation, tmp_path):
     images = torch.randn(7, 1, 32, 32, generator=torch.Generator().manual_seed(3))
     config = configure(f"activation={activation}", "regularization.dropout_rate=0.5")
-    weights = as_arrays(build_network(config.activation, 0.0, weights=torch.Generator().manual_seed(1)).state_dict())
-    write_model_files(tmp_path / "model", config, export_network(config, weights)[0], "m-1", run_id="run1")
+    weights = as_arrays(
+        build_network(config.activation, 0.0, weights=torch.Generator().manual_seed(1)).state_dict()
+    )
+    write_model_files(
+        tmp_path / "model", config, export_network(config, weights)[0], "m-1", run_id="run1"
+    )
     network = rebuild(config, {k: torch.from_numpy(v) for k, v in weights.items()})
     loaded = torch.export.load(tmp_path / "model" / EXPORTED)
     with torch.inference_mode():
@@ -121,7 +134,9 @@ def test_network_that_torch_cannot_export_has_no_archive():
 
 
 def test_only_a_full_disk_delays_the_export(monkeypatch):
-    """A network that opens a missing file is uploaded without its export, because it can never be exported here."""
+    """A network that opens a missing file is uploaded without its export, because it can never be
+    exported here.
+    """
     config = configure()
     weights = as_arrays(network_of(config).state_dict())
 
@@ -144,8 +159,14 @@ def test_model_contains_no_files_of_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = configure()
     weights = as_arrays(build_network(config.activation, 0.0).state_dict())
-    write_model_files(tmp_path / "model", config, export_network(config, weights)[0], "m-1", run_id="run1")
-    made = {str(path.relative_to(tmp_path / "model")) for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    write_model_files(
+        tmp_path / "model", config, export_network(config, weights)[0], "m-1", run_id="run1"
+    )
+    made = {
+        str(path.relative_to(tmp_path / "model"))
+        for path in (tmp_path / "model").rglob("*")
+        if path.is_file()
+    }
     described = {"MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt"}
     assert made == described | {EXPORTED, "input_example.json", "serving_input_example.json"}
     assert not (tmp_path / "mlflow.db").exists()

@@ -34,18 +34,31 @@ def test_bundled_model_has_valid_record_without_machine_names(dataset):
     config = record.config
     assert fingerprint(config, record.data_digests) == record.fingerprint
     assert (record.outcome, record.dataset) == ("finished", dataset)
-    assert (config.data_root, config.tracking.uri, config.model_path, record.host) == ("data", None, None, "")
+    assert (config.data_root, config.tracking.uri, config.model_path, record.host) == (
+        "data",
+        None,
+        None,
+        "",
+    )
     assert "/" not in "".join(record.data_files)
     # Any machine can reproduce the model; `lenet-reproduce run=champion:mnist` takes minutes.
     assert digest_error(json.loads(load_weights(path)[1]["record"])) is None
     assert record.engine == "native"
-    assert config.optimizer["lr"] == compose([f"experiment={record.command.rpartition('=')[2]}"]).optimizer["lr"]
+    assert (
+        config.optimizer["lr"]
+        == compose([f"experiment={record.command.rpartition('=')[2]}"]).optimizer["lr"]
+    )
 
 
 def test_bundled_model_has_recorded_validation_accuracy(real_data):
     model = load_file(shipped_file("mnist"))
-    data = load_training_data(compose(["dataset=mnist", f"data_root={real_data}"]), torch.device("cpu"))
-    right = predict_logits(model.network, data.images[data.val_index]).argmax(1) == data.labels[data.val_index]
+    data = load_training_data(
+        compose(["dataset=mnist", f"data_root={real_data}"]), torch.device("cpu")
+    )
+    right = (
+        predict_logits(model.network, data.images[data.val_index]).argmax(1)
+        == data.labels[data.val_index]
+    )
     # Rounding on another processor changes one or two of 10,000 predictions.
     assert float(right.double().mean()) == pytest.approx(model.record.best_val_accuracy, abs=3e-4)
 
@@ -58,7 +71,9 @@ def test_first_champion_must_beat_bundled_model(main, ready, workdir, monkeypatc
     (run,) = runs(store)
     mine = (run.info.run_id, run.outputs.model_outputs[0].model_id)
     shipped = load_file(shipped_file("mnist"))
-    lesser, better = (replace(shipped.record, best_val_accuracy=accuracy) for accuracy in (0.9, 0.9999))
+    lesser, better = (
+        replace(shipped.record, best_val_accuracy=accuracy) for accuracy in (0.9, 0.9999)
+    )
     assert not register_if_best(opened, lesser, *mine)
     (version,) = store.search_model_versions("name = 'lenet5-mnist'")
     assert version.tags["best_val_accuracy"] == str(shipped.record.best_val_accuracy)

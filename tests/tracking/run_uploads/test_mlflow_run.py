@@ -27,7 +27,15 @@ from tests.tools.stores import client, files, points, runs
 from tests.tracking.conftest import ITERATIONS, Tracked
 
 EPOCHS = 3
-PER_EPOCH = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "epoch_seconds", "images_per_second"}
+PER_EPOCH = {
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "lr",
+    "epoch_seconds",
+    "images_per_second",
+}
 
 
 def artifact(tracked: Tracked, name: str, to: Path) -> Path:
@@ -36,25 +44,53 @@ def artifact(tracked: Tracked, name: str, to: Path) -> Path:
 
 def test_params_are_flags_with_an_effect(tracked):
     params = tracked.run.data.params
-    shown = {"dataset": "digits", "dataset.val_size": "250", "dataset.train_size": "null", "activation": "selu"}
-    shown |= {"optimizer": "adam", "optimizer.lr": "0.002", "optimizer.betas": "[0.9, 0.999]", "optimizer.eps": "1e-08"}
-    shown |= {"optimizer.amsgrad": "false", "schedule.shape": "constant", "augmentation.flip": "0.0"}
-    shown |= {"training.patience": "null", "num_epoch": "3", "parameters": "61706", "multiply_adds": "416520"}
+    shown = {
+        "dataset": "digits",
+        "dataset.val_size": "250",
+        "dataset.train_size": "null",
+        "activation": "selu",
+    }
+    shown |= {
+        "optimizer": "adam",
+        "optimizer.lr": "0.002",
+        "optimizer.betas": "[0.9, 0.999]",
+        "optimizer.eps": "1e-08",
+    }
+    shown |= {
+        "optimizer.amsgrad": "false",
+        "schedule.shape": "constant",
+        "augmentation.flip": "0.0",
+    }
+    shown |= {
+        "training.patience": "null",
+        "num_epoch": "3",
+        "parameters": "61706",
+        "multiply_adds": "416520",
+    }
     shown |= {"engine": tracked.folder.record().engine}
     assert shown.items() <= params.items()
     assert len(params) == 49
-    assert not {"optimizer.momentum", "augmentation.erase_size", "training.min_delta"} & params.keys()
+    assert (
+        not {"optimizer.momentum", "augmentation.erase_size", "training.min_delta"} & params.keys()
+    )
 
 
 def test_metrics_contain_exactly_epochs_of_checkpoints(tracked):
     logged = points(tracked.store, tracked.run.info.run_id)
     of_classes = {f"val_accuracy_{digit}" for digit in range(10)}
-    assert set(logged) == PER_EPOCH | {"step_loss", "best_val_accuracy", "best_epoch", "seconds_to_best"} | of_classes
+    assert (
+        set(logged)
+        == PER_EPOCH
+        | {"step_loss", "best_val_accuracy", "best_epoch", "seconds_to_best"}
+        | of_classes
+    )
     epochs = tracked.folder.history().epochs
     assert [e.epoch for e in epochs] == [1, 2, 3]
     for name in PER_EPOCH:
         assert logged[name] == [(e.epoch, getattr(e, name), e.time_ms) for e in epochs]
-    assert [step for step, _, _ in logged["step_loss"]] == list(range(30, EPOCHS * ITERATIONS + 1, 30))
+    assert [step for step, _, _ in logged["step_loss"]] == list(
+        range(30, EPOCHS * ITERATIONS + 1, 30)
+    )
     assert logged["step_loss"] == sorted(point for e in epochs for point in e.step_losses)
 
 
@@ -64,7 +100,9 @@ def test_best_epoch_and_accuracy_are_logged_once(tracked):
     ((_, best, _),), ((_, epoch, _),) = logged["best_val_accuracy"], logged["best_epoch"]
     assert (best, epoch) == (max(accuracies), accuracies.index(max(accuracies)) + 1)
     ((_, seconds, _),) = logged["seconds_to_best"]
-    assert seconds == pytest.approx(sum(value for _, value, _ in logged["epoch_seconds"][: int(epoch)]), abs=0.001)
+    assert seconds == pytest.approx(
+        sum(value for _, value, _ in logged["epoch_seconds"][: int(epoch)]), abs=0.001
+    )
     matrix = tracked.folder.record().confusion_matrix
     assert sum(map(sum, matrix)) == 250
     assert sum(matrix[i][i] for i in range(10)) / 250 == best
@@ -101,7 +139,9 @@ def test_inputs_are_training_and_validation_splits_with_digests(tracked):
         "training": ("digits", digests["train"][:36]),
         "validation": ("digits", digests["validation"][:36]),
     }
-    assert {json.loads(d.source)["uri"] for d in inputs.values()} == {"sklearn.datasets.load_digits"}
+    assert {json.loads(d.source)["uri"] for d in inputs.values()} == {
+        "sklearn.datasets.load_digits"
+    }
 
 
 def test_artifacts_contain_config_record_log_and_figures(tracked, tmp_path):
@@ -109,18 +149,26 @@ def test_artifacts_contain_config_record_log_and_figures(tracked, tmp_path):
     texts = {"config.yaml", "record.json", "run.log"}
     assert files(tracked.store, tracked.run.info.run_id) == texts | pictures
     record = tracked.folder.record()
-    assert json.loads(artifact(tracked, "record.json", tmp_path).read_text()) == record_to_json(record)
+    assert json.loads(artifact(tracked, "record.json", tmp_path).read_text()) == record_to_json(
+        record
+    )
     config = typed(OmegaConf.load(artifact(tracked, "config.yaml", tmp_path)))
-    assert fingerprint(config, record.data_digests) == record.fingerprint  # identifies the same experiment
+    # identifies the same experiment
+    assert fingerprint(config, record.data_digests) == record.fingerprint
     height, width, _ = imread(artifact(tracked, "mistakes.png", tmp_path)).shape
     assert height >= 350
     assert width >= 700
-    for name, written in (("learning_curves.svg", "training (running mean)"), ("confusion_matrix.svg", "predicted")):
+    for name, written in (
+        ("learning_curves.svg", "training (running mean)"),
+        ("confusion_matrix.svg", "predicted"),
+    ):
         assert written in artifact(tracked, name, tmp_path).read_text()
 
 
 def test_disabled_plots_and_models_are_not_logged(ready):
-    done = lenet_train(*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none", outputs=ready)
+    done = lenet_train(
+        *SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none", outputs=ready
+    )
     assert done.returncode == 0, done.stderr
     store = client(ready)
     (run,) = runs(store)
@@ -131,13 +179,15 @@ def test_disabled_plots_and_models_are_not_logged(ready):
 
 
 def test_diverged_run_keeps_results_of_earlier_epochs(ready):
-    # A step multiplies the weights by 1 - lr * weight_decay = -1.01: the loss overflows in the second epoch.
+    # A step multiplies the weights by 1 - lr * weight_decay = -1.01: the loss overflows in the
+    # second epoch.
     grows = ("optimizer.lr=0.01", "optimizer.momentum=0", "regularization.weight_decay=201")
     done = lenet_train(*SMALL, *grows, "num_epoch=4", outputs=ready)
     assert done.returncode == 1
     (folder,) = (ready / "runs").iterdir()
     record = json.loads((folder / "record.json").read_text())
-    assert re.search(r"(nan|inf).* 2\D+\d\d$", record["reason"])  # epoch and iteration of the divergence
+    # epoch and iteration of the divergence
+    assert re.search(r"(nan|inf).* 2\D+\d\d$", record["reason"])
     assert str(folder / "run.log") in done.stdout
     store = client(ready)
     (run,) = runs(store)
@@ -159,7 +209,9 @@ def test_early_stop_and_augmentation_are_logged(ready, tmp_path):
     assert run.data.params["training.min_delta"] == "0.0"
     assert run.data.params["augmentation.erase_size"] == "12"
     assert "augmentation.elastic_sigma" not in run.data.params
-    record = json.loads(Path(store.download_artifacts(run.info.run_id, "record.json", str(tmp_path))).read_text())
+    record = json.loads(
+        Path(store.download_artifacts(run.info.run_id, "record.json", str(tmp_path))).read_text()
+    )
     assert (record["stopped_early"], record["epochs"], record["best_epoch"]) == (True, 3, 1)
 
 
@@ -167,7 +219,10 @@ FASHION = ["T-shirt/top", "Trouser", "Ankle boot"]
 
 
 def counted(*matrix: list[int]) -> dict[str, object]:
-    return {"confusion_matrix": [*matrix, *([0] * 10 for _ in range(10 - len(matrix)))], "ended_ms": 7}
+    return {
+        "confusion_matrix": [*matrix, *([0] * 10 for _ in range(10 - len(matrix)))],
+        "ended_ms": 7,
+    }
 
 
 def record(names: list[str], known: dict[str, object]) -> Record:
@@ -184,7 +239,9 @@ def test_class_accuracies_equal_diagonal_over_rows_of_confusion_matrix(tracked):
     matrix, ended = tracked.folder.record().confusion_matrix, tracked.folder.record().ended_ms
     stored = points(tracked.store, tracked.run.info.run_id)
     for label in range(10):
-        assert stored[f"val_accuracy_{label}"] == [(0, matrix[label][label] / sum(matrix[label]), ended)]
+        assert stored[f"val_accuracy_{label}"] == [
+            (0, matrix[label][label] / sum(matrix[label]), ended)
+        ]
 
 
 def test_class_without_validation_images_has_no_accuracy():
@@ -233,4 +290,6 @@ def test_params_of_search_show_space_as_typed():
     search = SearchPlan(sampler="tpe", pruner="none", objective="accuracy")
     overrides = ["dataset=digits", "optimizer.lr=interval(0.01,1)"]
     plan = SweepPlan(created_ms=0, swept=["optimizer.lr"], overrides=overrides, search=search)
-    assert swept_params(plan, [replace(JOB, swept={"optimizer.lr": "0.5"})]) == {"optimizer.lr": "interval(0.01,1)"}
+    assert swept_params(plan, [replace(JOB, swept={"optimizer.lr": "0.5"})]) == {
+        "optimizer.lr": "interval(0.01,1)"
+    }

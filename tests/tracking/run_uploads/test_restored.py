@@ -13,7 +13,9 @@ from tests.tracking.run_uploads.test_upload import contents, cut, put_back, rest
 
 @pytest.fixture
 def restored(folder, store):
-    """Delete the MLflow run, upload a replacement, restore the deleted run, and return both run IDs."""
+    """Delete the MLflow run, upload a replacement, restore the deleted run, and return both run
+    IDs.
+    """
     first = upload(folder, store)
     store.client.delete_run(first)
     second = upload(folder, restart(store))
@@ -29,7 +31,11 @@ def test_restored_mlflow_run_is_marked_as_replaced(folder, store, ready, restore
     assert upload(folder, restart(store)) == second
     assert [run.info.run_id for run in runs(client(ready))] == [second]
     (old,) = runs(client(ready), "replaced")
-    assert (old.info.run_id, old.info.status, old.data.tags["replaced_by"]) == (first, "KILLED", second)
+    assert (old.info.run_id, old.info.status, old.data.tags["replaced_by"]) == (
+        first,
+        "KILLED",
+        second,
+    )
     assert upload(folder, restart(store)) == second
 
 
@@ -37,7 +43,10 @@ def test_epochs_missing_in_backup_are_uploaded_again(folder, store, ready):
     whole = contents(folder)
     cut(folder, 1)
     run_id = upload(folder, store)
-    with closing(sqlite3.connect(ready / "mlflow.db")) as database, closing(sqlite3.connect(":memory:")) as backup:
+    with (
+        closing(sqlite3.connect(ready / "mlflow.db")) as database,
+        closing(sqlite3.connect(":memory:")) as backup,
+    ):
         database.backup(backup)
         put_back(folder, whole)
         upload(folder, store)

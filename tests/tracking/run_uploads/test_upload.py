@@ -100,7 +100,9 @@ def test_killed_run_resumes_in_same_mlflow_run(folder, store, ready):
     whole, record = contents(folder), folder.record()
     cut(folder, 1)
     ended_ms = record.created_ms + 1
-    folder.finish(replace(record, outcome=Outcome.killed, reason="SIGINT", epochs=1, ended_ms=ended_ms))
+    folder.finish(
+        replace(record, outcome=Outcome.killed, reason="SIGINT", epochs=1, ended_ms=ended_ms)
+    )
     run_id = upload(folder, store, model=True)
     killed = client(ready).get_run(run_id)
     assert (killed.info.status, killed.info.end_time) == ("KILLED", ended_ms)
@@ -115,14 +117,20 @@ def test_killed_run_resumes_in_same_mlflow_run(folder, store, ready):
     assert upload(folder, restart(store), model=True) == run_id
     (run,) = runs(client(ready))
     assert (run.info.status, run.info.end_time) == ("FINISHED", record.ended_ms)
-    assert [run.data.tags[name] for name in ("outcome", "reason", "resumed")] == ["finished", "", "1"]
+    assert [run.data.tags[name] for name in ("outcome", "reason", "resumed")] == [
+        "finished",
+        "",
+        "1",
+    ]
     logged = points(client(ready), run_id)
     assert [step for step, _, _ in logged["val_loss"]] == [1, 2, 3]
     assert logged["best_val_accuracy"] == [(0, record.best_val_accuracy, record.ended_ms)]
     assert len(models(client(ready))) == 1
 
 
-def test_run_that_could_not_be_reopened_ends_when_it_is_uploaded_again(folder, store, ready, monkeypatch):
+def test_run_that_could_not_be_reopened_ends_when_it_is_uploaded_again(
+    folder, store, ready, monkeypatch
+):
     run_id = upload(folder, store)
     whole = contents(folder)
     cut(folder, 1)
@@ -150,7 +158,10 @@ def test_run_that_starts_over_closes_old_mlflow_run_and_gets_new(folder, store, 
     before, begun = upload(folder, store, model=True), folder.begun()
     folder.start(replace(begun, created_ms=begun.created_ms + 1))
     after = upload(folder, store, model=True)
-    states = {run.info.run_id: (run.info.status, run.data.tags.get("outcome")) for run in runs(client(ready))}
+    states = {
+        run.info.run_id: (run.info.status, run.data.tags.get("outcome"))
+        for run in runs(client(ready))
+    }
     assert states == {before: ("KILLED", "killed"), after: ("RUNNING", None)}
     put_back(folder, whole)
     folder.finish(replace(folder.record(), created_ms=begun.created_ms + 1))

@@ -23,7 +23,9 @@ class World:
         self.opened += 1
         return object()
 
-    def asks(self, connected: StoreConnection, *, last: bool, error: Exception | None = None) -> bool:
+    def asks(
+        self, connected: StoreConnection, *, last: bool, error: Exception | None = None
+    ) -> bool:
         """Return whether the connection used the store."""
         before = self.tried
 

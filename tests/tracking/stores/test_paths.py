@@ -25,13 +25,20 @@ def test_store_is_in_outputs_folder_with_special_characters(main, tmp_path, monk
     assert (done.returncode, "tracking.uri" in done.stderr) == (0, False), done.stderr
     store = open_store(compose([]).tracking)
     (run,) = runs(store.client)
-    assert (run.info.status, {"record.json", "run.log"} - files(store.client, run.info.run_id)) == ("FINISHED", set())
+    assert (run.info.status, {"record.json", "run.log"} - files(store.client, run.info.run_id)) == (
+        "FINISHED",
+        set(),
+    )
     (folder,) = (outputs / "runs").iterdir()
     assert [entry.store for entry in RunFolder(folder).delivered().mlflow_runs] == [store.name]
     assert lenet_exp.load("lenet5-digits").training is False
     succeeded(main(*LINE))
     assert len(runs(store.client)) == 1
-    assert {path.name for path in outputs.iterdir() if path.name[0] != "."} == {"mlflow.db", "mlartifacts", "runs"}
+    assert {path.name for path in outputs.iterdir() if path.name[0] != "."} == {
+        "mlflow.db",
+        "mlartifacts",
+        "runs",
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,7 +47,8 @@ def test_address_of_database_maps_back_to_path(name):
     uri = sqlite_uri(database)
     assert sqlite_path(uri) == database
     assert frozen_uri(uri) == uri
-    assert name != "a b" or uri == f"{SQLITE}/some/a b/mlflow.db"  # the same address as in older releases
+    # the same address as in older releases
+    assert name != "a b" or uri == f"{SQLITE}/some/a b/mlflow.db"
 
 
 @pytest.mark.parametrize("name", ["what?", "50%"])

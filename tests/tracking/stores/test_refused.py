@@ -48,7 +48,9 @@ MORE += [((*SWEEP, "sweep.dry_run=true"), "tracking.uri=sqlite:////etc/passwd")]
 
 
 @pytest.mark.parametrize(("how", "typed"), [*(((), typed) for typed in REFUSED), *MORE])
-def test_invalid_store_or_name_gives_one_line_error_and_writes_nothing(main, outputs, workdir, tmp_path, how, typed):
+def test_invalid_store_or_name_gives_one_line_error_and_writes_nothing(
+    main, outputs, workdir, tmp_path, how, typed
+):
     done = main(*how, "dataset=digits", "num_epoch=1", f"model_path={tmp_path / 'models'}", typed)
     refused(done, REFUSED[typed])
     assert [path.name for path in tmp_path.iterdir()] == [workdir.name]
@@ -57,7 +59,9 @@ def test_invalid_store_or_name_gives_one_line_error_and_writes_nothing(main, out
 @pytest.mark.parametrize("status", [401, 403])
 def test_server_that_denies_access_gives_one_line_error(main, outputs, status):
     with erring_server(status, body=b"\x1b[2J\rfinished\x9b1m\x07") as address:
-        done = main("dataset=digits", "num_epoch=1", f"tracking.uri={address.replace('//', f'//{SECRET}@')}")
+        done = main(
+            "dataset=digits", "num_epoch=1", f"tracking.uri={address.replace('//', f'//{SECRET}@')}"
+        )
     line = refused(done)
     assert f"tracking.uri={address}: " in line.replace("***@", "")
     assert printable(line) == line.replace("\n", " ")
@@ -68,7 +72,9 @@ def test_server_that_denies_access_gives_one_line_error(main, outputs, status):
 def test_experiment_with_unwritable_artifacts_gives_one_warning(main, ready):
     (ready / "file").touch()
     with sqlite3.connect(ready / "mlflow.db") as connection:
-        connection.execute("UPDATE experiments SET artifact_location = ?", (f"file://{ready}/file/x",))
+        connection.execute(
+            "UPDATE experiments SET artifact_location = ?", (f"file://{ready}/file/x",)
+        )
     done = succeeded(main("dataset=digits", "num_epoch=1", "tracking.experiment=other"))
     warning, last = done.stderr.splitlines()[-2:]
     assert warning.startswith("tracking.experiment=other: ")
@@ -87,11 +93,19 @@ def test_artifacts_of_any_experiment_name_stay_in_artifacts_folder(ready):
 
 @pytest.mark.parametrize(("program", "flag"), [("predict", "dataset.name"), ("export", "dataset")])
 def test_predict_and_export_refuse_invalid_dataset_name(main, outputs, program, flag):
-    done = main(*{"predict": ["dataset=digits"], "export": ["format=pt2"]}[program], f"{flag}=../x", program=program)
+    done = main(
+        *{"predict": ["dataset=digits"], "export": ["format=pt2"]}[program],
+        f"{flag}=../x",
+        program=program,
+    )
     refused(done, f"{flag}=../x", program=program)
 
 
-ANSWERS = {"an object": b"{}", "a login page": b"<html>log in</html>", "another experiment": b'{"experiment": 5}'}
+ANSWERS = {
+    "an object": b"{}",
+    "a login page": b"<html>log in</html>",
+    "another experiment": b'{"experiment": 5}',
+}
 ASK = {"compare": ["filter="], "ui": ["sweep=all"], "predict": [], "export": ["format=pt2"]}
 
 
@@ -192,15 +206,28 @@ def test_functions_refuse_unreachable_database(ready):
 
 def test_outputs_uploaded_to_database_by_release_0_2_stay_readable(main, ready):
     name = "postgresql://***@host/db#1a2b3c4d"  # as that release recorded it
-    succeeded(main("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "seed=0,1", "tracking.models=none"))
+    succeeded(
+        main(
+            "-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "seed=0,1", "tracking.models=none"
+        )
+    )
     (sweep,) = all_sweeps(ready)
     ((store, run_id),) = sweep.delivered().run_ids().items()
     for path in ready.glob("runs/*/delivered.json"):
         path.write_text(path.read_text().replace(store, name))
     (sweep.path / "delivered.json").unlink()
     sweep.save(tracking_uri=name, other={"mlflow_runs": {name: run_id}})
-    for program, *arguments in (["compare"], ["sweep", "list"], ["predict", "sweep=last"], ["sync"]):
+    for program, *arguments in (
+        ["compare"],
+        ["sweep", "list"],
+        ["predict", "sweep=last"],
+        ["sync"],
+    ):
         succeeded(main(*arguments, program=program))
-    for program, *arguments in (["ui"], ["sweep", "rm", "sweep=last"], ["train", "-m", "sweep.resume=last"]):
+    for program, *arguments in (
+        ["ui"],
+        ["sweep", "rm", "sweep=last"],
+        ["train", "-m", "sweep.resume=last"],
+    ):
         line = refused(main(*arguments, program=program), "MLFLOW_TRACKING_URI", program=program)
         assert line.startswith(f"lenet-{program}: tracking.uri=postgresql://***@host/db: ")

@@ -26,11 +26,16 @@ def test_default_store_is_database_in_outputs_folder(ready):
 
 
 def test_environment_variable_or_flag_selects_store(ready, tmp_path, empty_store):
-    places = {name: Path(shutil.copytree(empty_store, tmp_path / name)) for name in ("environment", "flag")}
+    places = {
+        name: Path(shutil.copytree(empty_store, tmp_path / name))
+        for name in ("environment", "flag")
+    }
     uris = {name: f"{SQLITE}{place / 'mlflow.db'}" for name, place in places.items()}
     by_environment = lenet_train(*QUICK, outputs=ready, MLFLOW_TRACKING_URI=uris["environment"])
     flag = f"tracking.uri={uris['flag']}"
-    by_flag = lenet_train(*QUICK, "seed=1", flag, outputs=ready, MLFLOW_TRACKING_URI=uris["environment"])
+    by_flag = lenet_train(
+        *QUICK, "seed=1", flag, outputs=ready, MLFLOW_TRACKING_URI=uris["environment"]
+    )
     assert (by_environment.returncode, by_flag.returncode) == (0, 0)
     assert [run.data.params["seed"] for run in runs(client(places["environment"]))] == ["0"]
     assert [run.data.params["seed"] for run in runs(client(places["flag"]))] == ["1"]
@@ -38,7 +43,9 @@ def test_environment_variable_or_flag_selects_store(ready, tmp_path, empty_store
     assert uris["flag"] in by_flag.stdout
 
 
-@pytest.mark.parametrize("revision", ["451aebb31d03", "0123456789ab"], ids=["an older MLflow", "an unknown MLflow"])
+@pytest.mark.parametrize(
+    "revision", ["451aebb31d03", "0123456789ab"], ids=["an older MLflow", "an unknown MLflow"]
+)
 def test_database_of_another_mlflow_version_gives_one_warning(ready, revision):
     with sqlite3.connect(ready / "mlflow.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
@@ -73,7 +80,11 @@ def test_concurrent_first_runs_create_store_once(tmp_path):
 
 def leaks(folder: Path) -> list[Path]:
     """Return the files that contain the password."""
-    return [path for path in folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and SECRET.encode() in path.read_bytes()
+    ]
 
 
 def counts(line: str) -> list[int]:
@@ -96,7 +107,10 @@ def counts(line: str) -> list[int]:
         ("postgresql://host/db?user=me&password=pw&x=1", "postgresql://host/db?***"),
         ("postgresql://host/db?password=pw: why", "postgresql://host/db?***: why"),
         (r"tracking.uri=http\://me\:pw@127.0.0.1\:9", r"tracking.uri=http\://***@127.0.0.1\:9"),
-        ("['a=http://me:pw@a', 'b=http://x:pw2@b,http://y:pw@c']", "['a=http://***@a', 'b=http://***@b,http://***@c']"),
+        (
+            "['a=http://me:pw@a', 'b=http://x:pw2@b,http://y:pw@c']",
+            "['a=http://***@a', 'b=http://***@b,http://***@c']",
+        ),
         ("http://host:5000/a@b", "http://host:5000/a@b"),
         ("sqlite:////home/me/a:b/mlflow.db", "sqlite:////home/me/a:b/mlflow.db"),
     ],
@@ -134,4 +148,6 @@ def test_store_name_ignores_credentials_and_differs_by_store():
     assert len(set.union(*names)) == len(SAME)
     for name in set.union(*names):
         assert (store_name(name), hide_password(name)) == (name, name)
-    assert not any(re.search(r"\b(me|pw|token)\b", n) for n in set.union(*names) if "sqlite" not in n)
+    assert not any(
+        re.search(r"\b(me|pw|token)\b", n) for n in set.union(*names) if "sqlite" not in n
+    )

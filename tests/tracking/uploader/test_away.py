@@ -17,7 +17,9 @@ LONGEST = 10.0  # seconds that a store may delay the first step, and the end
 
 
 def left(stderr: str, store: str) -> list[int]:
-    """Return the missing runs, models and sweeps from the last line; check that one warning precedes it."""
+    """Return the missing runs, models and sweeps from the last line; check that one warning
+    precedes it.
+    """
     warning, last = [line for line in stderr.splitlines() if store in line]
     assert warning.startswith(f"tracking.uri={store}")
     assert last == stderr.splitlines()[-1]
@@ -37,7 +39,9 @@ def first_words(process) -> dict[str, float]:
 
 @pytest.mark.slow(seconds=20)
 def test_hanging_server_delays_neither_first_step_nor_end(tmp_path):
-    """A run with a server that refuses connections runs in parallel, to compare times under equal load."""
+    """A run with a server that refuses connections runs in parallel, to compare times under equal
+    load.
+    """
     refuses = f"http://127.0.0.1:{free_port()}"
     with (
         silent_server() as silent,

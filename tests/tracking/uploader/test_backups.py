@@ -1,4 +1,6 @@
-"""`lenet-sync again=true` uploads what a store lost when an older backup replaced it; a rerun fills an empty store."""
+"""`lenet-sync again=true` uploads what a store lost when an older backup replaced it; a rerun fills
+an empty store.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "num_threads=1", *T
 
 
 def synced(main, *arguments):
-    """Return the runs, models and sweeps that lenet-sync uploads; check that a call after it uploads nothing."""
+    """Return the runs, models and sweeps that lenet-sync uploads; check that a call after it
+    uploads nothing.
+    """
     first = main(*arguments, program="sync")
     second = main(program="sync")
     assert (first.returncode, second.returncode, counts(second.stdout)) == (0, 0, []), first.stderr
@@ -55,7 +59,9 @@ def test_sync_restores_description_and_end_of_parent_run(main, trained):
         for key in ("sweep_shown", "mlflow.note.content"):
             older = "UPDATE tags SET value = 'older' WHERE key = ? AND run_uuid = ?"
             database.execute(older, (key, parent.info.run_id))
-        database.execute("UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", (parent.info.run_id,))
+        database.execute(
+            "UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", (parent.info.run_id,)
+        )
     assert synced(main) == []
     assert synced(main, "again=true") == [2, 2, 1]
     assert differences(content(client(trained)), before) == []

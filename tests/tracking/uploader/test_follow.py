@@ -1,4 +1,6 @@
-"""Uploads of a sweep whose store is away, and uploads that another process makes while a sweep runs."""
+"""Uploads of a sweep whose store is away, and uploads that another process makes while a sweep
+runs.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def test_sync_follows_sweep_whose_machine_cannot_reach_store(ready, tmp_path):
         assert end(process).returncode == 130
         done = succeeded(end(beside))
     assert done.stdout.endswith("missing: nothing\n")
-    assert {run.info.status for run in (*runs(client(ready)), *runs(client(ready), "sweep"))} == {"KILLED"}
+    assert {run.info.status for run in (*runs(client(ready)), *runs(client(ready), "sweep"))} == {
+        "KILLED"
+    }
 
 
 @pytest.mark.parametrize("other", ["run=abcd", "champion=abcd"])
@@ -80,7 +84,11 @@ def test_sweep_that_is_uploaded_is_listed_as_final_and_not_removed(main, ready):
     with sweep.upload_lock():
         listed = main("list", program="sweep").stdout
         shown = main("status", program="sweep").stdout
-        refused(main("rm", "sweep=last", "dry_run=false", program="sweep"), "being uploaded", program="sweep")
+        refused(
+            main("rm", "sweep=last", "dry_run=false", program="sweep"),
+            "being uploaded",
+            program="sweep",
+        )
     for text in (listed, shown):
         assert "finished; uploading; results are final" in " ".join(text.split())
     assert "uploading" not in main("status", program="sweep").stdout

@@ -1,6 +1,7 @@
 """After outages of the server or an older backup, nothing is missing or duplicated.
 
-A proxy in front of a real MLflow server causes the faults; the final content is compared with an undisturbed store.
+A proxy in front of a real MLflow server causes the faults; the final content is compared with an
+undisturbed store.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ PATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "600"}  # so that waiting for the stor
 
 @pytest.fixture
 def undisturbed(main, empty_store, tmp_path):
-    """Return a function that uploads the outputs folder to an undisturbed store and returns its content."""
+    """Return a function that uploads the outputs folder to an undisturbed store and returns its
+    content.
+    """
 
     def deliver(experiment: str) -> Counter[str]:
         other = Path(shutil.copytree(empty_store, tmp_path / "undisturbed")) / "mlflow.db"
@@ -66,7 +69,9 @@ def well_crowned(store: MlflowClient) -> bool:
 
 
 @pytest.mark.slow(seconds=20)
-def test_sync_uploads_sweep_after_store_failed_halfway(main, outputs, server, proxy, undisturbed, monkeypatch):
+def test_sync_uploads_sweep_after_store_failed_halfway(
+    main, outputs, server, proxy, undisturbed, monkeypatch
+):
     count = itertools.count()
     proxy.choose = lambda: "pass" if next(count) < 15 else "half"
     line = (*LINE, "seed=1,2,3", f"tracking.uri={proxy.address}", "tracking.experiment=middle")
@@ -84,7 +89,13 @@ def test_sync_uploads_sweep_after_store_failed_halfway(main, outputs, server, pr
 
 
 def test_hanging_store_delays_no_epoch_and_end_uploads_the_rest(outputs, server, proxy):
-    line = (*SMALL, "num_epoch=40", "num_threads=1", f"tracking.uri={proxy.address}", "tracking.experiment=hangs")
+    line = (
+        *SMALL,
+        "num_epoch=40",
+        "num_threads=1",
+        f"tracking.uri={proxy.address}",
+        "tracking.experiment=hangs",
+    )
     process = start(*line, outputs=outputs, env=PATIENT)
     next(text for text in process.stderr if text.startswith("epoch 1/"))
     proxy.set("hang")
@@ -93,11 +104,19 @@ def test_hanging_store_delays_no_epoch_and_end_uploads_the_rest(outputs, server,
     succeeded(end(process))
     (run,) = runs(MlflowClient(server[1]), experiment="hangs")
     assert run.info.status == "FINISHED"
-    assert [step for step, _, _ in points(MlflowClient(server[1]), run.info.run_id)["val_loss"]] == [*range(1, 41)]
+    assert [
+        step for step, _, _ in points(MlflowClient(server[1]), run.info.run_id)["val_loss"]
+    ] == [*range(1, 41)]
 
 
 def test_interrupted_uploads_to_slow_store_are_completed_by_sync(main, outputs, server, proxy):
-    line = (*SMALL, "num_epoch=3", "num_threads=1", f"tracking.uri={proxy.address}", "tracking.experiment=slow")
+    line = (
+        *SMALL,
+        "num_epoch=3",
+        "num_threads=1",
+        f"tracking.uri={proxy.address}",
+        "tracking.experiment=slow",
+    )
     proxy.set("slow")
     process = start(*line, outputs=outputs)
     next(text for text in process.stdout if text.startswith("run folder"))
@@ -113,7 +132,14 @@ def test_interrupted_uploads_to_slow_store_are_completed_by_sync(main, outputs, 
 
 
 def test_second_signal_ends_sweep_while_store_hangs(outputs, proxy):
-    line = ("-m", *SMALL, "num_epoch=100000", "seed=0,1", "sweep.workers=1", "tracking.experiment=stops")
+    line = (
+        "-m",
+        *SMALL,
+        "num_epoch=100000",
+        "seed=0,1",
+        "sweep.workers=1",
+        "tracking.experiment=stops",
+    )
     process = start(*line, f"tracking.uri={proxy.address}", outputs=outputs, env=PATIENT)
     until(lambda: list((outputs / "runs").glob("*/history.json")), process)
     proxy.set("hang")
@@ -128,16 +154,25 @@ def test_second_signal_ends_sweep_while_store_hangs(outputs, proxy):
 
 # CI runs the test of a sweep whose store fails halfway, and tests of single faults (test_away.py).
 @pytest.mark.by_hand
-def test_random_faults_leave_undisturbed_content(main, outputs, server, proxy, undisturbed, monkeypatch, tmp_path):
-    """Two runs are uploaded repeatedly at random epochs, while requests fail, the process restarts, and backups
-    replace the database."""
+def test_random_faults_leave_undisturbed_content(
+    main, outputs, server, proxy, undisturbed, monkeypatch, tmp_path
+):
+    """Two runs are uploaded repeatedly at random epochs, while requests fail, the process restarts,
+    and backups replace the database."""
     database = server[0] / "server.db"
     experiment = "any"
-    line = (*LINE, "seed=1,2", f"tracking.uri=http://127.0.0.1:{free_port()}", f"tracking.experiment={experiment}")
+    line = (
+        *LINE,
+        "seed=1,2",
+        f"tracking.uri=http://127.0.0.1:{free_port()}",
+        f"tracking.experiment={experiment}",
+    )
     assert main("-m", "hydra/launcher=basic", *line).returncode == 0
     folders = [RunFolder(path) for path in sorted((outputs / "runs").iterdir())]
     whole = [contents(folder) for folder in folders]
-    tracking = compose([f"tracking.uri={proxy.address}", f"tracking.experiment={experiment}"]).tracking
+    tracking = compose(
+        [f"tracking.uri={proxy.address}", f"tracking.experiment={experiment}"]
+    ).tracking
     draw = random.Random(18)
     proxy.choose = lambda: draw.choices(["pass", *FAULTS], [70, 2, 4, 0.5, 1, 1, 1])[0]
     backups = [tmp_path / "0.db"]

@@ -28,7 +28,10 @@ def uploader_of(process: subprocess.Popen[str]) -> int:
         for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
             for pid in children.read_text().split():
                 with contextlib.suppress(OSError):  # another child, which has ended
-                    if b"lenet_exp.tracking.uploader.process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    if (
+                        b"lenet_exp.tracking.uploader.process"
+                        in Path(f"/proc/{pid}/cmdline").read_bytes()
+                    ):
                         return int(pid)
         return None
 
@@ -42,14 +45,23 @@ def test_single_run_is_uploaded_without_mlflow_in_training_process(ready):
         "try: main()\n"
         "finally: print('loaded:', [m for m in ('mlflow', 'matplotlib.figure') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code, *QUICK], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *QUICK], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "loaded: []" in done.stdout
     (run,) = runs(client(ready))
     assert run.info.run_id in done.stdout
-    assert (run.info.status, run.data.metrics.keys() >= {"best_val_accuracy", "lr"}) == ("FINISHED", True)
+    assert (run.info.status, run.data.metrics.keys() >= {"best_val_accuracy", "lr"}) == (
+        "FINISHED",
+        True,
+    )
     assert len(points(client(ready), run.info.run_id)["val_accuracy"]) == 2
-    assert files(client(ready), run.info.run_id) >= {"learning_curves.svg", "confusion_matrix.svg", "record.json"}
+    assert files(client(ready), run.info.run_id) >= {
+        "learning_curves.svg",
+        "confusion_matrix.svg",
+        "record.json",
+    }
     assert len(models(client(ready))) == 1
 
 
@@ -79,7 +91,9 @@ if not uploads:
 
 
 def test_no_process_of_a_sweep_that_trains_imports_mlflow(ready, tmp_path):
-    """Each interpreter notes how it was started, and whether it imports mlflow although it does not upload."""
+    """Each interpreter notes how it was started, and whether it imports mlflow although it does not
+    upload.
+    """
     (tmp_path / "hooks").mkdir()
     (tmp_path / "hooks" / "sitecustomize.py").write_text(NOTES_IMPORTS)
     notes = tmp_path / "notes"
@@ -104,7 +118,9 @@ def test_run_survives_killed_uploader_and_sync_uploads_results(ready):
     assert end(start(outputs=ready, program="sync")).returncode == 0
     (run,) = runs(client(ready))
     assert run.info.status == "FINISHED"
-    assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == list(range(1, 61))
+    assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == list(
+        range(1, 61)
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +132,8 @@ def test_run_survives_killed_uploader_and_sync_uploads_results(ready):
     ],
 )
 def test_ended_run_leaves_no_uploading_process(ready, which, existing):
-    """SIGTERM goes to the whole process group, which must end the run like SIGTERM to the run's process.
+    """SIGTERM goes to the whole process group, which must end the run like SIGTERM to the run's
+    process.
 
     When the run has its first history.json, the uploading process still imports mlflow.
     """
@@ -144,7 +161,9 @@ def test_impossible_store_gives_one_line_error_and_is_not_created(outputs):
 
 
 def test_unreachable_store_gives_one_warning_and_run_finishes(outputs):
-    done = succeeded(end(start(*QUICK, "tracking.uri=http://127.0.0.1:9", outputs=outputs, cold=True)))
+    done = succeeded(
+        end(start(*QUICK, "tracking.uri=http://127.0.0.1:9", outputs=outputs, cold=True))
+    )
     warning, last = [line for line in done.stderr.splitlines() if "127.0.0.1:9" in line]
     assert warning.startswith("tracking.uri=http://127.0.0.1:9")
     assert "lenet-sync run=" in last

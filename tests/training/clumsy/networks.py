@@ -1,4 +1,6 @@
-"""User-defined networks, each with one peculiarity. Most replace one method of `Net`, according to the tables below."""
+"""User-defined networks, each with one peculiarity. Most replace one method of `Net`, according to
+the tables below.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,9 @@ def lock(net: Any) -> None:
 
 
 def receive_signal(net: Any) -> None:
-    """Receive SIGTERM in the callback of a weak reference, where Python discards the exception of the handler."""
+    """Receive SIGTERM in the callback of a weak reference, where Python discards the exception of
+    the handler.
+    """
     target = nn.Identity()
     net.reference = weakref.ref(target, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     del target
@@ -118,7 +122,9 @@ def remove_in_training(net: Any, images: Tensor, path: str) -> Tensor:
 
 
 def count(net: Any, counts: bool) -> Any:
-    """Return one more than the number of counted calls, which is a buffer if the network has a buffer `steps`."""
+    """Return one more than the number of counted calls, which is a buffer if the network has a
+    buffer `steps`.
+    """
     net.steps = getattr(net, "steps", 0) + counts
     return 1 + net.steps
 
@@ -146,7 +152,9 @@ PREPARE: dict[str, Callable[[Any], object]] = {
     "Tied": tie,
     "PlainList": hide_layer,
     "CountingBuffer": lambda net: net.register_buffer("steps", torch.zeros(())),
-    "ConstantBuffer": lambda net: net.register_buffer("scale", torch.linspace(0, 1, 10), persistent=False),
+    "ConstantBuffer": lambda net: net.register_buffer(
+        "scale", torch.linspace(0, 1, 10), persistent=False
+    ),
     "RandomBuffer": lambda net: net.register_buffer("scale", torch.randn(10), persistent=False),
     "BatchNorm": lambda net: net.add_module("norm", nn.BatchNorm2d(1)),
     "Dropout": lambda net: net.add_module("norm", nn.Dropout()),
@@ -156,8 +164,12 @@ PREPARE: dict[str, Callable[[Any], object]] = {
     "SpeechlessInInit": lambda net: fail(Speechless()),
     "ExitInInit": lambda net: fail(SystemExit(0)),
     "Huge": lambda net: net.register_parameter("huge", nn.Parameter(torch.empty(10**15))),
-    "BrokenGradient": lambda net: net.fc.weight.register_hook(lambda gradient: fail(RuntimeError("no gradient"))),
-    "HookedOutput": lambda net: net.fc.register_forward_hook(lambda module, inputs, output: output * 2),
+    "BrokenGradient": lambda net: net.fc.weight.register_hook(
+        lambda gradient: fail(RuntimeError("no gradient"))
+    ),
+    "HookedOutput": lambda net: net.fc.register_forward_hook(
+        lambda module, inputs, output: output * 2
+    ),
     "HookedGradient": lambda net: net.fc.weight.register_hook(lambda gradient: gradient / 2),
     "SpectralNorm": lambda net: parametrizations.spectral_norm(net.fc),
     "Scripted": lambda net: net.add_module("fc", torch.jit.script(net.fc)),
@@ -193,7 +205,9 @@ FORWARD: dict[str, Callable[..., Any]] = {
     "EvalNoise": lambda net, x: net.logits(x if net.training else x + torch.rand(1)),
     "LateNoise": late_noise,
     "NumpyNoise": lambda net, x: net.logits(x) * float(np.random.rand()),
-    "FreshNumpyNoise": lambda net, x: net.logits(x) * (np.random.default_rng().random() if net.training else 1.0),
+    "FreshNumpyNoise": lambda net, x: (
+        net.logits(x) * (np.random.default_rng().random() if net.training else 1.0)
+    ),
     "PythonNoise": lambda net, x: net.logits(x) * random.random(),
     "EvalShape": lambda net, x: net.logits(x)[:, : 10 if net.training else 5],
     "EvalError": lambda net, x: net.logits(x) if net.training else fail(ValueError("no eval")),
@@ -205,26 +219,46 @@ FORWARD: dict[str, Callable[..., Any]] = {
     "Detached": lambda net, x: net.logits(x).detach(),
     "Squeezed": lambda net, x: net.logits(x).squeeze(0),  # a single image has no batch dimension
     "EvenBatches": lambda net, x: net.logits(x.view(2, -1, 1024).flatten(0, 1)),
-    "View": lambda net, x: net.logits(x.repeat(1, 2, 1, 1).contiguous(memory_format=torch.channels_last).view(2, -1)),
-    "NotSmall": lambda net, x: fail(ValueError("batch too small")) if 2 < len(x) < 32 else net.logits(x),
+    "View": lambda net, x: net.logits(
+        x.repeat(1, 2, 1, 1).contiguous(memory_format=torch.channels_last).view(2, -1)
+    ),
+    "NotSmall": lambda net, x: (
+        fail(ValueError("batch too small")) if 2 < len(x) < 32 else net.logits(x)
+    ),
     "BaseInForward": lambda net, x: fail(Base("deep")),
     "BaseInTraining": lambda net, x: fail(Base("deep")) if len(x) > 2 else net.logits(x),
     "RandomSize": lambda net, x: net.logits(x) + net.other(x.flatten(1))[:, :10],
     "RemovesOutputs": lambda net, x: remove_in_training(net, x, ""),
     "RemovesSweeps": lambda net, x: remove_in_training(net, x, "sweeps"),
     "SpeechlessInTraining": lambda net, x: fail(Speechless()) if len(x) > 2 else net.logits(x),
-    "TalkativeInTraining": lambda net, x: fail(ValueError("no " * 2000 + "end")) if len(x) > 2 else net.logits(x),
+    "TalkativeInTraining": lambda net, x: (
+        fail(ValueError("no " * 2000 + "end")) if len(x) > 2 else net.logits(x)
+    ),
     "ExitInTraining": lambda net, x: fail(SystemExit(0)) if len(x) > 2 else net.logits(x),
 }
 
 METHODS: dict[str, dict[str, Callable[..., Any]]] = {
     "OwnCall": {"__call__": lambda net, x: net.forward(x)},
-    "PartialState": {"state_dict": lambda net, *args, **kwargs: {"fc.weight": net.fc.weight.detach()}},
-    "ZeroState": {"state_dict": lambda net, *args, **kwargs: {n: 0 * p.detach() for n, p in net.named_parameters()}},
-    "ExtraState": {"get_extra_state": lambda net: {"a": 1}, "set_extra_state": lambda net, state: None},
+    "PartialState": {
+        "state_dict": lambda net, *args, **kwargs: {"fc.weight": net.fc.weight.detach()}
+    },
+    "ZeroState": {
+        "state_dict": lambda net, *args, **kwargs: {
+            n: 0 * p.detach() for n, p in net.named_parameters()
+        }
+    },
+    "ExtraState": {
+        "get_extra_state": lambda net: {"a": 1},
+        "set_extra_state": lambda net, state: None,
+    },
     "Getattr": {"__getattr__": lambda net, name: nn.Module.__getattr__(net, name)},
 }
 
 for name in PREPARE | FORWARD | METHODS:
-    replaced = {"prepare": PREPARE.get(name, Net.prepare), "forward": FORWARD.get(name, Net.forward)}
-    globals()[name] = type(name, (Net,), {"__module__": __name__, **replaced, **METHODS.get(name, {})})
+    replaced = {
+        "prepare": PREPARE.get(name, Net.prepare),
+        "forward": FORWARD.get(name, Net.forward),
+    }
+    globals()[name] = type(
+        name, (Net,), {"__module__": __name__, **replaced, **METHODS.get(name, {})}
+    )

@@ -1,4 +1,6 @@
-"""Own losses, optimizers, metrics, schedules, and augmentations: good ones, and one for each rule to break."""
+"""Own losses, optimizers, metrics, schedules, and augmentations: good ones, and one for each rule
+to break.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ class Raising(Hinge):
 class Grouped(torch.optim.SGD):
     """SGD whose vectors, such as biases, have `mult` times the learning rate of the matrices."""
 
-    def __init__(self, params, lr=0.01, mult=1.0, momentum=0.0, dampening=0.0, nesterov=False, maximize=False) -> None:
+    def __init__(
+        self, params, lr=0.01, mult=1.0, momentum=0.0, dampening=0.0, nesterov=False, maximize=False
+    ) -> None:
         parameters = list(params)
         matrices = [p for p in parameters if p.ndim > 1]
         vectors = [p for p in parameters if p.ndim <= 1]
@@ -141,7 +145,9 @@ class Noise:
         self.strength = strength
 
     def __call__(self, images, generator):
-        return images + self.strength * torch.randn(images.shape, generator=generator, device=images.device)
+        return images + self.strength * torch.randn(
+            images.shape, generator=generator, device=images.device
+        )
 
 
 def cropped(images, generator):

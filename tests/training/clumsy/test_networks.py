@@ -43,7 +43,10 @@ FAILS = ("Nan", "NotSmall", "ExitInTraining", "BaseInTraining")
 def own(name: str):
     target = name if "." in name else f"{HERE}.{name}"
     small = configure("dataset.train_size=70", "dataset.val_size=50", "batch_size=32")
-    return replace(small, model={"_target_": target.replace("module_that_exits", f"{HERE[:-9]}.module_that_exits")})
+    return replace(
+        small,
+        model={"_target_": target.replace("module_that_exits", f"{HERE[:-9]}.module_that_exits")},
+    )
 
 
 @pytest.mark.parametrize("name", WORKS)
@@ -58,7 +61,9 @@ def test_network_trains_and_saved_weights_give_same_logits(name):
     assert not isinstance(result, Divergence)
     images = data.images[data.val_index]
     with torch.inference_mode():
-        assert torch.equal(rebuild(config, lane.model.state_dict())(images), lane.model.eval()(images))
+        assert torch.equal(
+            rebuild(config, lane.model.state_dict())(images), lane.model.eval()(images)
+        )
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -79,4 +84,8 @@ def test_network_passes_the_check_but_fails_in_training(name):
         (ended,) = fit(lane, data)
     except BaseException as e:
         ended = e  # its class is that of the copied code
-    assert isinstance(ended, Divergence) or type(ended).__name__ in {"ValueError", "SystemExit", "Base"}
+    assert isinstance(ended, Divergence) or type(ended).__name__ in {
+        "ValueError",
+        "SystemExit",
+        "Base",
+    }

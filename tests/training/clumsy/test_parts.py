@@ -11,8 +11,14 @@ from lenet_exp.training.fit import fit
 from tests.training.small import configure, start
 
 HERE = "tests.training.clumsy.parts"
-FLAGS = {"loss": "loss", "metric": "metric", "schedule": "schedule.own", "augmentation": "augmentation.own"}
-REFUSED = {  # the group, the class or function, and a part of the message, which names the rule that it breaks
+FLAGS = {
+    "loss": "loss",
+    "metric": "metric",
+    "schedule": "schedule.own",
+    "augmentation": "augmentation.own",
+}
+# the group, the class or function, and a part of the message, which names the rule that it breaks
+REFUSED = {
     "loss Mean": "one loss per image", "loss Number": "one loss per image", "loss Nan": "nan",
     "loss NoGradient": "gradient", "loss Flat": "gradient", "loss Learned": "parameters",
     "loss Counting": "deterministic", "loss Noisy": "torch's global random state", "loss Raising": "no loss today",
@@ -26,7 +32,9 @@ REFUSED = {  # the group, the class or function, and a part of the message, whic
 
 
 def own(group: str, name: str, **keywords: object):
-    small = configure("dataset.train_size=70", "dataset.val_size=50", "batch_size=32", "num_epoch=2")
+    small = configure(
+        "dataset.train_size=70", "dataset.val_size=50", "batch_size=32", "num_epoch=2"
+    )
     return with_value(small, FLAGS[group], {"_target_": f"{HERE}.{name}", **keywords})
 
 
@@ -44,7 +52,10 @@ def own(group: str, name: str, **keywords: object):
 def test_own_part_trains_and_its_keywords_matter(group, name, keywords):
     config = own(group, name, **keywords)
     check_config(config)
-    found = [[(e.train_loss, e.val_metric) for e in fit(*start(c))] for c in (config, config, own(group, name))]
+    found = [
+        [(e.train_loss, e.val_metric) for e in fit(*start(c))]
+        for c in (config, config, own(group, name))
+    ]
     assert found[0] == found[1]
     assert name == "worst" or found[0] != found[2]
 

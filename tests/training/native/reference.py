@@ -19,7 +19,9 @@ from lenet_exp.training.native.library import Options
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 
 
-def threefry(key: tuple[int, int], first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def threefry(
+    key: tuple[int, int], first: np.ndarray, second: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Compute Threefry-2x32 with 20 rounds as defined in its paper."""
     keys = [np.uint32(k & 0xFFFFFFFF) for k in key]
     keys.append(keys[0] ^ keys[1] ^ np.uint32(0x1BD11BDA))
@@ -36,7 +38,9 @@ def threefry(key: tuple[int, int], first: np.ndarray, second: np.ndarray) -> tup
 
 
 def first_blocks(shape: NativeShape) -> list[int]:
-    """Return the first block of random numbers of each activation and then of each dropout; see kernels/options.h."""
+    """Return the first block of random numbers of each activation and then of each dropout; see
+    kernels/options.h.
+    """
     sizes = []
     if shape.channels:
         maps1, blocks2 = -(-shape.channels[0] // 6) * 6, -(-shape.channels[1] // 16)
@@ -48,11 +52,16 @@ def first_blocks(shape: NativeShape) -> list[int]:
 
 
 def uniform(options: Options, images: int, first: int, vectors: int) -> Tensor:
-    """Return a layer's random numbers in [0, 1) from its first block on, with shape (images, vectors, 16)."""
+    """Return a layer's random numbers in [0, 1) from its first block on, with shape (images,
+    vectors, 16).
+    """
     blocks = (vectors + 1) // 2
     image = np.repeat(np.arange(images), blocks * 16)
     counter = np.tile(np.arange(blocks * 16) + first * 16, images)
-    pair = [x.reshape(images, blocks, 1, 16) for x in threefry((options.key1, options.key2), image, counter)]
+    pair = [
+        x.reshape(images, blocks, 1, 16)
+        for x in threefry((options.key1, options.key2), image, counter)
+    ]
     numbers = (np.concatenate(pair, axis=2) >> np.uint32(8)) * 2.0**-24
     return torch.from_numpy(numbers.reshape(images, blocks * 2, 16)[:, :vectors].copy())
 
@@ -76,7 +85,9 @@ class Reference:
         x = x.flatten(1)
         layers = {name.rpartition(".")[2]: module for name, module in model.named_modules()}
         for i in range(len(self.shape.units)):
-            x = self._dense(layers[f"fc{i + 1}"](x), layers[f"act{acts + i + 1}"], blocks[acts + i], n)
+            x = self._dense(
+                layers[f"fc{i + 1}"](x), layers[f"act{acts + i + 1}"], blocks[acts + i], n
+            )
             x = self._dropped(x, blocks[acts + len(self.shape.units) + i], n)
         logits = layers[f"fc{len(self.shape.units) + 1}" if self.shape.units else "fc"](x)
         return F.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing), logits
@@ -90,16 +101,19 @@ class Reference:
             return pool(act(z), 2)
         n, maps, side = len(z), z.shape[1], z.shape[2] // 2
         z = z[:, :, : 2 * side, : 2 * side]
-        # Lanes: a row of s2 for act1 ([map][row]), the maps for act2 ([place]); four numbers each, one per phase.
+        # Lanes: a row of s2 for act1 ([map][row]), the maps for act2 ([place]); four numbers each,
+        # one per phase.
         if act is self.model.act1:
             padded = -(-maps // 6) * 6
-            u = uniform(self.options, n, first, padded * side * 4).reshape(n, padded, side, 2, 2, 16)[
-                :, :maps, ..., :side
-            ]
+            u = uniform(self.options, n, first, padded * side * 4).reshape(
+                n, padded, side, 2, 2, 16
+            )[:, :maps, ..., :side]
             u = u.permute(0, 1, 2, 3, 5, 4)
         else:
             blocks = -(-maps // 16)
-            u = uniform(self.options, n, first, side * side * blocks * 4).reshape(n, side, side, blocks, 2, 2, 16)
+            u = uniform(self.options, n, first, side * side * blocks * 4).reshape(
+                n, side, side, blocks, 2, 2, 16
+            )
             u = u.permute(0, 3, 6, 1, 4, 2, 5).reshape(n, blocks * 16, side, 2, side, 2)[:, :maps]
         return pool(self._sloped(z, act, u.reshape(z.shape)), 2)
 

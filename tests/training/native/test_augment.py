@@ -27,19 +27,29 @@ IMAGES[0] = BACKGROUND
 LABELS = torch.zeros(N, dtype=torch.int64)
 
 
-def changed(kernels: Kernels, *overrides: str, key: tuple[int, int] = KEY, threads: int = 1) -> Tensor:
+def changed(
+    kernels: Kernels, *overrides: str, key: tuple[int, int] = KEY, threads: int = 1
+) -> Tensor:
     """Return the images augmented by the kernels."""
-    return kernels.augment(changes(*overrides, key=key, threads=threads), IMAGES, LABELS, torch.arange(N)).clone()
+    return kernels.augment(
+        changes(*overrides, key=key, threads=threads), IMAGES, LABELS, torch.arange(N)
+    ).clone()
 
 
-def changes(*overrides: str, key: tuple[int, int] = KEY, threads: int = 1, background: float = BACKGROUND) -> Augment:
-    found = augment_options(compose(["dataset=digits", *overrides]).augmentation, threads, background)
+def changes(
+    *overrides: str, key: tuple[int, int] = KEY, threads: int = 1, background: float = BACKGROUND
+) -> Augment:
+    found = augment_options(
+        compose(["dataset=digits", *overrides]).augmentation, threads, background
+    )
     found.key1, found.key2 = key
     return found
 
 
 def words(block: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first and the second words (24 random bits) of a block for each image, with shape (N, 16)."""
+    """Return the first and the second words (24 random bits) of a block for each image, with shape
+    (N, 16).
+    """
     image, counter = np.repeat(np.arange(N), 16), np.tile(block * 16 + np.arange(16), N)
     first, second = threefry(KEY, image, counter)
     return (first >> 8).reshape(N, 16), (second >> 8).reshape(N, 16)
@@ -54,8 +64,13 @@ def field(sigma: float, side: int) -> Tensor:
     drawn = [words(1 + row) for row in range(CONTROL)]
     u, turns = (torch.stack([uniform(pair[i]) for pair in drawn], dim=1) for i in (0, 1))
     radius = (-2 * torch.log1p(-u)).sqrt()
-    noise = torch.stack([radius * (2 * math.pi * turns).cos(), radius * (2 * math.pi * turns).sin()], dim=1)
-    pixels, points = torch.arange(side).double(), (torch.arange(CONTROL).double() + 0.5) * side / CONTROL - 0.5
+    noise = torch.stack(
+        [radius * (2 * math.pi * turns).cos(), radius * (2 * math.pi * turns).sin()], dim=1
+    )
+    pixels, points = (
+        torch.arange(side).double(),
+        (torch.arange(CONTROL).double() + 0.5) * side / CONTROL - 0.5,
+    )
     smooth = F.normalize((-((pixels[:, None] - points) ** 2) / (2 * sigma**2)).exp(), dim=1)
     return smooth @ noise @ smooth.T
 
@@ -67,11 +82,17 @@ def resampled(how: Augment, images: Tensor = IMAGES) -> Tensor:
     cos, sin = angle.cos() / size, angle.sin() / size
     side = images.shape[-1]
     move = how.shift * 2 / side
-    theta = torch.stack([cos + shear * sin, shear * cos - sin, dx * move, sin, cos, dy * move], dim=1)
+    theta = torch.stack(
+        [cos + shear * sin, shear * cos - sin, dx * move, sin, cos, dy * move], dim=1
+    )
     grid = F.affine_grid(theta.reshape(N, 2, 3), [N, 1, side, side], align_corners=False)
     if how.elastic:
-        grid = grid + (field(how.sigma, side) * (how.elastic * 2 / side * math.sqrt(0.5))).permute(0, 2, 3, 1)
-    return F.grid_sample(images.double() - how.background, grid, align_corners=False) + how.background
+        grid = grid + (field(how.sigma, side) * (how.elastic * 2 / side * math.sqrt(0.5))).permute(
+            0, 2, 3, 1
+        )
+    return (
+        F.grid_sample(images.double() - how.background, grid, align_corners=False) + how.background
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +101,12 @@ def resampled(how: Augment, images: Tensor = IMAGES) -> Tensor:
         ("augmentation=affine",),
         ("augmentation=elastic",),
         ("augmentation=[affine,elastic]",),
-        ("augmentation.rotate=180", "augmentation.scale=0.9", "augmentation.shear=2", "augmentation.shift=31"),
+        (
+            "augmentation.rotate=180",
+            "augmentation.scale=0.9",
+            "augmentation.shear=2",
+            "augmentation.shift=31",
+        ),
         ("augmentation.elastic=16", "augmentation.elastic_sigma=1"),
         ("augmentation.elastic=3", "augmentation.elastic_sigma=32"),
     ],
@@ -90,7 +116,8 @@ def test_resampled_images_match_torch(kernels, overrides):
     found = changed(kernels, *overrides).double()
     assert float((found - IMAGES).abs().mean()) > 0.05
     error = (found - resampled(changes(*overrides))).abs()
-    # Positions are sums of float32 numbers up to 32, and noise differs by up to 2 between neighboring pixels.
+    # Positions are sums of float32 numbers up to 32, and noise differs by up to 2 between
+    # neighboring pixels.
     assert float(error.max()) < 2e-4
     assert float(error.mean()) < 5e-6
 
@@ -103,12 +130,15 @@ def small_images() -> tuple[Kernels, Tensor, float]:
 
 
 @pytest.mark.parametrize(
-    "overrides", [("augmentation=[affine,elastic]",), ("augmentation.rotate=90", "augmentation.shift=20")]
+    "overrides",
+    [("augmentation=[affine,elastic]",), ("augmentation.rotate=90", "augmentation.shift=20")],
 )
 def test_images_of_other_size_and_background_are_resampled(overrides):
     own, images, black = small_images()
     how = changes(*overrides, background=black)
-    error = (own.augment(how, images, LABELS, torch.arange(N)).double() - resampled(how, images)).abs()
+    error = (
+        own.augment(how, images, LABELS, torch.arange(N)).double() - resampled(how, images)
+    ).abs()
     assert float(error.max()) < 2e-4
     assert float(error.mean()) < 5e-6
 
@@ -118,17 +148,26 @@ def test_images_of_other_size_and_background_are_resampled(overrides):
 def test_shift_moves_by_whole_pixels_and_erase_blanks_rectangles(kernels, shift, erase, small):
     own, images, black = small_images() if small else (kernels, IMAGES, BACKGROUND)
     side, moves, erased = images.shape[-1], set(), 0
-    overrides = (f"augmentation.shift={shift}", f"augmentation.erase={erase}", "augmentation.erase_size=32")
+    overrides = (
+        f"augmentation.shift={shift}",
+        f"augmentation.erase={erase}",
+        "augmentation.erase_size=32",
+    )
     found = own.augment(changes(*overrides, background=black), images, LABELS, torch.arange(N))
     padded = F.pad(images, (shift,) * 4, value=black)
-    for image, pixels, first, second in zip(found, padded, *(w.astype(np.uint64) for w in words(0)), strict=True):
+    for image, pixels, first, second in zip(
+        found, padded, *(w.astype(np.uint64) for w in words(0)), strict=True
+    ):
         left, top = (int(n * (2 * shift + 1) >> 24) for n in first[3:5])
         expected = pixels[:, top : top + side, left : left + side].clone()
         moves.add((left, top))
         if second[0] < erase * 2**24:
             erased += 1
             height, width = (1 + int(n * side >> 24) for n in second[1:3])
-            top, left = int(second[3] * (side + 1 - height) >> 24), int(second[4] * (side + 1 - width) >> 24)
+            top, left = (
+                int(second[3] * (side + 1 - height) >> 24),
+                int(second[4] * (side + 1 - width) >> 24),
+            )
             expected[:, top : top + height, left : left + width] = black
         assert torch.equal(image, expected)
     assert len(moves) > 20 * (shift > 0)
@@ -138,11 +177,15 @@ def test_shift_moves_by_whole_pixels_and_erase_blanks_rectangles(kernels, shift,
 def test_flip_mirrors_share_of_images(kernels):
     found, draws = changed(kernels, "augmentation.flip=0.3"), uniform(words(0)[0][:, 5])
     assert 0 < int((draws < 0.3).sum()) < N
-    assert torch.equal(found, torch.where((draws < 0.3)[:, None, None, None], IMAGES.flip(-1), IMAGES))
+    assert torch.equal(
+        found, torch.where((draws < 0.3)[:, None, None, None], IMAGES.flip(-1), IMAGES)
+    )
     assert torch.equal(changed(kernels, "augmentation.flip=1"), IMAGES.flip(-1))
 
 
-@pytest.mark.parametrize("overrides", [("augmentation=[affine,elastic,flip,erase]",), ("augmentation=[shift,flip]",)])
+@pytest.mark.parametrize(
+    "overrides", [("augmentation=[affine,elastic,flip,erase]",), ("augmentation=[shift,flip]",)]
+)
 def test_augmentation_does_not_depend_on_threads_or_position_in_data(kernels, overrides):
     once = changed(kernels, *overrides)
     assert torch.equal(once, changed(kernels, *overrides, threads=3))

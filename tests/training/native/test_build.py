@@ -62,7 +62,10 @@ def test_concurrent_processes_build_library_once(fake):
     fake.behave("sleep 0.3")
     line = [sys.executable, "-c", BUILD]
     environment = os.environ | {"XDG_CACHE_HOME": str(fake.cache)}
-    started = [subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    started = [
+        subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(8)
+    ]
     outputs = {process.communicate()[0] for process in started}
     assert [process.returncode for process in started] == [0] * 8
     (path,) = {Path(text.strip()) for text in outputs}
@@ -148,7 +151,9 @@ def test_next_compiler_is_used_if_first_writes_no_library(fake, tmp_path):
 def test_process_that_waits_for_compilation_says_so(fake, caplog):
     fake.behave("sleep 1")
     other = subprocess.Popen(
-        [sys.executable, "-c", BUILD], env=os.environ | {"XDG_CACHE_HOME": str(fake.cache)}, cwd=ROOT
+        [sys.executable, "-c", BUILD],
+        env=os.environ | {"XDG_CACHE_HOME": str(fake.cache)},
+        cwd=ROOT,
     )
     cache = fake.cache / "lenet_exp" / "native"
     until(lambda: list(cache.glob("*.building")), other)

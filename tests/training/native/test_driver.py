@@ -1,4 +1,6 @@
-"""The kernels in separate programs: compared with plain loops, under sanitizers, and emulating other CPUs."""
+"""The kernels in separate programs: compared with plain loops, under sanitizers, and emulating
+other CPUs.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,22 @@ DIGESTS = DRIVER.with_name("driver.txt")
 IN_ARM_CI = ("all of it", "all of it, averaged")
 
 
-def run(folder: Path, compiler: str, *options: str, program: Path = DRIVER, emulator: tuple[str, ...] = ()) -> str:
-    """Compile and run a program, and return its output. Skip the test if the compiler or the emulator is missing."""
+def run(
+    folder: Path,
+    compiler: str,
+    *options: str,
+    program: Path = DRIVER,
+    emulator: tuple[str, ...] = (),
+) -> str:
+    """Compile and run a program, and return its output. Skip the test if the compiler or the
+    emulator is missing.
+    """
     for tool in (compiler, *emulator):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} not found")
-    subprocess.run([compiler, *FLAGS, *options, str(program), "-o", str(folder / "program")], check=True)
+    subprocess.run(
+        [compiler, *FLAGS, *options, str(program), "-o", str(folder / "program")], check=True
+    )
     line = [*emulator, str(folder / "program"), "quick"]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -71,11 +83,19 @@ def shapes(draw: st.DrawFn) -> NativeShape:
     """Draw a network shape that plain loops compute within a second."""
     linear = draw(st.integers(0, 3)) == 0
     units = draw(st.lists(st.integers(1, 130), max_size=3))
-    side, kernel_size = draw(st.sampled_from([28, 32])), 0 if linear else draw(st.sampled_from([3, 5, 7]))
+    side, kernel_size = (
+        draw(st.sampled_from([28, 32])),
+        0 if linear else draw(st.sampled_from([3, 5, 7])),
+    )
     channels = () if linear else (draw(st.integers(1, 26)), draw(st.integers(1, 50)))
     average, classes = not linear and draw(st.booleans()), draw(st.integers(2, 128))
     return NativeShape(
-        side=side, kernel_size=kernel_size, channels=channels, average=average, units=tuple(units), classes=classes
+        side=side,
+        kernel_size=kernel_size,
+        channels=channels,
+        average=average,
+        units=tuple(units),
+        classes=classes,
     )
 
 
@@ -87,11 +107,17 @@ def test_kernels_match_plain_loops_for_any_shape(tmp_path_factory, shape):
 
 
 @pytest.mark.slow(seconds=6)
-@pytest.mark.parametrize(("compiler", "march"), [("g++", AVX2.march), ("g++", AVX512.march), ("clang++", AVX2.march)])
-@pytest.mark.parametrize("name", [None, *(pytest.param(name, marks=pytest.mark.by_hand) for name in SHAPES)])
+@pytest.mark.parametrize(
+    ("compiler", "march"), [("g++", AVX2.march), ("g++", AVX512.march), ("clang++", AVX2.march)]
+)
+@pytest.mark.parametrize(
+    "name", [None, *(pytest.param(name, marks=pytest.mark.by_hand) for name in SHAPES)]
+)
 def test_digests_do_not_depend_on_compiler_or_instruction_set(tmp_path, compiler, march, name):
     shape = definitions(name)
-    expected = run(tmp_path, "g++", "-O1", here(AVX2.march), *shape) if shape else DIGESTS.read_text()
+    expected = (
+        run(tmp_path, "g++", "-O1", here(AVX2.march), *shape) if shape else DIGESTS.read_text()
+    )
     assert run(tmp_path, compiler, "-O2", here(march), *shape) == expected
 
 
@@ -108,10 +134,13 @@ def test_sanitizers_report_no_errors(tmp_path, name):
 
 @pytest.mark.slow(seconds=15)
 @pytest.mark.parametrize(
-    "name", [None, *(n if n in IN_ARM_CI else pytest.param(n, marks=pytest.mark.by_hand) for n in SHAPES)]
+    "name",
+    [None, *(n if n in IN_ARM_CI else pytest.param(n, marks=pytest.mark.by_hand) for n in SHAPES)],
 )
 def test_arm_code_gives_same_digests(tmp_path, name):
     shape = definitions(name)
     arm = ("-march=armv8-a", "-static", *shape, "-O1" if shape else "-O2")
-    expected = run(tmp_path, "g++", "-O1", here(AVX2.march), *shape) if shape else DIGESTS.read_text()
+    expected = (
+        run(tmp_path, "g++", "-O1", here(AVX2.march), *shape) if shape else DIGESTS.read_text()
+    )
     assert run(tmp_path, "aarch64-linux-gnu-g++", *arm, emulator=("qemu-aarch64",)) == expected

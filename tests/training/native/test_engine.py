@@ -1,4 +1,6 @@
-"""Real trainings with the native engine: stored digests, other threads and CPUs, torch's losses, interruptions."""
+"""Real trainings with the native engine: stored digests, other threads and CPUs, torch's losses,
+interruptions.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,15 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_training_matches_stored_digest(kernels, name):
-    """After an intended change, raise `NATIVE_KERNEL` (or only `NATIVE_ADAPTIVE` or `NATIVE_AUGMENTATION`) and run
-    `python -m tests.training.native.trained` to store the new digests."""
+    """After an intended change, raise `NATIVE_KERNEL` (or only `NATIVE_ADAPTIVE` or
+    `NATIVE_AUGMENTATION`) and run `python -m tests.training.native.trained` to store the new
+    digests."""
     assert train_native(kernels, name) == DIGESTS[name]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in IN_CI else BY_HAND) for name in SHAPES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in IN_CI else BY_HAND) for name in SHAPES]
+)
 def test_training_of_another_shape_matches_stored_digest(kernels, name):
     assert {train_shape(name, threads) for threads in (1, 2)} == {NOTED["shapes"][name]}
 
@@ -61,15 +66,24 @@ def test_stored_digests_belong_to_current_kernels():
 def test_digests_do_not_depend_on_torch_code_for_other_cpus(kernels):
     line = [sys.executable, "-m", "tests.training.native.trained", kernels._library._name, "2"]
     done = subprocess.run(
-        line, env=os.environ | {"ATEN_CPU_CAPABILITY": "default"}, cwd=ROOT, capture_output=True, text=True, check=True
+        line,
+        env=os.environ | {"ATEN_CPU_CAPABILITY": "default"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found = dict(reversed(text.split(" ", 1)) for text in done.stdout.splitlines())
     assert found == DIGESTS
 
 
-@pytest.mark.parametrize("name", ["selu, nesterov", "relu, adam, averaged", "prelu, rmsprop, clipped"])
+@pytest.mark.parametrize(
+    "name", ["selu, nesterov", "relu, adam, averaged", "prelu, rmsprop, clipped"]
+)
 def test_losses_match_torch(kernels, name):
-    (native, data), (torchs, _) = (started(name, "num_epoch=1", "num_iter_echo=1") for _ in range(2))
+    (native, data), (torchs, _) = (
+        started(name, "num_epoch=1", "num_iter_echo=1") for _ in range(2)
+    )
     (mine,), (theirs,) = fit_native(kernels, native, data), fit(torchs, data, engine=TorchEngine())
     for (_, loss, _), (_, expected, _) in zip(mine.step_losses, theirs.step_losses, strict=True):
         assert loss == pytest.approx(expected, rel=2e-3)
@@ -107,7 +121,9 @@ def test_diverging_training_reports_divergence(kernels):
     assert not math.isfinite(result.loss)
 
 
-@pytest.mark.parametrize(("what", "number"), [("labels", 10), ("labels", -1), ("train_index", 10**6)])
+@pytest.mark.parametrize(
+    ("what", "number"), [("labels", 10), ("labels", -1), ("train_index", 10**6)]
+)
 def test_labels_and_indices_out_of_range_are_refused(kernels, what, number):
     lane, data = started("elu")
     numbers = getattr(data, what)  # shared with other tests

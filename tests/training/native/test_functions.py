@@ -1,4 +1,6 @@
-"""exp, tanh and log compared with double precision, and Threefry compared with its published known answers."""
+"""exp, tanh and log compared with double precision, and Threefry compared with its published known
+answers.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,11 @@ from tests.training.native.reference import threefry
 
 EXP, EXP_MINUS_1, TANH, LOG = range(4)
 LINE = torch.cat(
-    [torch.linspace(-86.9, 87.9, 100_000), torch.linspace(-1, 1, 100_000), 10 ** torch.linspace(-30, 1, 992)]
+    [
+        torch.linspace(-86.9, 87.9, 100_000),
+        torch.linspace(-1, 1, 100_000),
+        10 ** torch.linspace(-30, 1, 992),
+    ]
 )
 
 
@@ -48,7 +54,8 @@ def test_functions_of_large_arguments_reach_limits(kernels):
     assert applied(kernels, EXP, x)[1] > 1e38
 
 
-# The Random123 library's known answers (kat_vectors, threefry 2x32, 20 rounds): counter, key, result.
+# The Random123 library's known answers (kat_vectors, threefry 2x32, 20 rounds): counter, key,
+# result.
 KNOWN = [
     ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
     ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
@@ -58,7 +65,9 @@ KNOWN = [
 
 @pytest.mark.parametrize(("counter", "key", "result"), KNOWN)
 def test_random_numbers_match_known_answers_of_threefry(kernels, counter, key, result):
-    first, second = (torch.from_numpy(np.full(16, c, dtype=np.uint32).view(np.int32)) for c in counter)
+    first, second = (
+        torch.from_numpy(np.full(16, c, dtype=np.uint32).view(np.int32)) for c in counter
+    )
     out = torch.empty(2, 16, dtype=torch.int32)
     signed = [int(np.uint32(k).view(np.int32)) for k in key]
     kernels._library.lenet_random(
@@ -66,4 +75,6 @@ def test_random_numbers_match_known_answers_of_threefry(kernels, counter, key, r
     )
     for found, expected in zip(out, result, strict=True):
         assert (found.numpy().view(np.uint32) == expected).all()
-    assert [int(x[0]) for x in threefry(key, *(np.full(1, c, dtype=np.uint32) for c in counter))] == list(result)
+    assert [
+        int(x[0]) for x in threefry(key, *(np.full(1, c, dtype=np.uint32) for c in counter))
+    ] == list(result)

@@ -1,4 +1,6 @@
-"""The gradient of one step compared with torch in double precision: within 1e-5 of each tensor's largest entry."""
+"""The gradient of one step compared with torch in double precision: within 1e-5 of each tensor's
+largest entry.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ from copy import deepcopy
 import pytest
 import torch
 
-from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native import library
 from lenet_exp.training.native.options import native_shape, network_options
+from lenet_exp.training.state import new_lane
 from tests.training.native.reference import Reference
 from tests.training.native.trained import IN_CI, SHAPES
 from tests.training.small import ACTIVATIONS, configure
@@ -54,7 +56,12 @@ class Gradient:
         self.options.key1, self.options.key2 = 123456789, -987654321
         self.values = kernels.layout.new_array()
         self.loss, self.hits = kernels.gradient(
-            self.options, images, LABELS, index, kernels.layout.copy_parameters(self.model), self.values
+            self.options,
+            images,
+            LABELS,
+            index,
+            kernels.layout.copy_parameters(self.model),
+            self.values,
         )
 
     def check(self) -> None:
@@ -67,7 +74,11 @@ class Gradient:
         for name, parameter in exact.model.named_parameters():
             assert parameter.grad is not None
             # The gradients of PReLU's scalar slopes are sums that may cancel.
-            alike = [p.grad for n, p in exact.model.named_parameters() if n == name or ("act" in n and "act" in name)]
+            alike = [
+                p.grad
+                for n, p in exact.model.named_parameters()
+                if n == name or ("act" in n and "act" in name)
+            ]
             largest = max(float(grad.abs().max()) for grad in alike)
             found = self.kernels.layout.slots[name].of(self.values).double()
             error = float((found - parameter.grad).abs().max())
@@ -85,7 +96,9 @@ def compare(kernels, options: list[str], count: int) -> None:
         for parameter in model.parameters():
             parameter.mul_(1.5)
     index = torch.randperm(len(IMAGES), generator=torch.Generator().manual_seed(count))[:count]
-    Gradient(kernels, options, index, images=IMAGES[..., :side, :side].contiguous(), model=model).check()
+    Gradient(
+        kernels, options, index, images=IMAGES[..., :side, :side].contiguous(), model=model
+    ).check()
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
@@ -94,7 +107,8 @@ def test_gradient_matches_double_precision(kernels, name):
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in IN_CI else pytest.param(name, marks=pytest.mark.by_hand) for name in SHAPES]
+    "name",
+    [name if name in IN_CI else pytest.param(name, marks=pytest.mark.by_hand) for name in SHAPES],
 )
 @pytest.mark.parametrize("activation", ["selu", "rrelu", "prelu"])
 def test_gradient_matches_double_precision_for_other_shapes(kernels, name, activation):
@@ -120,7 +134,14 @@ def test_gradient_of_padding_is_zero(kernels):
 @pytest.mark.parametrize("activation", ["selu", "relu", "tanh"])
 def test_loss_is_finite_exactly_if_loss_of_torch_is(kernels, activation, bad):
     options, seen = [f"activation={activation}"], set()
-    for name in ("conv1.weight", "conv1.bias", "conv2.weight", "fc1.bias", "fc2.weight", "fc3.weight"):
+    for name in (
+        "conv1.weight",
+        "conv1.bias",
+        "conv2.weight",
+        "fc1.bias",
+        "fc2.weight",
+        "fc3.weight",
+    ):
         model = network(options)
         with torch.no_grad():
             model.get_parameter(name)[:3] = bad
@@ -142,7 +163,9 @@ def test_nan_pixel_makes_loss_nan(kernels):
 @pytest.mark.parametrize("activation", ["prelu", "rrelu"])
 def test_gradient_does_not_depend_on_threads(kernels, activation):
     options = [f"activation={activation}", "regularization.dropout_rate=0.3"]
-    one, *others = (Gradient(kernels, options, torch.arange(301), threads=threads) for threads in (1, 2, 3, 50))
+    one, *others = (
+        Gradient(kernels, options, torch.arange(301), threads=threads) for threads in (1, 2, 3, 50)
+    )
     for other in others:
         assert (other.loss, other.hits) == (one.loss, one.hits)
         assert torch.equal(other.values, one.values)
@@ -150,4 +173,6 @@ def test_gradient_does_not_depend_on_threads(kernels, activation):
 
 def test_first_of_equal_maxima_gets_gradient(kernels):
     """On a blank image, all four values of each window are equal, and torch also selects the first."""
-    Gradient(kernels, ["activation=selu"], torch.arange(3), images=torch.full((3, 1, 32, 32), 0.25)).check()
+    Gradient(
+        kernels, ["activation=selu"], torch.arange(3), images=torch.full((3, 1, 32, 32), 0.25)
+    ).check()

@@ -1,4 +1,6 @@
-"""Values that Python computes for the kernels: initial weights, images, learning rates, and unsupported options."""
+"""Values that Python computes for the kernels: initial weights, images, learning rates, and
+unsupported options.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,12 @@ from lenet_exp.config.image_shape import Normalization
 from lenet_exp.config.schema import CROSS_ENTROPY, Augmentation, Regularization, Schedule, Training
 from lenet_exp.data.normalization import normalize
 from lenet_exp.data.resize import normalize_exactly
-from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native.arithmetic import cosine, power, whole_power
 from lenet_exp.training.native.initial import initialize
 from lenet_exp.training.native.options import why_unsupported
 from lenet_exp.training.native.target import AVX2, AVX512, NEON, find_target
 from lenet_exp.training.schedule import lr_factor
+from lenet_exp.training.state import new_lane
 from tests.training.small import ACTIVATIONS, OPTIMIZERS, configure
 
 
@@ -53,13 +55,26 @@ def test_initial_weights_match_torch_up_to_rounding(model):
 @pytest.mark.parametrize(("height", "width", "white"), [(28, 28, 255), (8, 8, 16), (50, 20, 255)])
 def test_images_match_torch_up_to_rounding(height, width, white):
     pixels = torch.randint(white + 1, (70, height, width), dtype=torch.uint8)
-    torch.testing.assert_close(normalize_exactly(pixels, white), normalize(pixels, white), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        normalize_exactly(pixels, white), normalize(pixels, white), rtol=0, atol=1e-6
+    )
     other = (white, 28, Normalization([0.13], [0.31]))
-    torch.testing.assert_close(normalize_exactly(pixels, *other), normalize(pixels, *other), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        normalize_exactly(pixels, *other), normalize(pixels, *other), rtol=0, atol=1e-5
+    )
 
 
-BUNDLED = [*(f"activation={name}" for name in ACTIVATIONS), *(f"optimizer={name}" for name in OPTIMIZERS)]
-BUNDLED += ["model=lenet5", "model=lenet_300_100", "model=linear", "model.pooling=average", "dataset.image_size=28"]
+BUNDLED = [
+    *(f"activation={name}" for name in ACTIVATIONS),
+    *(f"optimizer={name}" for name in OPTIMIZERS),
+]
+BUNDLED += [
+    "model=lenet5",
+    "model=lenet_300_100",
+    "model=linear",
+    "model.pooling=average",
+    "dataset.image_size=28",
+]
 
 
 @pytest.mark.parametrize("option", BUNDLED)
@@ -74,10 +89,14 @@ def test_unsupported_option_is_named():
         "optimizer=mine": {"optimizer": {"_target_": "torch.optim.ASGD", "name": "mine"}},
         "device=cuda": {"device": "cuda"},
         "schedule.own": {"schedule": replace(config.schedule, own={"_target_": "mine.Triangle"})},
-        "augmentation.own": {"augmentation": replace(config.augmentation, own={"_target_": "mine.Noise"})},
+        "augmentation.own": {
+            "augmentation": replace(config.augmentation, own={"_target_": "mine.Noise"})
+        },
         "loss=focal": {"loss": {"_target_": "lenet_exp.training.losses.Focal", "name": "focal"}},
         "loss.class_weights": {"loss": CROSS_ENTROPY | {"class_weights": "balanced"}},
-        "activation.num_parameters=6": {"activation": {"_target_": "torch.nn.PReLU", "num_parameters": 6}},
+        "activation.num_parameters=6": {
+            "activation": {"_target_": "torch.nn.PReLU", "num_parameters": 6}
+        },
     }
     for named, changed in strange.items():
         assert named in str(why_unsupported(replace(config, **changed)))

@@ -1,4 +1,6 @@
-"""A few steps of each optimizer, with each of its keywords, compared with torch's own in double precision."""
+"""A few steps of each optimizer, with each of its keywords, compared with torch's own in double
+precision.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,8 @@ from copy import deepcopy
 import pytest
 import torch
 
-from lenet_exp.training.lane import new_lane, update_average
 from lenet_exp.training.native.rule import OptimizerRule
+from lenet_exp.training.state import new_lane, update_average
 from tests.training.small import configure
 
 KEYWORDS = {
@@ -28,10 +30,16 @@ def gradients(model, step: int) -> dict[str, torch.Tensor]:
 
 
 def steps(kernels, lane, first: int, last: int) -> torch.optim.Optimizer:
-    """Run the steps with the kernels and with torch in double precision, and compare after each step."""
+    """Run the steps with the kernels and with torch in double precision, and compare after each
+    step.
+    """
     exact = deepcopy(lane.model).double()
     (group,) = lane.optimizer.param_groups
-    values = {k: v for k, v in group.items() if k not in {"params", "fused", "foreach", "capturable", "differentiable"}}
+    values = {
+        k: v
+        for k, v in group.items()
+        if k not in {"params", "fused", "foreach", "capturable", "differentiable"}
+    }
     if isinstance(lane.optimizer, torch.optim.AdamW):
         del values["decoupled_weight_decay"]
     optimizer = type(lane.optimizer)(exact.parameters(), **values)
@@ -79,14 +87,19 @@ def close(model, exact) -> None:
 @pytest.mark.parametrize(("optimizer", "keyword"), CASES)
 def test_optimizer_steps_match_torch(kernels, optimizer, keyword):
     decay = 0 if keyword.startswith("momentum") else 0.05
-    line = [f"optimizer={optimizer}", f"optimizer.{keyword}", f"regularization.weight_decay={decay}"]
+    line = [
+        f"optimizer={optimizer}",
+        f"optimizer.{keyword}",
+        f"regularization.weight_decay={decay}",
+    ]
     if keyword == "nesterov=true":
         line.append("optimizer.momentum=0.8")
     steps(kernels, new_lane(configure("activation=prelu", *line), torch.device("cpu")), 0, STEPS)
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "clip_norm"), [("sgd", 0.5), ("sgd", 1e9), ("adam", 0.5), ("adamw", 0.5), ("rmsprop", 0.5)]
+    ("optimizer", "clip_norm"),
+    [("sgd", 0.5), ("sgd", 1e9), ("adam", 0.5), ("adamw", 0.5), ("rmsprop", 0.5)],
 )
 def test_clipping_and_weight_average_match_torch(kernels, optimizer, clip_norm):
     line = (f"optimizer={optimizer}", f"training.clip_norm={clip_norm}", "training.ema_decay=0.3")
@@ -94,10 +107,13 @@ def test_clipping_and_weight_average_match_torch(kernels, optimizer, clip_norm):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "decay"), [("sgd", 0), ("adam", 0), ("adam", 0.01), ("adamw", 0.01), ("rmsprop", 0)]
+    ("optimizer", "decay"),
+    [("sgd", 0), ("adam", 0), ("adam", 0.01), ("adamw", 0.01), ("rmsprop", 0)],
 )
 def test_zero_gradients_give_no_subnormal_numbers(kernels, optimizer, decay):
-    """Subnormal numbers, which dead ReLUs cause after a few epochs, make optimizer steps 10 to 28 times slower."""
+    """Subnormal numbers, which dead ReLUs cause after a few epochs, make optimizer steps 10 to 28
+    times slower.
+    """
     line = (f"optimizer={optimizer}", f"regularization.weight_decay={decay}")
     lane, layout = new_lane(configure(*line), torch.device("cpu")), kernels.layout
     weights, gradient = layout.move_parameters(lane.model), layout.new_array()

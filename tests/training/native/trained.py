@@ -1,7 +1,9 @@
 """Short native trainings, and their digests.
 
-python -m tests.training.native.trained                        stores the digests of all trainings in digests.json
-python -m tests.training.native.trained <library> [threads]    prints the digests on digits with a library
+python -m tests.training.native.trained                        stores the digests of all trainings
+                                                               in digests.json
+python -m tests.training.native.trained <library> [threads]    prints the digests on digits with a
+                                                               library
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from lenet_exp.data.images import TrainingData, load_training_data
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import NATIVE_ADAPTIVE, NATIVE_AUGMENTATION, NATIVE_KERNEL
 from lenet_exp.training.fit import Divergence, fit
-from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.native.engine import NativeEngine
 from lenet_exp.training.native.layout import NativeShape
 from lenet_exp.training.native.library import Kernels, kernels
 from lenet_exp.training.native.options import native_shape
 from lenet_exp.training.snapshot import snapshot
+from lenet_exp.training.state import TrainingState, new_lane
 from lenet_exp.training.trained.weights import weights_digest
 from tests.tools.configs import compose
 from tests.training.small import configure
@@ -61,9 +63,18 @@ SHAPES: dict[str, list[str]] = {
     "28x28 pixels": ["dataset.image_size=28"],
     "300-100": ["model=lenet_300_100"],
     "linear": ["model=linear"],
-    "all of it": ["model.channels=[7,33]", "model.units=[97,61]", "model.kernel_size=3", CLASSES_62],
+    "all of it": [
+        "model.channels=[7,33]",
+        "model.units=[97,61]",
+        "model.kernel_size=3",
+        CLASSES_62,
+    ],
     "all of it, averaged": ["model.channels=[7,33]", "model.kernel_size=7", *AVERAGED],
-    "five layers of 28x28 pixels": ["model=lenet_300_100", "model.units=[33,16,97,5]", "dataset.image_size=28"],
+    "five layers of 28x28 pixels": [
+        "model=lenet_300_100",
+        "model.units=[33,16,97,5]",
+        "dataset.image_size=28",
+    ],
 }
 IN_CI = ("all of it", "all of it, averaged", "300-100")  # compiling a shape takes 4 to 8 s
 # Not a recipe, so that the digest changes only with the kernels.
@@ -71,24 +82,29 @@ MNIST = ["dataset=mnist", "dataset.train_size=4000", "dataset.val_size=1000", "s
          "optimizer.lr=0.1", "optimizer.nesterov=true", "num_epoch=1", "batch_size=128"]  # fmt: skip
 
 
-def started(name: str, *more: str) -> tuple[Lane, TrainingData]:
+def started(name: str, *more: str) -> tuple[TrainingState, TrainingData]:
     """Return the lane and the data of a configuration in `CONFIGURATIONS`."""
     config = configure(*SHORT, *CONFIGURATIONS[name], "engine=native", *more)
     return new_lane(config, CPU), load_training_data(config, CPU)
 
 
 def fit_native(
-    kernels: Kernels, lane: Lane, data: TrainingData, stop: Callable[[], bool] = lambda: False
+    kernels: Kernels,
+    lane: TrainingState,
+    data: TrainingData,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[EpochResult | Divergence]:
     """Train with these kernels and return the results of the epochs."""
     return list(fit(lane, data, stop=stop, engine=NativeEngine(kernels)))
 
 
-def state_digest(lane: Lane) -> str:
+def state_digest(lane: TrainingState) -> str:
     """Return the digest of the checkpoint's content, except times, and of the best weights."""
     tensors, _ = snapshot(lane)
     assert lane.best is not None
-    return weights_digest(tensors | {f"best.{name}": t for name, t in lane.best.weights.items()})[:16]
+    return weights_digest(tensors | {f"best.{name}": t for name, t in lane.best.weights.items()})[
+        :16
+    ]
 
 
 def train_native(kernels: Kernels, name: str, threads: int = 1) -> str:
@@ -98,9 +114,16 @@ def train_native(kernels: Kernels, name: str, threads: int = 1) -> str:
     return state_digest(lane)
 
 
-def train_shape(name: str, threads: int = 1, build: Callable[[NativeShape], Kernels | str] = kernels) -> str:
+def train_shape(
+    name: str, threads: int = 1, build: Callable[[NativeShape], Kernels | str] = kernels
+) -> str:
     """Return the digest of training a network shape in `SHAPES`."""
-    more = ["activation=rrelu", "regularization.dropout_rate=0.2", "optimizer.nesterov=true", "augmentation=affine"]
+    more = [
+        "activation=rrelu",
+        "regularization.dropout_rate=0.2",
+        "optimizer.nesterov=true",
+        "augmentation=affine",
+    ]
     config = configure(*SHORT, *SHAPES[name], *more, "engine=native", f"num_threads={threads}")
     own, lane = build(native_shape(config)), new_lane(config, CPU)
     assert isinstance(own, Kernels)
@@ -110,7 +133,9 @@ def train_shape(name: str, threads: int = 1, build: Callable[[NativeShape], Kern
 
 def train_mnist(kernels: Kernels, data_root: str) -> str:
     """Return the digest of a short training on MNIST."""
-    config = compose([*MNIST, "num_threads=2", "device=cpu", "engine=native", f"data_root={data_root}"])
+    config = compose(
+        [*MNIST, "num_threads=2", "device=cpu", "engine=native", f"data_root={data_root}"]
+    )
     lane = new_lane(config, CPU)
     fit_native(kernels, lane, load_training_data(config, CPU))
     return state_digest(lane)

@@ -20,7 +20,11 @@ class LeNet5(nn.Module):
     def __init__(self, activation: Callable[[], nn.Module], dropout: float) -> None:
         super().__init__()
         self.conv1, self.activation1, self.pool1 = nn.Conv2d(1, 6, 5), activation(), nn.MaxPool2d(2)
-        self.conv2, self.activation2, self.pool2 = nn.Conv2d(6, 16, 5), activation(), nn.MaxPool2d(2)
+        self.conv2, self.activation2, self.pool2 = (
+            nn.Conv2d(6, 16, 5),
+            activation(),
+            nn.MaxPool2d(2),
+        )
         self.fc1, self.activation3 = nn.Linear(400, 120), activation()
         self.fc2, self.activation4 = nn.Linear(120, 84), activation()
         self.fc3 = nn.Linear(84, 10)

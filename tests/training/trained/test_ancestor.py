@@ -22,10 +22,13 @@ from lenet_exp.training.trained.ancestor import load_ancestor
 from tests.training.trained.argparse_script import LeNet5, save
 
 MODELS = Path(
-    os.environ.get("LENET_EXP_ANCESTOR_MODELS") or Path(__file__).resolve().parents[4] / "shared" / "ancestor_models"
+    os.environ.get("LENET_EXP_ANCESTOR_MODELS")
+    or Path(__file__).resolve().parents[4] / "shared" / "ancestor_models"
 )
 MNIST = MODELS / "MNIST_epoch43_acc0.9913.pkl"
-published = pytest.mark.skipif(not MNIST.is_file(), reason="the published models of the original script are not found")
+published = pytest.mark.skipif(
+    not MNIST.is_file(), reason="the published models of the original script are not found"
+)
 
 
 @published
@@ -36,7 +39,9 @@ published = pytest.mark.skipif(not MNIST.is_file(), reason="the published models
 )
 def test_published_models_have_published_accuracy(file, dataset, correct, real_data):
     raw = read_images(compose([f"dataset={dataset}"]).dataset, real_data, "test")
-    predictions = predict_logits(load_ancestor(MODELS / file), normalize(raw.images, raw.white), 500).argmax(1)
+    predictions = predict_logits(
+        load_ancestor(MODELS / file), normalize(raw.images, raw.white), 500
+    ).argmax(1)
     assert int((predictions == raw.labels).sum()) == correct
 
 
@@ -61,9 +66,18 @@ def test_models_with_any_activation_and_dropout_load(name, dropout, tmp_path):
 
 
 def opcodes(name: str, argument: str) -> bytes:
-    """Return a pickle that calls `name` (as `module attribute`) with a text, using GLOBAL and REDUCE."""
+    """Return a pickle that calls `name` (as `module attribute`) with a text, using GLOBAL and
+    REDUCE.
+    """
     text = argument.encode()
-    return b"\x80\x02c" + name.replace(" ", "\n").encode() + b"\nX" + struct.pack("<I", len(text)) + text + b"\x85R."
+    return (
+        b"\x80\x02c"
+        + name.replace(" ", "\n").encode()
+        + b"\nX"
+        + struct.pack("<I", len(text))
+        + text
+        + b"\x85R."
+    )
 
 
 class Call:
@@ -86,10 +100,19 @@ def attacks(marker: Path) -> dict[str, tuple[bytes, str]]:
     return {
         "os.system": (pickle.dumps(Call(os.system, touch), protocol=2), "posix.system"),
         "eval": (opcodes("__builtin__ eval", code), "__builtin__.eval"),
-        "dotted": (opcodes("torch.nn.modules.activation torch.os.system", touch), "torch.os.system"),
-        "a module of another kind": (opcodes("torch.nn.modules.container Sequential", ""), "container.Sequential"),
+        "dotted": (
+            opcodes("torch.nn.modules.activation torch.os.system", touch),
+            "torch.os.system",
+        ),
+        "a module of another kind": (
+            opcodes("torch.nn.modules.container Sequential", ""),
+            "container.Sequential",
+        ),
         "a name from the stack": (protocol_4, "FRAME"),
-        "a name from the stack, no frame": (b"\x80\x04\x8c\x05posix\x8c\x06system\x93.", "SHORT_BINUNICODE"),
+        "a name from the stack, no frame": (
+            b"\x80\x04\x8c\x05posix\x8c\x06system\x93.",
+            "SHORT_BINUNICODE",
+        ),
         "an instance opcode": (inst, "INST"),
         "an extension": (b"\x80\x02\x82\x01.", "EXT1"),
         "a state for a foreign class": (build, "os._wrap_close"),
@@ -126,7 +149,10 @@ def test_attack_hidden_in_real_model_is_refused(tmp_path):
     save(LeNet5(nn.SELU, 0), tmp_path / "model.pkl")
     marker = tmp_path / "ran"
     hidden, _ = attacks(marker)["os.system"]
-    with zipfile.ZipFile(tmp_path / "model.pkl") as model, zipfile.ZipFile(tmp_path / "evil.pkl", "w") as evil:
+    with (
+        zipfile.ZipFile(tmp_path / "model.pkl") as model,
+        zipfile.ZipFile(tmp_path / "evil.pkl", "w") as evil,
+    ):
         for entry in model.infolist():
             content = model.read(entry)
             if entry.filename.endswith("data.pkl"):  # run the call, drop its result, load the model
@@ -161,9 +187,15 @@ UNSUITABLE: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: torch.save({"a": 1}, path), "not a LeNet-5"),
     (with_more_classes, "not a LeNet-5"),
     (bomb, "64 MiB"),
-    (lambda path: archive(path, ("0/data.pkl", b"\x80\x02" + b"N0" * 30_000 + b"N.")), "50000 opcodes"),
+    (
+        lambda path: archive(path, ("0/data.pkl", b"\x80\x02" + b"N0" * 30_000 + b"N.")),
+        "50000 opcodes",
+    ),
     (lambda path: archive(path, ("0/data.pkl", b"\x80\x02N." + bytes(2**21))), "1 MiB"),
-    (lambda path: archive(path, *((f"{n}/data.pkl", b"\x80\x02N.") for n in range(2))), "exactly one"),
+    (
+        lambda path: archive(path, *((f"{n}/data.pkl", b"\x80\x02N.") for n in range(2))),
+        "exactly one",
+    ),
 ]
 
 

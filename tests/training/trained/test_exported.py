@@ -15,7 +15,10 @@ from lenet_exp.training.trained.exported import export_trained
 from tests.training.small import configure
 
 OURS = ("convnet", "lenet5", "lenet5_1998", "lenet_300_100", "linear")
-OWN = ("tests.tools.networks.Residual", "tests.training.trained.test_exported.Counting")  # the first has batch norm
+OWN = (
+    "tests.tools.networks.Residual",
+    "tests.training.trained.test_exported.Counting",
+)  # the first has batch norm
 
 
 class Numbered(nn.Module):
@@ -62,13 +65,18 @@ def random_weights(config: Config, seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     state = network_of(config).state_dict()
     return {
-        k: torch.rand(v.shape, generator=generator) if v.is_floating_point() else v + seed for k, v in state.items()
+        k: torch.rand(v.shape, generator=generator) if v.is_floating_point() else v + seed
+        for k, v in state.items()
     }
 
 
 @pytest.mark.parametrize("model", [*OURS, *OWN])
 def test_each_network_is_traced_once_and_has_weights_of_each_run(model, monkeypatch):
-    config = configure(f"model={model}") if model in OURS else replace(configure(), model={"_target_": model})
+    config = (
+        configure(f"model={model}")
+        if model in OURS
+        else replace(configure(), model={"_target_": model})
+    )
     images = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(3))
     export_trained(config, random_weights(config, 1))
     traces = Traces(monkeypatch)
@@ -82,7 +90,9 @@ def test_each_network_is_traced_once_and_has_weights_of_each_run(model, monkeypa
 
 
 def test_network_that_depends_on_more_than_weights_is_traced_again(monkeypatch):
-    config = replace(configure(), model={"_target_": "tests.training.trained.test_exported.Numbered"})
+    config = replace(
+        configure(), model={"_target_": "tests.training.trained.test_exported.Numbered"}
+    )
     export_trained(config, random_weights(config, 1))
     traces = Traces(monkeypatch)
     torch.export.load(io.BytesIO(export_trained(config, random_weights(config, 2))))

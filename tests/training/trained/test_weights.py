@@ -30,9 +30,12 @@ def test_weights_and_metadata_are_saved_bit_for_bit(weights, metadata, tmp_path_
     path = tmp_path_factory.getbasetemp() / "weights.safetensors"
     save_weights(path, weights, metadata)
     loaded, text = load_weights(path)
-    assert {name: bits(t) for name, t in loaded.items()} == {name: bits(t) for name, t in weights.items()}
+    assert {name: bits(t) for name, t in loaded.items()} == {
+        name: bits(t) for name, t in weights.items()
+    }
     assert text == metadata
-    assert list(loaded) == list(weights)  # the format sorts tensors, but the digest depends on their order
+    # the format sorts tensors, but the digest depends on their order
+    assert list(loaded) == list(weights)
     assert weights_digest(loaded) == weights_digest(weights)
 
 
@@ -46,7 +49,10 @@ OTHERS = {
     "type": {"a": A.double(), "b": B},
     "one less": {"a": A},
     "exchanged": {"a": B, "b": A},
-    "border between tensors": {"a": torch.tensor([1.0, 2.0, 3.0]), "b": torch.tensor([4.0, 5.0, 6.0])},
+    "border between tensors": {
+        "a": torch.tensor([1.0, 2.0, 3.0]),
+        "b": torch.tensor([4.0, 5.0, 6.0]),
+    },
 }
 
 
@@ -59,11 +65,19 @@ def test_digest_changes_with_any_difference():
 
 def test_digest_does_not_depend_on_memory_format():
     x = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
-    assert weights_digest({"x": x}) == weights_digest({"x": x.to(memory_format=torch.channels_last)})
-    assert weights_digest({"x": x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)}) == weights_digest({"x": x})
+    assert weights_digest({"x": x}) == weights_digest(
+        {"x": x.to(memory_format=torch.channels_last)}
+    )
+    assert weights_digest(
+        {"x": x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)}
+    ) == weights_digest({"x": x})
     assert weights_digest({"x": x.clone().requires_grad_()}) == weights_digest({"x": x})
 
 
 def test_digest_is_sha256_of_names_shapes_and_bytes():
-    by_hand = hashlib.sha256(b"w (2,) torch.float32" + struct.pack("<2f", 1, 2) + b"b () torch.int64" + bytes(8))
-    assert weights_digest({"w": torch.tensor([1.0, 2.0]), "b": torch.tensor(0)}) == by_hand.hexdigest()
+    by_hand = hashlib.sha256(
+        b"w (2,) torch.float32" + struct.pack("<2f", 1, 2) + b"b () torch.int64" + bytes(8)
+    )
+    assert (
+        weights_digest({"w": torch.tensor([1.0, 2.0]), "b": torch.tensor(0)}) == by_hand.hexdigest()
+    )

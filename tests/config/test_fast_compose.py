@@ -1,4 +1,6 @@
-"""Configurations created without composing each job equal those that Hydra composes, as do the errors."""
+"""Configurations created without composing each job equal those that Hydra composes, as do the
+errors.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +19,27 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lenet_exp.config.compose import typed
+from lenet_exp.config.fast_compose import FastComposer
 from lenet_exp.config.hydra_parts import hydra_app
-from lenet_exp.config.plain import plain
-from lenet_exp.config.quick import QuickComposer
-from lenet_exp.config.schema import knobs
+from lenet_exp.config.schema import all_flags
+from lenet_exp.config.typed_json import to_plain
 from lenet_exp.errors import ConfigError
 
-NO_SHRINKING = [phase for phase in Phase if phase is not Phase.shrink]  # Hydra takes 0.1 s to compose
+# Hydra takes 0.1 s to compose
+NO_SHRINKING = [phase for phase in Phase if phase is not Phase.shrink]
 TEXTS = [
     "1", "0", "0.1", "1e-3", "-2", "true", "null", "relu", "nan", "inf", "007", "1_000", "a.b", "08", "1.0", ".5",
     "native", "best", "BEST",
 ]  # fmt: skip
-FLAGS = [flag for flag, _, _ in knobs()] + ["optimizer.lr", "optimizer.momentum", "no_such"]
+FLAGS = [flag for flag, _, _ in all_flags()] + ["optimizer.lr", "optimizer.momentum", "no_such"]
 JOBS = [  # each kind of override, alone and combined
-    ["optimizer.lr=0.1", "seed=007", "tracking.plots=true", "model_path=1e-3", "training.clip_norm=1"],
+    [
+        "optimizer.lr=0.1",
+        "seed=007",
+        "tracking.plots=true",
+        "model_path=1e-3",
+        "training.clip_norm=1",
+    ],
     ["optimizer.lr=1_000", "num_epoch=1.0", "model_path=nan", "tracking.experiment="],
     ["optimizer={lr:0.3}", "optimizer.lr=0.1"],
     ["optimizer.lr=0.1", "optimizer={lr:0.3}"],
@@ -69,20 +78,23 @@ def composed(given: list[str]) -> DictConfig:
 def outcome(make: Any) -> tuple[str, str]:
     """Return a configuration with the types of its values, or the error."""
     try:
-        return "configuration", json.dumps(plain(make()), sort_keys=True)
+        return "configuration", json.dumps(to_plain(make()), sort_keys=True)
     except (ConfigError, HydraException, OmegaConfBaseException, ValueError) as e:
         return type(e).__name__, str(e)
 
 
 def test_quick_configurations_equal_hydra_configurations():
-    quick, expected = QuickComposer(composed), [outcome(lambda job=job: typed(composed(job))) for job in JOBS]
+    quick, expected = (
+        FastComposer(composed),
+        [outcome(lambda job=job: typed(composed(job))) for job in JOBS],
+    )
     assert {kind for kind, _ in expected} > {"configuration", "ConfigError"}
     pairs = [*zip(JOBS, expected, strict=True)]
     for job, right in pairs + [pair for pair in pairs if pair[1][0] == "configuration"]:
         assert outcome(lambda job=job: quick.config(job)) == right
 
 
-QUICK = QuickComposer(composed)
+QUICK = FastComposer(composed)
 
 
 @given(st.lists(plains, min_size=1, max_size=2))
@@ -104,16 +116,25 @@ def counted(calls: list[list[str]]) -> Callable[[list[str]], DictConfig]:
 
 
 def test_hydra_composes_once_for_each_combination_of_options(counted, calls):
-    quick, lrs = QuickComposer(counted), (0.1, 0.2, 1e-3)
+    quick, lrs = FastComposer(counted), (0.1, 0.2, 1e-3)
     for activation in ("relu", "selu"):
         for lr in lrs:
-            assert quick.config([f"activation={activation}", f"optimizer.lr={lr}", "seed=5"]).optimizer["lr"] == lr
+            assert (
+                quick.config(
+                    [f"activation={activation}", f"optimizer.lr={lr}", "seed=5"]
+                ).optimizer["lr"]
+                == lr
+            )
     assert calls == [["activation=relu"], ["activation=selu"]]
 
 
 def test_configuration_without_swept_flags_is_reused(counted, calls):
     fixed = ["activation=relu", "num_epoch=3"]
-    quick = QuickComposer(counted, without=composed(fixed), swept={"optimizer", "optimizer.lr"})
-    for swept in (["optimizer.lr=0.1"], ["optimizer.lr=1_000"], ["optimizer=adam", "optimizer.lr=0.2"]):
+    quick = FastComposer(counted, without=composed(fixed), swept={"optimizer", "optimizer.lr"})
+    for swept in (
+        ["optimizer.lr=0.1"],
+        ["optimizer.lr=1_000"],
+        ["optimizer=adam", "optimizer.lr=0.2"],
+    ):
         assert quick.config([*fixed, *swept]) == typed(composed([*fixed, *swept]))
     assert calls == [["activation=relu", "optimizer=adam"]]

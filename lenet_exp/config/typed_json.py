@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import Field, field, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
@@ -17,35 +17,39 @@ T = TypeVar("T")
 
 WHOLE = (str, float, bool, NoneType)
 OTHER = "other"  # name of the field that contains unknown keys
+KEY = "stored_as"  # entry of a field's metadata; see `stored_as`
 LATEST_MS = 10**14  # year 5138; Python's calendar ends in 9999
 
 
-def plain(value: Any) -> Any:
-    """Convert a dataclass, such as a configuration, to dicts, lists, strings, and numbers; `read_as` reverses this.
+def to_plain(value: Any) -> Any:
+    """Convert a dataclass, such as a configuration, to dicts, lists, strings, and numbers;
+    `read_as` reverses this.
 
     The keys in the field `other` become keys of the dict.
     """
     if is_dataclass(value):
-        found = {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        found = {key_of(f): to_plain(getattr(value, f.name)) for f in fields(value)}
         return {**found.pop(OTHER, {}), **found}
     if isinstance(value, dict):
-        return {key: plain(v) for key, v in value.items()}
+        return {key: to_plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [to_plain(v) for v in value]
     return value.value if isinstance(value, Enum) else value
 
 
 def read_as(kind: type[T], value: object) -> T:
-    """Convert plain values, possibly from another release, to a dataclass or to a list of dataclasses.
+    """Convert plain values, possibly from another release, to a dataclass or to a list of
+    dataclasses.
 
-    A missing flag of a configuration is set to its neutral value. A missing flag without a neutral value stays missing
-    (`???`).
+    A missing flag of a configuration is set to its neutral value. A missing flag without a neutral
+    value stays missing (`???`).
 
     Args:
         kind: type of the result.
 
     Raises:
-        ValueError: a field without a default is missing, a value has the wrong type, or a timestamp is out of range.
+        ValueError: a field without a default is missing, a value has the wrong type, or a timestamp
+            is out of range.
     """
     try:
         return cast(T, _read(kind, value))
@@ -76,7 +80,12 @@ def _read(wanted: Any, value: Any) -> Any:
         return {k: _read(inner[1], v) for k, v in value.items()}
     if kind is dict and is_dataclass(wanted):
         return _read_fields(wanted, value)
-    if isinstance(value, str) and origin is None and issubclass(wanted, Enum) and value in list(wanted):
+    if (
+        isinstance(value, str)
+        and origin is None
+        and issubclass(wanted, Enum)
+        and value in list(wanted)
+    ):
         return wanted(value)
     raise TypeError
 
@@ -90,6 +99,21 @@ def _read_one_of(kinds: tuple[Any, ...], value: Any) -> Any:
     raise TypeError
 
 
+def stored_as(key: str, **options: Any) -> Any:
+    """Declare a dataclass field whose key in stored files differs from its name.
+
+    Args:
+        key: key in the files, which earlier releases wrote, too.
+        options: arguments of `dataclasses.field`, such as `default`.
+    """
+    return field(metadata={KEY: key}, **options)
+
+
+def key_of(f: Field[Any]) -> str:
+    """Return the key of a dataclass field in stored files."""
+    return str(f.metadata.get(KEY, f.name))
+
+
 @cache
 def _fields(kind: Any) -> list[tuple[Field[Any], Any]]:
     """Return the fields of a dataclass, except `other`, with their types."""
@@ -98,23 +122,40 @@ def _fields(kind: Any) -> list[tuple[Field[Any], Any]]:
 
 
 def _read_fields(kind: Any, values: dict[str, Any]) -> Any:
-    found = {}
+    arguments = {}
     for f, wanted in _fields(kind):
-        value = values.get(f.name, MISSING)
-        if f.default_factory is wanted and value == MISSING:  # a section with its own flags
-            found[f.name] = _read_fields(wanted, {})
-        elif f.name not in values:
+        key = key_of(f)
+        value = values.get(key, MISSING)
+        is_missing_value = value == MISSING
+
+        if f.default_factory is wanted and is_missing_value:  # a section with its own flags
+            arguments[f.name] = _read_fields(wanted, {})
+        elif key not in values:
             if f.default is f.default_factory is dataclasses.MISSING:
-                raise ValueError(f"not a valid {kind.__name__}: {f.name} is missing")
+                raise ValueError(f"not a valid {kind.__name__}: {key} is missing")
             if f.metadata.get("neutral", ALWAYS) is not ALWAYS:
-                found[f.name] = f.metadata["neutral"]
-        elif not (f.metadata and value == MISSING):  # a flag can be missing
-            try:
-                found[f.name] = _read(wanted, value)
-                if f.name.endswith("_ms") and not 0 <= (value or 0) < LATEST_MS:
-                    raise TypeError
-            except TypeError:
-                raise ValueError(f"not a valid {kind.__name__}: {f.name} is {value!r:.60}") from None
+                arguments[f.name] = f.metadata["neutral"]
+        elif f.metadata and is_missing_value:  # a flag without a value
+            continue
+        else:
+            arguments[f.name] = _read_field(kind, f, wanted, value)
+
     if OTHER in kind.__dataclass_fields__:
-        found[OTHER] = {name: value for name, value in values.items() if name not in found}
-    return kind(**found)
+        keys = {key_of(f) for f, _ in _fields(kind)}
+        arguments[OTHER] = {key: value for key, value in values.items() if key not in keys}
+    return kind(**arguments)
+
+
+def _read_field(kind: Any, f: Field[Any], wanted: Any, value: Any) -> Any:
+    """Convert the value of a field.
+
+    Raises:
+        ValueError: the value has the wrong type, or is a timestamp out of range.
+    """
+    try:
+        converted = _read(wanted, value)
+        if f.name.endswith("_ms") and not 0 <= (value or 0) < LATEST_MS:
+            raise TypeError
+    except TypeError:
+        raise ValueError(f"not a valid {kind.__name__}: {key_of(f)} is {value!r:.60}") from None
+    return converted

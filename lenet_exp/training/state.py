@@ -1,4 +1,6 @@
-"""State of a run during training: its network, optimizer, generators, position, and best weights so far."""
+"""State of a run during training: its network, optimizer, generators, position, and best weights so
+far.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from lenet_exp.training.optimizer import build_optimizer, group_rates
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch with the best value of the metric so far; with `training.select=last`, the last epoch so far.
+    """The epoch with the best value of the metric so far; with `training.select=last`, the last
+    epoch so far.
 
     Attributes:
         epoch: number of the epoch, counted from 1.
@@ -51,7 +54,8 @@ class Position:
         correct: number of correct predictions so far in this epoch.
         step_losses: losses of single steps; see `EpochResult`.
         seconds: time spent in this epoch so far, in seconds.
-        order: state of the order generator at the start of the epoch; None if no step of the epoch is complete.
+        order: state of the order generator at the start of the epoch; None if no step of the epoch
+            is complete.
     """
 
     epoch: int = 1
@@ -64,18 +68,21 @@ class Position:
 
 
 @dataclass
-class Lane:
+class TrainingState:
     """The state of a run during training.
 
     Attributes:
-        rates: learning rate of each of the optimizer's parameter groups, before the schedule changes it.
-        order, noise, distortions: random number generators for the image order, for dropout masks and random slopes,
-            and for augmentation.
-        average: network with the moving average of the weights; None if `training.ema_decay` is not set.
-        last_right: which validation images are right after the last epoch so far (see `score.packed`); None before the
-            end of the first epoch.
+        rates: learning rate of each of the optimizer's parameter groups, before the schedule
+            changes it.
+        order, noise, distortions: random number generators for the image order, for dropout masks
+            and random slopes, and for augmentation.
+        average: network with the moving average of the weights; None if `training.ema_decay` is not
+            set.
+        last_right: which validation images are right after the last epoch so far (see
+            `score.packed`); None before the end of the first epoch.
         progress: number of the last epoch (counted from 1) that improved the metric by more than
-            `training.min_delta`, and its metric, negative if smaller is better; None before the end of the first epoch.
+            `training.min_delta`, and its metric, negative if smaller is better; None before the end
+            of the first epoch.
     """
 
     config: Config
@@ -100,8 +107,8 @@ class Lane:
     def stopped_early(self) -> bool:
         """Whether training stopped early.
 
-        Training stops early after `training.patience` epochs in which the metric did not improve, unless the
-        last epoch is already complete.
+        Training stops early after `training.patience` epochs in which the metric did not improve,
+        unless the last epoch is already complete.
         """
         patience, last = self.config.training.patience, self.position.epoch - 1
         if patience is None or self.progress is None or last >= self.config.num_epoch:
@@ -114,8 +121,11 @@ class Lane:
             self.progress = (epoch, score)
 
 
-def new_lane(config: Config, device: torch.device, given: Mapping[str, Tensor] | None = None) -> Lane:
-    """Return the state of a run at the start of training. The run's random numbers derive from `config.seed`.
+def new_lane(
+    config: Config, device: torch.device, given: Mapping[str, Tensor] | None = None
+) -> TrainingState:
+    """Return the state of a run at the start of training. The run's random numbers derive from
+    `config.seed`.
 
     Args:
         given: trained weights to start from; see `load_given`.
@@ -124,7 +134,7 @@ def new_lane(config: Config, device: torch.device, given: Mapping[str, Tensor] |
     model = _network(config, device, noise, given)
     average = None if config.training.ema_decay is None else _network(config, device, noise, given)
     optimizer = build_optimizer(config, model.parameters())
-    return Lane(
+    return TrainingState(
         config=config,
         model=model,
         optimizer=optimizer,
@@ -157,10 +167,14 @@ def decay_at(decay: float, step: int) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move `average` toward `model` after a step (counted from 1): average = d * average + (1 - d) * model.
+    """Move `average` toward `model` after a step (counted from 1): average = d * average + (1 - d)
+    * model.
 
-    The factor d is `decay_at(decay, step)`, as in TensorFlow's ExponentialMovingAverage. Buffers are copied.
+    The factor d is `decay_at(decay, step)`, as in TensorFlow's ExponentialMovingAverage. Buffers
+    are copied.
     """
-    get_ema_multi_avg_fn(decay_at(decay, step))(list(average.parameters()), list(model.parameters()), 0)
+    get_ema_multi_avg_fn(decay_at(decay, step))(
+        list(average.parameters()), list(model.parameters()), 0
+    )
     for kept, new in zip(average.buffers(), model.buffers(), strict=True):
         kept.copy_(new)
