@@ -128,8 +128,8 @@ BREAKS = {
     "continued bits": Break(
         promise="A run with `schedule=constant` that",
         file="lenet_exp/folders/checkpoints.py",
-        old="self.epochs, self.seconds = history.epochs, end.seconds\n",
-        new="self.epochs, self.seconds = history.epochs, end.seconds\n            lane.order.manual_seed(0)\n",
+        old="            self.seconds = end.seconds\n",
+        new="            self.seconds = end.seconds\n            lane.order.manual_seed(0)\n",
         tests="tests/runs/test_continuation.py -k equals_uninterrupted",
     ),
     "given weights": Break(
@@ -172,8 +172,8 @@ BREAKS = {
     "commit": Break(
         promise=COMMITTED,
         file="lenet_exp/folders/checkpoints.py",
-        old="        self._write_history(best)\n        self._remove(",
-        new="        self._remove({state.name})\n        self._write_history(best)\n        self._remove(",
+        old="        self._write_history(best)\n        self._remove_files(",
+        new="        self._remove_files({state})\n        self._write_history(best)\n        self._remove_files(",
         tests=COMMITS,
     ),
     "digest": Break(
@@ -249,8 +249,8 @@ BREAKS = {
     "living": Break(  # a run whose process is still alive is reported as killed
         promise=TRUTH,
         file="lenet_exp/folders/results.py",
-        old="folder.record() is None and owner_of(folder.path) is None:\n        with folder.claim():\n",
-        new="folder.record() is None:\n        if True:\n",
+        old="    if _has_died(folder):\n        with folder.claim():\n",
+        new="    if folder.begun() is not None and folder.record() is None:\n        if True:\n",
         tests="tests/sweeps/test_orphans.py tests/commands/test_lenet_sweep.py",
     ),
     "warning": Break(
@@ -284,7 +284,7 @@ BREAKS = {
     "shared": Break(
         promise=REMOVAL,
         file="lenet_exp/removal/plan.py",
-        old="    return users\n",
+        old="    return sweeps_of_run\n",
         new="    return {}\n",
         tests="tests/removal/test_remove.py -k missing_database",
     ),
@@ -494,8 +494,8 @@ BREAKS = {
         promise="MLflow runs that do not come from this outputs folder",
         page="docs/how-to/disk.md",
         file="lenet_exp/removal/stored_runs.py",
-        old='run.data.tags.get("run_folder") != folder.id or _is_copied_from_store(folder)',
-        new="_is_copied_from_store(folder)",
+        old='    if run.data.tags.get("run_folder") != folder.id:\n        return False\n',
+        new="",
         tests="tests/removal/test_remove.py -k another_outputs_folder",
     ),
     "temporary folder": Break(
@@ -600,7 +600,7 @@ BREAKS = {
         promise="A file that several of your classes import is imported once",
         page="docs/how-to/own-network.md",
         file="lenet_exp/folders/code_folder.py",
-        old="    import_together([LOADED_CODE[digest] for digest in wanted.values()])\n",
+        old="    import_together([LOADED_CODE[digest] for digest in digests.values()])\n",
         new="",
         tests="tests/config/test_own_code.py -k shared_module",
     ),

@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 
     from lenet_exp.training.state import Best, TrainingState
 
-CHECKPOINT_SECONDS = (
-    2.0  # minimum interval, because fsync after every epoch would slow down runs with short epochs
-)
+# The minimum interval: fsync after every epoch would slow down runs with short epochs.
+CHECKPOINT_SECONDS = 2.0
+
 END = "end.safetensors"
-KEPT = 2  # number of checkpoints kept: the newest and, in case it is corrupt, the previous one
+
+# The number of checkpoints kept: the newest and, in case it is corrupt, the previous one.
+KEPT = 2
 
 log = logging.getLogger("lenet_exp")
 
 
 def keeps_state(config: Config) -> bool:
-    """Return whether a run with this configuration should keep its final training state
-    (`end.safetensors`).
-    """
+    """Return whether a run with this configuration should keep its final training state."""
     return config.keep_state and not depends_on_length(config.schedule)
 
 
@@ -66,26 +66,23 @@ class Checkpoints:
         self.path = path
         self.seconds = 0.0  # seconds of training before this process took over
         self.resumed = 0  # number of times the run resumed
-        self.diverged: list[
-            tuple[int, float, int]
-        ] = []  # step losses of the epoch in which the run diverged
-        self.epochs: list[
-            EpochResult
-        ] = []  # all epochs so far, including epochs before an interruption
+        # step losses of the epoch in which the run diverged
+        self.diverged: list[tuple[int, float, int]] = []
+        # all epochs so far, including epochs before an interruption
+        self.epochs: list[EpochResult] = []
         self._checkpoints: list[Checkpoint] = []
         self._written_at = 0.0
 
     def add(self, result: EpochResult) -> None:
-        """Add an epoch's result for the next `write`, unless the history already contains a result
-        for this epoch.
+        """Add an epoch's result for the next `write`.
+
+        Nothing is added if the history already contains a result for this epoch.
         """
         if result.epoch > len(self.epochs):
             self.epochs.append(result)
 
     def due(self) -> bool:
-        """Return whether the last checkpoint is at least `CHECKPOINT_SECONDS` old, so that a new
-        checkpoint is due.
-        """
+        """Return whether the last checkpoint is at least `CHECKPOINT_SECONDS` old."""
         return time.monotonic() - self._written_at >= CHECKPOINT_SECONDS
 
     def write(self, lane: TrainingState, seconds: float) -> None:
@@ -96,19 +93,23 @@ class Checkpoints:
             seconds: training time so far in seconds, including time before interruptions.
         """
         state = f"state-{lane.position.epoch}-{lane.position.steps}.safetensors"
-        digest, best = self.write_state(lane, state), self._write_best(lane.best)
+        digest = self.write_state(lane, state)
+        best = self._write_best(lane.best)
+
         checkpoint = Checkpoint(state, digest, best, seconds)
-        self._checkpoints = [checkpoint, *(c for c in self._checkpoints if c.state != state)][:KEPT]
+        others = [other for other in self._checkpoints if other.state != state]
+        self._checkpoints = [checkpoint, *others][:KEPT]
+
+        # Older files are removed last, because history.json lists them until it is replaced.
         self._write_history(best)
-        self._remove(
-            {c.state for c in self._checkpoints}
-            | {c.best.weights for c in self._checkpoints if c.best}
-        )
+        self._remove_files(keep=self._file_names())
         self._written_at = time.monotonic()
 
     def write_state(self, lane: TrainingState, name: str = END) -> str:
-        """Write a run's training state, by default that after the last epoch, and return the digest
-        of the file.
+        """Write a run's training state, and return the digest of the file.
+
+        Args:
+            name: name of the file; by default, that of the state after the last epoch.
         """
         from lenet_exp.training.snapshot import snapshot
 
@@ -117,66 +118,85 @@ class Checkpoints:
         return file_sha256(self.path / name)
 
     def inherit(self, other: Checkpoints, lane: TrainingState) -> None:
-        """Write the epochs and the state that another run's checkpoints restored as this run's
-        first checkpoint.
-        """
-        self.epochs, self.seconds = other.epochs, other.seconds
+        """Write this run's first checkpoint, whose state another run's checkpoints restored."""
+        self.epochs = other.epochs
+        self.seconds = other.seconds
         self.write(lane, self.seconds)
 
     def write_results(self, best: Best | None) -> History:
-        """Write the epochs' results and the best weights at the end of training, and return the
-        stored history.
+        """Write the epochs' results and the best weights at the end of training.
 
         No new checkpoint is written.
+
+        Returns:
+            the stored history.
         """
-        return self._write_history(self._write_best(best))
+        stored_best = self._write_best(best)
+        return self._write_history(stored_best)
 
     def restore_end(self, lane: TrainingState, record: Record) -> bool:
-        """Restore the state in which another run ended, and return whether it is intact. Corruption
-        is logged.
+        """Restore the state in which another run ended, and return whether it is intact.
+
+        Corruption is logged.
 
         Args:
             lane: initial training state of a run, which is updated in place.
             record: record of the other run, which is finished or pruned.
         """
         history = read_history(self.path)
-        kept = Checkpoint(END, record.end_state, history.best, record.seconds)
-        for end in [kept] if record.end_state else history.commits:
+        if record.end_state:
+            ends = [Checkpoint(END, record.end_state, history.best, record.seconds)]
+        else:
+            ends = history.commits
+
+        for end in ends:
             try:
                 lane.best = self._restore(lane, end)
             except CorruptCheckpoint as e:
                 log.warning("%s: its final training state is corrupt (%s)", self.path, e)
                 continue
-            self.epochs, self.seconds = history.epochs, end.seconds
+
+            self.epochs = history.epochs
+            self.seconds = end.seconds
             return True
         return False
 
     def restore(self, lane: TrainingState) -> bool:
-        """Restore a run's training state from the newest intact checkpoint; return whether such a
-        checkpoint was found.
+        """Restore a run's training state from the newest intact checkpoint.
 
         Corrupt checkpoints are logged. If no checkpoint is intact, the run starts over.
 
         Args:
             lane: initial training state of the run, which is updated in place.
+
+        Returns:
+            whether an intact checkpoint was found.
         """
         history = read_or_none(self.path / "history.json", _history, "the run starts over")
-        for checkpoint in history.commits if history is not None else []:
+        if history is not None:
+            if self._restore_newest(lane, history):
+                return True
+            log.info("%s: no usable checkpoint; the run starts over", self.path)
+
+        self.epochs = []
+        self._checkpoints = []
+        return False
+
+    def _restore_newest(self, lane: TrainingState, history: History) -> bool:
+        for checkpoint in history.commits:
             try:
-                best = self._restore(lane, checkpoint)
+                lane.best = self._restore(lane, checkpoint)
             except CorruptCheckpoint as e:
                 log.warning(
                     "%s: a checkpoint is corrupt (%s); trying the previous one", self.path, e
                 )
                 continue
-            lane.best = best
-            assert history is not None
-            self.epochs, self._checkpoints = history.epochs, [checkpoint]
-            self.seconds, self.resumed = checkpoint.seconds, history.resumed + 1
+
+            self.epochs = history.epochs
+            self._checkpoints = [checkpoint]
+            self.seconds = checkpoint.seconds
+            self.resumed = history.resumed + 1
             return True
-        if history is not None:
-            log.info("%s: no usable checkpoint; the run starts over", self.path)
-        self.epochs, self._checkpoints = [], []
         return False
 
     def clean(self) -> None:
@@ -184,17 +204,21 @@ class Checkpoints:
         history = read_or_none(self.path / "history.json", _history, "its checkpoints are kept")
         if history is None:
             return
+
         self._checkpoints = []
         write_history(self.path, replace(history, commits=[]))
-        self._remove({history.best.weights} if history.best else set())
+        best_files = {history.best.weights} if history.best is not None else set()
+        self._remove_files(keep=best_files)
 
     def _write_best(self, best: Best | None) -> BestWeights | None:
         if best is None:
             return None
-        known = next(
-            (c.best for c in self._checkpoints if c.best and c.best.epoch == best.epoch), None
-        )
-        return known or save_best(
+
+        for checkpoint in self._checkpoints:
+            stored_best = checkpoint.best
+            if stored_best is not None and stored_best.epoch == best.epoch:
+                return stored_best
+        return save_best(
             self.path, best.epoch, best.val_accuracy, best.val_metric, weights=best.weights
         )
 
@@ -205,10 +229,20 @@ class Checkpoints:
         write_json(self.path / "history.json", with_digest(to_json(history)))
         return history
 
-    def _remove(self, keep: set[str]) -> None:
-        for old in (*self.path.glob("state-*.safetensors"), *self.path.glob("best-*.safetensors")):
-            if old.name not in keep:
-                old.unlink(missing_ok=True)
+    def _file_names(self) -> set[str]:
+        names = set()
+        for checkpoint in self._checkpoints:
+            names.add(checkpoint.state)
+            if checkpoint.best is not None:
+                names.add(checkpoint.best.weights)
+        return names
+
+    def _remove_files(self, keep: set[str]) -> None:
+        states = self.path.glob("state-*.safetensors")
+        weights = self.path.glob("best-*.safetensors")
+        for path in (*states, *weights):
+            if path.name not in keep:
+                path.unlink(missing_ok=True)
 
     def _restore(self, lane: TrainingState, checkpoint: Checkpoint) -> Best | None:
         from torch import int64
@@ -217,14 +251,19 @@ class Checkpoints:
         from lenet_exp.training.state import Best
 
         tensors, metadata = self._load(checkpoint.state, checkpoint.sha256)
+        stored_best = checkpoint.best
         best = None
-        if checkpoint.best is not None:
-            weights, _ = self._load(checkpoint.best.weights, checkpoint.best.sha256)
+        if stored_best is not None:
+            weights, _ = self._load(stored_best.weights, stored_best.sha256)
             predictions = tensors["best_predictions"].to(int64)
-            kept = checkpoint.best
             best = Best(
-                kept.epoch, kept.val_accuracy, weights, predictions, val_metric=kept.val_metric
+                stored_best.epoch,
+                stored_best.val_accuracy,
+                weights,
+                predictions,
+                val_metric=stored_best.val_metric,
             )
+
         try:
             restore(lane, tensors, metadata["values"])
         except (KeyError, ValueError, RuntimeError, TypeError) as e:
@@ -255,15 +294,17 @@ def save_best(
 
 
 def read_history(path: Path) -> History:
-    """Return the history in a run folder, or an empty history if it is missing or corrupt;
-    corruption is logged.
+    """Return the history in a run folder, or an empty history if it is missing or corrupt.
+
+    Corruption is logged.
     """
     return read_or_none(path / "history.json", _history, AGAIN) or History()
 
 
 def write_history(path: Path, history: History) -> None:
-    """Write the history of a run that has ended; its digest is omitted, because the run's record
-    contains it.
+    """Write the history of a run that has ended.
+
+    Its digest is omitted, because the run's record contains it.
     """
     write_json(path / "history.json", to_json(history))
 
@@ -273,10 +314,13 @@ def rewrite_history(path: Path) -> None:
 
     A corrupt history is logged and replaced with an empty history.
     """
-    file, history = path / "history.json", read_history(path)
-    if file.exists() and not (
-        file.is_file() and file.read_bytes() == json_text(to_json(history)).encode()
-    ):
+    file = path / "history.json"
+    history = read_history(path)
+    if not file.exists():
+        return
+
+    is_current = file.is_file() and file.read_bytes() == json_text(to_json(history)).encode()
+    if not is_current:
         write_history(path, history)
 
 

@@ -1,6 +1,4 @@
-"""The `--config-dir` arguments with which a sweep was started, and the command that resumes the
-sweep.
-"""
+"""The `--config-dir` arguments of a sweep, and the command that resumes the sweep."""
 
 from __future__ import annotations
 
@@ -12,29 +10,23 @@ from lenet_exp.files import user_path
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
 
-RESUMABLE = (
-    "sweep.",
-    "hydra.",
-    "hydra/",
-    "tracking.uri",
-    "~sweep.",
-)  # flags allowed besides `sweep.resume=`
+# The beginnings of the flags that are allowed besides `sweep.resume=`.
+RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")
 
 
 def config_dir_of(plan: SweepPlan) -> list[str]:
-    """Return a sweep's `--config-dir` arguments with an absolute path, or an empty list if the
-    sweep had none.
+    """Return a sweep's `--config-dir` arguments with an absolute path; empty if it had none.
 
     A relative path is resolved against the directory in which the sweep was started.
     """
     words = shlex.split(plan.command)
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        name, sign, value = word.partition("=")
+    next_words = [*words[1:], ""]
+    for word, next_word in zip(words, next_words, strict=True):
+        name, equals_sign, value = word.partition("=")
         if name in {"--config-dir", "-cd"}:
-            return [
-                "--config-dir",
-                os.path.abspath(Path(plan.directory) / user_path(value if sign else following)),
-            ]
+            folder = value if equals_sign else next_word
+            path = Path(plan.directory) / user_path(folder)
+            return ["--config-dir", os.path.abspath(path)]
     return []
 
 
@@ -45,5 +37,7 @@ def resume_command(sweep: SweepFolder) -> str:
     are stored.
     """
     plan = sweep.kept_plan()
-    config_dir = [] if plan is None or plan.search is None else config_dir_of(plan)
+    config_dir = []
+    if plan is not None and plan.search is not None:
+        config_dir = config_dir_of(plan)
     return shlex.join(["lenet-train", "-m", *config_dir, f"sweep.resume={sweep.id}"])

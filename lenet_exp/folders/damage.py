@@ -17,7 +17,7 @@ log = logging.getLogger("lenet_exp")
 
 T = TypeVar("T")
 
-_said: set[str] = set()
+_warned_problems: set[str] = set()
 
 
 def read_checked(path: Path, of: Callable[[Any], T], remedy: str) -> T | None:
@@ -41,8 +41,9 @@ def read_checked(path: Path, of: Callable[[Any], T], remedy: str) -> T | None:
 
 
 def read_or_none(path: Path, of: Callable[[Any], T], remedy: str) -> T | None:
-    """Return the value in a JSON file, as `read` does; if the file is corrupt, log a warning and
-    return None.
+    """Return the value in a JSON file, as `read_checked` does, or None if the file is corrupt.
+
+    Corruption is logged.
     """
     try:
         return read_checked(path, of, remedy)
@@ -58,21 +59,22 @@ def damage_error(path: Path, why: str | Exception, remedy: str) -> DamagedError:
         why: description of the corruption, or the error from reading the file.
         remedy: consequence of the corruption, or an instruction for the user.
     """
-    if isinstance(why, PermissionError):
+    is_denied = isinstance(why, PermissionError)
+    if is_denied:
         problem = f"{path}: permission denied"
         remedy = "make the file readable, then rerun the same command"
     else:
-        problem = f"{path} is corrupt ({why if isinstance(why, str) else first_line(why)})"
+        reason = why if isinstance(why, str) else first_line(why)
+        problem = f"{path} is corrupt ({reason})"
+
     error = DamagedError(f"{problem}; {remedy}")
     error.problem = problem
-    error.is_denied = isinstance(why, PermissionError)
+    error.is_denied = is_denied
     return error
 
 
 def warn_once(error: DamagedError) -> None:
-    """Log a warning about a corrupt file, but only once per file, because files are read many
-    times.
-    """
-    if error.problem not in _said:
-        _said.add(error.problem)
+    """Log a warning about a corrupt file, but only once, because files are read many times."""
+    if error.problem not in _warned_problems:
+        _warned_problems.add(error.problem)
         log.warning("%s", error)

@@ -1,5 +1,4 @@
-"""The upload record of a run or a sweep: what MLflow stores have received, in delivered.json in its
-folder.
+"""The upload record of a run or a sweep in delivered.json: what MLflow stores have received.
 
 Only the process that uploads writes these files. An upload lock keeps two such processes apart.
 """
@@ -10,7 +9,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -22,7 +21,7 @@ from lenet_exp.folders.owner import DELIVERED
 from lenet_exp.folders.stored import Stored, from_stored, to_json
 from lenet_exp.folders.sweep_plan import SweepPlan
 
-REBUILT = "it will be rebuilt from MLflow"  # a corrupt file
+REBUILT = "it will be rebuilt from MLflow"
 
 T = TypeVar("T")
 
@@ -87,12 +86,15 @@ class Entries(Generic[E]):
 
     def run_in(self, store: str) -> E | None:
         """Return the entry for a store, or None if there is no such entry."""
-        return next((entry for entry in self.mlflow_runs if entry.store == store), None)
+        for entry in self.mlflow_runs:
+            if entry.store == store:
+                return entry
+        return None
 
     def run_id(self, store: str) -> str | None:
         """Return the ID of the MLflow run in a store, or None if the store has received nothing."""
         entry = self.run_in(store)
-        return entry.run_id if entry is not None else None
+        return None if entry is None else entry.run_id
 
     def other_runs(self, store: str) -> list[E]:
         """Return the entries for all other stores."""
@@ -101,8 +103,10 @@ class Entries(Generic[E]):
 
 @dataclass(frozen=True)
 class Delivered(Entries[DeliveredRun], Stored):
-    """The content of delivered.json in a run folder: one entry for each store that has received
-    a part of the run."""
+    """The content of delivered.json in a run folder.
+
+    There is an entry for each store that has received a part of the run.
+    """
 
     mlflow_runs: list[DeliveredRun] = field(default_factory=list)
 
@@ -162,32 +166,39 @@ def delivered_by_release_0_3(plan: SweepPlan) -> DeliveredSweeps:
     """Return what stores have received of a sweep according to the sweep.json of release 0.3."""
     try:
         uploads = from_stored(UploadsOfRelease03, plan.other)
-    except ValueError:  # as if nothing were known: the next upload finds the MLflow run by its tags
+    except ValueError:
+        # as if nothing were known: the next upload finds the MLflow run by its tags
         return DeliveredSweeps()
 
     entries = []
     for store, run_id in uploads.mlflow_runs.items():
         is_reported = store not in uploads.unreported_stores
-        reported = plan.starts if is_reported else 0
-        shown = uploads.shown.get(run_id, "")
-        database = uploads.database if is_reported else ""
-        entries.append(
-            DeliveredSweep(store, run_id, reported, reported, shown=shown, database=database)
-        )
+        entry = DeliveredSweep(store, run_id, shown=uploads.shown.get(run_id, ""))
+        if is_reported:
+            entry = replace(
+                entry, started=plan.starts, ended=plan.starts, database=uploads.database
+            )
+        entries.append(entry)
     return DeliveredSweeps(mlflow_runs=entries)
 
 
 def mark_unreported(other: dict[str, Any]) -> dict[str, Any]:
-    """Return the unknown fields of sweep.json (`SweepPlan.other`) for a new start of the sweep,
-    which no store has received yet. Fields from release 0.3 are changed; see `UploadsOfRelease03`.
+    """Return the unknown fields of sweep.json (`SweepPlan.other`) for a new start of the sweep.
+
+    No store has received this start yet. Therefore, fields from release 0.3 are changed; see
+    `UploadsOfRelease03`.
     """
     stores = other.get("mlflow_runs")
-    return {**other, "untold": list(stores)} if isinstance(stores, dict) else other
+    if not isinstance(stores, dict):
+        return other
+    return {**other, "untold": list(stores)}
 
 
 def read_delivered(folder: Path, kind: type[T]) -> T | None:
-    """Return the content of delivered.json in a run or sweep folder, or None if it is missing or
-    corrupt. Corruption is logged."""
+    """Return the content of delivered.json in a run or sweep folder.
+
+    The result is None if the file is missing or corrupt. Corruption is logged.
+    """
     return read_or_none(folder / DELIVERED, partial(from_stored, kind), REBUILT)
 
 
@@ -198,8 +209,9 @@ def write_delivered(folder: Path, delivered: Delivered | DeliveredSweeps) -> Non
 
 @contextmanager
 def upload_lock(folder: Path) -> Iterator[None]:
-    """Prevent other processes on this machine from uploading a run or a sweep for the duration of a
-    `with` block. If another process is uploading it, wait for that process.
+    """Prevent other processes from uploading a run or a sweep for the duration of a `with` block.
+
+    Only processes on this machine are affected. If one is uploading it, wait for that process.
 
     Args:
         folder: run folder or sweep folder. The lock is a flock of the folder itself, because the

@@ -21,8 +21,7 @@ AGAIN = "to retrain the run, rerun the lenet-train command that started it"
 
 
 def record_with_digests(value: Any, history: Path) -> Any:
-    """Return the content of record.json: a record with the digest of the run's history and its own
-    digest.
+    """Return the content of record.json: a record with the history's digest and its own digest.
 
     Args:
         value: the record as a JSON value.
@@ -32,21 +31,21 @@ def record_with_digests(value: Any, history: Path) -> Any:
 
 
 def with_digest(value: Any) -> Any:
-    """Return a JSON object with the additional key `digest`, which contains a digest of all other
-    keys.
-    """
+    """Return a JSON object with the key `digest`, which contains a digest of all other keys."""
     return value | {"digest": _digest(value, "digest")}
 
 
 def redacted(value: Any) -> Any:
-    """Return a JSON value without secrets (see `without_secrets`), with a new digest if the old
-    digest was valid.
+    """Return a JSON value without secrets (see `without_secrets`).
+
+    If the value was changed and its digest was valid, the result has a new digest.
     """
     clean = without_secrets(value)
-    had_one = isinstance(value, dict) and value.get("digest") is not None
-    return (
-        with_digest(clean) if clean != value and had_one and digest_error(value) is None else clean
-    )
+    if clean == value:
+        return clean
+
+    had_valid_digest = _has_digest(value) and digest_error(value) is None
+    return with_digest(clean) if had_valid_digest else clean
 
 
 def verified(value: Any) -> Any:
@@ -55,17 +54,17 @@ def verified(value: Any) -> Any:
     Raises:
         ValueError: the digest does not match.
     """
-    why = digest_error(value)
-    if why is not None:
-        raise ValueError(why)
+    error = digest_error(value)
+    if error is not None:
+        raise ValueError(error)
     return value
 
 
 def verified_with_history(value: Any, record: Path) -> Any:
-    """Check the digests of a record and of the run's history, and return the content of
-    record.json.
+    """Check the digests of a record and of its history, and return the content of record.json.
 
-    The result is None if record.json was removed in the meantime.
+    Another process can restart the run in the meantime: then the new content is checked. The result
+    is None if record.json was removed.
 
     Args:
         value: content of record.json as a JSON value.
@@ -76,18 +75,18 @@ def verified_with_history(value: Any, record: Path) -> Any:
         DamagedError: the history does not match its digest.
     """
     history = record.with_name("history.json")
-    while isinstance(value, dict) and value.get("digest") is not None:
-        changed, other = digest_error(value), _other_history(value, history)
-        if changed is None and other is None:
+    while _has_digest(value):
+        record_error = digest_error(value)
+        history_error = _history_error(value, history)
+        if record_error is None and history_error is None:
             return value
-        again = read_json(record)  # another process could have restarted the run in the meantime
-        if again == value:
-            raise (
-                ValueError(changed)
-                if changed is not None
-                else damage_error(history, other or "", AGAIN)
-            )
-        value = again
+
+        current_value = read_json(record)
+        if current_value == value:
+            if record_error is not None:
+                raise ValueError(record_error)
+            raise damage_error(history, history_error or "", AGAIN)
+        value = current_value
     return value
 
 
@@ -98,19 +97,24 @@ def digest_error(value: Any) -> str | None:
     return "it was changed after it was written"
 
 
-def _other_history(value: Any, path: Path) -> str | Exception | None:
-    """Return the reason why a history does not match the digest in its record, or None if it
-    matches.
+def _has_digest(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("digest") is not None
+
+
+def _history_error(value: Any, path: Path) -> str | Exception | None:
+    """Return the reason why a history does not match the digest in its record.
+
+    The result is None if it matches.
 
     Args:
         value: the record as a JSON value.
         path: path of history.json.
     """
     try:
-        same = value.get("history_digest") == _history_digest(path)
+        matches = value.get("history_digest") == _history_digest(path)
     except (ValueError, OSError) as e:
         return e
-    return None if same else "it does not match record.json"
+    return None if matches else "it does not match record.json"
 
 
 def _history_digest(path: Path) -> str | None:
@@ -125,7 +129,6 @@ def _history_digest(path: Path) -> str | None:
 
 def _digest(value: Any, without: str) -> str:
     if isinstance(value, dict):
-        value = {k: v for k, v in value.items() if k != without}
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+        value = {key: item for key, item in value.items() if key != without}
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

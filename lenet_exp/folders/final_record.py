@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from lenet_exp.data.images import TrainingData
     from lenet_exp.training.state import Best
 
-MOST_IN_MATRIX = (
-    256  # maximum number of classes for a confusion matrix in a record, which is read often
-)
+# The maximum number of classes for a confusion matrix in a record, which is read often.
+MOST_IN_MATRIX = 256
 
 
 def final_record(
@@ -42,29 +41,41 @@ def final_record(
         last_right: see `TrainingState`.
         data: training data of the run, for the confusion matrix; None if the data is not available.
     """
-    matrix, right, best_epoch = None, None, history.best.epoch if history.best else None
+    best_epoch = best_val_accuracy = best_val_metric = None
+    if history.best is not None:
+        best_epoch = history.best.epoch
+        best_val_accuracy = history.best.val_accuracy
+        best_val_metric = history.best.val_metric
+
     seconds_to_best = history.seconds_to(best_epoch)
+    if seconds_to_best is not None:
+        seconds_to_best = round(seconds_to_best, 3)
+
+    matrix = accuracies = right = None
     if best is not None and data is not None:
         labels = data.labels[data.val_index].cpu()
         matrix = confusion_matrix(labels, best.predictions, data.shape.num_classes)
         right = packed(best.predictions == labels)
-    large = matrix is not None and len(matrix) > MOST_IN_MATRIX
+    if matrix is not None and len(matrix) > MOST_IN_MATRIX:
+        accuracies = class_accuracies(matrix)
+        matrix = None
+
     return replace(
         begun,
         outcome=outcome,
         reason=reason,
         epochs=len(history.epochs),
         seconds=round(seconds, 3),
-        seconds_to_best=None if seconds_to_best is None else round(seconds_to_best, 3),
+        seconds_to_best=seconds_to_best,
         resumed=history.resumed,
         stopped_early=stopped_early,
         end_state=end_state,
         best_epoch=best_epoch,
-        best_val_accuracy=history.best.val_accuracy if history.best else None,
-        best_val_metric=history.best.val_metric if history.best else None,
-        weights_digest=weights_digest(best.weights) if best else None,
-        confusion_matrix=None if large else matrix,
-        class_accuracies=class_accuracies(matrix) if matrix is not None and large else None,
+        best_val_accuracy=best_val_accuracy,
+        best_val_metric=best_val_metric,
+        weights_digest=None if best is None else weights_digest(best.weights),
+        confusion_matrix=matrix,
+        class_accuracies=accuracies,
         best_right=right,
         last_right=last_right,
         ended_ms=now_ms(),

@@ -11,10 +11,14 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
 
+LEAST_CHARACTERS = 4  # of an ID that the user abbreviates
+FEW = 5  # maximum number of IDs in an error message
+
 
 def is_mlflow_run_id(which: str) -> bool:
-    """Return whether a name is in the form of an MLflow run ID, which can identify a sweep without
-    a sweep folder.
+    """Return whether a name is in the form of an MLflow run ID.
+
+    Such an ID can identify a sweep without a sweep folder.
     """
     return re.fullmatch(r"[0-9a-f]{32}", which) is not None
 
@@ -33,28 +37,39 @@ def find_sweep(which: str, flag: str = "sweep") -> SweepFolder:
     path = user_path(which)
     if which != "last" and (path / "sweep.json").exists():
         return SweepFolder(path.absolute())
-    named = [
-        p.parent
-        for p in (outputs_dir() / "sweeps").glob("*/sweep.json")
-        if p.parent.name.startswith(which)
-    ]
-    if (
-        len(which) >= 4 and len(named) == 1
-    ):  # if sweep.json is corrupt, reading it reports the error
-        return SweepFolder(named[0])
+
+    matching_folders = []
+    for file in (outputs_dir() / "sweeps").glob("*/sweep.json"):
+        if _is_abbreviation(which, file.parent.name):
+            matching_folders.append(file.parent)
+    if len(matching_folders) == 1:
+        # If sweep.json is corrupt, reading it reports the error.
+        return SweepFolder(matching_folders[0])
+
     sweeps = all_sweeps(outputs_dir())
     for sweep in sweeps:
-        is_named = len(which) >= 4 and sweep.id.startswith(which)
-        if which == "last" or is_named or which in sweep.delivered().run_ids().values():
+        if which == "last" or _is_abbreviation(which, sweep.id):
             return sweep
+        if which in sweep.delivered().run_ids().values():
+            return sweep
+
     if which == "last":
-        there = "run lenet-train -m first, or set LENET_EXP_OUTPUTS to another folder"
-        raise ConfigError(f"{flag}=last: no sweep found in {outputs_dir()}; {there}")
-    found = f" (found: {', '.join(s.id for s in sweeps[:5])})" if sweeps else ""
+        raise ConfigError(
+            f"{flag}=last: no sweep found in {outputs_dir()}; run lenet-train -m first, "
+            "or set LENET_EXP_OUTPUTS to another folder"
+        )
+    choices = ""
+    if sweeps:
+        ids = ", ".join(sweep.id for sweep in sweeps[:FEW])
+        choices = f" (found: {ids})"
     raise ConfigError(
-        f"{flag}={which}: not found in {outputs_dir()}; must be 'last', a sweep ID (or at least its first 4 "
-        f"characters), an MLflow run ID, or a sweep folder{found}"
+        f"{flag}={which}: not found in {outputs_dir()}; must be 'last', a sweep ID (or at least "
+        f"its first {LEAST_CHARACTERS} characters), an MLflow run ID, or a sweep folder{choices}"
     )
+
+
+def _is_abbreviation(which: str, name: str) -> bool:
+    return len(which) >= LEAST_CHARACTERS and name.startswith(which)
 
 
 def find_run(which: str) -> RunFolder:
@@ -69,26 +84,30 @@ def find_run(which: str) -> RunFolder:
     path = user_path(which)
     if path.is_dir() and RunFolder(path.absolute()).begun() is not None:
         return RunFolder(path.absolute())
-    runs = outputs_dir() / "runs"
-    found = [run for run in all_runs(outputs_dir()) if len(which) >= 4 and run.id.startswith(which)]
-    if len(found) == 1:
-        return found[0]
-    several = (
-        f"matches several runs ({', '.join(run.id for run in found[:5])})"
-        if found
-        else f"not found in {runs}"
-    )
+
+    matching_runs = [run for run in all_runs(outputs_dir()) if _is_abbreviation(which, run.id)]
+    if len(matching_runs) == 1:
+        return matching_runs[0]
+
+    if matching_runs:
+        ids = ", ".join(run.id for run in matching_runs[:FEW])
+        problem = f"matches several runs ({ids})"
+    else:
+        problem = f"not found in {outputs_dir() / 'runs'}"
     raise ConfigError(
-        f"{which}: {several}; must be a run folder or a run ID (or at least its first 4 characters)"
+        f"{which}: {problem}; must be a run folder or a run ID "
+        f"(or at least its first {LEAST_CHARACTERS} characters)"
     )
 
 
 def run_uploaded_as(run_id: str) -> RunFolder | None:
-    """Return the run folder in the outputs folder from which an MLflow run was uploaded, or None if
-    there is none.
+    """Return the run folder in the outputs folder from which an MLflow run was uploaded.
+
+    The result is None if there is no such folder.
     """
     for folder in all_runs(outputs_dir()):
-        if any(uploaded.run_id == run_id for uploaded in folder.delivered().mlflow_runs):
+        entries = folder.delivered().mlflow_runs
+        if any(entry.run_id == run_id for entry in entries):
             return folder
     return None
 

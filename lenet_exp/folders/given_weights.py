@@ -1,8 +1,7 @@
-"""Copies of the weights from which runs start (`init_from`): weights/<digest>.safetensors in an
-outputs folder.
+"""Copies of the weights from which runs start (`init_from`) in an outputs folder.
 
-A frozen configuration contains the name that the user gave and the digest:
-`champion:mnist@335b405c32c795a7`.
+The path of a copy is weights/<digest>.safetensors. A frozen configuration contains the name that
+the user gave and the digest: `champion:mnist@335b405c32c795a7`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDER = "weights"
-DIGITS = 16  # of the digest
+DIGITS = 16  # of a digest
 
 
 def frozen_weights(which: str, weights: dict[str, Tensor], *, copy: bool) -> str:
@@ -38,9 +37,12 @@ def frozen_weights(which: str, weights: dict[str, Tensor], *, copy: bool) -> str
         copy: whether to copy the weights to the outputs folder, unless it already contains them.
     """
     digest = weights_digest(weights)[:DIGITS]
-    path, name = _path(outputs_dir(), digest), _split(which)[0]
-    if path.exists():  # a single name, because comparisons distinguish configurations by it
-        name = load_arrays(path)[1].get("name", name)
+    path = _path(outputs_dir(), digest)
+    name, _ = _split(which)
+    if path.exists():
+        # a single name for these weights, because comparisons distinguish configurations by it
+        _, metadata = load_arrays(path)
+        name = metadata.get("name", name)
     elif copy:
         check_outputs(outputs_dir())
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,8 +51,9 @@ def frozen_weights(which: str, weights: dict[str, Tensor], *, copy: bool) -> str
 
 
 def given_weights(config: Config, outputs: Path) -> dict[str, Tensor] | None:
-    """Return the weights from which a run starts; None if they are random, or if `init_from` has no
-    digest yet.
+    """Return the weights from which a run starts.
+
+    The result is None if they are random, or if `init_from` has no digest yet.
 
     Args:
         outputs: outputs folder of the run. If it lacks the weights, as when a run is reproduced,
@@ -59,15 +62,19 @@ def given_weights(config: Config, outputs: Path) -> dict[str, Tensor] | None:
     Raises:
         ConfigError: the weights were not found or are corrupt.
     """
-    digest = _split(config.init_from or "")[1]
+    _, digest = _split(config.init_from or "")
     if not digest:
         return None
-    paths = [_path(place, digest) for place in (outputs, outputs_dir())]
-    path = next((path for path in paths if path.exists()), None)
-    if path is None:
+
+    path = _path(outputs, digest)
+    path_in_users_outputs = _path(outputs_dir(), digest)
+    if not path.exists():
+        path = path_in_users_outputs
+    if not path.exists():
         raise ConfigError(
-            f"{paths[-1]}: not found; copy this folder from the outputs folder of the original run"
+            f"{path}: not found; copy this folder from the outputs folder of the original run"
         )
+
     weights = read_weights_file(path)
     if not weights_digest(weights).startswith(digest):
         raise ConfigError(f"{path} is corrupt; remove it, and set init_from= again")
@@ -81,18 +88,27 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
         ConfigError: the file was not found or is not a safetensors file.
     """
     try:
-        return load_weights(path)[0]
+        weights, _ = load_weights(path)
     except FileNotFoundError as e:
         raise ConfigError("file not found") from e
     except (OSError, ValueError, TypeError, SafetensorError) as e:  # NumPy has no bfloat16
         raise ConfigError(f"{path}: not a safetensors file ({first_line(e)})") from e
+    return weights
 
 
 def _split(which: str) -> tuple[str, str]:
-    """Return the name, without folders, and the digest, which is empty unless the value is frozen."""
-    found = re.fullmatch(rf"(.*)@([0-9a-f]{{{DIGITS}}})", which)
-    name, digest = found.groups() if found else (which, "")
-    return name.rstrip("/").rpartition("/")[2], digest
+    """Split a value of `init_from` into the name, without folders, and the digest.
+
+    The digest is empty unless the value is frozen. For example, `models/a@335b405c32c795a7` is
+    split into `a` and `335b405c32c795a7`.
+    """
+    frozen = re.fullmatch(rf"(.*)@([0-9a-f]{{{DIGITS}}})", which)
+    if frozen is None:
+        path, digest = which, ""
+    else:
+        path, digest = frozen.groups()
+    _, _, name = path.rstrip("/").rpartition("/")
+    return name, digest
 
 
 def _path(outputs: Path, digest: str) -> Path:

@@ -1,6 +1,4 @@
-"""Jobs of a sweep, which are composed, checked, and frozen, so later changes to conf/ do not affect
-them.
-"""
+"""Jobs of a sweep: composed, checked, and frozen, so later changes to conf/ do not affect them."""
 
 from __future__ import annotations
 
@@ -83,6 +81,6 @@ def job_from_json(value: Any, outputs: Path) -> Job:
 
 def job_to_json(job: Job) -> Any:
     """Return the JSON value that describes a job in jobs.jsonl."""
-    return with_digest(
-        without_secrets({key: value for key, value in to_json(job).items() if key != "outputs"})
-    )
+    value = to_json(job)
+    del value["outputs"]  # the outputs folder can be moved
+    return with_digest(without_secrets(value))

@@ -30,27 +30,28 @@ class ModelFile:
 
     def __init__(self, folder: str, dataset: str, run_id: str) -> None:
         self.folder = user_path(folder).absolute()
-        self._prefix, self._suffix = dataset, f"_{run_id[:8]}.safetensors"
+        self._prefix = dataset
+        self._suffix = f"_{run_id[:8]}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             probe = self.folder / f".{run_id}"
             probe.touch()
             probe.unlink()
         except OSError as e:
-            raise ConfigError(
-                f"model_path={folder}: must be a writable folder ({e.strerror})"
-            ) from e
+            problem = f"must be a writable folder ({e.strerror})"
+            raise ConfigError(f"model_path={folder}: {problem}") from e
 
     def replace(self, weights: dict[str, Tensor], record: Record) -> Path:
-        """Write the new best model, remove the run's earlier model file, and return the path of the
-        new file.
+        """Write the new best model, and remove the run's earlier model file.
+
+        Returns:
+            path of the new file.
         """
-        path = (
-            self.folder
-            / f"{self._prefix}_epoch{record.best_epoch}_acc{record.best_val_accuracy:.4f}{self._suffix}"
-        )
+        results = f"epoch{record.best_epoch}_acc{record.best_val_accuracy:.4f}"
+        path = self.folder / f"{self._prefix}_{results}{self._suffix}"
         save_weights(path, weights, {"record": json.dumps(record_to_json(record))})
-        for old in self.folder.glob(f"{self._prefix}_epoch*_acc*{self._suffix}"):
-            if old != path:
-                old.unlink()
+
+        for model_file in self.folder.glob(f"{self._prefix}_epoch*_acc*{self._suffix}"):
+            if model_file != path:
+                model_file.unlink()
         return path

@@ -17,7 +17,8 @@ from lenet_exp.folders.stored import Stored, from_stored, to_json, without_secre
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.score import accuracy_error, check_packed
 
-WORDS = {"engine_why", "compiled"}  # entries of `execution` that are only descriptions
+# The entries of `execution` that are only descriptions.
+DESCRIPTIONS = {"engine_why", "compiled"}
 
 
 class Outcome(StrEnum):
@@ -51,8 +52,9 @@ RESULTS = frozenset({Outcome.finished, Outcome.diverged})
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Stored):
-    """The record of a run, stored in `job.json` until the run has ended and in `record.json`
-    afterward.
+    """The record of a run.
+
+    It is stored in `job.json` until the run has ended and in `record.json` afterward.
 
     Attributes:
         config: effective configuration of the run (see `targets.canonical_config`).
@@ -152,28 +154,37 @@ class Record(Stored):
     @property
     def value(self) -> float | None:
         """The value of the metric after the best epoch."""
-        return self.best_val_accuracy if self.best_val_metric is None else self.best_val_metric
+        if self.best_val_metric is None:
+            return self.best_val_accuracy
+        return self.best_val_metric
 
     @property
     def reached(self) -> str:
-        """The value of the metric after the best epoch as text, such as `98.04%`; `-` if no epoch
-        finished.
+        """The value of the metric after the best epoch as text, such as `98.04%`.
+
+        `-` if no epoch finished.
         """
         return "-" if self.value is None else self.metric.text(self.value)
 
     @property
     def size(self) -> dict[str, str]:
         """The network's size as MLflow params; empty in records from older releases."""
-        known = {"parameters": self.parameters, "multiply_adds": self.multiply_adds}
-        return {name: str(number) for name, number in known.items() if number is not None}
+        numbers = {"parameters": self.parameters, "multiply_adds": self.multiply_adds}
+        return {name: str(number) for name, number in numbers.items() if number is not None}
 
     def selected(self, epochs: Sequence[EpochResult]) -> EpochResult | None:
-        """Return the epoch whose weights are the run's model, given the epochs so far; see
-        `training.select`.
+        """Return the epoch whose weights are the run's model; see `training.select`.
+
+        Args:
+            epochs: results of the epochs so far.
         """
         if self.config.training.select is EpochChoice.last:
             return epochs[-1] if epochs else None
-        return max(epochs, key=lambda e: (self.metric.sign * e.value, -e.epoch), default=None)
+
+        def rank(epoch: EpochResult) -> tuple[float, int]:
+            return self.metric.sign * epoch.value, -epoch.epoch  # the earliest in a tie
+
+        return max(epochs, key=rank, default=None)
 
     @property
     def is_result(self) -> bool:
@@ -182,73 +193,80 @@ class Record(Stored):
 
     @property
     def at_chance(self) -> bool:
-        """Whether the run finished with a validation accuracy at chance level; False if this is
-        unknown.
+        """Whether the run finished with a validation accuracy at chance level.
 
         Chance level is the accuracy from always predicting the most frequent class, plus two
-        standard errors.
+        standard errors. With 30 of 100 images in that class, it is 0.30 + 2 · 0.046 = 0.39.
+
+        False if this is unknown, as for other metrics.
         """
-        matrix, accuracy = self.confusion_matrix, self.best_val_accuracy
-        if (
-            self.outcome is not Outcome.finished
-            or not matrix
-            or accuracy is None
-            or self.best_val_metric is not None
-        ):
+        matrix = self.confusion_matrix
+        accuracy = self.best_val_accuracy
+        if self.outcome is not Outcome.finished or self.best_val_metric is not None:
             return False
-        n = sum(map(sum, matrix))
-        share = max(map(sum, matrix)) / n
-        return accuracy <= share + 2 * math.sqrt(share * (1 - share) / n)
+        if not matrix or accuracy is None:
+            return False
+
+        images_of_classes = [sum(row) for row in matrix]
+        n = sum(images_of_classes)
+        largest_share = max(images_of_classes) / n
+        standard_error = math.sqrt(largest_share * (1 - largest_share) / n)
+        return accuracy <= largest_share + 2 * standard_error
 
     @property
     def begun(self) -> Record:
         """A copy of the record as it was at the start of the run, without an outcome."""
-        return Record(
-            **{f.name: getattr(self, f.name) for f in fields(self) if f.name not in FINAL_FIELDS}
-        )
+        names = [f.name for f in fields(self) if f.name not in FINAL_FIELDS]
+        return Record(**{name: getattr(self, name) for name in names})
 
     @property
     def engine(self) -> str:
-        """The name of the engine that executed the run; torch if the record does not contain an
-        engine.
+        """The name of the engine that executed the run.
+
+        torch if the record does not contain an engine.
         """
         return str(self.execution.get("engine", EngineName.torch))
 
     def execution_differences(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
-        """Return the properties that affect exact results and differ between two records, with both
-        values.
+        """Return the properties that affect exact results and differ between two records.
 
-        The result maps the name of each property to its value in this record and its value in the
-        other record. If no properties differ, either run can resume from the other's checkpoint. A
-        property that an older release did not record counts as equal.
+        If no properties differ, either run can resume from the other's checkpoint. A property that
+        an older release did not record counts as equal.
+
+        Returns:
+            for the name of each property, its value in this record and in the other record.
         """
-        mine, theirs = (
-            exact_result_properties(record.execution, record.versions) for record in (self, other)
-        )
-        if mine["engine"] != theirs["engine"]:
-            return {"engine": (mine["engine"], theirs["engine"])}
-        return {
-            key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs.get(key, mine[key])
-        }
+        properties = _exact_result_properties_of(self)
+        others = _exact_result_properties_of(other)
+        if properties["engine"] != others["engine"]:
+            return {"engine": (properties["engine"], others["engine"])}
+
+        differing = {}
+        for name, value in properties.items():
+            other_value = others.get(name, value)
+            if value != other_value:
+                differing[name] = (value, other_value)
+        return differing
 
     def missing_properties(self, other: Record) -> list[str]:
-        """Return the properties that affect the exact results of another run but are missing from
-        this older record.
+        """Return the properties that affect another run's exact results but are missing here.
+
+        This record is then from an older release.
         """
-        mine, theirs = (
-            exact_result_properties(record.execution, record.versions) for record in (self, other)
-        )
-        return [key for key in theirs if key not in mine]
+        properties = _exact_result_properties_of(self)
+        others = _exact_result_properties_of(other)
+        return [name for name in others if name not in properties]
 
 
 _NAMES = [f.name for f in fields(Record)]
-FINAL_FIELDS = frozenset(_NAMES[_NAMES.index("outcome") :])  # fields that are set when the run ends
+
+# The fields that are set when the run ends.
+FINAL_FIELDS = frozenset(_NAMES[_NAMES.index("outcome") :])
 
 
 @dataclass(frozen=True)
 class TestResult(Stored):
-    """The content of test.json: a run's test accuracy, as measured by the last `lenet-predict
-    sweep=` command.
+    """The content of test.json: the test accuracy that `lenet-predict sweep=` last measured.
 
     Attributes:
         accuracy: test accuracy as a fraction.
@@ -330,12 +348,14 @@ class History(Stored):
     diverged: list[tuple[int, float, int]] = field(default_factory=list)
 
     def seconds_to(self, epoch: int | None) -> float | None:
-        """Return the training time in seconds until the end of an epoch (counted from 1); None if
-        unknown.
+        """Return the training time in seconds until the end of an epoch; None if unknown.
+
+        Args:
+            epoch: number of the epoch, counted from 1.
         """
         if epoch is None or len(self.epochs) < epoch:
             return None
-        return sum(e.epoch_seconds for e in self.epochs[:epoch])
+        return sum(result.epoch_seconds for result in self.epochs[:epoch])
 
 
 @dataclass(frozen=True)
@@ -361,24 +381,33 @@ class Progress:
 def exact_result_properties(
     execution: Mapping[str, str | int], versions: Mapping[str, str]
 ) -> dict[str, str | int]:
-    """Return the entries of a record's `execution` and `versions` that affect the run's exact
-    results.
+    """Return the entries of a record's `execution` and `versions` that affect exact results.
 
     Results of the torch engine depend on torch's version and on all entries of `execution` except
     descriptions. Results of the native engine depend only on its kernels' arithmetic.
     """
-    found = {"engine": EngineName.torch.value, **execution}  # release 0.1 had only this engine
-    if found["engine"] == EngineName.native:
-        return {key: found[key] for key in ("engine", "kernel", "augmentation") if key in found}
-    found = {key: value for key, value in found.items() if key not in WORDS}
-    return found | ({"torch": versions["torch"]} if "torch" in versions else {})
+    # Release 0.1 had only the torch engine.
+    entries = {"engine": EngineName.torch.value, **execution}
+    if entries["engine"] == EngineName.native:
+        names = ("engine", "kernel", "augmentation")
+        return {name: entries[name] for name in names if name in entries}
+
+    properties = {name: value for name, value in entries.items() if name not in DESCRIPTIONS}
+    if "torch" in versions:
+        properties["torch"] = versions["torch"]
+    return properties
+
+
+def _exact_result_properties_of(record: Record) -> dict[str, str | int]:
+    return exact_result_properties(record.execution, record.versions)
 
 
 def describe_differences(differing: dict[str, tuple[str | int, str | int]]) -> str:
-    """Format the result of `Record.execution_differences` as text, such as `num_threads=1 (now 2)`."""
-    return ", ".join(
-        f"{key}={was or 'none'} (now {now or 'none'})" for key, (was, now) in differing.items()
-    )
+    """Format the result of `Record.execution_differences`, such as `num_threads=1 (now 2)`."""
+    texts = []
+    for name, (earlier_value, current_value) in differing.items():
+        texts.append(f"{name}={earlier_value or 'none'} (now {current_value or 'none'})")
+    return ", ".join(texts)
 
 
 def record_from_json(value: Any) -> Record:
@@ -389,10 +418,13 @@ def record_from_json(value: Any) -> Record:
             correct images.
     """
     record = read_as(Record, redacted(value))
-    if record.best_val_accuracy is not None:
-        error = accuracy_error(record.best_val_accuracy, record.best_right, record.confusion_matrix)
-        if error:
-            raise ValueError(error)
+    accuracy = record.best_val_accuracy
+    if accuracy is None:
+        return record
+
+    error = accuracy_error(accuracy, record.best_right, record.confusion_matrix)
+    if error:
+        raise ValueError(error)
     return record
 
 
@@ -403,8 +435,10 @@ def test_result_from_json(value: Any) -> TestResult:
         ValueError: the value was changed, has no digest, or its accuracy contradicts its correct
             images.
     """
-    if not isinstance(value, dict) or value.get("digest") is None:  # every release has written it
+    # Every release has written the digest.
+    if not isinstance(value, dict) or value.get("digest") is None:
         raise ValueError("its digest is missing")
+
     result = from_stored(TestResult, verified(value))
     error = accuracy_error(result.accuracy, result.right)
     if error:
@@ -413,15 +447,14 @@ def test_result_from_json(value: Any) -> TestResult:
 
 
 def record_to_json(record: Record) -> Any:
-    """Return a record as a JSON value, which omits the outcome and the results until the run has
-    ended.
+    """Return a record as a JSON value.
+
+    Until the run has ended, the outcome and the results are omitted.
     """
     value = without_secrets(to_json(record))
-    return (
-        value
-        if record.outcome is not None
-        else {k: v for k, v in value.items() if k not in FINAL_FIELDS}
-    )
+    if record.outcome is not None:
+        return value
+    return {key: field for key, field in value.items() if key not in FINAL_FIELDS}
 
 
 def _check_name(name: str) -> None:
@@ -430,5 +463,7 @@ def _check_name(name: str) -> None:
     Raises:
         ValueError: the name contains a path or is not a valid file name.
     """
-    if not name or name in {".", ".."} or "/" in name or "\0" in name or not name.isascii():
+    has_path = name in {".", ".."} or "/" in name
+    has_invalid_characters = "\0" in name or not name.isascii()
+    if not name or has_path or has_invalid_characters:
         raise ValueError(f"not a file name: {name!r:.60}")

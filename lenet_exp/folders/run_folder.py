@@ -1,5 +1,6 @@
-"""A run on disk: outputs/runs/<run ID>/. MLflow receives only results that are in a checkpoint in
-this folder.
+"""A run on disk: outputs/runs/<run ID>/.
+
+MLflow receives only results that are in a checkpoint in this folder.
 
 job.json              frozen configuration, fingerprint, and name; written first, later included in
                       record.json
@@ -70,10 +71,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lenet_exp")
 
-HIDDEN_SECONDS = 60.0  # NFS can cache a folder's names for this long (acdirmax)
-OTHER = "it was changed after it was written"
-KEPT = {"lock", "owner.json", "run.log", DELIVERED, "abandoned.json"}  # when a run starts over
-CACHED_RUNS = 50_000  # maximum number of cached runs per process, 15 kB each
+# NFS can cache a folder's names for this long (acdirmax).
+HIDDEN_SECONDS = 60.0
+
+CHANGED = "it was changed after it was written"
+
+# The files that stay when a run starts over.
+KEPT = {"lock", "owner.json", "run.log", DELIVERED, "abandoned.json"}
+
+# The maximum number of cached runs per process, 15 kB each.
+CACHED_RUNS = 50_000
 
 
 def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
@@ -85,9 +92,9 @@ def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
         execution: device and number of threads, if a sweep trains configurations with the same
             fingerprint on several devices or with several numbers of threads.
     """
-    return hashlib.sha256(
-        "\n".join(map(str, (experiment, fingerprint, *execution))).encode()
-    ).hexdigest()[:32]
+    parts = (experiment, fingerprint, *execution)
+    text = "\n".join(str(part) for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class RunFolder:
@@ -107,14 +114,16 @@ class RunFolder:
         return self.path / "run.log"
 
     def claim(self) -> AbstractContextManager[None]:
-        """Own the run folder for the duration of a `with` block. If another process owns it, wait
-        for the process.
+        """Own the run folder for the duration of a `with` block.
+
+        If another process owns it, wait for that process.
         """
         return locked_folder(self.path, "this run")
 
     def upload_lock(self) -> AbstractContextManager[None]:
-        """Prevent other processes on this machine from uploading the run for the duration of a
-        `with` block.
+        """Prevent other processes from uploading the run for the duration of a `with` block.
+
+        Only processes on this machine are affected.
         """
         return upload_lock(self.path)
 
@@ -126,9 +135,11 @@ class RunFolder:
                 the entries in delivered.json are about an earlier attempt.
         """
         # record.json is removed first, because it is invalid without its history.
-        for old in sorted(self.path.iterdir(), key=lambda old: old.name != "record.json"):
-            if old.name not in KEPT:
-                remove(old)
+        paths = sorted(self.path.iterdir(), key=lambda path: path.name != "record.json")
+        for path in paths:
+            if path.name not in KEPT:
+                remove(path)
+
         self.begin(begun)
         return Checkpoints(self.path)
 
@@ -137,12 +148,12 @@ class RunFolder:
         write_json(self.path / "job.json", with_digest(record_to_json(begun)))
 
     def resume(self) -> Checkpoints:
-        """Remove the final record of a run that was killed or failed, so that the run can resume."""
-        record = self.path / "record.json"
-        ended = self.record()
-        if not (self.path / "job.json").exists() and ended is not None:
-            write_json(self.path / "job.json", with_digest(record_to_json(ended)))
-        record.unlink(missing_ok=True)
+        """Remove the final record of a run that was killed or failed, so that it can resume."""
+        record = self.record()
+        if not (self.path / "job.json").exists() and record is not None:
+            self.begin(record)
+
+        (self.path / "record.json").unlink(missing_ok=True)
         return Checkpoints(self.path)
 
     def save_picture(self, name: str, png: bytes) -> None:
@@ -158,25 +169,26 @@ class RunFolder:
         return sorted(path for path in self.path.glob("*.png") if path.is_file())
 
     def begun(self) -> Record | None:
-        """Return the record from the start of the current attempt, or None if the folder contains
-        no run.
+        """Return the record from the start of the current attempt.
+
+        The result is None if the folder contains no run.
         """
-        started = read_or_none(
-            self.path / "job.json", lambda value: record_from_json(verified(value)), AGAIN
-        )
-        return started or self.record()
+        begun = read_or_none(self.path / "job.json", _verified_record, AGAIN)
+        return self.record() if begun is None else begun
 
     def inherited_epochs(self) -> int:
-        """Return the number of epochs that the run inherited from a run with a smaller `num_epoch`."""
-        return begun.inherited_epochs if (begun := self.begun()) is not None else 0
+        """Return the number of epochs inherited from a run with a smaller `num_epoch`."""
+        begun = self.begun()
+        return 0 if begun is None else begun.inherited_epochs
 
     def history(self) -> History:
         """Return the history of the run, which is empty if the run has no checkpoint."""
         return read_history(self.path)
 
     def progress(self) -> Progress:
-        """Return the run's progress up to its last checkpoint; history.json is read again only if
-        it has changed.
+        """Return the run's progress up to its last checkpoint.
+
+        history.json is read again only if it has changed.
         """
         return _progress(self.path, _stamp(self.path / "history.json"))
 
@@ -185,36 +197,35 @@ class RunFolder:
         import torch
 
         arrays = self.best_arrays()
-        return (
-            None
-            if arrays is None
-            else {name: torch.from_numpy(array) for name, array in arrays.items()}
-        )
+        if arrays is None:
+            return None
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def best_arrays(self) -> Arrays | None:
-        """Return the best weights as arrays, or None if they are missing or corrupt; corruption is
-        logged.
+        """Return the best weights as arrays, or None if they are missing or corrupt.
+
+        Corruption is logged.
         """
         best = self.history().best
         if best is None:
             return None
+
+        path = self.path / best.weights
         try:
-            if best.sha256 and file_sha256(self.path / best.weights) != best.sha256:
-                raise ValueError(OTHER)
-            return load_arrays(self.path / best.weights)[0]
+            if best.sha256 and file_sha256(path) != best.sha256:
+                raise ValueError(CHANGED)
+            arrays, _ = load_arrays(path)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, SafetensorError) as e:
-            warn_once(
-                damage_error(
-                    self.path / best.weights, e, "to retrain the run, set sweep.force=true"
-                )
-            )
+            warn_once(damage_error(path, e, "to retrain the run, set sweep.force=true"))
             return None
+        return arrays
 
     def finish(self, record: Record) -> Record:
-        """Write the final record, remove the checkpoints if the run has a result, and return the
-        record as stored.
+        """Write the final record, and return it as stored.
+
+        If the run has a result, the checkpoints are removed.
         """
         rewrite_history(self.path)  # in this release's format, so that the digest stays valid
         value = record_with_digests(record_to_json(record), self.path / "history.json")
@@ -223,10 +234,13 @@ class RunFolder:
         return record_from_json(value)
 
     def remove_optional_files(self) -> list[str]:
-        """Remove the final training state and the pictures of a run, and return the names of the
-        removed files.
+        """Remove the final training state and the pictures of a run.
+
+        Returns:
+            names of the removed files.
         """
-        files = [path for path in (self.path / END, *self.pictures()) if path.is_file()]
+        optional_paths = [self.path / END, *self.pictures()]
+        files = [path for path in optional_paths if path.is_file()]
         for path in files:
             path.unlink()
         return [path.name for path in files]
@@ -242,11 +256,11 @@ class RunFolder:
         """
         if not self.needs_cleanup():
             return
+
         try:
             Checkpoints(self.path).clean()
-            (
-                self.path / "job.json"
-            ).unlink()  # removed last, because it marks an unfinished cleanup
+            # removed last, because it marks an unfinished cleanup
+            (self.path / "job.json").unlink()
         except OSError as e:
             if e.errno not in DISK_ERRORS:
                 raise
@@ -270,27 +284,26 @@ class RunFolder:
         return _record(path, _stamp(path), _stamp(self.path / "history.json"))
 
     def await_record(self) -> None:
-        """Wait up to a minute for record.json, because a network file system can show a new file
-        late.
-        """
+        """Wait up to a minute for record.json, which a network file system can show late."""
         deadline = time.monotonic() + HIDDEN_SECONDS
         while not (self.path / "record.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
+            # Opening a folder refreshes its cached names (close-to-open consistency).
             with contextlib.suppress(OSError):
-                os.listdir(
-                    self.path
-                )  # opening a folder refreshes its cached names (close-to-open consistency)
+                os.listdir(self.path)
 
     def result(self) -> Record | None:
         """Return the record if it is a result: finished or diverged."""
         record = self.record()
-        return record if record is not None and record.is_result else None
+        if record is None or not record.is_result:
+            return None
+        return record
 
     def checked_result(self) -> Record | None:
-        """Return the record if it is a result and the file with the best weights is not corrupt;
-        None otherwise.
+        """Return the record if it is a result and the file with the best weights is not corrupt.
 
-        The file with the best weights can be missing. Corruption is logged.
+        Otherwise, the result is None. The file with the best weights can be missing. Corruption is
+        logged.
 
         Raises:
             DamagedError: this user must not read the record or the weights. Retraining would
@@ -305,6 +318,7 @@ class RunFolder:
             return None
         if record is None or not record.is_result:
             return None
+
         error = self.weights_error()
         if error is None:
             return record
@@ -314,20 +328,23 @@ class RunFolder:
         return None
 
     def weights_error(self) -> DamagedError | None:
-        """Return the error for a corrupt file with the best weights, or None if the file is intact
-        or missing.
+        """Return the error for a corrupt file with the best weights.
+
+        The result is None if the file is intact or missing.
         """
         best = self.progress().best
-        if best is None or not best.sha256 or not (self.path / best.weights).exists():
+        if best is None or not best.sha256:
             return None
+
         weights = self.path / best.weights
-        why: str | OSError | None = None
+        if not weights.exists():
+            return None
+
         try:
-            if _digest(weights, _stamp(weights)) != best.sha256:
-                why = OTHER
+            digest = _digest(weights, _stamp(weights))
         except OSError as e:
-            why = e
-        return None if why is None else damage_error(weights, why, AGAIN)
+            return damage_error(weights, e, AGAIN)
+        return None if digest == best.sha256 else damage_error(weights, CHANGED, AGAIN)
 
     def test_result(self) -> TestResult | None:
         """Return the test result of the best weights.
@@ -335,9 +352,14 @@ class RunFolder:
         The result is None if `lenet-predict sweep=` has not evaluated these weights.
         """
         remedy = "to evaluate the run again, run lenet-predict"
-        kept = read_or_none(self.path / "test.json", test_result_from_json, remedy)
-        result = self.result() if kept else None
-        return kept if kept and result and kept.weights_digest == result.weights_digest else None
+        test_result = read_or_none(self.path / "test.json", test_result_from_json, remedy)
+        if test_result is None:
+            return None
+
+        record = self.result()
+        if record is None or record.weights_digest != test_result.weights_digest:
+            return None
+        return test_result
 
     def save_test_result(self, result: TestResult) -> None:
         """Save the test result of a finished run.
@@ -359,35 +381,37 @@ class RunFolder:
         write_delivered(self.path, replace(delivered, mlflow_runs=entries))
 
     def forget_upload(self, store: str) -> None:
-        """Record that an MLflow store may lack any result of this run, so that the next upload
-        sends all of them.
+        """Record that an MLflow store may lack any result of this run.
+
+        The next upload sends all results.
         """
         with self.upload_lock():
-            uploaded = self.delivered().run_in(store)
-            if uploaded is not None:
-                self.set_delivered(
-                    replace(uploaded, begun=False, epochs=0, ended_ms=None, model=False)
-                )
+            entry = self.delivered().run_in(store)
+            if entry is not None:
+                nothing = replace(entry, begun=False, epochs=0, ended_ms=None, model=False)
+                self.set_delivered(nothing)
 
     def has_no_metrics(self, created_ms: int) -> bool:
-        """Return whether no MLflow store has metrics from an attempt at this run, so that starting
-        over cannot log a metric twice.
+        """Return whether no MLflow store has metrics from an attempt at this run.
+
+        In that case, starting over cannot log a metric twice.
 
         Args:
             created_ms: start time of the attempt, in milliseconds since 1970.
         """
         entries = self.delivered().mlflow_runs
-        return all(entry.epochs == 0 for entry in entries if entry.created_ms in (0, created_ms))
+        of_attempt = [entry for entry in entries if entry.created_ms in (0, created_ms)]
+        return all(entry.epochs == 0 for entry in of_attempt)
 
     def abandoned(self) -> list[DeliveredRun]:
         """Return the MLflow runs from abandoned attempts at this run that release 0.3 recorded."""
         remedy = "MLflow may show earlier attempts as RUNNING"
-        return (
-            read_or_none(
-                self.path / "abandoned.json", partial(from_stored, list[DeliveredRun]), remedy
-            )
-            or []
-        )
+        runs_from_json = partial(from_stored, list[DeliveredRun])
+        return read_or_none(self.path / "abandoned.json", runs_from_json, remedy) or []
+
+
+def _verified_record(value: Any) -> Record:
+    return record_from_json(verified(value))
 
 
 # Parsed files are cached until the file changes, because a sweep reads each record about ten times.
@@ -397,28 +421,26 @@ class RunFolder:
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @lru_cache(CACHED_RUNS)
 def _record(path: Path, *stamps: object) -> Record | None:
-    def of(value: Any) -> Record | None:
-        value = verified_with_history(value, path)
-        return None if value is None else record_from_json(value)
+    def record_of(value: Any) -> Record | None:
+        verified_value = verified_with_history(value, path)
+        return None if verified_value is None else record_from_json(verified_value)
 
-    return read_checked(path, of, AGAIN)
+    return read_checked(path, record_of, AGAIN)
 
 
 @lru_cache(CACHED_RUNS)
 def _progress(folder: Path, stamp: object) -> Progress:
     history = read_history(folder)
-    ends, seconds = (
-        tuple(getattr(epoch, name) for epoch in history.epochs)
-        for name in ("time_ms", "epoch_seconds")
-    )
+    ends = tuple(epoch.time_ms for epoch in history.epochs)
+    seconds = tuple(epoch.epoch_seconds for epoch in history.epochs)
     return Progress(ends, history.best, seconds)
 
 

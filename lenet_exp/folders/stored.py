@@ -11,7 +11,8 @@ from lenet_exp.config.typed_json import read_as, to_plain
 
 T = TypeVar("T")
 ADDRESS = re.compile(r"\w[\w+]*://\S+")
-# the JSON values of a dataclass, or of a list of dataclasses; `from_stored` reverses this
+
+# The JSON values of a dataclass, or of a list of dataclasses; `from_stored` reverses this.
 to_json = to_plain
 
 
@@ -27,22 +28,30 @@ class Stored:
 
 
 def from_stored(kind: type[T], value: Any) -> T:
-    """Remove secrets, which old files can contain, from a JSON value, and convert it to a dataclass
-    with `read_as`.
+    """Convert a JSON value to a dataclass with `read_as`, without secrets.
+
+    Old files can contain secrets.
     """
     return read_as(kind, without_secrets(value))
 
 
 def without_secrets(value: Any) -> Any:
-    """Return a JSON value without users, passwords, and queries in addresses; a user's own tags
-    stay unchanged.
+    """Return a JSON value without users, passwords, and queries in addresses.
+
+    A user's own tags stay unchanged.
     """
     if isinstance(value, str) and ":" in value:
-        return store_name(value) if ADDRESS.fullmatch(value) else hide_password(value)
+        is_address = ADDRESS.fullmatch(value) is not None
+        return store_name(value) if is_address else hide_password(value)
+
     if isinstance(value, list | tuple):
-        return [without_secrets(v) for v in value]
+        return [without_secrets(item) for item in value]
+
     if isinstance(value, dict):
-        return {
-            without_secrets(k): v if k == "tags" else without_secrets(v) for k, v in value.items()
-        }
+        clean = {}
+        for key, item in value.items():
+            clean_key = without_secrets(key)
+            clean[clean_key] = item if key == "tags" else without_secrets(item)
+        return clean
+
     return value

@@ -57,9 +57,8 @@ class SweepFolder:
         self.path = path
         self._saving = threading.Lock()  # a search saves while another thread uploads
         self._written: SweepPlan | None = None
-        self._known: dict[
-            str, Job
-        ] = {}  # jobs keyed by line of jobs.jsonl; `lenet-sweep watch` reads the file often
+        # The jobs, keyed by line of jobs.jsonl; `lenet-sweep watch` reads the file often.
+        self._jobs_by_line: dict[str, Job] = {}
 
     @property
     def id(self) -> str:
@@ -72,8 +71,9 @@ class SweepFolder:
         return self.path.parent.parent
 
     def claim(self) -> AbstractContextManager[None]:
-        """Own the sweep folder for the duration of a `with` block. If another process owns it, wait
-        for the process.
+        """Own the sweep folder for the duration of a `with` block.
+
+        If another process owns it, wait for that process.
         """
         return locked_folder(self.path, "this sweep")
 
@@ -81,22 +81,24 @@ class SweepFolder:
         """Return the process that is running the sweep, or None if the sweep is not running."""
         return owner_of(self.path)
 
-    def start(self, jobs: Sequence[Job], **asked: Any) -> SweepPlan:
+    def start(self, jobs: Sequence[Job], **changed: Any) -> SweepPlan:
         """Save the jobs and the plan for a new start of the sweep, and return the plan.
 
         Args:
             jobs: jobs with the same runs as at an earlier start; settings such as `model_path` can
                 differ.
-            asked: new values for fields of `SweepPlan`.
+            changed: new values for fields of `SweepPlan`.
         """
-        kept = self.kept_plan()
-        if kept is not None and kept.runs > len(jobs):
-            self._write(
-                replace(kept, runs=len(jobs))
-            )  # first, because fewer lines than `runs` count as corruption
-        write_atomic(self.path / "jobs.jsonl", b"".join(map(_line, jobs)))
-        lost = kept is None and (self.path / "sweep.json").exists()
-        plan = replace(kept or SweepPlan(created_ms=now_ms(), remade=lost), **asked)
+        earlier_plan = self.kept_plan()
+        if earlier_plan is not None and earlier_plan.runs > len(jobs):
+            # first, because fewer lines than `runs` count as corruption
+            self._write(replace(earlier_plan, runs=len(jobs)))
+        write_atomic(self.path / "jobs.jsonl", _lines_of(jobs))
+
+        if earlier_plan is None:
+            is_lost = (self.path / "sweep.json").exists()
+            earlier_plan = SweepPlan(created_ms=now_ms(), remade=is_lost)
+        plan = replace(earlier_plan, **changed)
         plan = replace(
             plan,
             starts=plan.starts + 1,
@@ -106,6 +108,7 @@ class SweepFolder:
         )
         plan = replace(plan, other=mark_unreported(plan.other))
         self._write(plan)
+
         for path in (*self.path.glob("workers*.log"), self.path / "stop"):
             remove(path)
         for folder in ("active", "ended"):
@@ -114,16 +117,17 @@ class SweepFolder:
         return plan
 
     def add(self, job: Job) -> None:
-        """Save an additional job while the sweep runs. The job's number must be the number of jobs
-        so far.
+        """Save an additional job while the sweep runs.
+
+        The job's number must be the number of jobs so far.
         """
         with (self.path / "jobs.jsonl").open("ab") as f:
             f.write(_line(job))
             f.flush()
             os.fsync(f.fileno())
-        self.save(
-            runs=job.number + 1
-        )  # after the line, because every counted job must be in the file
+
+        # after the line, because every counted job must be in the file
+        self.save(runs=job.number + 1)
 
     def kept_plan(self) -> SweepPlan | None:
         """Return the plan, or None if it is missing or corrupt; corruption is logged."""
@@ -142,10 +146,12 @@ class SweepFolder:
         return plan
 
     def has_digest(self) -> bool:
-        """Return whether sweep.json has a digest, which reveals edits. Files from earlier releases
-        have no digest.
+        """Return whether sweep.json has a digest, which reveals edits.
+
+        Files from earlier releases have no digest.
         """
-        return bool((read_json(self.path / "sweep.json") or {}).get("digest"))
+        content = read_json(self.path / "sweep.json") or {}
+        return bool(content.get("digest"))
 
     def end(self, outcome: Outcome, stopped_by: str = "", *, counted: Mapping[str, float]) -> None:
         """Record the outcome of this start of the sweep.
@@ -157,12 +163,14 @@ class SweepFolder:
         """
         plan = self.started()
         ended_ms = now_ms()
-        counts = plan.counted | {str(plan.starts): {"ended_ms": ended_ms, **counted}}
+        counts_of_start = {"ended_ms": ended_ms, **counted}
+        counts = plan.counted | {str(plan.starts): counts_of_start}
         self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=ended_ms, counted=counts)
 
     def upload_lock(self) -> AbstractContextManager[None]:
-        """Prevent other processes on this machine from uploading the sweep for the duration of a
-        `with` block.
+        """Prevent other processes from uploading the sweep for the duration of a `with` block.
+
+        Only processes on this machine are affected.
         """
         return upload_lock(self.path)
 
@@ -171,6 +179,7 @@ class SweepFolder:
         delivered = read_delivered(self.path, DeliveredSweeps)
         if delivered is not None:
             return delivered
+
         plan = self.kept_plan()
         return DeliveredSweeps() if plan is None else delivered_by_release_0_3(plan)
 
@@ -181,8 +190,9 @@ class SweepFolder:
         write_delivered(self.path, replace(delivered, mlflow_runs=entries))
 
     def forget_upload(self, store: str) -> None:
-        """Record that an MLflow store may lack the report and the end of the sweep, so that they
-        are sent again.
+        """Record that an MLflow store may lack the report and the end of the sweep.
+
+        The next upload sends them again.
         """
         with self.upload_lock():
             entry = self.delivered().run_in(store)
@@ -190,8 +200,9 @@ class SweepFolder:
                 self.set_delivered(replace(entry, ended=0, shown="", database=""))
 
     def save(self, **changed: Any) -> None:
-        """Change fields of sweep.json. A file that became corrupt after this process wrote it is
-        replaced.
+        """Change fields of sweep.json.
+
+        A file that became corrupt after this process wrote it is replaced.
         """
         with self._saving:
             try:
@@ -214,40 +225,46 @@ class SweepFolder:
             FileNotFoundError: the sweep was never started.
             DamagedError: jobs are missing or corrupt.
         """
-        runs, lines = (
-            self.started().runs,
-            self._lines(),
-        )  # in this order, because jobs can be added in between
+        # in this order, because jobs can be added in between
+        runs = self.started().runs
+        lines = self._lines()
         if len(lines) < runs:
             raise self._damaged(f"it has only {len(lines)} of {runs} jobs")
-        known = self._known
-        self._known = {line: known.get(line) or self._job(line) for line in lines}
-        return [self._known[line] for line in lines]
+
+        jobs_by_line = {}
+        for line in lines:
+            job = self._jobs_by_line.get(line)
+            jobs_by_line[line] = self._job(line) if job is None else job
+        self._jobs_by_line = jobs_by_line
+        return [jobs_by_line[line] for line in lines]
 
     def has_jobs(self, jobs: Sequence[Job]) -> bool:
         """Return whether exactly these jobs are saved, without parsing the file."""
         path = self.path / "jobs.jsonl"
-        return path.is_file() and read_regular(path) == b"".join(map(_line, jobs))
+        return path.is_file() and read_regular(path) == _lines_of(jobs)
 
     def run_ids(self) -> list[str]:
-        """Return the IDs of the sweep's runs in the order of its jobs, without parsing the jobs'
-        configurations.
+        """Return the IDs of the sweep's runs in the order of its jobs.
+
+        The jobs' configurations are not parsed.
 
         Raises:
             DamagedError: jobs.jsonl is corrupt.
         """
         try:
-            return list(dict.fromkeys(str(from_json(line)["run"]) for line in self._lines()))
+            run_of_each_job = [str(from_json(line)["run"]) for line in self._lines()]
         except (ValueError, KeyError, TypeError) as e:
             raise self._damaged(type(e).__name__) from e
+        return list(dict.fromkeys(run_of_each_job))
 
     def ask_to_stop(self) -> None:
         """Request a stop of the sweep, even if its process runs on another machine."""
         (self.path / "stop").touch()
 
     def is_asked_to_stop(self) -> bool:
-        """Return whether a stop was requested since the last start or the last call, and clear the
-        request.
+        """Return whether a stop was requested, and clear the request.
+
+        Only requests since the last start and the last call count.
         """
         stop = self.path / "stop"
         if not stop.exists():  # the usual case, checked twice a second
@@ -282,14 +299,13 @@ class SweepFolder:
         return (self.path / "ended" / str(number)).exists()
 
     def error(self, number: int) -> str | None:
-        """Return the reason why a job failed before it had a record; None if there was no such
-        failure.
+        """Return the reason why a job failed before it had a record.
+
+        The result is None if there was no such failure.
         """
+        remedy = "the reason for the job's failure is lost"
         try:
-            lost = "the reason for the job's failure is lost"
-            return read_checked(
-                self.path / "ended" / str(number), lambda error: error and str(error), lost
-            )
+            return read_checked(self.path / "ended" / str(number), _error_text, remedy)
         except DamagedError as e:
             warn_once(e)
             return str(e)
@@ -305,15 +321,15 @@ class SweepFolder:
             lines = read_regular(self.path / "jobs.jsonl").decode().splitlines(keepends=True)
         except (OSError, ValueError) as e:
             raise self._damaged(first_line(e)) from e
+
         if lines and not lines[-1].endswith("\n"):
             del lines[-1]  # the sweep was killed while it added a job
         return lines
 
     def _damaged(self, why: str) -> DamagedError:
         plan = self.kept_plan()
-        return damage_error(
-            self.path / "jobs.jsonl", why, f"{AGAIN}: {plan.command}" if plan else AGAIN
-        )
+        remedy = AGAIN if plan is None else f"{AGAIN}: {plan.command}"
+        return damage_error(self.path / "jobs.jsonl", why, remedy)
 
 
 def sweep_of(experiment: str, jobs: Sequence[Job]) -> SweepFolder:
@@ -325,7 +341,8 @@ def sweep_of(experiment: str, jobs: Sequence[Job]) -> SweepFolder:
         experiment: name of the MLflow experiment.
     """
     text = "\n".join([experiment, *sorted(job.run for job in jobs)])
-    return SweepFolder(jobs[0].outputs / "sweeps" / hashlib.sha256(text.encode()).hexdigest()[:16])
+    sweep_id = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return SweepFolder(jobs[0].outputs / "sweeps" / sweep_id)
 
 
 def all_sweeps(outputs: Path, *, quietly: bool = False) -> list[SweepFolder]:
@@ -334,38 +351,50 @@ def all_sweeps(outputs: Path, *, quietly: bool = False) -> list[SweepFolder]:
     Args:
         quietly: whether to omit warnings about corrupt sweep.json files.
     """
-    found = []
+    started_sweeps = []
     for path in (outputs / "sweeps").glob("*/sweep.json"):
         sweep = SweepFolder(path.parent)
         try:
-            found.append((sweep.started().started_ms, sweep))
+            started_sweeps.append((sweep.started().started_ms, sweep))
         except DamagedError as e:
             if not quietly:
                 warn_once(e)
         except FileNotFoundError:  # the sweep was removed in the meantime
             continue
-    return [sweep for _, sweep in sorted(found, key=lambda item: item[0], reverse=True)]
+
+    # A stable sort: sweeps with the same start time keep their order.
+    started_sweeps.sort(key=lambda item: item[0], reverse=True)
+    return [sweep for _, sweep in started_sweeps]
 
 
 def _line(job: Job) -> bytes:
     return json.dumps(job_to_json(job)).encode() + b"\n"
 
 
+def _lines_of(jobs: Sequence[Job]) -> bytes:
+    return b"".join(_line(job) for job in jobs)
+
+
+def _error_text(value: Any) -> Any:
+    """Return the content of a file in ended/ as text, or unchanged if it is null or empty."""
+    return str(value) if value else value
+
+
 def _plan(value: Any) -> SweepPlan:
-    kept = verified(value)
-    if isinstance(kept, dict):
-        kept = {key: field for key, field in kept.items() if key != "digest"}
-    return _without_removed_flags(from_stored(SweepPlan, kept))
+    content = verified(value)
+    if isinstance(content, dict):
+        content = {key: field for key, field in content.items() if key != "digest"}
+    return _without_removed_flags(from_stored(SweepPlan, content))
 
 
 def _without_removed_flags(plan: SweepPlan) -> SweepPlan:
-    """Return a plan whose command can be typed again, although an earlier release had flags that
-    were removed.
+    """Return a plan whose command can be typed again, without flags of earlier releases.
 
     A confirmation of equivalence, which has no lead to detect, becomes an ordinary sweep.
     """
     is_about_equivalence = plan.confirms is not None and plan.points is None
-    if not is_about_equivalence and not any(flag in plan.command for flag in REMOVED):
+    has_removed_flag = any(flag in plan.command for flag in REMOVED)
+    if not is_about_equivalence and not has_removed_flag:
         return plan
 
     words = without_removed(shlex.split(plan.command))

@@ -57,18 +57,22 @@ class SearchPlan(Stored):
     front: list[int] = field(default_factory=list)
     ended_by: str = ""
 
-    def resumed_from(self, had: SearchPlan | None) -> SearchPlan:
+    def resumed_from(self, earlier_plan: SearchPlan | None) -> SearchPlan:
         """Return this plan with the progress from an earlier start of the same search.
 
         Args:
-            had: plan from the earlier start; None if this is the first start.
+            earlier_plan: plan from the earlier start; None if this is the first start.
         """
-        if had is None:
+        if earlier_plan is None:
             return self
-        had = replace(
-            had, n_trials=self.n_trials, max_epochs=self.max_epochs, max_seconds=self.max_seconds
+        return replace(
+            earlier_plan,
+            n_trials=self.n_trials,
+            max_epochs=self.max_epochs,
+            max_seconds=self.max_seconds,
+            seeds=self.seeds,
+            ended_by="",
         )
-        return replace(had, seeds=self.seeds, ended_by="")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,18 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.machine import cpu_count
 
-OWNER_SECONDS = 10.0  # interval between lookups of a run's owner, which can create a file
-# Measured with digits and MNIST on two cores: a sweep's time before the first step plus the time
-# after the last upload, and the time that a run spends outside its epochs.
-SWEEP_SECONDS, RUN_SECONDS = 10.0, 0.3
+# The interval between lookups of a run's owner, which can create a file.
+OWNER_SECONDS = 10.0
 
-UPLOAD_SHARE = 0.05  # maximum fraction of the machine's time for uploads during training
+# A sweep's time before the first step plus the time after the last upload. This time and the next
+# were measured with digits and MNIST on two cores.
+SWEEP_SECONDS = 10.0
+
+# The time that a run spends outside its epochs.
+RUN_SECONDS = 0.3
+
+# The maximum fraction of the machine's time for uploads during training.
+UPLOAD_SHARE = 0.05
 
 OPEN = frozenset({Outcome.running, Outcome.not_started})
 
@@ -78,18 +84,19 @@ class SweepProgress:
     @cached_property
     def wrong(self) -> list[JobResult]:
         """The results of jobs that failed or diverged, latest first."""
-        found = [r for r in self.results if r.outcome in {Outcome.failed, Outcome.diverged}]
-        return sorted(found, key=lambda r: -(r.record.ended_ms if r.record is not None else 0))
+        wrong = [r for r in self.results if r.outcome in {Outcome.failed, Outcome.diverged}]
+        return sorted(wrong, key=_negative_end_time)
 
     @property
     def share(self) -> float:
         """The completed fraction of the sweep, from 0 to 1."""
         search = self.plan.search
         if search is not None:
-            return min(
-                1.0, max((spent / budget for spent, budget in _budgets(search)), default=0.0)
-            )
-        return self.done / (self.done + self.left) if self.done + self.left else 1.0
+            shares = [spent / budget for spent, budget in _budgets(search)]
+            return min(1.0, max(shares, default=0.0))
+
+        epochs = self.done + self.left
+        return self.done / epochs if epochs else 1.0
 
     @property
     def seconds_left(self) -> float | None:
@@ -98,37 +105,74 @@ class SweepProgress:
         None if no estimate is possible, as in a search that can add seeds.
         """
         search = self.plan.search
-        if search is None:
-            if not self.trained:
-                return None
-            seconds = self.left * self.spent / self.trained + self.runs_left * RUN_SECONDS
-            return seconds / max(1, min(self.places, self.runs_left))
-        known = [
-            search.seconds * (budget - spent) / spent
-            for spent, budget in _budgets(search)
-            if spent > 1
-        ]
-        ends_early = search.seeds > 1 and search.max_epochs is None and search.max_seconds is None
-        if not known or ends_early:
+        if search is not None:
+            return _search_seconds_left(search)
+        if not self.trained:
             return None
-        return max(0.0, min(known))
+
+        training_seconds = self.left * self.spent / self.trained
+        seconds_of_all_runs = training_seconds + self.runs_left * RUN_SECONDS
+        return seconds_of_all_runs / max(1, min(self.places, self.runs_left))
+
+
+def _negative_end_time(result: JobResult) -> int:
+    return 0 if result.record is None else -result.record.ended_ms
+
+
+def _search_seconds_left(search: SearchPlan) -> float | None:
+    """Return the estimated time until one of a search's budgets is spent, in seconds.
+
+    For example, after 60 s and 20 of 30 trials, 30 s are left.
+    """
+    estimates = []
+    for spent, budget in _budgets(search):
+        if spent > 1:
+            estimates.append(search.seconds * (budget - spent) / spent)
+
+    # If trials can get more seeds, a limit of trials alone does not tell when the search ends.
+    has_other_limit = search.max_epochs is not None or search.max_seconds is not None
+    is_unknown = search.seeds > 1 and not has_other_limit
+    if not estimates or is_unknown:
+        return None
+    return max(0.0, min(estimates))
 
 
 def sweep_seconds(training: float, runs: int) -> float:
-    """Estimate the time of a sweep on all cores from the sum of the training times of its runs, in
-    seconds.
+    """Estimate the time of a sweep on all cores, in seconds.
+
+    Args:
+        training: sum of the training times of its runs, in seconds.
+        runs: number of runs.
     """
-    return SWEEP_SECONDS + (training + runs * RUN_SECONDS) / min(cpu_count(), max(1, runs))
+    parallel_runs = min(cpu_count(), max(1, runs))
+    return SWEEP_SECONDS + (training + runs * RUN_SECONDS) / parallel_runs
 
 
 def _budgets(search: SearchPlan) -> list[tuple[float, float]]:
     """Return a pair (amount spent, size) for each budget of a search."""
-    found = [
+    amounts = [
         (search.finished_trials, search.n_trials),
         (search.epochs, search.max_epochs),
         (search.seconds, search.max_seconds),
     ]
-    return [(spent, budget) for spent, budget in found if budget]
+    return [(spent, budget) for spent, budget in amounts if budget]
+
+
+@dataclass(frozen=True)
+class _EpochCounts:
+    """The epochs of a run.
+
+    Attributes:
+        trained: number of epochs trained in this start of the sweep.
+        done: number of completed epochs.
+        left: number of remaining epochs.
+        spent: training time for the `trained` epochs, in seconds.
+    """
+
+    trained: int
+    done: int
+    left: int
+    spent: float
 
 
 class SweepMonitor:
@@ -146,25 +190,26 @@ class SweepMonitor:
         self, sweep: SweepFolder, jobs: Sequence[Job] | None = None, *, owners: bool = True
     ) -> None:
         self._sweep = sweep
-        self._given = jobs
-        self._asks = owners
+        self._jobs_of_process = jobs
+        self._looks_up_owners = owners
         self._start = -1
-        self._begin_anew()
+        self._reset()
 
-    def _begin_anew(self) -> None:
-        self._jobs: Sequence[Job] = self._given if self._given is not None else []
+    def _reset(self) -> None:
+        """Forget everything about an earlier start of the sweep."""
+        jobs = self._jobs_of_process
+        self._jobs: Sequence[Job] = [] if jobs is None else jobs
         self._results: list[JobResult] = []
-        self._numbers: dict[str, list[int]] = {}  # numbers of the jobs with each run
-        self._known: set[int] = (
-            set()
-        )  # numbers of the jobs that ended in this start and whose result was read
+        # numbers of the jobs with each run
+        self._numbers_of_run: dict[str, list[int]] = {}
+        # numbers of the jobs that ended in this start and whose result was read
+        self._read_numbers: set[int] = set()
+        # numbers of the jobs that were being trained at the last call
         self._active: set[int] = set()
-        # For each run: epochs trained in this start, epochs completed, epochs left, and training
-        # time in this start.
-        self._done: dict[str, tuple[int, int, int, float]] = {}
+        self._epochs_of_run: dict[str, _EpochCounts] = {}
         self._places = 1
         self._owners: dict[int, Owner | None] = {}
-        self._asked_at = time.monotonic()
+        self._owners_reset_at = time.monotonic()
 
     def progress(self) -> SweepProgress:
         """Return the current progress.
@@ -175,105 +220,150 @@ class SweepMonitor:
         """
         plan = self._sweep.started()
         if plan.starts != self._start:
-            self._begin_anew()
+            self._reset()
             self._start = plan.starts
-        if self._given is None and len(self._jobs) != plan.runs:
+        if self._jobs_of_process is None and len(self._jobs) != plan.runs:
             self._jobs = self._sweep.jobs()
-        if time.monotonic() - self._asked_at > OWNER_SECONDS:
-            self._owners, self._asked_at = {}, time.monotonic()
-        active, ended = (
-            set(self._sweep.active()),
-            set(self._sweep.ended()),
-        )  # in this order: a job can end in between
-        for job in self._jobs[len(self._results) :]:
-            self._numbers.setdefault(job.run, []).append(job.number)
-            self._results.append(self._before(job, plan))
-            self._count(job, plan)
-        known = range(len(self._results))
-        for number in (ended - self._known).intersection(known):
-            self._end(self._jobs[number], plan)
-        running = [
-            self._running(self._jobs[n], plan) for n in sorted((active - ended).intersection(known))
-        ]
-        found = [r for r in running if r is not None]
-        now = {r.job.number for r in found}
-        for number in self._active - now - self._known:  # the job's process died
-            self._results[number] = self._before(self._jobs[number], plan)
-        self._active = now
-        self._places = max(self._places, len(found))
-        counted = self._done.values()
+        if time.monotonic() - self._owners_reset_at > OWNER_SECONDS:
+            self._owners = {}
+            self._owners_reset_at = time.monotonic()
+
+        # in this order: a job can end in between
+        active = set(self._sweep.active())
+        ended = set(self._sweep.ended())
+
+        self._add_jobs(plan)
+        job_numbers = range(len(self._results))
+        for number in (ended - self._read_numbers).intersection(job_numbers):
+            self._read_results(self._jobs[number], plan)
+
+        running = []
+        for number in sorted((active - ended).intersection(job_numbers)):
+            running_job = self._describe_running(self._jobs[number], plan)
+            if running_job is not None:
+                running.append(running_job)
+        self._update_active({running_job.job.number for running_job in running}, plan)
+        self._places = max(self._places, len(running))
+
+        epochs = self._epochs_of_run.values()
         return SweepProgress(
             plan=plan,
             results=tuple(self._results),
-            running=found,
-            trained=sum(run[0] for run in counted),
-            done=sum(run[1] for run in counted),
-            left=sum(run[2] for run in counted),
+            running=running,
+            trained=sum(run.trained for run in epochs),
+            done=sum(run.done for run in epochs),
+            left=sum(run.left for run in epochs),
             seconds=max(0.0, time.time() - plan.started_ms / 1000),
-            spent=sum(run[3] for run in counted),
-            runs_left=sum(run[2] > 0 for run in counted),
+            spent=sum(run.spent for run in epochs),
+            runs_left=sum(run.left > 0 for run in epochs),
             places=self._places,
         )
 
-    def _before(self, job: Job, plan: SweepPlan) -> JobResult:
-        """Return the result of a job that this start has not trained yet: a valid earlier result,
-        or `not started`.
+    def _add_jobs(self, plan: SweepPlan) -> None:
+        """Add the jobs that were created since the last call."""
+        for job in self._jobs[len(self._results) :]:
+            self._numbers_of_run.setdefault(job.run, []).append(job.number)
+            self._results.append(self._result_before(job, plan))
+            self._count_epochs(job, plan)
+
+    def _update_active(self, active: set[int], plan: SweepPlan) -> None:
+        """Update the numbers of the active jobs, and reset jobs whose process died."""
+        for number in self._active - active - self._read_numbers:
+            self._results[number] = self._result_before(self._jobs[number], plan)
+        self._active = active
+
+    def _is_duplicate(self, job: Job) -> bool:
+        """Return whether an earlier job has the same run."""
+        return self._numbers_of_run[job.run][0] != job.number
+
+    def _result_before(self, job: Job, plan: SweepPlan) -> JobResult:
+        """Return the result of a job that this start has not trained yet.
+
+        It is a valid earlier result, or `not started`.
         """
-        again = self._numbers[job.run][0] != job.number
-        result = job_result(self._sweep, job, plan.started_ms, running=False, again=again)
+        is_duplicate = self._is_duplicate(job)
+        result = job_result(
+            self._sweep, job, plan.started_ms, running=False, is_duplicate=is_duplicate
+        )
         if result.record is not None and _stays(result.record, plan):
             return result
-        return JobResult(job, Outcome.not_started, "", None, repeated=again)
+        return JobResult(job, Outcome.not_started, "", None, repeated=is_duplicate)
 
-    def _end(self, job: Job, plan: SweepPlan) -> None:
+    def _read_results(self, job: Job, plan: SweepPlan) -> None:
         """Read the results of a job that has ended and of all other jobs with the same run.
 
         A result that a network file system does not show yet is read in a later call.
         """
-        for number in self._numbers[job.run]:
-            again = number != self._numbers[job.run][0]
+        numbers = self._numbers_of_run[job.run]
+        for number in numbers:
             result = job_result(
-                self._sweep, self._jobs[number], plan.started_ms, running=False, again=again
+                self._sweep,
+                self._jobs[number],
+                plan.started_ms,
+                running=False,
+                is_duplicate=number != numbers[0],
             )
             if result.outcome in OPEN:
                 continue
+
             self._results[number] = result
             if number == job.number:
-                self._known.add(number)
-        self._count(job, plan)
+                self._read_numbers.add(number)
+        self._count_epochs(job, plan)
 
-    def _running(self, job: Job, plan: SweepPlan) -> RunningJob | None:
+    def _describe_running(self, job: Job, plan: SweepPlan) -> RunningJob | None:
+        """Update the result of a running job, and describe it; None if its process died."""
         owner = self._owners.get(job.number)
-        if self._asks and owner is None:
-            owner = self._owners[job.number] = owner_of(job.folder.path)
+        if self._looks_up_owners and owner is None:
+            owner = owner_of(job.folder.path)
+            self._owners[job.number] = owner
             if owner is None:
                 return None
+
         if self._results[job.number].outcome is not Outcome.running:
-            again = self._numbers[job.run][0] != job.number
-            self._results[job.number] = JobResult(job, Outcome.running, "", None, repeated=again)
-        self._count(job, plan)
+            self._results[job.number] = JobResult(
+                job, Outcome.running, "", None, repeated=self._is_duplicate(job)
+            )
+        self._count_epochs(job, plan)
+
         progress = job.folder.progress()
-        best = (
-            Metric.of(job.config.metric).text(progress.best.value)
-            if progress.best is not None
-            else ""
-        )
+        best = ""
+        if progress.best is not None:
+            best = Metric.of(job.config.metric).text(progress.best.value)
         return RunningJob(job, progress.epochs, best, owner)
 
-    def _count(self, job: Job, plan: SweepPlan) -> None:
+    def _count_epochs(self, job: Job, plan: SweepPlan) -> None:
         """Update the numbers of epochs in the job's run."""
-        result, progress = self._results[job.number], job.folder.progress()
-        forced = result.outcome is Outcome.not_started and bool(plan.forced_ms)
-        had = () if forced else progress.ends
-        spent = [s for s, end in zip(progress.seconds, had, strict=False) if end >= plan.started_ms]
-        left = job.config.num_epoch - len(had) if result.outcome in OPEN else 0
-        self._done[job.run] = len(spent), len(had), max(0, left), sum(spent)
+        result = self._results[job.number]
+        progress = job.folder.progress()
+
+        # A run that will be retrained starts over.
+        starts_over = result.outcome is Outcome.not_started and bool(plan.forced_ms)
+        end_times = () if starts_over else progress.ends
+
+        seconds_of_trained = []
+        for seconds, end_time in zip(progress.seconds, end_times, strict=False):
+            if end_time >= plan.started_ms:
+                seconds_of_trained.append(seconds)
+
+        left = 0
+        if result.outcome in OPEN:
+            left = max(0, job.config.num_epoch - len(end_times))
+        self._epochs_of_run[job.run] = _EpochCounts(
+            trained=len(seconds_of_trained),
+            done=len(end_times),
+            left=left,
+            spent=sum(seconds_of_trained),
+        )
 
 
 def _stays(record: Record, plan: SweepPlan) -> bool:
-    """Return whether a run's earlier record remains valid in this sweep; if not, the run is
-    retrained.
+    """Return whether a run's earlier record remains valid in this sweep.
+
+    If not, the run is retrained.
     """
     if record.created_ms < plan.forced_ms or record.outcome is None:
         return False
-    return record.is_result or (plan.search is not None and record.outcome is not Outcome.killed)
+    if record.is_result:
+        return True
+    return plan.search is not None and record.outcome is not Outcome.killed

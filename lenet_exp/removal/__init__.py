@@ -1,3 +1,4 @@
-"""Implements `lenet-sweep rm`: removes sweeps with their runs, or the final training states of all
-runs.
+"""Implements `lenet-sweep rm`, which removes sweeps with their runs.
+
+The command can also remove only the final training states of all runs.
 """

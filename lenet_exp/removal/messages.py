@@ -1,6 +1,4 @@
-"""Prints the output of `lenet-sweep rm`: what is removed, what stays (and why), and what the user
-must do.
-"""
+"""Prints the output of `lenet-sweep rm`: what is removed, and what stays (and why)."""
 
 from __future__ import annotations
 
@@ -23,41 +21,60 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
     Args:
         done: whether the sweep is actually removed; if not, this is a dry run.
     """
-    went = "removed" if done else "would remove"
-    going = plan.all_going()
-    sweeps = plan.all_sweeps()
+    action = "removed" if done else "would remove"
     print(printable(plan.words))
-    folders = [number_of(len(sweeps), "sweep folder")] if sweeps else []
-    folders += [number_of(len(going), "run folder")] if going else []
-    if folders:
-        size = sum(
-            map(size_of, [*(sweep.path for sweep in sweeps), *(folder.path for folder in going)])
-        )
-        print(f"  {went}: {' and '.join(folders)}, {megabytes(size)} MB")
-    _print_few([f"    {folder.id[:8]}  {_name(folder)}" for folder in going[:FEW]], len(going))
+    _print_folders(plan, action)
     for change in changes:
-        if change.delete:
-            models = sum(len(run.outputs.model_outputs) for run in change.delete if run.outputs)
-            runs = number_of(len(change.delete), "MLflow run")
-            print(f"  {went}: {runs} and {number_of(models, 'model')} in {change.store.name}")
-    staying = [
-        (run, _name(RunFolder(plan.runs / run)), why)
-        for run, why in list(plan.staying.items())[:FEW]
-    ]
-    _print_few(
-        [f"  kept: {run[:8]}  {name}: {why}" for run, name, why in staying], len(plan.staying)
-    )
-    kept = [
-        f"  kept: MLflow run {run_id}: {why}"
-        for change in changes
-        for run_id, why in change.kept.items()
-    ]
-    _print_few([f"{line}; to delete it, use MLflow's UI" for line in kept[:FEW]], len(kept))
+        _print_deleted(change, action)
+    _print_staying(plan)
+    _print_kept(changes)
     for note in plan.notes:
         print(printable(f"  note: {note}"))
 
 
+def _print_folders(plan: Plan, action: str) -> None:
+    sweeps = plan.all_sweeps()
+    runs = plan.all_going()
+    counts = []
+    if sweeps:
+        counts.append(number_of(len(sweeps), "sweep folder"))
+    if runs:
+        counts.append(number_of(len(runs), "run folder"))
+
+    if counts:
+        paths = [*(sweep.path for sweep in sweeps), *(run.path for run in runs)]
+        size = sum(size_of(path) for path in paths)
+        print(f"  {action}: {' and '.join(counts)}, {megabytes(size)} MB")
+    lines = [f"    {run.id[:8]}  {_name(run)}" for run in runs[:FEW]]
+    _print_few(lines, len(runs))
+
+
+def _print_deleted(change: Changes, action: str) -> None:
+    if not change.delete:
+        return
+    runs = number_of(len(change.delete), "MLflow run")
+    models = sum(len(run.outputs.model_outputs) for run in change.delete if run.outputs)
+    print(f"  {action}: {runs} and {number_of(models, 'model')} in {change.store.name}")
+
+
+def _print_staying(plan: Plan) -> None:
+    lines = []
+    for run, reason in list(plan.staying.items())[:FEW]:
+        name = _name(RunFolder(plan.runs / run))
+        lines.append(f"  kept: {run[:8]}  {name}: {reason}")
+    _print_few(lines, len(plan.staying))
+
+
+def _print_kept(changes: Sequence[Changes]) -> None:
+    lines = []
+    for change in changes:
+        for run_id, reason in change.kept.items():
+            lines.append(f"  kept: MLflow run {run_id}: {reason}; to delete it, use MLflow's UI")
+    _print_few(lines[:FEW], len(lines))
+
+
 def _print_few(lines: Sequence[str], count: int) -> None:
+    """Print lines, and how many of all `count` lines are missing from them."""
     for line in lines:
         print(printable(line))
     if count > FEW:
@@ -66,13 +83,16 @@ def _print_few(lines: Sequence[str], count: int) -> None:
 
 def _name(folder: RunFolder) -> str:
     begun = folder.begun()
-    return begun.name if begun is not None else "not trained"
+    return "not trained" if begun is None else begun.name
 
 
 def size_of(path: Path) -> int:
     """Return the size in bytes of a file, or of all files in a folder, as reported by `ls -l`."""
     if path.is_symlink() or not path.is_dir():
         return path.lstat().st_size
-    return sum(
-        Path(folder, name).lstat().st_size for folder, _, names in os.walk(path) for name in names
-    )
+
+    size = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            size += Path(folder, name).lstat().st_size
+    return size

@@ -61,17 +61,21 @@ class PendingRemoval:
         return self.is_mlflow_done or bool(self.sweeps() or self.runs())
 
     def move_sweep(self, sweep: SweepFolder) -> Owner | None:
-        """Move a sweep folder here. If a running process owns the folder, return that owner and
-        move nothing.
+        """Move a sweep folder here, unless a running process owns it.
+
+        Returns:
+            the owner; None if the folder was moved.
         """
-        return self._take(sweep.path, "sweeps")
+        return self._move(sweep.path, "sweeps")
 
     def move_run(self, folder: RunFolder) -> Owner | None:
-        """Move a run folder here. If a running process owns the folder, return that owner and move
-        nothing.
+        """Move a run folder here, unless a running process owns it.
+
+        Returns:
+            the owner; None if the folder was moved.
         """
         with folder.upload_lock():
-            return self._take(folder.path, "runs")
+            return self._move(folder.path, "runs")
 
     def mark_mlflow_done(self) -> None:
         """Record that the deletions in MLflow are done."""
@@ -84,13 +88,13 @@ class PendingRemoval:
             if (self.path / part).is_dir():
                 shutil.rmtree(self.path / part)
         (self.path / "told").unlink(missing_ok=True)
+
         for folder in (self.path, self.path.parent):
-            with contextlib.suppress(
-                OSError
-            ):  # the folder does not exist, or contains another removal
+            # An error means that the folder does not exist, or contains another removal.
+            with contextlib.suppress(OSError):
                 folder.rmdir()
 
-    def _take(self, folder: Path, part: str) -> Owner | None:
+    def _move(self, folder: Path, part: str) -> Owner | None:
         to = self.path / part / folder.name
         to.parent.mkdir(parents=True, exist_ok=True)
         return move_away(folder, to)
@@ -98,8 +102,9 @@ class PendingRemoval:
 
 def pending_removals(outputs: Path) -> list[PendingRemoval]:
     """Return the interrupted removals in an outputs folder."""
-    found = [PendingRemoval(outputs, path.name) for path in sorted((outputs / FOLDER).glob("*"))]
-    return [pending for pending in found if pending.is_started]
+    paths = sorted((outputs / FOLDER).glob("*"))
+    removals = [PendingRemoval(outputs, path.name) for path in paths]
+    return [removal for removal in removals if removal.is_started]
 
 
 def find_removal(which: str) -> PendingRemoval:
@@ -117,13 +122,15 @@ def find_removal(which: str) -> PendingRemoval:
     outputs = path.parent.parent if is_path else outputs_dir()
     interrupted = pending_removals(outputs)
     for pending in interrupted:
-        if which == "last" or (len(path.name) >= 4 and pending.name.startswith(path.name)):
+        is_abbreviated = len(path.name) >= 4 and pending.name.startswith(path.name)
+        if which == "last" or is_abbreviated:
             return pending
+
     if interrupted:
         first = interrupted[0]
-        raise ConfigError(
-            f"sweep={which}: finish the interrupted removal of {first.name} first: {_again(first)}"
-        )
+        instruction = f"finish the interrupted removal of {first.name} first"
+        raise ConfigError(f"sweep={which}: {instruction}: {_command(first)}")
+
     sweep = find_sweep(which)
     return PendingRemoval(sweep.outputs, sweep.id)
 
@@ -131,12 +138,11 @@ def find_removal(which: str) -> PendingRemoval:
 def log_unfinished(outputs: Path) -> None:
     """Log a warning for each interrupted removal, with the command that finishes it."""
     for pending in pending_removals(outputs):
-        log.warning(
-            "%s: a removal was interrupted; to finish it, run: %s", pending.path, _again(pending)
-        )
+        command = _command(pending)
+        log.warning("%s: a removal was interrupted; to finish it, run: %s", pending.path, command)
 
 
-def _again(pending: PendingRemoval) -> str:
+def _command(pending: PendingRemoval) -> str:
     return f"lenet-sweep rm sweep={pending.name} dry_run=false"
 
 

@@ -20,9 +20,8 @@ from lenet_exp.removal.pending import PendingRemoval
 from lenet_exp.removal.stored_runs import Changes, changes_in, ids_in, open_stored
 from lenet_exp.tracking.stores.store import Store
 
-MULTIRUN = frozenset(
-    {"-m", "--multirun", "hydra.mode=MULTIRUN"}
-)  # the command of a sweep contains one of these
+# The command of a sweep contains one of these arguments.
+MULTIRUN = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
 
 
 @dataclass
@@ -87,7 +86,12 @@ def make_plan(pending: PendingRemoval) -> Plan:
         return plan
     if plan.sweep is not None:
         _check(plan.sweep)
-    keep_needed(plan, [run for sweep in plan.all_sweeps() for run in sweep.run_ids()])
+
+    runs: list[str] = []
+    for sweep in plan.all_sweeps():
+        runs += sweep.run_ids()
+    keep_needed(plan, runs)
+
     try:
         _open_stores(plan)
     except (ConfigError, StoreError) as e:
@@ -110,24 +114,37 @@ def keep_needed(plan: Plan, runs: list[str]) -> None:
     plan.going = []
     if not runs:  # the jobs of a sweep that is being deleted can be incomplete
         return
-    users = _users_of(plan)
-    alone = _trained_alone(plan)
+
+    sweeps_of_run = _other_sweeps_of_runs(plan)
+    trained_alone = _trained_alone(plan)
     moved = {folder.id for folder in plan.pending.runs()}
-    for folder in (RunFolder(plan.runs / run) for run in runs):
+    for run in runs:
+        folder = RunFolder(plan.runs / run)
         if not folder.path.is_dir():
             continue
-        if folder.id in users:
-            plan.staying[folder.id] = f"also used by sweep {', '.join(users[folder.id])}"
-        elif folder.id in alone:
+
+        if folder.id in sweeps_of_run:
+            sweeps = ", ".join(sweeps_of_run[folder.id])
+            plan.staying[folder.id] = f"also used by sweep {sweeps}"
+        elif folder.id in trained_alone:
             plan.staying[folder.id] = "trained before the sweep"
         elif folder.id in moved:
             plan.staying[folder.id] = "retrained in the meantime"
-        elif (owner := owner_of(folder.path)) is not None:
-            raise ConfigError(
-                f"run {folder.id} is still training ({owner.host}, process {owner.pid}); stop it first"
-            )
         else:
+            _check_not_training(folder)
             plan.going.append(folder)
+
+
+def _check_not_training(folder: RunFolder) -> None:
+    """Check that no process is training a run.
+
+    Raises:
+        ConfigError: a process is training it.
+    """
+    owner = owner_of(folder.path)
+    if owner is not None:
+        process = f"{owner.host}, process {owner.pid}"
+        raise ConfigError(f"run {folder.id} is still training ({process}); stop it first")
 
 
 def _new_plan(pending: PendingRemoval) -> Plan:
@@ -137,30 +154,29 @@ def _new_plan(pending: PendingRemoval) -> Plan:
     return Plan(pending, f"sweep {sweep.id} ({sweep.started().command})", sweep)
 
 
-def _users_of(plan: Plan) -> dict[str, list[str]]:
+def _other_sweeps_of_runs(plan: Plan) -> dict[str, list[str]]:
     """Return the IDs of the other sweeps that need each run, keyed by run ID.
 
     Raises:
         DamagedError: the jobs of a sweep are corrupt, so its runs are unknown.
     """
-    users: dict[str, list[str]] = {}
+    sweeps_of_run: dict[str, list[str]] = {}
     for path in sorted((plan.pending.outputs / "sweeps").glob("*/sweep.json")):
         sweep = SweepFolder(path.parent)
         if plan.sweep is not None and sweep.id == plan.sweep.id:
             continue
         for run in sweep.run_ids():
-            users.setdefault(run, []).append(sweep.id)
-    return users
+            sweeps_of_run.setdefault(run, []).append(sweep.id)
+    return sweeps_of_run
 
 
 def _trained_alone(plan: Plan) -> set[str]:
-    """Return the IDs of the sweep's runs that were started individually before the sweep was first
-    started.
+    """Return the IDs of the runs that were started individually before the sweep's first start.
 
     Raises:
         DamagedError: sweep.json or jobs.jsonl is corrupt.
     """
-    alone: set[str] = set()
+    trained_alone: set[str] = set()
     for sweep in plan.all_sweeps():
         sweep_created_ms = sweep.started().created_ms
         for run in sweep.run_ids():
@@ -168,13 +184,14 @@ def _trained_alone(plan: Plan) -> set[str]:
             begun = folder.begun()
             if begun is None or begun.created_ms >= sweep_created_ms:
                 continue
-            is_of_sweep = not MULTIRUN.isdisjoint(begun.command.removeprefix("python -m ").split())
-            is_from_elsewhere = (
-                not folder.log_file.exists()
-            )  # a run from a different outputs folder
+
+            arguments = begun.command.removeprefix("python -m ").split()
+            is_of_sweep = not MULTIRUN.isdisjoint(arguments)
+            # A run from a different outputs folder has no log.
+            is_from_elsewhere = not folder.log_file.exists()
             if not is_of_sweep and not is_from_elsewhere:
-                alone.add(run)
-    return alone
+                trained_alone.add(run)
+    return trained_alone
 
 
 def _check(sweep: SweepFolder) -> None:
@@ -187,18 +204,20 @@ def _check(sweep: SweepFolder) -> None:
     stop = f"stop it first: lenet-sweep stop sweep={sweep.id}"
     owner = sweep.owner()
     if owner is not None:
-        raise ConfigError(
-            f"sweep {sweep.id} is still running ({owner.host}, process {owner.pid}); {stop}"
-        )
+        process = f"{owner.host}, process {owner.pid}"
+        raise ConfigError(f"sweep {sweep.id} is still running ({process}); {stop}")
+
     if is_uploading(sweep.path):
         raise ConfigError(
-            f"sweep {sweep.id} is being uploaded; wait until the upload has ended, or press Ctrl-C there"
+            f"sweep {sweep.id} is being uploaded; "
+            "wait until the upload has ended, or press Ctrl-C there"
         )
-    waiting = queued(sweep.path)
-    if waiting:
-        raise ConfigError(
-            f"sweep {sweep.id} has jobs {', '.join(waiting)} in Slurm's queue; {stop}"
-        )
+
+    queued_jobs = queued(sweep.path)
+    if queued_jobs:
+        jobs = ", ".join(queued_jobs)
+        raise ConfigError(f"sweep {sweep.id} has jobs {jobs} in Slurm's queue; {stop}")
+
     for other in all_sweeps(sweep.outputs):
         if other.started().confirms == sweep.id:
             raise ConfigError(
@@ -208,20 +227,28 @@ def _check(sweep: SweepFolder) -> None:
 
 
 def _open_stores(plan: Plan) -> None:
-    """Open the stores that are recorded in the folders, and keep the runs whose models are
-    registered.
+    """Open the stores that are recorded in the folders.
+
+    Runs whose models are registered in one of them stay.
     """
-    names = dict.fromkeys(
-        name for folder in (*plan.all_going(), *plan.all_staying()) for name in ids_in(folder)
-    )
-    for sweep in plan.all_sweeps():
-        names |= dict.fromkeys(sweep.delivered().run_ids())
-    for name in names:
+    for name in _store_names(plan):
         if missing_database(name) is not None:
             plan.notes.append(f"{name}: database not found; nothing will be deleted there")
         else:
             plan.stores.append(open_stored(name, plan.pending.outputs))
+
     for change in plan.changes():
-        for folder in [folder for folder in plan.going if folder.id in change.registered]:
+        registered = [folder for folder in plan.going if folder.id in change.registered]
+        for folder in registered:
             plan.going.remove(folder)
             plan.staying[folder.id] = change.registered[folder.id]
+
+
+def _store_names(plan: Plan) -> list[str]:
+    """Return the names of the stores that are recorded in the folders, without repetitions."""
+    names: list[str] = []
+    for folder in (*plan.all_going(), *plan.all_staying()):
+        names += ids_in(folder)
+    for sweep in plan.all_sweeps():
+        names += sweep.delivered().run_ids()
+    return list(dict.fromkeys(names))

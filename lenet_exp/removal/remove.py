@@ -3,7 +3,7 @@
 1. Move the sweep folder to outputs/removing/<sweep>/, which other commands do not read. Otherwise,
    a sweep without some of its runs would seem to be unfinished.
 2. Move the run folders that no other sweep needs to the same folder, so that `lenet-sync` does not
-  upload them again.
+   upload them again.
 3. Delete the MLflow runs that are recorded in the moved folders, and remove the sweeps from the
    tags of runs that stay. This step comes after the moves, because the ID of each MLflow run must
    remain on disk until the run is deleted.
@@ -28,11 +28,11 @@ from lenet_exp.removal.plan import Plan, keep_needed, make_plan
 from lenet_exp.removal.stored_runs import Changes, apply
 
 EXIT_LEFT = 1  # exit status of an incomplete removal
+NEXT_STEP = "Nothing has been removed yet. To proceed, run:"
 
 
 def show(pending: PendingRemoval, *, command: str) -> None:
-    """Print what would be removed, what would stay (and why), and the command that removes the
-    sweep.
+    """Print what would be removed, what would stay (and why), and how to remove the sweep.
 
     Nothing is changed.
 
@@ -41,7 +41,7 @@ def show(pending: PendingRemoval, *, command: str) -> None:
     """
     plan = make_plan(pending)
     print_plan(plan, plan.changes(), done=False)
-    print(f"Nothing has been removed yet. To proceed, run: {command}")
+    print(f"{NEXT_STEP} {command}")
 
 
 def remove(pending: PendingRemoval) -> int:
@@ -62,12 +62,10 @@ def remove(pending: PendingRemoval) -> int:
                 _leave_sweeps(plan, change)
                 apply(change)
         except UserError as e:
-            print(
-                printable(
-                    f"{plan.words}: not removed completely: {e}. Rerun the same command to continue."
-                )
-            )
+            problem = f"{plan.words}: not removed completely: {e}."
+            print(printable(f"{problem} Rerun the same command to continue."))
             return EXIT_LEFT
+
         pending.mark_mlflow_done()
         print_plan(plan, changes, done=True)
         pending.delete()
@@ -82,22 +80,22 @@ def remove_final_states(outputs: Path, *, dry_run: bool) -> None:
     """
     states = list((outputs / "runs").glob(f"*/{END}"))
     if dry_run:
-        print(f"would remove {_states_words(len(states), sum(map(size_of, states)))}")
+        total_size = sum(size_of(state) for state in states)
+        print(f"would remove {_states_words(len(states), total_size)}")
         if states:
-            print(
-                "Nothing has been removed yet. To proceed, run: lenet-sweep rm final_states=true dry_run=false"
-            )
+            print(f"{NEXT_STEP} lenet-sweep rm final_states=true dry_run=false")
         return
 
-    count = size = 0
+    removed_count = 0
+    removed_size = 0
     try:
         for state in states:
-            size_of_state = size_of(state)
+            size = size_of(state)
             state.unlink(missing_ok=True)
-            count += 1
-            size += size_of_state
+            removed_count += 1
+            removed_size += size
     finally:
-        print(f"removed {_states_words(count, size)}")
+        print(f"removed {_states_words(removed_count, removed_size)}")
 
 
 def _states_words(count: int, size: int) -> str:
@@ -114,13 +112,12 @@ def _move(plan: Plan) -> None:
     if plan.sweep is not None:
         owner = pending.move_sweep(plan.sweep)
         if owner is not None:
-            raise ConfigError(
-                f"sweep {plan.sweep.id} is now running ({owner.host}, process {owner.pid})"
-            )
+            process = f"{owner.host}, process {owner.pid}"
+            raise ConfigError(f"sweep {plan.sweep.id} is now running ({process})")
         plan.sweep = None
-    keep_needed(
-        plan, [folder.id for folder in plan.going]
-    )  # again, because another sweep may have started since
+
+    # Another sweep may have started since the plan was made.
+    keep_needed(plan, [folder.id for folder in plan.going])
     for folder in list(plan.going):
         plan.going.remove(folder)
         if pending.move_run(folder) is not None:
@@ -136,6 +133,7 @@ def _leave_sweeps(plan: Plan, change: Changes) -> None:
     for folder in plan.all_staying():
         with folder.upload_lock():
             entry = folder.delivered().run_in(change.store.name)
-            if entry is not None and change.removed & {*entry.sweeps}:
-                sweeps = [sweep for sweep in entry.sweeps if sweep not in change.removed]
-                folder.set_delivered(replace(entry, sweeps=sweeps))
+            if entry is None or change.removed.isdisjoint(entry.sweeps):
+                continue
+            sweeps = [sweep for sweep in entry.sweeps if sweep not in change.removed]
+            folder.set_delivered(replace(entry, sweeps=sweeps))

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from lenet_exp.tracking.stores.store import Run
 
 MOST = 50_000  # maximum number of model versions or experiments to read
-SWEEPS, PARENT = "sweeps", "mlflow.parentRunId"  # tags that link a run to sweeps
+
+# The tags that link a run to sweeps.
+SWEEPS = "sweeps"
+PARENT = "mlflow.parentRunId"
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,15 @@ class Changes:
 
 
 def ids_in(folder: RunFolder) -> dict[str, list[str]]:
-    """Return the IDs of a run folder's MLflow runs, keyed by store name. Runs from earlier attempts
-    are included.
+    """Return the IDs of a run folder's MLflow runs, keyed by store name.
+
+    Runs from earlier attempts are included.
     """
-    found: dict[str, list[str]] = {}
+    ids: dict[str, list[str]] = {}
     for entry in (*folder.delivered().mlflow_runs, *folder.abandoned()):
-        found.setdefault(entry.store, []).extend([entry.run_id, *entry.former, *entry.abandoned])
-    return found
+        ids_in_store = ids.setdefault(entry.store, [])
+        ids_in_store += [entry.run_id, *entry.former, *entry.abandoned]
+    return ids
 
 
 def open_stored(name: str, outputs: Path) -> Store:
@@ -76,13 +81,13 @@ def registered_in(store: Store) -> dict[str, str]:
 
     Each model is listed twice: under the ID of its MLflow run and under the ID of its logged model.
     """
+    names: dict[str, str] = {}
     with answering(store.uri):
-        return {
-            str(key): f"{version.name} version {version.version}"
-            for version in store.client.search_model_versions(max_results=MOST)
-            for key in (version.run_id, version.model_id)
-            if key
-        }
+        for version in store.client.search_model_versions(max_results=MOST):
+            for key in (version.run_id, version.model_id):
+                if key:
+                    names[str(key)] = f"{version.name} version {version.version}"
+    return names
 
 
 def changes_in(
@@ -98,58 +103,83 @@ def changes_in(
         staying: run folders that stay.
         sweeps: sweeps to remove.
     """
-    folders = {
-        run_id: folder
-        for folder in (*going, *staying)
-        for run_id in ids_in(folder).get(store.name, ())
-    }
-    parents: dict[str, SweepFolder] = {}
-    for sweep in sweeps:
-        sweep_run = sweep.delivered().run_id(store.name)
-        if sweep_run is not None:
-            parents[sweep_run] = sweep
-    found = _find(store, [*folders, *parents])
-    delete: list[Run] = []
-    leave: list[Run] = []
+    folders = _folders_by_run_id(store, [*going, *staying])
+    parents = _sweeps_by_run_id(store, sweeps)
+    stored_runs = _find(store, [*folders, *parents])
+
     kept: dict[str, str] = {}
     registered: dict[str, str] = {}
+    delete_first: list[Run] = []  # the runs of run folders
+    delete_last: list[Run] = []  # the runs of sweeps
+    leave: list[Run] = []
 
-    delete_last: list[Run] = []
     for run_id, sweep in parents.items():
-        run = found.get(run_id)
-        if run is not None and _is_of(run, sweep, store):
+        run = stored_runs.get(run_id)
+        if run is None:
+            continue
+        if _is_of(run, sweep, store):
             delete_last.append(run)
-        elif run is not None:
-            kept[run_id] = (
-                f"its sweep is in a different outputs folder ({run.data.tags.get('sweep_folder')})"
-            )
+        else:
+            place = run.data.tags.get("sweep_folder")
+            kept[run_id] = f"its sweep is in a different outputs folder ({place})"
     removed = {run.info.run_id for run in delete_last}
 
     models = registered_in(store)
-    other_sweeps = _find(
-        store, {sweep for run in found.values() for sweep in _sweeps(run)} - removed
-    )
+    other_sweeps = _other_sweeps(store, stored_runs.values(), removed)
     paths_staying = {folder.path for folder in staying}
     for run_id, folder in folders.items():
-        run = found.get(run_id)
+        run = stored_runs.get(run_id)
         if run is None:
             continue
         if folder.path in paths_staying:
             leave.append(run)
             continue
+
         names = [models[key] for key in (run_id, *_models(run)) if key in models]
-        users = [sweep for sweep in _sweeps(run) if sweep in other_sweeps]
+        users = [sweep_run for sweep_run in _sweeps(run) if sweep_run in other_sweeps]
         if names:
-            kept[run_id] = registered[folder.id] = f"its model is registered as {names[0]}"
+            reason = f"its model is registered as {names[0]}"
+            kept[run_id] = reason
+            registered[folder.id] = reason
         elif users:
             kept[run_id] = f"also used by the sweep with MLflow run {users[0]}"
-        elif run.data.tags.get("run_folder") != folder.id or _is_copied_from_store(folder):
+        elif not _is_trained_here(run, folder):
             kept[run_id] = "trained in a different outputs folder"
+
         if run_id in kept:
             leave.append(run)
         else:
-            delete.append(run)
-    return Changes(store, [*delete, *delete_last], leave, removed, kept=kept, registered=registered)
+            delete_first.append(run)
+
+    delete = [*delete_first, *delete_last]
+    return Changes(store, delete, leave, removed, kept=kept, registered=registered)
+
+
+def _folders_by_run_id(store: Store, folders: Sequence[RunFolder]) -> dict[str, RunFolder]:
+    """Return the run folder of each MLflow run in a store, keyed by the ID of the MLflow run."""
+    folders_by_id: dict[str, RunFolder] = {}
+    for folder in folders:
+        for run_id in ids_in(folder).get(store.name, ()):
+            folders_by_id[run_id] = folder
+    return folders_by_id
+
+
+def _sweeps_by_run_id(store: Store, sweeps: Sequence[SweepFolder]) -> dict[str, SweepFolder]:
+    """Return the sweep of each MLflow run in a store, keyed by the ID of the MLflow run."""
+    sweeps_by_id: dict[str, SweepFolder] = {}
+    for sweep in sweeps:
+        run_id = sweep.delivered().run_id(store.name)
+        if run_id is not None:
+            sweeps_by_id[run_id] = sweep
+    return sweeps_by_id
+
+
+def _other_sweeps(store: Store, runs: Iterable[Run], removed: set[str]) -> dict[str, Run]:
+    """Return the MLflow runs of the sweeps that contain these runs and stay, keyed by ID."""
+    ids: set[str] = set()
+    for run in runs:
+        ids.update(_sweeps(run))
+    return _find(store, ids - removed)
 
 
 def apply(changes: Changes) -> None:
@@ -161,13 +191,7 @@ def apply(changes: Changes) -> None:
     client = changes.store.client
     with answering(changes.store.uri):
         for run in changes.leave:
-            left = [sweep for sweep in _sweeps(run) if sweep not in changes.removed]
-            if not changes.removed & {*_sweeps(run), run.data.tags.get(PARENT)}:
-                continue
-            if left:
-                join_sweeps(changes.store, run.info.run_id, left)
-            for tag in () if left else {SWEEPS, PARENT} & run.data.tags.keys():
-                client.delete_tag(run.info.run_id, tag)
+            _update_tags(run, changes)
         for run in changes.delete:
             for model in _models(run):
                 with ignored("RESOURCE_DOES_NOT_EXIST"):
@@ -176,39 +200,70 @@ def apply(changes: Changes) -> None:
                 client.delete_run(run.info.run_id)
 
 
+def _update_tags(run: Run, changes: Changes) -> None:
+    """Remove the removed sweeps from the tags of a run that stays."""
+    if changes.removed.isdisjoint([*_sweeps(run), run.data.tags.get(PARENT)]):
+        return
+
+    sweeps = [sweep_run for sweep_run in _sweeps(run) if sweep_run not in changes.removed]
+    if sweeps:
+        join_sweeps(changes.store, run.info.run_id, sweeps)
+        return
+    for tag in {SWEEPS, PARENT} & run.data.tags.keys():
+        changes.store.client.delete_tag(run.info.run_id, tag)
+
+
 def _find(store: Store, ids: Iterable[str]) -> dict[str, Run]:
     """Return the MLflow runs with these IDs, keyed by ID; missing and deleted runs are omitted."""
     with answering(store.uri):
-        experiments = [
-            experiment.experiment_id
-            for experiment in store.client.search_experiments(max_results=MOST)
-        ]
-        return runs_by_id(store.client, experiments, ids) if experiments else {}
+        experiments = store.client.search_experiments(max_results=MOST)
+        if not experiments:
+            return {}
+        experiment_ids = [experiment.experiment_id for experiment in experiments]
+        return runs_by_id(store.client, experiment_ids, ids)
 
 
 def _is_of(run: Run, sweep: SweepFolder, store: Store) -> bool:
-    """Return whether an MLflow run belongs to a sweep in this outputs folder rather than to a copy
-    of the sweep.
-    """
-    database, tags = sqlite_path(store.uri), run.data.tags
+    """Return whether an MLflow run belongs to a sweep here rather than to a copy elsewhere."""
+    tags = run.data.tags
+    if tags.get("sweep") != sweep.id:
+        return False
+
+    database = sqlite_path(store.uri)
+    is_store_here = database is not None and database.parent == store.outputs
     place = store.outputs / "sweeps" / sweep.id
-    is_here = (database is not None and database.parent == store.outputs) or tags.get(
-        "sweep_folder"
-    ) == str(place)
-    return is_here and tags.get("sweep") == sweep.id
+    return is_store_here or tags.get("sweep_folder") == str(place)
+
+
+def _is_trained_here(run: Run, folder: RunFolder) -> bool:
+    """Return whether an MLflow run belongs to a run that was trained in this outputs folder."""
+    if run.data.tags.get("run_folder") != folder.id:
+        return False
+    return not _is_copied_from_store(folder)
 
 
 def _is_copied_from_store(folder: RunFolder) -> bool:
-    """Return whether release 0.3 copied a run from a shared store: it has a record, but no epoch
-    was trained here.
+    """Return whether release 0.3 copied a run from a shared store.
+
+    Such a run has a record with epochs, but none of them was trained here.
     """
-    record = None if folder.log_file.exists() else folder.record()
-    return record is not None and record.epochs > 0 and not folder.history().epochs
+    if folder.log_file.exists():
+        return False
+
+    record = folder.record()
+    if record is None or record.epochs <= 0:
+        return False
+    return not folder.history().epochs
 
 
 def _sweeps(run: Run) -> list[str]:
-    return [sweep for sweep in run.data.tags.get(SWEEPS, "").split(",") if sweep]
+    """Return the IDs of the MLflow runs of a run's sweeps."""
+    ids = run.data.tags.get(SWEEPS, "").split(",")
+    return [run_id for run_id in ids if run_id]
 
 
 def _models(run: Run) -> list[str]:
-    return [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
+    """Return the IDs of the models that an MLflow run has logged."""
+    if not run.outputs:
+        return []
+    return [output.model_id for output in run.outputs.model_outputs]

@@ -42,17 +42,18 @@ class OneOrigin:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         else:
+            body = b"Requests from other origins are refused."
             await send({"type": "http.response.start", "status": 403, "headers": []})
-            await send(
-                {"type": "http.response.body", "body": b"Requests from other origins are refused."}
-            )
+            await send({"type": "http.response.body", "body": body})
 
 
 def create_app() -> App:
-    """Return the app for `mlflow server`, whose option `--cors-allowed-origins` must be a single
-    origin.
+    """Return the app for `mlflow server`.
+
+    Its option `--cors-allowed-origins` must be a single origin.
     """
     # A package that sys.path contains twice has each of its entry points twice.
     basic_authentication = next(iter(entry_points(group="mlflow.app", name="basic-auth")))
     create_mlflow_app = basic_authentication.load()
-    return OneOrigin(create_mlflow_app(), os.environ["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"])
+    mlflow_app = create_mlflow_app()
+    return OneOrigin(mlflow_app, os.environ["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"])

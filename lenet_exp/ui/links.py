@@ -1,5 +1,6 @@
-"""Creates links to MLflow's UI that open a sweep as a flat list of runs, best first, with the
-columns that differ.
+"""Creates links to MLflow's UI that open a sweep as a flat list of runs, best first.
+
+The list shows the columns that differ.
 
 A link cannot contain the entire view. MLflow reads the rest from the experiment's tag
 `mlflow.sharedViewState.<key>`, which contains the filter and the state of the table and the charts
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 BEST = "best_val_accuracy"
-TRAINING = (
-    "workflowType=machine_learning"  # without this, MLflow shows its pages for language models
-)
+
+# Without this, MLflow shows its pages for language models.
+TRAINING = "workflowType=machine_learning"
+
 CHARTS = "&compareRunsMode=CHART"
 MOST_COLUMNS = 8  # maximum number of params that fit on a screen
 MOST_RUNS = 1000  # maximum number of runs that are searched for differing params
@@ -34,8 +36,9 @@ LOSSES = ("val_loss", "train_loss", "step_loss")
 SEED_FLAGS = ("seed", "split_seed")  # not part of a configuration
 OF_EXPERIMENT = ("dataset", "model", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")
 SECTION = "lenet-metrics"
+
 # MLflow's page shows "Something went wrong" if one of these keys is missing.
-AS_IT_BEGINS: dict[str, Json] = {
+INITIAL_STATE: dict[str, Json] = {
     "runsPinned": [],
     "runsHidden": [],
     "runsExpanded": {},
@@ -97,99 +100,108 @@ class View:
 
     def tag_value(self) -> str:
         """Return the value of the experiment's tag that stores how MLflow shows its runs."""
-        columns = [f"params.`{name}`" for name in self.params] + [
-            f"tags.`{name}`" for name in self.tags
-        ]
-        columns += [
-            f"metrics.`{self._best}`",
-            "metrics.`best_epoch`",
-            "attributes.`Duration`",
-            "tags.`outcome`",
-        ]
         section: dict[str, Json] = {
             "uuid": SECTION,
             "name": "Model metrics",
             "display": True,
             "isReordered": True,
+            "columns": 2,
         }
-        state = AS_IT_BEGINS | {
+        state = INITIAL_STATE | {
             "searchFilter": self.search,
             "orderByKey": f"metrics.`{self._best}`",
             "orderByAsc": not self.metric.larger,
-            "selectedColumns": columns,
+            "selectedColumns": self._columns(),
             "compareRunCharts": self._charts(),
-            "compareRunSections": [{**section, "columns": 2}],
+            "compareRunSections": [section],
         }
+
         if self.grouped:
             keys = [{"mode": "param", "groupByData": name} for name in self.grouped]
             state["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}
             state["useGroupedValuesInCharts"] = True
         return json.dumps(state, separators=(",", ":"))
 
+    def _columns(self) -> list[str]:
+        params = [f"params.`{name}`" for name in self.params]
+        tags = [f"tags.`{name}`" for name in self.tags]
+        results = [
+            f"metrics.`{self._best}`",
+            "metrics.`best_epoch`",
+            "attributes.`Duration`",
+            "tags.`outcome`",
+        ]
+        return [*params, *tags, *results]
+
     def _charts(self) -> list[Json]:
-        common: dict[str, Json] = {
+        names = dict.fromkeys([self.metric.key, *CURVES])
+        return [self._chart(name) for name in names]
+
+    def _chart(self, name: str) -> dict[str, Json]:
+        scale = "log" if name in LOSSES else "linear"  # diverged runs have huge losses
+        chart: dict[str, Json] = {
+            "type": "LINE",
+            "xAxisKey": "step",
+            "lineSmoothness": 0,
+            "scaleType": scale,
+            "uuid": f"lenet-{name}",
+            "metricKey": name,
+            "displayName": name,
             "metricSectionId": SECTION,
             "deleted": False,
             "isGenerated": False,
         }
-        charts: list[Json] = []
-        for name in dict.fromkeys([self.metric.key, *CURVES]):
-            scale = "log" if name in LOSSES else "linear"  # diverged runs have huge losses
-            named: dict[str, Json] = {
-                "uuid": f"lenet-{name}",
-                "metricKey": name,
-                "displayName": name,
-                **common,
-            }
-            if self.grouped and name == "val_accuracy":
-                named["range"] = {"yMin": self.least_accuracy, "yMax": 1}
-            charts.append(
-                {
-                    "type": "LINE",
-                    "xAxisKey": "step",
-                    "lineSmoothness": 0,
-                    "scaleType": scale,
-                    **named,
-                }
-            )
-        return charts
+        if self.grouped and name == "val_accuracy":
+            chart["range"] = {"yMin": self.least_accuracy, "yMax": 1}
+        return chart
 
 
 def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
-    """Return links to the pages of a sweep, given its parent run. The first link opens the table of
-    the runs.
+    """Return links to the pages of a sweep. The first link opens the table of the runs.
+
+    Args:
+        address: URL of MLflow's UI.
+        parent: MLflow run that represents the sweep.
     """
-    experiment, sweep = parent.info.experiment_id, parent.info.run_id
+    experiment = parent.info.experiment_id
+    sweep = parent.info.run_id
     search = f'tags.sweeps LIKE "%{sweep}%"'
     runs = client.search_runs(
         [experiment], search, order_by=[f"metrics.`{BEST}` DESC"], max_results=MOST_RUNS
     )
+
+    params_of_runs = [run.data.params for run in runs]
+    params_of_first_run = params_of_runs[0] if runs else {}
+
     swept = [flag.lstrip("+") for flag in parent.data.tags.get("swept", "").split()]
-    columns = _differing(swept, [run.data.params for run in runs])
-    configuration = [name for name in columns if name not in SEED_FLAGS] or ["dataset"]
-    several = len(
-        {tuple(run.data.params.get(name) for name in configuration) for run in runs}
-    ) < len(runs)
+    columns = _differing(swept, params_of_runs)
     table = View(
-        f"sweep-{sweep[:12]}", search, list(dict.fromkeys(["model", *columns])), _tags_of(runs)
+        key=f"sweep-{sweep[:12]}",
+        search=search,
+        params=list(dict.fromkeys(["model", *columns])),
+        tags=_tags_of(runs),
+        metric=Metric.of_params(params_of_first_run),
     )
-    table = replace(table, metric=Metric.of_params(runs[0].data.params if runs else {}))
-    least = min((run.data.metrics.get("val_accuracy", 1.0) for run in runs), default=1.0)
-    grouped = configuration if several else ()
+
+    # If a configuration has several runs, its curves are drawn as a single line with a band.
+    flags_of_configuration = [name for name in columns if name not in SEED_FLAGS] or ["dataset"]
+    has_bands = _has_repeated_values(flags_of_configuration, params_of_runs)
+    grouped = flags_of_configuration if has_bands else []
+    accuracies = [run.data.metrics.get("val_accuracy", 1.0) for run in runs]
+    least_accuracy = min(accuracies, default=1.0)
     curves = replace(
         table,
         key=f"{table.key}-curves",
         grouped=grouped,
-        least_accuracy=max(0.0, 1.5 * least - 0.5),
+        least_accuracy=max(0.0, 1.5 * least_accuracy - 0.5),
     )
-    bands = ", with a band for each configuration" if several else ""
+    curves_text = "curves, with a band for each configuration" if has_bands else "curves"
+
+    report_url = f"{address}/#/experiments/{experiment}/runs/{sweep}?{TRAINING}"
     return [
         _link(client, address, experiment, "runs, best first", view=table),
-        _link(client, address, experiment, f"curves{bands}", view=curves, mode=CHARTS),
-        Link(
-            "report, plots, and command of the sweep",
-            f"{address}/#/experiments/{experiment}/runs/{sweep}?{TRAINING}",
-        ),
+        _link(client, address, experiment, curves_text, view=curves, mode=CHARTS),
+        Link("report, plots, and command of the sweep", report_url),
     ]
 
 
@@ -197,9 +209,9 @@ def experiment_links(client: MlflowClient, address: str, experiment: str) -> lis
     """Return links to the pages with all runs of an experiment, given the experiment's ID."""
     search = 'tags.kind = "run"'
     runs = client.search_runs([experiment], search, max_results=MOST_RUNS)
-    others = [
-        name for name in _varying([run.data.params for run in runs]) if name not in OF_EXPERIMENT
-    ]
+    varying = _varying([run.data.params for run in runs])
+    others = [name for name in varying if name not in OF_EXPERIMENT]
+
     view = View("all-runs", search, [*OF_EXPERIMENT, *others[:MOST_COLUMNS]], _tags_of(runs))
     return [
         _link(client, address, experiment, "runs, best first", view=view),
@@ -218,29 +230,59 @@ def _link(
             experiment, f"mlflow.sharedViewState.{view.key}", view.tag_value()
         )
         page += f"&viewStateShareKey={view.key}"
-    except MlflowException:  # the server is read-only, so the user has to select the columns
-        page += f"&searchFilter={quote(view.search)}&orderByKey={quote(f'metrics.`{BEST}`')}&orderByAsc=false"
+    except MlflowException:
+        # The server is read-only, so the user has to select the columns.
+        order_key = quote(f"metrics.`{BEST}`")
+        page += f"&searchFilter={quote(view.search)}&orderByKey={order_key}&orderByAsc=false"
     return Link(shows, page + mode)
 
 
 def _tags_of(runs: Sequence[Run]) -> list[str]:
     """Return the names of the tags to show: the list of users, and the users' own tags."""
-    return ["users", *sorted({name for run in runs for name in run.data.tags if not is_own(name)})]
+    names: set[str] = set()
+    for run in runs:
+        names.update(run.data.tags)
+    own_names = [name for name in names if not is_own(name)]
+    return ["users", *sorted(own_names)]
 
 
-def _varying(params: Sequence[dict[str, str]]) -> list[str]:
+def _has_repeated_values(names: Sequence[str], params_of_runs: Sequence[dict[str, str]]) -> bool:
+    """Return whether several runs have the same values of the named params."""
+    different_values = set()
+    for params in params_of_runs:
+        values = tuple(params.get(name) for name in names)
+        different_values.add(values)
+    return len(different_values) < len(params_of_runs)
+
+
+def _varying(params_of_runs: Sequence[dict[str, str]]) -> list[str]:
     """Return the params that differ between the runs, in alphabetical order."""
-    names = sorted({name for run in params for name in run})
-    return [name for name in names if len({run.get(name) for run in params}) > 1]
+    varying = []
+    for name in sorted(_names_in(params_of_runs)):
+        values = {params.get(name) for params in params_of_runs}
+        if len(values) > 1:
+            varying.append(name)
+    return varying
 
 
-def _differing(swept: Sequence[str], params: Sequence[dict[str, str]]) -> list[str]:
+def _differing(swept: Sequence[str], params_of_runs: Sequence[dict[str, str]]) -> list[str]:
     """Return the params that differ between the runs: swept flags and the flags of swept groups."""
-    names, differ = {name for run in params for name in run}, _varying(params)
-    found: list[str] = []
+    names = _names_in(params_of_runs)
+    varying = _varying(params_of_runs)
+
+    columns: list[str] = []
     for flag in swept:
         # `activation` is a param itself; `schedule`, `augmentation`, and `experiment` are not.
-        found += (
-            [flag] if flag in names else [n for n in differ if n.startswith(f"{flag}.")] or differ
-        )
-    return list(dict.fromkeys(found))[:MOST_COLUMNS]
+        if flag in names:
+            columns.append(flag)
+            continue
+        flags_of_group = [name for name in varying if name.startswith(f"{flag}.")]
+        columns += flags_of_group or varying
+    return list(dict.fromkeys(columns))[:MOST_COLUMNS]
+
+
+def _names_in(params_of_runs: Sequence[dict[str, str]]) -> set[str]:
+    names: set[str] = set()
+    for params in params_of_runs:
+        names.update(params)
+    return names

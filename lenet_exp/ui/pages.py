@@ -59,8 +59,9 @@ class LinkedPages:
 def linked_pages(
     uri: str, sweep: SweepFolder | None, requested: str | None, experiment: str | None
 ) -> LinkedPages:
-    """Return the pages to link to: those of a sweep or, if there is none or all are requested, of
-    an experiment.
+    """Return the pages to link to: those of a sweep or of an experiment.
+
+    The pages of an experiment are returned if there is no sweep, or if all runs are requested.
 
     Raises:
         ConfigError: the store does not contain the requested sweep or the experiment.
@@ -81,9 +82,8 @@ def linked_pages(
             raise ConfigError(
                 f"sweep={requested}: not found in {where}; set tracking.uri= to another store"
             )
-        return LinkedPages(
-            client, None, experiment_id=_experiment_id(client, experiment or EXPERIMENT)
-        )
+        experiment_id = _experiment_id(client, experiment or EXPERIMENT)
+        return LinkedPages(client, None, experiment_id=experiment_id)
 
 
 def _sweep_run(client: MlflowClient, sweep: SweepFolder | None) -> Run | None:
@@ -101,8 +101,9 @@ def _sweep_run(client: MlflowClient, sweep: SweepFolder | None) -> Run | None:
 
 
 def _active_sweep_run(client: MlflowClient, run_id: str) -> Run | None:
-    """Return the MLflow run with this ID, or None if it is missing, deleted, or not the run of a
-    sweep.
+    """Return the MLflow run of a sweep with this ID.
+
+    The result is None if the run is missing, deleted, or not the run of a sweep.
     """
     from mlflow.exceptions import MlflowException
 
@@ -127,7 +128,7 @@ def _experiment_id(client: MlflowClient, name: str) -> str:
         return experiment.experiment_id
 
     names = [experiment.name for experiment in client.search_experiments(max_results=1000)]
-    choices = (
-        f"; expected one of: {', '.join(names[:5])}{did_you_mean(name, names)}" if names else ""
-    )
+    choices = ""
+    if names:
+        choices = f"; expected one of: {', '.join(names[:5])}{did_you_mean(name, names)}"
     raise ConfigError(f"experiment={name}: not found in the store{choices}")

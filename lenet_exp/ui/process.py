@@ -1,5 +1,6 @@
-"""Runs MLflow's server as a child process of `lenet-ui`: `python -m lenet_exp.ui.process <arguments
-of mlflow server>`.
+"""Runs MLflow's server as a child process of `lenet-ui`.
+
+Usage: `python -m lenet_exp.ui.process <arguments of mlflow server>`
 
 This module is for internal use. The server's process group ends when the server's stdin is closed,
 which happens when `lenet-ui` ends or is killed.

@@ -49,7 +49,7 @@ auth_cache_ttl_seconds = 86400
 
 
 def free_port(port: int) -> int:
-    """Return the requested port of 127.0.0.1 if it is free; otherwise, return another free port.
+    """Return the requested port of 127.0.0.1 if it is free; otherwise, another free port.
 
     Raises:
         ConfigError: the port cannot be used, or no port is free.
@@ -83,27 +83,26 @@ class Server:
     def responds(self) -> bool:
         """Return whether the server responds to requests."""
         without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with (
-            contextlib.suppress(OSError),
-            without_proxy.open(f"{self.address}/health", timeout=5) as response,
-        ):
+        url = f"{self.address}/health"
+        with contextlib.suppress(OSError), without_proxy.open(url, timeout=5) as response:
             return bool(response.status == 200)
         return False
 
     def wait(self, until: Callable[[], bool], every: float = POLL_SECONDS) -> bool:
         """Wait until `until()` returns True. Return True, or False if a signal arrives first.
 
-        Call this method in a `with stopping.graceful()` block. `every` is the time between two
-        calls, in seconds.
+        Call this method in a `with stopping.graceful()` block.
+
+        Args:
+            every: time between two calls, in seconds.
 
         Raises:
             StoreError: the server exited.
         """
         while stop_signal() is None:
             if self.process.poll() is not None:
-                raise StoreError(
-                    f"MLflow's server exited; its last message: {self._last_message()}"
-                )
+                message = self._last_message()
+                raise StoreError(f"MLflow's server exited; its last message: {message}")
             if until():
                 return True
             time.sleep(every)
@@ -119,8 +118,9 @@ class Server:
 
 @contextlib.contextmanager
 def serving(uri: str, artifacts: Path, port: int) -> Iterator[Server]:
-    """Run `mlflow server` for the duration of a `with` block. On exit, stop the server and its
-    child processes.
+    """Run `mlflow server` for the duration of a `with` block.
+
+    On exit, stop the server and its child processes.
 
     Args:
         uri: address of the database. The path of an SQLite file must be absolute.
@@ -135,6 +135,7 @@ def serving(uri: str, artifacts: Path, port: int) -> Iterator[Server]:
         authentication = Path(private, "auth.ini")
         users = sqlite_uri(Path(private, "users.db"))
         authentication.write_text(AUTHENTICATION.format(users=users, user=USER, password=password))
+
         process = subprocess.Popen(
             _command(artifacts, port),
             stdin=subprocess.PIPE,
@@ -174,14 +175,14 @@ def _environment(uri: str, authentication: Path, password: str) -> dict[str, str
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONSAFEPATH": "1",
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the process group of the server, with SIGKILL if SIGTERM does not end it in time."""
-    for which in (signal.SIGTERM, signal.SIGKILL):
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, which)
+            os.killpg(process.pid, signal_number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(END_SECONDS)

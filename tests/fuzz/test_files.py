@@ -153,7 +153,7 @@ def read_everything(whole: Whole) -> None:
             lambda folder=folder: find_run(folder.id),
         ]  # type: ignore[misc]
     for read in found:
-        damage._said.clear()
+        damage._warned_problems.clear()
         with contextlib.suppress(UserError):
             read()
 

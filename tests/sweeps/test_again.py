@@ -135,7 +135,8 @@ def test_error_of_forced_job_counts_instead_of_its_earlier_result(stages, output
     job = sweep.jobs()[0]
     sweep.end_job(job.number, "lost")
     found = [
-        job_result(sweep, job, since, running=False, again=False).outcome for since in (0, now_ms())
+        job_result(sweep, job, since, running=False, is_duplicate=False).outcome
+        for since in (0, now_ms())
     ]
     assert found == ["finished", "failed"]
 

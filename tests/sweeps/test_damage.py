@@ -129,7 +129,7 @@ def test_commands_continue_and_report_corrupt_file_in_one_line(
         "status of the other": ("sweep", "status", f"sweep={copy.other.id}"),
         "compare of the other": ("compare", f"sweep={copy.other.id}"),
     }.items():
-        damage._said.clear()  # as in a separate process
+        damage._warned_problems.clear()  # as in a separate process
         done = main(*arguments, program=program)
         assert done.returncode == (2 if of_sweep and reader in {"status", "compare"} else 0), (
             done.stderr
@@ -152,7 +152,7 @@ def test_commands_continue_and_report_corrupt_file_in_one_line(
 @pytest.mark.parametrize("name", ["sweep.json", "record.json", "delivered.json"])
 def test_lenet_sync_reports_corrupt_file_and_uploads_the_rest(copy: Copy, main: Cli, name: str):
     file = copy.damage(name, "truncated")
-    damage._said.clear()
+    damage._warned_problems.clear()
     done = main(program="sync")
     assert len(lines_of(done, file)) == 1, (done.stdout, done.stderr)
     # 1: the missing uploads of a corrupt run are unknown
@@ -161,7 +161,7 @@ def test_lenet_sync_reports_corrupt_file_and_uploads_the_rest(copy: Copy, main: 
 
 def test_new_sweep_starts_despite_corrupt_sweep(copy: Copy):
     file = copy.damage("sweep.json", "truncated")
-    damage._said.clear()
+    damage._warned_problems.clear()
     done = lenet_train(*BASIC, "activation=elu", outputs=copy.outputs)
     assert (done.returncode, len(lines_of(done, file))) == (0, 1)
     resumed = lenet_train("-m", f"sweep.resume={copy.sweep.id}", outputs=copy.outputs)
@@ -170,7 +170,7 @@ def test_new_sweep_starts_despite_corrupt_sweep(copy: Copy):
 
 
 def train_again(copy: Copy) -> Done:
-    damage._said.clear()
+    damage._warned_problems.clear()
     return lenet_train(*LINE, outputs=copy.outputs)
 
 
