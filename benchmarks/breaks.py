@@ -478,8 +478,8 @@ BREAKS = {
         promise="Validation and test labels stay correct",
         page="docs/how-to/train.md",
         file="lenet_exp/data/label_noise.py",
-        old="chosen = data.train_index.cpu()[torch",
-        new="chosen = torch.arange(len(data.labels))[torch",
+        old="chosen = data.train_index.cpu()[positions]",
+        new="chosen = torch.arange(len(data.labels))[positions]",
         tests="tests/training/test_training_options.py -k noise",
     ),
     "test set": Break(

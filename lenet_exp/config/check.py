@@ -38,15 +38,15 @@ DATABRICKS = "databricks"  # MLflow accepts this scheme also without `://`
 PLUGINS = "mlflow.tracking_store"  # entry points of packages that add schemes to MLflow
 MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
-LONGEST_NAME = (
-    200  # bytes; file systems allow 255 for a file name, and MLflow allows 250 for a tag name
-)
+# In bytes; file systems allow 255 for a file name, and MLflow allows 250 for a tag name.
+LONGEST_NAME = 200
 _WARM = "for a warm-up only, use schedule=linear schedule.final=1"
 
 
 def check_flags(config: Config) -> None:
-    """Check all flags that can be checked without data or torch; `training.check.check_config`
-    checks the others.
+    """Check all flags that can be checked without data or torch.
+
+    `training.check.check_config` checks the others.
 
     Raises:
         ConfigError: a value is invalid; the message contains the flag, its value, and the allowed
@@ -59,8 +59,7 @@ def check_flags(config: Config) -> None:
     _check_optimizer(config)
     _check_metric(config)
     check_tags(config.tracking.tags)
-    if min(devices := config.sweep.devices, default=0) < 0 or len(set(devices)) < len(devices):
-        raise ConfigError(f"sweep.devices={shown(devices)}: must be distinct numbers of at least 0")
+    _check_devices(config.sweep.devices)
 
 
 def check_ranges(config: Config | PredictConfig) -> None:
@@ -69,26 +68,42 @@ def check_ranges(config: Config | PredictConfig) -> None:
     Raises:
         ConfigError: a value is invalid.
     """
-    for flag, _, f in all_flags(type(config)):
-        _check_range(flag, value_of(config, flag), f.metadata["limits"])
+    for flag, _, field in all_flags(type(config)):
+        _check_range(flag, value_of(config, flag), field.metadata["limits"])
+
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", config.device):
-        expected = f"expected one of: auto, cpu, cuda, cuda:<number>, mps{did_you_mean(config.device, DEVICES)}"
-        raise ConfigError(f"device={config.device}: {expected}")
-    most = (
-        MOST_THREADS_A_CORE * cpu_count()
-    )  # with far more threads than cores, torch eventually hangs or crashes
-    if (threads := config.num_threads) is not None and threads > most:
         raise ConfigError(
-            f"num_threads={threads}: must be at most {most}, {MOST_THREADS_A_CORE} for each core"
+            f"device={config.device}: expected one of: auto, cpu, cuda, cuda:<number>, mps"
+            f"{did_you_mean(config.device, DEVICES)}"
         )
+
+    # With far more threads than cores, torch eventually hangs or crashes.
+    threads = config.num_threads
+    most_threads = MOST_THREADS_A_CORE * cpu_count()
+    if threads is not None and threads > most_threads:
+        raise ConfigError(
+            f"num_threads={threads}: must be at most {most_threads}, "
+            f"{MOST_THREADS_A_CORE} for each core"
+        )
+
     check_address(config.tracking.uri)
     check_name("dataset.name", config.dataset.name)
-    name = config.tracking.experiment
-    if not name.strip() or not name.isprintable() or len(name.encode()) > LONGEST_NAME:
+    _check_experiment(config.tracking.experiment)
+    _check_dataset(config.dataset)
+
+
+def _check_experiment(name: str) -> None:
+    is_printable = bool(name.strip()) and name.isprintable()
+    if not is_printable or len(name.encode()) > LONGEST_NAME:
         raise ConfigError(
             f"tracking.experiment={name}: must be a printable name of 1 to {LONGEST_NAME} bytes"
         )
-    _check_dataset(config.dataset)
+
+
+def _check_devices(devices: list[int]) -> None:
+    are_distinct = len(set(devices)) == len(devices)
+    if min(devices, default=0) < 0 or not are_distinct:
+        raise ConfigError(f"sweep.devices={shown(devices)}: must be distinct numbers of at least 0")
 
 
 def check_value(flag: str, value: object) -> None:
@@ -97,8 +112,9 @@ def check_value(flag: str, value: object) -> None:
     Raises:
         ConfigError: the number is out of range.
     """
-    limits = {f"optimizer.{key}": limits for key, limits in OPTIMIZER_LIMITS.items()}
-    limits |= {name: f.metadata["limits"] for name, _, f in all_flags()}
+    limits = {name: field.metadata["limits"] for name, _, field in all_flags()}
+    for key, limits_of_argument in OPTIMIZER_LIMITS.items():
+        limits.setdefault(f"optimizer.{key}", limits_of_argument)
     _check_range(flag, value, limits.get(flag, {}))
 
 
@@ -108,26 +124,31 @@ def check_name(flag: str, name: str) -> None:
     Raises:
         ConfigError: the name is invalid.
     """
-    if not re.fullmatch(r"\w([\w +-]*[\w+-])?", name) or len(name.encode()) > LONGEST_NAME:
+    is_valid = re.fullmatch(r"\w([\w +-]*[\w+-])?", name) is not None
+    if not is_valid or len(name.encode()) > LONGEST_NAME:
         raise ConfigError(
-            f"{flag}={name}: must consist of letters, digits, _, -, +, and inner spaces (at most {LONGEST_NAME} bytes)"
+            f"{flag}={name}: must consist of letters, digits, _, -, +, and inner spaces "
+            f"(at most {LONGEST_NAME} bytes)"
         )
 
 
 def _check_tags(tags: Iterable[str]) -> None:
     """Check the names of tags, because MLflow rejects runs with invalid tag names."""
     for name in tags:
-        is_path = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
-        if (
-            not re.fullmatch(r"[\w.\- :/]+", name)
-            or not is_path
-            or name == "."
-            or len(name.encode()) > LONGEST_NAME
-        ):
+        if not _is_tag_name(name):
             raise ConfigError(
-                f"tracking.tags.{name}: the name must consist of letters, digits, and inner _ - . : / (at most "
-                f"{LONGEST_NAME} bytes)"
+                f"tracking.tags.{name}: the name must consist of letters, digits, and "
+                f"inner _ - . : / (at most {LONGEST_NAME} bytes)"
             )
+
+
+def _is_tag_name(name: str) -> bool:
+    """Return whether MLflow accepts a name, which must also be a plain relative path."""
+    if not re.fullmatch(r"[\w.\- :/]+", name):
+        return False
+    if name == "." or name.startswith(("/", "..")) or posixpath.normpath(name) != name:
+        return False
+    return len(name.encode()) <= LONGEST_NAME
 
 
 def check_image_shape(dataset: Dataset) -> None:
@@ -136,16 +157,8 @@ def check_image_shape(dataset: Dataset) -> None:
     Raises:
         ConfigError: a value is invalid.
     """
-    names = dataset.class_names
-    if names not in (None, MISSING) and not (
-        1 <= len(names) <= MOST_CLASSES and len(set(names)) == len(names)
-    ):
-        twice = next(
-            (f", such as {name} twice" for n, name in enumerate(names) if name in names[:n]), ""
-        )
-        raise ConfigError(
-            f"dataset.class_names: has {len(names):,} names{twice}; must be 1 to {MOST_CLASSES:,} distinct names"
-        )
+    if dataset.class_names not in (None, MISSING):
+        _check_class_names(dataset.class_names)
     if dataset.channels not in (GRAY, COLOR):
         raise ConfigError(
             f"dataset.channels={dataset.channels}: expected one of: 1 (gray), 3 (color)"
@@ -154,50 +167,78 @@ def check_image_shape(dataset: Dataset) -> None:
         check_value(f"dataset.{flag}", getattr(dataset, flag))
 
 
+def _check_class_names(names: list[str]) -> None:
+    are_distinct = len(set(names)) == len(names)
+    if are_distinct and 1 <= len(names) <= MOST_CLASSES:
+        return
+
+    repeated = next((name for n, name in enumerate(names) if name in names[:n]), None)
+    example = f", such as {repeated} twice" if repeated is not None else ""
+    raise ConfigError(
+        f"dataset.class_names: has {len(names):,} names{example}; "
+        f"must be 1 to {MOST_CLASSES:,} distinct names"
+    )
+
+
 def _check_dataset(dataset: Dataset) -> None:
     check_image_shape(dataset)
-    if dataset.channels == COLOR and dataset.reader in (Reader.idx, Reader.digits):
+
+    has_gray_files = dataset.reader in (Reader.idx, Reader.digits)
+    if dataset.channels == COLOR and has_gray_files:
         raise ConfigError(
-            f"dataset.channels=3: must be 1 for {dataset.name}, because its files contain gray images"
+            f"dataset.channels=3: must be 1 for {dataset.name}, "
+            "because its files contain gray images"
         )
     if dataset.channels == GRAY and dataset.reader is Reader.cifar:
         raise ConfigError(
-            f"dataset.channels=1: must be 3 for {dataset.name}, because its files contain color images"
+            f"dataset.channels=1: must be 3 for {dataset.name}, "
+            "because its files contain color images"
         )
-    if dataset.archive is not None and not (
-        dataset.archive.startswith("https://") and dataset.archive_md5
-    ):
-        raise ConfigError(
-            f"dataset.archive={dataset.archive}: must start with https:// and requires archive_md5"
-        )
+
+    if dataset.archive is not None:
+        is_https = dataset.archive.startswith("https://")
+        if not is_https or not dataset.archive_md5:
+            raise ConfigError(
+                f"dataset.archive={dataset.archive}: must start with https:// "
+                "and requires archive_md5"
+            )
     if dataset.file is not None and dataset.reader is not Reader.arrays:
         raise ConfigError(
             f"dataset.file={dataset.file}: must be null for {dataset.name}; set dataset=arrays"
         )
-    if dataset.reader is Reader.cifar and not all(
-        dataset.files.get(part) for part in ("train", "test")
-    ):
+    _check_files(dataset)
+
+
+def _check_files(dataset: Dataset) -> None:
+    """Check that both parts of the dataset have the files that its reader needs."""
+    parts = ("train", "test")
+    if dataset.reader is Reader.cifar and not all(dataset.files.get(part) for part in parts):
         raise ConfigError(
             f"dataset.files={dataset.files}: must be {{train: [FILE, ...], test: [FILE, ...]}}"
         )
-    if dataset.reader is Reader.idx and not all(
-        len(dataset.files.get(part, [])) == 2 for part in ("train", "test")
-    ):
-        raise ConfigError(
-            f"dataset.files={dataset.files}: must be {{train: [IMAGES, LABELS], test: [IMAGES, LABELS]}}"
-        )
+    if dataset.reader is Reader.idx:
+        counts = [len(dataset.files.get(part, [])) for part in parts]
+        if counts != [2, 2]:
+            raise ConfigError(
+                f"dataset.files={dataset.files}: "
+                "must be {train: [IMAGES, LABELS], test: [IMAGES, LABELS]}"
+            )
 
 
 def _check_range(flag: str, value: object, limits: dict[str, float | None]) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
-    if not within(value, limits):
-        named = {
-            k: v for k, v in limits.items() if within(value, {}) and (v != 2**63 or value >= v)
-        }
-        raise ConfigError(
-            f"{flag}={value}: must be {range_text(named, WORDS) or 'a finite number'}"
-        )
+    if within(value, limits):
+        return
+
+    relevant: dict[str, float | None] = {}
+    if within(value, {}):  # a finite number
+        for sign, limit in limits.items():
+            is_upper_limit_of_int64 = limit == 2**63
+            if not is_upper_limit_of_int64 or value >= 2**63:
+                relevant[sign] = limit
+    expected = range_text(relevant, WORDS) or "a finite number"
+    raise ConfigError(f"{flag}={value}: must be {expected}")
 
 
 def check_address(uri: str | None) -> None:
@@ -212,33 +253,44 @@ def check_address(uri: str | None) -> None:
         return
     if not uri.startswith(STORES) and _is_of_plugin(uri):
         return
-    shown = f"tracking.uri={hide_password(uri)}"
+
+    shown_uri = f"tracking.uri={hide_password(uri)}"
     try:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
         if parts.netloc and "@" in parts.path:
             raise ValueError
     except ValueError:  # an invalid port, brackets without an address, or a slash in a user name
-        shown = re.sub(r"//.*@", "//***@", shown)  # a password with a slash looks like a port
+        # A password with a slash looks like a port.
+        shown_uri = re.sub(r"//.*@", "//***@", shown_uri)
         raise ConfigError(
-            f"{shown}: invalid host or port; the port must be from 1 to 65535, and / in a user name or password must "
-            "be written as %2F"
+            f"{shown_uri}: invalid host or port; the port must be from 1 to 65535, "
+            "and / in a user name or password must be written as %2F"
         ) from None
+
     scheme = parts.scheme
     if is_database(uri) or scheme == DATABRICKS:
         return
     if not uri.startswith(STORES):
-        starts = [*STORES, *(f"{name}://" for name in DATABASES)]
-        expected = f"{', '.join(starts[:-1])}, or {starts[-1]}"
-        if scheme in ("", "file"):
-            fix = "; to convert a folder of MLflow's file store, run: mlflow migrate-filestore"
-        else:
-            fix = did_you_mean(f"{scheme.partition('+')[0]}://", starts)
-        raise ConfigError(f"{shown}: must start with {expected}{fix}")
-    if scheme != "sqlite" and (not host or port == 0 or re.search(r"\s", uri)):
+        raise ConfigError(f"{shown_uri}: {_expected_start(scheme)}")
+    if scheme == "sqlite":
+        return
+    if not host or port == 0 or re.search(r"\s", uri):
         raise ConfigError(
-            f"{shown}: must be {scheme}://HOST or {scheme}://HOST:PORT, with a port from 1 to 65535"
+            f"{shown_uri}: must be {scheme}://HOST or {scheme}://HOST:PORT, "
+            "with a port from 1 to 65535"
         )
+
+
+def _expected_start(scheme: str) -> str:
+    """Return how the address of a store must start, given the scheme of an invalid address."""
+    starts = [*STORES, *(f"{name}://" for name in DATABASES)]
+    expected = f"must start with {', '.join(starts[:-1])}, or {starts[-1]}"
+    if scheme in ("", "file"):
+        return (
+            f"{expected}; to convert a folder of MLflow's file store, run: mlflow migrate-filestore"
+        )
+    return expected + did_you_mean(f"{scheme.partition('+')[0]}://", starts)
 
 
 def _is_of_plugin(uri: str) -> bool:
@@ -260,36 +312,40 @@ def _check_schedule(config: Config) -> None:
 
 
 def _check_metric(config: Config) -> None:
-    """Check the description of the metric, and that it is in percent if a flag is in percentage
-    points.
-    """
-    option, metric = config.metric, Metric.of(config.metric)
-    if (direction := option.get("direction", DIRECTIONS[0])) not in DIRECTIONS:
-        hint = did_you_mean(str(direction), DIRECTIONS)
+    """Check the metric's description, and its unit if a flag is in percentage points."""
+    option = config.metric
+    metric = Metric.of(option)
+
+    direction = option.get("direction", DIRECTIONS[0])
+    if direction not in DIRECTIONS:
         raise ConfigError(
-            f"metric.direction={direction}: expected one of: {', '.join(DIRECTIONS)}{hint}"
+            f"metric.direction={direction}: expected one of: {', '.join(DIRECTIONS)}"
+            f"{did_you_mean(str(direction), DIRECTIONS)}"
         )
     if not isinstance(option.get("percent", False), bool):
         raise ConfigError(f"metric.percent={option['percent']}: must be true or false")
+
     check_name("metric.name", metric.name)
-    if (
-        metric.name in BUILT_IN
-        and option.get(TARGET) != f"lenet_exp.training.metrics.{metric.name}"
-    ):
+    target = option.get(TARGET)
+    if metric.name in BUILT_IN and target != f"lenet_exp.training.metrics.{metric.name}":
         raise ConfigError(f"metric.name={metric.name}: this name is reserved; set another name")
-    if option.get(TARGET) == ACCURACY[TARGET] and not metric.is_accuracy:
+    if target == ACCURACY[TARGET] and not metric.is_accuracy:
         raise ConfigError("metric=accuracy: its name, direction, and percent cannot be changed")
+
     for flag in ("confirm", "sweep.points"):
-        if (value := value_of(config, flag)) not in (None, MISSING):
+        value = value_of(config, flag)
+        if value not in (None, MISSING):
             metric.require_points(f"{flag}={value}")
 
 
 def _check_optimizer(config: Config) -> None:
-    """Check the arguments that many optimizers share; config/targets.py, which loads torch, checks
-    the others.
+    """Check the arguments that many optimizers share.
+
+    config/targets.py, which loads torch, checks the others.
     """
     for key in config.optimizer.keys() & OPTIMIZER_LIMITS.keys():
-        flag, value = f"optimizer.{key}", config.optimizer[key]
+        flag = f"optimizer.{key}"
+        value = config.optimizer[key]
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, str | bool):
                 raise ConfigError(f"{flag}={value}: must be a number")

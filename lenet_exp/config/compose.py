@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 from hydra import compose as hydra_compose
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
@@ -55,37 +55,60 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
     """
     task = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
     if "hydra" in task:
-        task = OmegaConf.masked_copy(task, [str(k) for k in task if k != "hydra"])
+        task = OmegaConf.masked_copy(task, [str(key) for key in task if key != "hydra"])
     try:
-        OmegaConf.set_struct(task, False)
-        _drop_removed(task)
-        for flag in (flag for flag in _OPTIONS if schema is Config and flag not in task):
-            task[flag] = _OPTIONS[flag]
-        for flag in (
-            flag for flag, kind, _ in all_flags(schema) if str(kind).startswith("list[str]")
-        ):
-            value = OmegaConf.select(task, flag)
-            items = value if OmegaConf.is_list(value) else [value]
-            if value is not None and not all(isinstance(item, str) for item in items):
-                raise ConfigError(
-                    f"{flag}={value}: must be a list of strings"
-                )  # OmegaConf accepts nested lists
-        command = OmegaConf.select(task, HOOK) if schema is Config else None
-        if command is not None and not isinstance(
-            command, str
-        ):  # OmegaConf would convert true to the command True
-            correction = f"write it in quotes: '{HOOK}=\"{text(command)}\"'"
-            raise ConfigError(
-                f"{HOOK}={text(command)}: must be a shell command; if it is one, {correction}"
-            )
-        merged = OmegaConf.unsafe_merge(copy.deepcopy(_structured(cast(Hashable, schema))), task)
-        return cast(ConfigT, OmegaConf.to_object(merged))
+        return _merged(schema, task)
     except OmegaConfBaseException as e:
         raise_stop(e)
         raise ConfigError(_explain(e, task, schema)) from e
     except OverflowError as e:
         flag = _flag_beyond_floats(task, schema)
         raise ConfigError(f"{flag}={_raw(task, flag)}: must be a finite number") from e
+
+
+def _merged(schema: type[ConfigT], task: DictConfig) -> ConfigT:
+    """Return an instance of a schema with the values of a composed configuration, which is changed.
+
+    Raises:
+        ConfigError: a value is not of the type of its flag, but OmegaConf would convert it.
+        OmegaConfBaseException, OverflowError: OmegaConf cannot convert a value.
+    """
+    OmegaConf.set_struct(task, False)
+    _drop_removed(task)
+    if schema is Config:
+        for flag, option in _OPTIONS.items():
+            if flag not in task:
+                task[flag] = option
+
+    _check_lists_of_strings(task, schema)
+    if schema is Config:
+        _check_hook(task)
+
+    merged = OmegaConf.unsafe_merge(copy.deepcopy(_structured(cast(Hashable, schema))), task)
+    return cast(ConfigT, OmegaConf.to_object(merged))
+
+
+def _check_lists_of_strings(task: DictConfig, schema: type) -> None:
+    """Check the flags that are lists of strings, in which OmegaConf accepts nested lists."""
+    for flag, kind, _ in all_flags(schema):
+        if not str(kind).startswith("list[str]"):
+            continue
+        value = OmegaConf.select(task, flag)
+        if value is None:
+            continue
+        items = value if OmegaConf.is_list(value) else [value]
+        if not all(isinstance(item, str) for item in items):
+            raise ConfigError(f"{flag}={value}: must be a list of strings")
+
+
+def _check_hook(task: DictConfig) -> None:
+    """Check that the shell command is text, because OmegaConf would convert true to `True`."""
+    command = OmegaConf.select(task, HOOK)
+    if command is not None and not isinstance(command, str):
+        raise ConfigError(
+            f"{HOOK}={text(command)}: must be a shell command; if it is one, "
+            f"write it in quotes: '{HOOK}=\"{text(command)}\"'"
+        )
 
 
 def _drop_removed(task: DictConfig) -> None:
@@ -98,53 +121,68 @@ def _drop_removed(task: DictConfig) -> None:
 
 def _flag_beyond_floats(task: DictConfig, schema: type) -> str:
     """Return the flag whose value is an integer that is too large to convert to a float."""
-    values = {flag: _raw(task, flag) for flag, _, _ in all_flags(schema)}
-    return next(
-        flag for flag, value in values.items() if isinstance(value, int) and not within(value, {})
-    )
+    for flag, _, _ in all_flags(schema):
+        value = _raw(task, flag)
+        if isinstance(value, int) and not within(value, {}):
+            return flag
+    raise AssertionError("no flag has such a value")
 
 
 @cache
 def _structured(schema: Hashable) -> DictConfig:
-    """Return the schema with neutral values, which apply to flags that a config.yaml from an older
-    release lacks.
+    """Return the schema with neutral values.
+
+    They apply to flags that a config.yaml from an older release lacks.
     """
     node = cast(DictConfig, OmegaConf.structured(schema))
-    for flag, _, f in all_flags(cast(type, schema)):
-        if (
-            f.metadata["neutral"] is not ALWAYS and flag not in _OPTIONS
-        ):  # each model and loss has its own keys
-            OmegaConf.update(node, flag, f.metadata["neutral"])
+    for flag, _, field in all_flags(cast(type, schema)):
+        neutral = field.metadata["neutral"]
+        is_option = flag in _OPTIONS  # each model and loss has its own keys
+        if neutral is not ALWAYS and not is_option:
+            OmegaConf.update(node, flag, neutral)
     return node
 
 
 # Whole options that records and files of older releases lack.
 _OPTIONS = {
-    flag: f.metadata["neutral"] for flag, _, f in all_flags() if f.metadata["neutral"] in NEUTRAL
+    flag: field.metadata["neutral"]
+    for flag, _, field in all_flags()
+    if field.metadata["neutral"] in NEUTRAL
 }
 
-
-FREE = tuple(
-    f"{flag}{end}"
-    for flag in ("tracking.tags", "search.sampler_options", "search.pruner_options")
-    for end in ".="
+# Starts of overrides of the flags that accept any key.
+FREE = (
+    "tracking.tags.",
+    "tracking.tags=",
+    "search.sampler_options.",
+    "search.sampler_options=",
+    "search.pruner_options.",
+    "search.pruner_options=",
 )
+# An override with a run ID that Hydra would read as a number.
+NUMERIC_RUN_ID = re.compile(r"^(init_from|trained_model)=(\d+e\d+)$")
 
 
 def allow_new_keys(overrides: list[str]) -> list[str]:
-    """Return the overrides, with Hydra's prefix `++` added to each override of a flag that accepts
-    any key.
+    """Return the overrides, with Hydra's prefix `++` for flags that accept any key.
 
     Examples are `tracking.tags.note=first` and `tracking.tags={note: first}`. A run ID such as
     1e234567 is quoted, because Hydra would read it as a number.
     """
-    overrides = [re.sub(r"^(init_from|trained_model)=(\d+e\d+)$", r"\1='\2'", o) for o in overrides]
-    return [f"++{o}" if o.startswith(FREE) else o for o in overrides]
+    allowed = []
+    for override in overrides:
+        override = NUMERIC_RUN_ID.sub(r"\1='\2'", override)
+        if override.startswith(FREE):
+            override = f"++{override}"
+        allowed.append(override)
+    return allowed
 
 
 def quoted(value: str) -> str:
     """Return a value for an override, in quotes if Hydra requires them."""
-    return value if re.fullmatch(r"[\w./+:@-]+", value) else "'" + value.replace("'", r"\'") + "'"
+    if re.fullmatch(r"[\w./+:@-]+", value):
+        return value
+    return "'" + value.replace("'", r"\'") + "'"
 
 
 @contextmanager
@@ -203,62 +241,77 @@ def compose(overrides: list[str] | None = None) -> Config:
     return config
 
 
-def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> str:
+def _explain(error: OmegaConfBaseException, task: DictConfig, schema: type) -> str:
+    """Return a one-line message for an error from OmegaConf."""
     key = error.full_key or ""
     reason = str(error).splitlines()[0]
-    known = {name: kind for name, kind, _ in all_flags(schema)}
+    kinds = {flag: kind for flag, kind, _ in all_flags(schema)}
     if isinstance(error, InterpolationResolutionError):
-        return f"{key}={_raw(given, key)}: {reason}"
-    if key in known:
-        kind, value = known[key], _raw(given, key)
-        if value == "???":
-            return f"{key}: value not set; add {key}=..."
-        choices = [m.value for m in kind] if hasattr(kind, "__members__") else []
-        allowed = (
-            f"expected one of: {', '.join(choices)}" if choices else f"must be {_type_name(kind)}"
-        )
-        hint = did_you_mean(str(value), choices) or (
-            sweep_hint(key, value, str(kind)) if schema is Config else ""
-        )
-        return f"{key}={text(value)}: {allowed}{hint}"
+        return f"{key}={_raw(task, key)}: {reason}"
+    if key in kinds:
+        return _explain_value(key, kinds[key], _raw(task, key), schema)
     if "not in" in reason and key:
         return explain_flag(key)
-    for flag, kind in known.items():  # OmegaConf does not name the flag whose value is a list
-        value = _raw(given, flag)
+
+    for flag, kind in kinds.items():  # OmegaConf does not name the flag whose value is a list
+        value = _raw(task, flag)
         if str(kind).startswith("dict") and isinstance(value, list):
             return f"{flag}={text(value)}: must be {_type_name(kind)}"
-    for flag in known:
+
+    for flag in kinds:
         section, dot, _ = flag.partition(".")
-        if dot and not isinstance(_raw(given, section), dict):
-            whole = f"{section}={text(_raw(given, section))}"
-            return f"{whole}: cannot be set as a whole; set its flags, such as {flag}=..."
-    return f"{key}: {reason}" if key and key not in reason else reason
+        value = _raw(task, section)
+        if dot and not isinstance(value, dict):
+            return (
+                f"{section}={text(value)}: cannot be set as a whole; "
+                f"set its flags, such as {flag}=..."
+            )
+
+    if key and key not in reason:
+        return f"{key}: {reason}"
+    return reason
 
 
-def _raw(given: DictConfig, key: str) -> Any:
-    """Return the value of a flag, with interpolations unresolved, or None if the flag is missing."""
-    node: Any = OmegaConf.to_container(given)
+def _explain_value(flag: str, kind: Any, value: Any, schema: type) -> str:
+    """Return a message for a flag whose value is missing or has the wrong type."""
+    if value == MISSING:
+        return f"{flag}: value not set; add {flag}=..."
+
+    choices: list[str] = []
+    expected = f"must be {_type_name(kind)}"
+    if hasattr(kind, "__members__"):  # an enum
+        choices = [member.value for member in kind]
+        expected = f"expected one of: {', '.join(choices)}"
+
+    hint = did_you_mean(str(value), choices)
+    if not hint and schema is Config:
+        hint = sweep_hint(flag, value, str(kind))
+    return f"{flag}={text(value)}: {expected}{hint}"
+
+
+def _raw(task: DictConfig, key: str) -> Any:
+    """Return the value of a flag, with interpolations unresolved, or None if it is missing."""
+    node: Any = OmegaConf.to_container(task)
     for part in key.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
 
 
 def _type_name(kind: Any) -> str:
-    if str(kind).startswith(("dict", "list")):
-        return (
-            "a mapping such as {a: 1, b: 2}"
-            if str(kind).startswith("dict")
-            else "a list such as [a, b]"
-        )
+    """Return what a value of a type must be, such as `an integer or null` for `int | None`."""
+    if str(kind).startswith("dict"):
+        return "a mapping such as {a: 1, b: 2}"
+    if str(kind).startswith("list"):
+        return "a list such as [a, b]"
+
+    type_name = _simple_type_name(kind)
+    return f"{type_name} or null" if "None" in str(kind) else type_name
+
+
+def _simple_type_name(kind: Any) -> str:
     names = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a string"}
     name_of_kind = getattr(kind, "__name__", None) or str(kind)
-    optional = "None" in str(kind)
-    base = next(
-        (
-            words
-            for name, words in names.items()
-            if name == name_of_kind or f"{name} |" in str(kind)
-        ),
-        str(kind),
-    )
-    return f"{base} or null" if optional else base
+    for name, words in names.items():
+        if name == name_of_kind or f"{name} |" in str(kind):
+            return words
+    return str(kind)

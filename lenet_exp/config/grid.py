@@ -1,7 +1,6 @@
-"""The jobs of a grid: all combinations of the swept values, with zipped flags varied together,
-without skipped ones.
+"""The jobs of a grid: all combinations of the swept values, except for skipped ones.
 
-Jobs are counted before they are created.
+Zipped flags vary together. Jobs are counted before they are created.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeGuard
 
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
@@ -28,8 +28,9 @@ MOST_JOBS = 100_000  # maximum number of jobs if `sweep.max_jobs` is not set
 def expand_grid(
     overrides: Sequence[Override], zipped: object, most: object, skipped: object = None
 ) -> list[list[str]]:
-    """Return the overrides of each job in a grid, ordered by seed: the first seed of every
-    configuration comes first.
+    """Return the overrides of each job in a grid, ordered by seed.
+
+    The jobs with the first seed of every configuration come first.
 
     Args:
         overrides: all overrides of the sweep, as parsed by Hydra.
@@ -42,29 +43,32 @@ def expand_grid(
         ConfigError: the grid has no jobs or more than `most`, a flag sweeps an interval, or the
             value of `zipped` or `skipped` is invalid.
     """
-    for interval in (o for o in overrides if o.is_interval_sweep()):
-        raise ConfigError(
-            f"{interval.input_line}: a grid cannot sweep an interval; to search it, run: lenet-train -m "
-            "hydra/sweeper=search n_trials=30 ..."
-        )
-    together = _together(zipped, [_flag(o) for o in overrides if o.is_sweep_override()])
-    check_size(overrides, most, together=together)
-    columns: dict[str, list[str]] = {}
     for override in overrides:
-        swept = override.is_sweep_override()
-        values = (
-            override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
-        )
-        columns[_flag(override)] = [f"{_flag(override)}={value}" for value in values]
+        if override.is_interval_sweep():
+            raise ConfigError(
+                f"{override.input_line}: a grid cannot sweep an interval; to search it, run: "
+                "lenet-train -m hydra/sweeper=search n_trials=30 ..."
+            )
+    swept_flags = [_flag(override) for override in overrides if override.is_sweep_override()]
+    together = _together(zipped, swept_flags)
+    check_size(overrides, most, together=together)
+
+    columns = {_flag(override): _column(override) for override in overrides}
     _check_zip(columns, together)
-    axes = sorted(
-        _axes(columns, together), key=lambda axis: not axis or SEED_FLAGS.isdisjoint(axis[0])
-    )
-    jobs = [_in_order(columns, chosen) for chosen in itertools.product(*axes)]
+    axes = sorted(_axes(columns, together), key=_has_no_seed)
+    jobs = [_in_order(columns, rows) for rows in itertools.product(*axes)]
     if not jobs:
-        given = " ".join(str(o.input_line) for o in overrides)
-        raise ConfigError(f"{given}: a swept flag must have at least one value")
+        typed = " ".join(str(override.input_line) for override in overrides)
+        raise ConfigError(f"{typed}: a swept flag must have at least one value")
     return _without_skipped(jobs, skipped, columns)
+
+
+def _column(override: Override) -> list[str]:
+    """Return one override for each value of an override with several values."""
+    flag = _flag(override)
+    if not override.is_sweep_override():
+        return [f"{flag}={override.get_value_element_as_str()}"]
+    return [f"{flag}={value}" for value in override.sweep_string_iterator()]
 
 
 def compose_jobs(
@@ -92,13 +96,14 @@ def compose_jobs(
 
 
 def which_job(overrides: Sequence[str], jobs: Sequence[object]) -> str:
-    """Return a job's overrides as the end of an error message, or an empty string if the grid has
-    only one job.
+    """Return a job's overrides as the end of an error message; empty if the grid has one job.
 
     Args:
         jobs: all jobs of the grid.
     """
-    return f" (job: {hide_password(' '.join(overrides))})" if len(jobs) > 1 else ""
+    if len(jobs) <= 1:
+        return ""
+    return f" (job: {hide_password(' '.join(overrides))})"
 
 
 def check_size(
@@ -119,13 +124,18 @@ def check_size(
     """
     if not isinstance(most, int):
         return
-    counts = {_flag(o): _count(o) for o in overrides}  # only the last override of a flag counts
-    side_by_side = [max(counts.pop(flag) for flag in group) for group in together or []]
-    jobs = math.prod([*counts.values(), *side_by_side])
+
+    # Only the last override of a flag counts.
+    counts = {_flag(override): _count(override) for override in overrides}
+    jobs = 1
+    for group in together or []:
+        jobs *= max([counts.pop(flag) for flag in group])
+    jobs *= math.prod(counts.values())
+
     if jobs > most:
-        swept = " ".join(str(o.input_line) for o in overrides if o.is_sweep_override())
+        typed = [str(o.input_line) for o in overrides if o.is_sweep_override()]
         raise ConfigError(
-            f"{swept}: {jobs:,} jobs; must be at most {most:,}{more.format(jobs=jobs)}"
+            f"{' '.join(typed)}: {jobs:,} jobs; must be at most {most:,}{more.format(jobs=jobs)}"
         )
 
 
@@ -134,50 +144,74 @@ def _flag(override: Override) -> str:
 
 
 def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dict[str, str]]]:
-    """Return the axes of the grid: the values of each flag, or the rows of each group of zipped
-    flags.
+    """Return the axes of the grid.
 
-    The axis of a group is at the position of the group's first flag.
+    The axis of a flag has one row for each of its overrides. The axis of a group of zipped flags
+    has rows with one override of each of them. It is at the position of the group's first flag.
+
+    Args:
+        columns: the overrides of each flag.
+        together: groups of flags that are zipped.
+
+    Returns:
+        The rows of each axis, each row as a dict from flag to override. For `lr=1,2` zipped with
+        `drop=3,4`, the rows are `{lr: lr=1, drop: drop=3}` and `{lr: lr=2, drop: drop=4}`.
     """
-    axes, done = [], set[str]()
+    axes = []
+    done = set[str]()
     for flag in columns:
+        if flag in done:
+            continue
         flags = next((group for group in together if flag in group), [flag])
-        if flag not in done:
-            axes.append(
-                [
-                    dict(zip(flags, row, strict=True))
-                    for row in zip(*(columns[f] for f in flags), strict=True)
-                ]
-            )
-            done.update(flags)
+        rows = zip(*(columns[name] for name in flags), strict=True)
+        axes.append([dict(zip(flags, row, strict=True)) for row in rows])
+        done.update(flags)
     return axes
 
 
-def _in_order(columns: Iterable[str], chosen: Sequence[Mapping[str, str]]) -> list[str]:
-    values = {flag: value for part in chosen for flag, value in part.items()}
-    return [values[flag] for flag in columns]
+def _has_no_seed(axis: list[dict[str, str]]) -> bool:
+    """Return whether an axis contains no seed. Such axes vary faster than those with seeds."""
+    return not axis or SEED_FLAGS.isdisjoint(axis[0])
+
+
+def _in_order(columns: Iterable[str], rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the overrides in one row of each axis, in the order of the columns."""
+    by_flag: dict[str, str] = {}
+    for row in rows:
+        by_flag.update(row)
+    return [by_flag[flag] for flag in columns]
 
 
 def _together(zipped: object, swept: Sequence[str]) -> Together:
+    """Return the groups of zipped flags, with their names as typed.
+
+    Args:
+        zipped: unchecked value of `sweep.zip`.
+        swept: names of the swept flags, possibly with the prefix `+`.
+    """
     if not isinstance(zipped, list) or not zipped:
         return []
     groups = zipped if all(isinstance(group, list) for group in zipped) else [zipped]
     flags = [str(flag) for group in groups for flag in group]
-    by_name = {flag.lstrip("+"): flag for flag in swept}
+
     allowed = "must list two or more swept flags, each only once: [a,b] or [[a,b],[c,d]]"
-    if any(len(group) < 2 for group in groups) or len(set(flags)) < len(flags):
+    has_short_group = any(len(group) < 2 for group in groups)
+    if has_short_group or len(set(flags)) < len(flags):
         raise ConfigError(f"sweep.zip={shown(zipped)}: {allowed}")
+
+    by_name = {flag.lstrip("+"): flag for flag in swept}
     for flag in flags:
         if flag not in by_name:
-            why = f"{flag} is not swept; {allowed}{did_you_mean(flag, by_name)}"
-            raise ConfigError(f"sweep.zip={shown(zipped)}: {why}")
+            problem = f"{flag} is not swept; {allowed}{did_you_mean(flag, by_name)}"
+            raise ConfigError(f"sweep.zip={shown(zipped)}: {problem}")
     return [[by_name[flag] for flag in group] for group in groups]
 
 
 def _check_zip(columns: Mapping[str, list[str]], together: Together) -> None:
     for flags in together:
-        if len({len(columns[flag]) for flag in flags}) > 1:
-            numbers = ", ".join(f"{flag}: {len(columns[flag])}" for flag in flags)
+        counts = {flag: len(columns[flag]) for flag in flags}
+        if len(set(counts.values())) > 1:
+            numbers = ", ".join(f"{flag}: {count}" for flag, count in counts.items())
             raise ConfigError(
                 f"sweep.zip={shown(flags)}: must pair flags with equally many values ({numbers})"
             )
@@ -192,7 +226,9 @@ def range_numbers(sweep: RangeSweep, typed: str) -> tuple[float, float, float]:
     Raises:
         ConfigError: a number is not finite, or the step is 0.
     """
-    start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
+    start = sweep.start or 0
+    stop = sweep.stop or 0
+    step = 1 if sweep.step is None else sweep.step
     if not step or not all(map(math.isfinite, (start, stop, step))):
         raise ConfigError(
             f"{typed}: must be range(start,stop,step) with finite numbers and a nonzero step"
@@ -201,9 +237,7 @@ def range_numbers(sweep: RangeSweep, typed: str) -> tuple[float, float, float]:
 
 
 def _count(override: Override) -> int:
-    """Return the number of values in an override; 1 if Hydra expands the values later, as for
-    `glob(*)`.
-    """
+    """Return the number of values in an override; 1 if Hydra expands them later (`glob(*)`)."""
     sweep = override.value()
     if isinstance(sweep, ChoiceSweep):
         return len(sweep.list)
@@ -230,57 +264,75 @@ def _without_skipped(
     """
     if not skipped:
         return list(jobs)
-    if not isinstance(skipped, list) or not all(isinstance(one, dict) and one for one in skipped):
+    if not _are_dicts(skipped):
         raise ConfigError(f"sweep.skip={shown(skipped)}: must be [{{flag:value,...}},...]")
-    swept = {
-        key.lstrip("+"): [o.partition("=")[2] for o in values]
-        for key, values in columns.items()
-        if len(values) > 1
-    }
-    combinations = [_combination(one, swept) for one in skipped]
-    left = [job for job in jobs if not any(_has(job, combination) for combination in combinations)]
-    if not left:
+
+    swept: dict[str, list[str]] = {}
+    for key, overrides in columns.items():
+        if len(overrides) > 1:
+            swept[key.lstrip("+")] = [override.partition("=")[2] for override in overrides]
+    combinations = [_combination(entry, swept) for entry in skipped]
+
+    remaining = []
+    for job in jobs:
+        if not any(_matches(job, combination) for combination in combinations):
+            remaining.append(job)
+    if not remaining:
         raise ConfigError(
             f"sweep.skip={shown(skipped)}: skips all jobs; must leave at least one job"
         )
-    return left
+    return remaining
+
+
+def _are_dicts(skipped: object) -> TypeGuard[list[dict[object, object]]]:
+    """Return whether a value is a list of dicts that are not empty."""
+    if not isinstance(skipped, list):
+        return False
+    return all(isinstance(entry, dict) and entry for entry in skipped)
 
 
 def _combination(
-    one: Mapping[object, object], swept: Mapping[str, Sequence[str]]
+    entry: Mapping[object, object], swept: Mapping[str, Sequence[str]]
 ) -> dict[str, set[str]]:
-    """Return the values that an entry of `sweep.skip` matches, as typed by the user, keyed by flag."""
-    found = {}
-    for key, given in one.items():
+    """Return the values that an entry of `sweep.skip` matches, as typed by the user.
+
+    Args:
+        entry: a value or a list of values, keyed by flag.
+        swept: all values of each swept flag, as typed by the user.
+    """
+    combination = {}
+    for key, value_or_values in entry.items():
         flag = str(key)
         if flag not in swept:
-            expected = f"; expected one of: {', '.join(swept) or 'flags with several values'}"
-            raise ConfigError(
-                f"sweep.skip: {flag} is not swept{did_you_mean(flag, swept) or expected}"
-            )
-        wanted = given if isinstance(given, list) else [given]
-        found[flag] = {
-            typed for typed in swept[flag] if any(_equals(typed, value) for value in wanted)
-        }
-        for value in wanted:
-            if not any(_equals(typed, value) for typed in swept[flag]):
+            hint = did_you_mean(flag, swept)
+            if not hint:
+                hint = f"; expected one of: {', '.join(swept) or 'flags with several values'}"
+            raise ConfigError(f"sweep.skip: {flag} is not swept{hint}")
+
+        values = value_or_values if isinstance(value_or_values, list) else [value_or_values]
+        combination[flag] = set[str]()
+        for value in values:
+            equal = [typed for typed in swept[flag] if _equals(typed, value)]
+            if not equal:
                 raise ConfigError(
-                    f"sweep.skip: {flag}={text(value)} is not swept; expected one of: {', '.join(swept[flag])}"
+                    f"sweep.skip: {flag}={text(value)} is not swept; "
+                    f"expected one of: {', '.join(swept[flag])}"
                 )
-    return found
+            combination[flag].update(equal)
+    return combination
 
 
-def _has(job: Sequence[str], combination: Mapping[str, set[str]]) -> bool:
+def _matches(job: Sequence[str], combination: Mapping[str, set[str]]) -> bool:
     values = dict(o.lstrip("+").split("=", 1) for o in job if "=" in o)
-    return all(values[flag] in meant for flag, meant in combination.items())
+    return all(values[flag] in skipped_values for flag, skipped_values in combination.items())
 
 
 def _equals(typed: str, value: object) -> bool:
     """Return whether a value equals the text that the user typed; 0.1 equals `1e-1`."""
-    said = text(value)
-    if typed.strip("'\"") == said or typed.lower() == said:
+    value_text = text(value)
+    if typed.strip("'\"") == value_text or typed.lower() == value_text:
         return True
     try:
-        return float(typed) == float(said)
+        return float(typed) == float(value_text)
     except ValueError:
         return False

@@ -1,5 +1,4 @@
-"""The code of the user's own classes: the file of a class and the files that it imports from its
-folder.
+"""The code of the user's own classes: the file of a class, and what it imports from its folder.
 
 The files are read once, when jobs are created. From then on, the class is imported from this copy,
 in every process, so that edits during a sweep have no effect. The copies of a run share a package
@@ -25,23 +24,24 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from importlib.metadata import distribution, packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 
 from lenet_exp.cache import is_writable_by_others
 from lenet_exp.code_packages import PACKAGE, OwnCode
-from lenet_exp.code_text import COMPILED, digest_of, imports_of, text_of
+from lenet_exp.code_text import COMPILED, Imports, digest_of, imports_of, text_of
 from lenet_exp.config.class_groups import CODE_KEY, TARGET, is_own, options_of
 from lenet_exp.config.schema import Config, Option, with_value
 from lenet_exp.errors import ConfigError, first_line
 
+# Limits for the copied files of a class.
 MOST_FILES = 200
 MOST_BYTES = 2**20
 MOST_COMPILED_BYTES = 2**25
-UNSAVED = "unsaved "  # start of the identity of a class without files, for example in a notebook
 
+UNSAVED = "unsaved "  # start of the identity of a class without files, for example in a notebook
 
 LOADED_CODE: dict[str, OwnCode] = {}  # the copies that may run in this process, by their digest
 # Folders next to `conf` in which classes are not searched, because other users could add modules.
@@ -66,21 +66,24 @@ def import_class_module(target: str, identity: str) -> ModuleType:
 
 
 def without_package(text: str) -> str:
-    """Return a text with the names of modules as in the user's files, without the packages of
-    copies.
-    """
+    """Return a text with modules named as in the user's files, without the packages of copies."""
     return re.sub(rf"{PACKAGE}[0-9a-f]+[.]", "", text)
 
 
 def is_copied(identity: object) -> bool:
     """Return whether an identity is the digest of copied files."""
-    return isinstance(identity, str) and re.fullmatch("[0-9a-f]{64}", identity) is not None
+    if not isinstance(identity, str):
+        return False
+    return re.fullmatch("[0-9a-f]{64}", identity) is not None
 
 
 def is_available(target: str, identity: object) -> bool:
     """Return whether a copy that may run in this process contains the module of a class."""
     code = LOADED_CODE.get(str(identity))
-    return code is not None and bool(code.modules.get(target.rpartition(".")[0]))
+    if code is None:
+        return False
+    module = target.rpartition(".")[0]
+    return bool(code.modules.get(module))
 
 
 def with_code_digest(option: Option, pinned: Mapping[str, str] | None = None) -> Option:
@@ -94,11 +97,13 @@ def with_code_digest(option: Option, pinned: Mapping[str, str] | None = None) ->
         return without_identity(option)
     if is_copied(option.get(CODE_KEY)):
         return option
-    return option | {CODE_KEY: (pinned or {}).get(target) or identity_of(target)}
+
+    pinned_identity = (pinned or {}).get(target)
+    return option | {CODE_KEY: pinned_identity or identity_of(target)}
 
 
 def with_code(config: Config, pinned: Mapping[str, str] | None = None) -> Config:
-    """Return a configuration with the identity of the code of each own class; see `with_code_digest`."""
+    """Return a configuration with the identity of each own class; see `with_code_digest`."""
     return with_options(config, lambda option: with_code_digest(option, pinned))
 
 
@@ -115,68 +120,100 @@ def with_options(config: Config, change: Callable[..., object]) -> Config:
 
 
 def codes(*configs: Config) -> dict[str, str]:
-    """Return the digest of the copied files of each own class of configurations, by the path of the
-    class.
-    """
-    options = [option for config in configs for option in options_of(config).values()]
-    return {str(o[TARGET]): o[CODE_KEY] for o in options if is_copied(o.get(CODE_KEY))}
+    """Return the digest of the copied files of each own class, by the path of the class."""
+    digests: dict[str, str] = {}
+    for config in configs:
+        for option in options_of(config).values():
+            identity = option.get(CODE_KEY)
+            if is_copied(identity):
+                digests[str(option[TARGET])] = str(identity)
+    return digests
 
 
 def unidentified_classes(config: Config) -> list[str]:
-    """Return the paths of own classes without an identity of their code, which release 0.2 did not
-    store.
-    """
-    targets = [
-        str(option[TARGET]) for option in options_of(config).values() if CODE_KEY not in option
-    ]
-    return [target for target in targets if is_own(target)]
+    """Return the paths of own classes without an identity, which release 0.2 did not store."""
+    unidentified = []
+    for option in options_of(config).values():
+        if CODE_KEY in option:
+            continue
+        target = str(option[TARGET])
+        if is_own(target):
+            unidentified.append(target)
+    return unidentified
 
 
 @cache
 def identity_of(target: str) -> str:
-    """Return the identity of a class's code: the digest of its files, or the name and version of
-    its package.
+    """Return the identity of a class's code.
 
-    A class without files, such as one that a notebook defines, has a new identity in each process
-    and after each `refresh`.
+    The identity is the digest of the class's files or, for a class of an installed package, the
+    name and version of the package, such as `timm 1.0.9`. A class without files, such as one that a
+    notebook defines, has a new identity in each process and after each `refresh`.
 
     Raises:
         ConfigError: the files of the class cannot be copied, or other users can change them.
     """
-    top, module = target.partition(".")[0], target.rpartition(".")[0]
-    found = (finder.find_spec(top, None) for finder in sys.meta_path if top not in {"", "__main__"})
-    spec = next((spec for spec in found if spec is not None), None)
-    places = (
-        [Path(p) for p in (spec.submodule_search_locations or [spec.origin or ""])]
-        if spec is not None
-        else []
-    )
-    if any(map(_is_installed, places)) and (names := packages_distributions().get(top)):
-        return f"{names[0]} {version(names[0])}"
-    for place in (place for place in places if not _is_installed(place)):
-        code = _collected(target, place.parent)
-        if place.is_absolute() and place.exists():  # not a built-in module or a file in an archive
-            problem = others_can_change(place.parent, [place.name, *code.files])
+    top = target.partition(".")[0]
+    module = target.rpartition(".")[0]
+    locations = _locations_of(top)
+
+    if any(map(_is_installed, locations)):
+        packages = packages_distributions().get(top)
+        if packages:
+            return f"{packages[0]} {version(packages[0])}"
+
+    for location in locations:
+        if _is_installed(location):
+            continue
+        code = _collected(target, location.parent)
+        # A built-in module and a file in an archive have no such path.
+        if location.is_absolute() and location.exists():
+            problem = others_can_change(location.parent, [location.name, *code.files])
             if problem and not _is_editable_install(top):
                 raise ConfigError(f"_target_={target}: {problem}")
         if code.modules.get(module):
             return LOADED_CODE.setdefault(code.digest, code).digest
+
     return f"{UNSAVED}{uuid.uuid4().hex}"
 
 
+def _locations_of(top: str) -> list[Path]:
+    """Return the file or the folders of a top-level module; empty if the module is not found."""
+    spec = _spec_of(top)
+    if spec is None:
+        return []
+    folders = spec.submodule_search_locations
+    if folders:
+        return [Path(folder) for folder in folders]
+    return [Path(spec.origin or "")]
+
+
+def _spec_of(top: str) -> ModuleSpec | None:
+    """Return the specification of a top-level module, which is not imported."""
+    if top in {"", "__main__"}:
+        return None
+    for finder in sys.meta_path:
+        spec = finder.find_spec(top, None)
+        if spec is not None:
+            return spec
+    return None
+
+
 def refresh() -> None:
-    """Read the files of own classes again when they are needed next, because they may have changed."""
+    """Let the files of own classes be read again when needed, because they may have changed."""
     identity_of.cache_clear()
 
 
-def _is_installed(place: Path) -> bool:
-    known = {"site-packages", "dist-packages"} & set(place.parts)
-    return bool(known) or place.is_relative_to(sysconfig.get_path("stdlib"))
+def _is_installed(path: Path) -> bool:
+    if "site-packages" in path.parts or "dist-packages" in path.parts:
+        return True
+    return path.is_relative_to(sysconfig.get_path("stdlib"))
 
 
 def check_folder_was_searched(target: str) -> None:
-    """Check that a class that was not found is not in a folder that was not searched, because
-    others can change it.
+    """Check that a class that was not found is not in one of the `UNSAFE_FOLDERS`.
+
+    These folders were not searched.
 
     Raises:
         ConfigError: such a folder contains the module of the class.
@@ -184,45 +221,75 @@ def check_folder_was_searched(target: str) -> None:
     top = target.partition(".")[0]
     for folder in UNSAFE_FOLDERS:
         problem = others_can_change(folder)
-        if problem and ((folder / top).is_dir() or any(folder.glob(f"{top}.*"))):
+        if problem and _contains_module(folder, top):
             raise ConfigError(f"_target_={target}: cannot be imported, because {problem}")
 
 
+def _contains_module(folder: Path, name: str) -> bool:
+    return (folder / name).is_dir() or any(folder.glob(f"{name}.*"))
+
+
 def _is_editable_install(top: str) -> bool:
-    """Return whether a top-level module belongs to a package that was installed with `pip install
-    -e`.
+    """Return whether a top-level module belongs to a package installed with `pip install -e`.
 
     An administrator or this user has chosen to run its code wherever it is.
     """
-    names = packages_distributions().get(top, [])
-    return any(_is_installed(Path(str(distribution(name).locate_file("")))) for name in names)
+    for package in packages_distributions().get(top, []):
+        folder = Path(str(distribution(package).locate_file("")))
+        if _is_installed(folder):
+            return True
+    return False
 
 
 def others_can_change(root: Path, files: Iterable[str] = ()) -> str:
-    """Return which code other users can change, and what to do about it; empty if only this user
-    and root can.
+    """Return which code other users can change, and what to do about it.
 
     Args:
         root: folder with the code.
         files: paths of files in this folder. The folders that contain them are checked, too.
-    """
-    places = {root}
-    for file in files:
-        places |= {root / part for part in (Path(file), *Path(file).parents)}
-    statuses = {place: place.stat() for place in sorted(places)}
-    for place, status in statuses.items():
-        if status.st_uid not in {os.geteuid(), 0}:
-            return f"{place} belongs to another user, who could change the code; copy it to a folder of your own"
 
-    writable = [place for place, status in statuses.items() if is_writable_by_others(status)]
+    Returns:
+        A part of an error message; empty if only this user and root can change the code.
+    """
+    paths = {root}
+    for file in files:
+        paths.add(root / file)
+        paths.update(root / folder for folder in Path(file).parents)
+    statuses = {path: path.stat() for path in sorted(paths)}
+
+    for path, status in statuses.items():
+        if status.st_uid not in {os.geteuid(), 0}:
+            return (
+                f"{path} belongs to another user, who could change the code; "
+                "copy it to a folder of your own"
+            )
+
+    writable = [path for path, status in statuses.items() if is_writable_by_others(status)]
     if not writable:
         return ""
-    inside = sorted(
-        {str(root / place.relative_to(root).parts[0]) for place in writable if place != root}
-    )
-    commands = [shlex.join(["chmod", "go-w", str(root)])] if root in writable else []
-    commands += [shlex.join(["chmod", "-R", "go-w", *inside])] if inside else []
-    return f"{writable[0]} can be changed by other users; run: {' && '.join(commands)}"
+    commands = " && ".join(_commands_to_protect(root, writable))
+    return f"{writable[0]} can be changed by other users; run: {commands}"
+
+
+def _commands_to_protect(root: Path, writable: list[Path]) -> list[str]:
+    """Return the commands after which other users can no longer change these paths.
+
+    Args:
+        root: folder that contains the paths, or is one of them.
+    """
+    commands = []
+    if root in writable:
+        commands.append(shlex.join(["chmod", "go-w", str(root)]))
+
+    # The files and folders directly in `root` that are writable or contain something writable.
+    entries = set[str]()
+    for path in writable:
+        if path != root:
+            first_part = path.relative_to(root).parts[0]
+            entries.add(str(root / first_part))
+    if entries:
+        commands.append(shlex.join(["chmod", "-R", "go-w", *sorted(entries)]))
+    return commands
 
 
 def _collected(target: str, root: Path) -> OwnCode:
@@ -231,50 +298,85 @@ def _collected(target: str, root: Path) -> OwnCode:
     Raises:
         ConfigError: a file cannot be read, parsed, or copied.
     """
-
-    def refuse(problem: str) -> ConfigError:
-        return ConfigError(f"_target_={target}: {problem}")
-
-    files: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}  # by path in `root`
     texts: dict[str, str] = {}
-    waiting, seen = [target.rpartition(".")[0]], set[str]()
-    while waiting:
-        name = waiting.pop()
-        for path in _files_of(name, root) if name not in seen and is_own(name) else ():
+    modules_to_read = [target.rpartition(".")[0]]
+    seen = set[str]()
+
+    while modules_to_read:
+        module = modules_to_read.pop()
+        if module in seen or not is_own(module):
+            continue
+        seen.add(module)
+
+        for path in _files_of(module, root):
             relative = path.relative_to(root).as_posix()
             if relative in files:
                 continue
             if not path.resolve().is_relative_to(root.resolve()):
-                raise refuse(
-                    f"{path} is a symbolic link to a file outside of {root}; copy the file"
-                )
-            try:
-                files[relative] = path.read_bytes()
-                texts[relative] = text_of(relative, files[relative])
-                imports = imports_of(relative, files[relative])
-            except SyntaxError as e:
-                raise refuse(f"{path}, line {e.lineno}: cannot be read ({e.msg})") from e
-            except (ValueError, RecursionError, MemoryError, OSError) as e:
-                raise refuse(f"{path}: cannot be read ({first_line(e)})") from e
+                problem = f"{path} is a symbolic link to a file outside of {root}; copy the file"
+                raise _refusal(target, problem)
+
+            content, text, imports = _read_file(target, path, relative)
+            files[relative] = content
+            texts[relative] = text
             if _is_too_large(files):
-                most = f"{MOST_FILES} files, {MOST_BYTES >> 20} MB of Python code, or "
-                most += f"{MOST_COMPILED_BYTES >> 20} MB of compiled modules"
-                raise refuse(
-                    f"it imports more than {most} from {root}; install the rest as a package"
+                raise _refusal(
+                    target,
+                    f"it imports more than {MOST_FILES} files, "
+                    f"{MOST_BYTES >> 20} MB of Python code, "
+                    f"or {MOST_COMPILED_BYTES >> 20} MB of compiled modules from {root}; "
+                    "install the rest as a package",
                 )
-            waiting += imports.names
+
+            modules_to_read += imports.names
             for line in imports.computed:
                 _warn_once(
-                    f"{path}, line {line}: imports a computed name; changes of that module are not noticed"
+                    f"{path}, line {line}: imports a computed name; "
+                    "changes of that module are not noticed"
                 )
-        seen.add(name)
+
     return OwnCode(digest_of(texts), files)
 
 
+def _read_file(target: str, path: Path, relative: str) -> tuple[bytes, str, Imports]:
+    """Return the content of a file, the text that its digest covers, and its imports.
+
+    Args:
+        target: dotted path of the class that needs the file, for the message.
+        relative: path of the file in its root folder.
+
+    Raises:
+        ConfigError: the file cannot be read or parsed.
+    """
+    try:
+        content = path.read_bytes()
+        text = text_of(relative, content)
+        imports = imports_of(relative, content)
+    except SyntaxError as e:
+        problem = f"{path}, line {e.lineno}: cannot be read ({e.msg})"
+        raise _refusal(target, problem) from e
+    except (ValueError, RecursionError, MemoryError, OSError) as e:
+        raise _refusal(target, f"{path}: cannot be read ({first_line(e)})") from e
+    return content, text, imports
+
+
+def _refusal(target: str, problem: str) -> ConfigError:
+    return ConfigError(f"_target_={target}: {problem}")
+
+
 def _is_too_large(files: Mapping[str, bytes]) -> bool:
-    compiled = sum(len(content) for path, content in files.items() if path.endswith(COMPILED))
-    other = sum(map(len, files.values())) - compiled
-    return len(files) > MOST_FILES or other > MOST_BYTES or compiled > MOST_COMPILED_BYTES
+    total_bytes = 0
+    compiled_bytes = 0
+    for path, content in files.items():
+        total_bytes += len(content)
+        if path.endswith(COMPILED):
+            compiled_bytes += len(content)
+
+    if len(files) > MOST_FILES:
+        return True
+    python_bytes = total_bytes - compiled_bytes
+    return python_bytes > MOST_BYTES or compiled_bytes > MOST_COMPILED_BYTES
 
 
 @cache
@@ -287,9 +389,12 @@ def _files_of(module: str, root: Path) -> Iterator[Path]:
     parts = module.split(".")
     for n in range(1, len(parts) + 1):
         folder = root.joinpath(*parts[:n])
-        stems = [folder / "__init__", *([folder] if parts[n - 1] else [])]
+        stems = [folder / "__init__"]
+        if parts[n - 1]:
+            stems.append(folder)
+
         for stem in stems:
-            files = (
-                stem.with_name(f"{stem.name}{suffix}") for suffix in (".py", *EXTENSION_SUFFIXES)
-            )
-            yield from (file for file in files if file.is_file())
+            for suffix in (".py", *EXTENSION_SUFFIXES):
+                file = stem.with_name(f"{stem.name}{suffix}")
+                if file.is_file():
+                    yield file

@@ -1,5 +1,4 @@
-"""Lookup of the classes that option files specify as `_target_` and checks of their keyword
-arguments.
+"""Lookup of the classes that option files specify as `_target_`, and checks of their arguments.
 
 To add an activation or an optimizer, add a YAML file with `_target_`, keyword arguments, and, for
 an activation, `monotone`.
@@ -15,7 +14,14 @@ from importlib import import_module
 from typing import Any, cast
 
 from lenet_exp.addresses import frozen_uri
-from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, is_own, option_name, options_of
+from lenet_exp.config.class_groups import (
+    CLASS_GROUPS,
+    CODE_KEY,
+    TARGET,
+    is_own,
+    option_name,
+    options_of,
+)
 from lenet_exp.config.explain import sweep_hint
 from lenet_exp.config.own_code import (
     check_folder_was_searched,
@@ -39,36 +45,40 @@ def find_class(target: str, base: type, code: str = "") -> type:
     """
     module, _, name = target.rpartition(".")
     try:
-        found = getattr(import_class_module(target, code), name)
+        cls = getattr(import_class_module(target, code), name)
     except BaseException as e:  # a user's module can raise any exception
         raise_stop(e)
-        missing = (
-            isinstance(e, ModuleNotFoundError)
-            and e.name is not None
-            and f"{module}.".startswith(f"{e.name}.")
-        )
-        if missing:
+        hint = ""
+        if _is_not_found(e, module):
             check_folder_was_searched(target)
-        hint = (
-            "; run the command in the folder that contains it and conf, or set PYTHONPATH"
-            if missing
-            else ""
-        )
-        raise ConfigError(
-            f"_target_={target}: cannot be imported ({without_package(first_line(e))}){hint}"
-        ) from e
-    if base is object and not callable(found):
-        raise ConfigError(f"_target_={target}: must be a function or a class")
-    if base is not object and not (isinstance(found, type) and issubclass(found, base)):
+            hint = "; run the command in the folder that contains it and conf, or set PYTHONPATH"
+        problem = without_package(first_line(e))
+        raise ConfigError(f"_target_={target}: cannot be imported ({problem}){hint}") from e
+
+    if base is object:
+        if not callable(cls):
+            raise ConfigError(f"_target_={target}: must be a function or a class")
+    elif not isinstance(cls, type) or not issubclass(cls, base):
         raise ConfigError(
             f"_target_={target}: must be a subclass of {base.__module__}.{base.__qualname__}"
         )
-    return cast(type, found)
+    return cast(type, cls)
+
+
+def _is_not_found(error: BaseException, module: str) -> bool:
+    """Return whether a module or a package that contains it was not found.
+
+    The result is False if the module was found and imports another module that was not found.
+    """
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return False
+    return f"{module}.".startswith(f"{error.name}.")
 
 
 def keywords(group: str, option: Option) -> Option:
-    """Check and return the arguments that an option passes to its class, except `momentum` if the
-    class lacks it.
+    """Check and return the arguments that an option passes to its class.
+
+    `momentum` of an optimizer is checked, but omitted if the class lacks it.
 
     Args:
         group: name of the option's config group.
@@ -80,70 +90,75 @@ def keywords(group: str, option: Option) -> Option:
     """
     cls = option_class(group, option)
     accepted = inspect.signature(cls).parameters
-    own, supplied = CLASS_GROUPS[group].own, CLASS_GROUPS[group].supplied
-    found: Option = {}
+    supplied = CLASS_GROUPS[group].supplied
+
+    arguments: Option = {}
     for key, value in option.items():
-        if key in own:
+        if key in CLASS_GROUPS[group].own:
             continue
-        if group == "optimizer" and key == "momentum" and key not in accepted:
-            _checked("optimizer.momentum", value, 0.0)
+        flag = f"{group}.{key}"
+        if flag == "optimizer.momentum" and key not in accepted:
+            _checked(flag, value, 0.0)
             continue
         if key in supplied:
-            raise ConfigError(
-                f"{group}.{key}={value}: must not be set here; it is set by {supplied[key]}"
-            )
+            raise ConfigError(f"{flag}={value}: must not be set here; it is set by {supplied[key]}")
         if key not in accepted:
-            known = ", ".join(k for k in accepted if k not in supplied)
-            there = (
-                f"; expected one of: {known}"
-                if known
-                else "; the class accepts no keyword arguments"
-            )
-            why = (
-                f"unknown keyword argument of {cls.__name__}{did_you_mean(key, accepted) or there}"
-            )
-            raise ConfigError(f"{group}.{key}={value}: {why}")
-        found[key] = _checked(f"{group}.{key}", value, accepted[key].default)
-    return found
+            unsupplied = [name for name in accepted if name not in supplied]
+            hint = did_you_mean(key, accepted) or _expected_one_of(unsupplied)
+            problem = f"unknown keyword argument of {cls.__name__}{hint}"
+            raise ConfigError(f"{flag}={value}: {problem}")
+        arguments[key] = _checked(flag, value, accepted[key].default)
+    return arguments
+
+
+def _expected_one_of(arguments: list[str]) -> str:
+    if not arguments:
+        return "; the class accepts no keyword arguments"
+    return f"; expected one of: {', '.join(arguments)}"
 
 
 def option_class(group: str, option: Option) -> type:
-    """Return the class (or, if the group has no base class, perhaps the function) that an option's
-    `_target_` names.
+    """Return the class that an option's `_target_` names.
+
+    If the group has no base class, the result can also be a function.
 
     Raises:
         ConfigError: `_target_` is missing or does not specify a subclass of the group's base class.
     """
-    target = option.get("_target_")
+    target = option.get(TARGET)
     if not isinstance(target, str):
         raise ConfigError(
             f"{group}: its option file must set _target_ to the dotted path of a class"
         )
+
     module, _, name = (CLASS_GROUPS[group].base or "builtins.object").rpartition(".")
-    code = str(option.get(CODE_KEY) or (identity_of(target) if is_own(target) else ""))
-    return find_class(target, getattr(import_module(module), name), code)
+    code = option.get(CODE_KEY)
+    if not code and is_own(target):
+        code = identity_of(target)
+    return find_class(target, getattr(import_module(module), name), str(code or ""))
 
 
 def instance(group: str, option: Option) -> Callable[..., Any]:
-    """Return an instance of an option's class, or the option's function with its keyword arguments."""
-    target, given = option_class(group, option), keywords(group, option)
-    return cast(
-        Callable[..., Any],
-        target(**given) if isinstance(target, type) else partial(target, **given),
-    )
+    """Return an instance of an option's class, or the option's function with its arguments."""
+    target = option_class(group, option)
+    arguments = keywords(group, option)
+    if isinstance(target, type):
+        return cast(Callable[..., Any], target(**arguments))
+    return partial(target, **arguments)
 
 
 def canonical_keywords(group: str, option: Option) -> Option:
-    """Return an option's arguments that differ from the defaults of its class, with all numbers as
-    floats.
+    """Return an option's arguments that differ from the defaults of its class.
 
-    Only these arguments can change the result.
+    Only these arguments can change the result. All numbers are converted to floats.
     """
     accepted = inspect.signature(option_class(group, option)).parameters
-    given = {key: _canonical(value) for key, value in keywords(group, option).items()}
-    return {
-        key: value for key, value in given.items() if value != _canonical(accepted[key].default)
-    }
+    canonical = {}
+    for key, value in keywords(group, option).items():
+        canonical_value = _canonical(value)
+        if canonical_value != _canonical(accepted[key].default):
+            canonical[key] = canonical_value
+    return canonical
 
 
 def accepted_arguments(model: Option) -> set[str]:
@@ -163,29 +178,43 @@ def canonical_config(config: Config, *, imports: bool = True) -> Config:
             arguments are kept.
     """
     for group, option in options_of(config).items():
-        given = keywords(group, option) if imports else option
-        used = {k: v for k, v in option.items() if k in given or k in CLASS_GROUPS[group].own}
-        if (
-            imports and group == "model"
-        ):  # convert sizes as their class does, because 1 and 1.0 are the same width
-            used |= {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
-        config = with_value(config, group, {"name": option_name(option)} | used)
-    if imports and "activation" not in accepted_arguments(config.model):
-        config = replace(config, activation={})
-    if imports and "dropout_rate" not in accepted_arguments(config.model):
-        config = with_value(config, "regularization.dropout_rate", 0.0)
+        effective = _effective_option(group, option) if imports else option
+        config = with_value(config, group, {"name": option_name(option)} | effective)
+
+    if imports:
+        accepted = accepted_arguments(config.model)
+        if "activation" not in accepted:
+            config = replace(config, activation={})
+        if "dropout_rate" not in accepted:
+            config = with_value(config, "regularization.dropout_rate", 0.0)
     return replace(config, tracking=replace(config.tracking, uri=frozen_uri(config.tracking.uri)))
 
 
+def _effective_option(group: str, option: Option) -> Option:
+    """Return an option without the arguments that its class does not accept."""
+    arguments = keywords(group, option)
+    effective: Option = {}
+    for key, value in option.items():
+        if key in arguments or key in CLASS_GROUPS[group].own:
+            effective[key] = value
+
+    # Convert sizes as the model's class does, because 1 and 1.0 are the same width.
+    if group == "model":
+        for key, value in arguments.items():
+            effective[key] = list(value) if isinstance(value, tuple) else value
+    return effective
+
+
 def _canonical(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float | list | tuple):
-        return value
-    return float(value) if isinstance(value, int | float) else [_canonical(v) for v in value]
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return value
 
 
 def _checked(flag: str, value: Any, default: Any) -> Any:
-    """Return a value, converted to the type of the argument's default if the default determines the
-    type.
+    """Return a value, converted to the type of the argument's default if that determines the type.
 
     Raises:
         ConfigError: the value cannot be converted.
@@ -193,29 +222,51 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
     for number in value if isinstance(value, list | tuple) else [value]:
         if isinstance(number, int | float) and not within(number, {}):
             raise ConfigError(f"{flag}={value}: must be a finite number")
+
     if isinstance(default, bool):
         if not isinstance(value, bool):
             raise ConfigError(f"{flag}={value}: must be true or false")
-    elif isinstance(default, int | float):
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if isinstance(default, int | float):
+        if not _is_number(value):
             raise ConfigError(f"{flag}={value}: must be a number{sweep_hint(flag, value, 'float')}")
-        return value if isinstance(default, int) and isinstance(value, int) else float(value)
-    elif isinstance(default, tuple):
-        numbers = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
-        sizes = flag.startswith("model.") and all(
-            isinstance(d, int) for d in default
-        )  # the number of sizes can differ
-        right = [
-            isinstance(v, int if sizes else int | float) and not isinstance(v, bool)
-            for v in numbers
-        ]
-        if not (right and all(right)) or not (sizes or len(numbers) == len(default)):
-            wanted = "integers" if sizes else f"{len(default)} numbers"
-            raise ConfigError(
-                f"{flag}={value}: must be {wanted}, such as [{', '.join(map(str, default))}]"
-            )
-        if sizes:
-            return tuple(numbers)
-        pairs = zip(numbers, default, strict=True)
-        return tuple(v if isinstance(v, int) and isinstance(d, int) else float(v) for v, d in pairs)
+        return _as_default(value, default)
+    if isinstance(default, tuple):
+        return _checked_tuple(flag, value, default)
     return value
+
+
+def _checked_tuple(flag: str, value: Any, default: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a value as a tuple: the sizes of a model, or as many numbers as in the default.
+
+    The number of sizes of a model can differ from that in the default.
+    """
+    are_sizes = flag.startswith("model.") and all(isinstance(number, int) for number in default)
+    numbers = []
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        numbers = list(value)
+
+    if are_sizes:
+        expected = "integers"
+        is_valid = all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
+    else:
+        expected = f"{len(default)} numbers"
+        is_valid = all(map(_is_number, numbers)) and len(numbers) == len(default)
+    if not numbers or not is_valid:
+        example = ", ".join(map(str, default))
+        raise ConfigError(f"{flag}={value}: must be {expected}, such as [{example}]")
+
+    if are_sizes:
+        return tuple(numbers)
+    return tuple(map(_as_default, numbers, default))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _as_default(number: float, default: float) -> float:
+    """Return a number as a float, or unchanged if it and the default are integers."""
+    if isinstance(number, int) and isinstance(default, int):
+        return number
+    return float(number)

@@ -22,8 +22,7 @@ log = logging.getLogger("lenet_exp")
 
 
 def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
-    """Download a dataset, unless another process has already done so, and return the dataset's
-    folder.
+    """Download a dataset, unless another process has already done so, and return its folder.
 
     Partial files from an interrupted download are removed first.
 
@@ -36,79 +35,84 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
             were tried.
     """
     folder = root / dataset.folder
-    tried = ", ".join(str(c) for c in candidate_folders(dataset, root))
-    help_line = f"copy its files ({', '.join(names)}) to {folder}, or set data_root; dataset=digits requires no files"
+    tried = ", ".join(map(str, candidate_folders(dataset, root)))
+    advice = (
+        f"copy its files ({', '.join(names)}) to {folder}, or set data_root; "
+        "dataset=digits requires no files"
+    )
     if dataset.torchvision_class is None and dataset.archive is None:
-        raise DataError(f"dataset={dataset.name}: not found in {tried}; {help_line}")
-    aside, mirrors = (
-        root / f".{dataset.name}.download",
-        dataset.archive or "its only source",
-    )  # QMNIST has full URLs
-    made = not root.exists()
+        raise DataError(f"dataset={dataset.name}: not found in {tried}; {advice}")
+
+    temporary = root / f".{dataset.name}.download"
+    lock_path = root / f".{dataset.name}.lock"
+    root_existed = root.exists()
+    sources = dataset.archive or "its only source"  # QMNIST has full URLs instead of mirrors
     try:
         cls = None if dataset.archive is not None else _with_mirrors(dataset)
-        mirrors = ", ".join(getattr(cls, "mirrors", [])) or mirrors
+        sources = ", ".join(getattr(cls, "mirrors", [])) or sources
         root.mkdir(parents=True, exist_ok=True)
-        with open_lock(root / f".{dataset.name}.lock") as lock:
+        with open_lock(lock_path) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            there = find_folder(dataset, root, names)
-            if there is not None:  # another process downloaded it in the meantime
-                return there
-            shutil.rmtree(aside, ignore_errors=True)
+            folder_of_other_process = find_folder(dataset, root, names)
+            if folder_of_other_process is not None:
+                return folder_of_other_process
+
+            shutil.rmtree(temporary, ignore_errors=True)
             log.info("dataset=%s: not found in %s; downloading", dataset.name, tried)
             with contextlib.redirect_stdout(sys.stderr):
-                files = _fetch_archive(dataset, aside) if cls is None else _fetch(cls, aside)
+                if cls is None:
+                    files = _fetch_archive(dataset, temporary)
+                else:
+                    files = _fetch(cls, temporary)
+
             folder.mkdir(parents=True, exist_ok=True)
             for file in files:
                 os.replace(file, folder / file.name)
-    except (
-        Exception
-    ) as e:  # urllib, sockets, archives, and torchvision raise exceptions of many classes
+
+    # urllib, sockets, archives, and torchvision raise exceptions of many classes.
+    except Exception as e:
         raise DataError(
-            f"dataset={dataset.name}: not found in {tried}, and the download failed ({_reason(e)}; tried {mirrors}); "
-            f"{help_line}"
+            f"dataset={dataset.name}: not found in {tried}, and the download failed "
+            f"({_reason(e)}; tried {sources}); {advice}"
         ) from e
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        if made and [p.name for p in root.glob("*")] == [f".{dataset.name}.lock"]:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not root_existed and [path.name for path in root.glob("*")] == [lock_path.name]:
             shutil.rmtree(root, ignore_errors=True)
     return folder
 
 
-def _fetch(cls: type, aside: Path) -> list[Path]:
-    """Download all files of a dataset to a folder with a progress bar; torchvision verifies the MD5
-    of each file.
+def _fetch(cls: type, temporary: Path) -> list[Path]:
+    """Download all files of a dataset to a folder, with a progress bar.
+
+    torchvision verifies the MD5 of each file.
     """
     from torchvision import datasets
 
-    parts = (
-        ({"what": "train"}, {"what": "test"})
-        if issubclass(cls, datasets.QMNIST)
-        else ({"train": True},)
-    )
+    parts: tuple[dict[str, str | bool], ...] = ({"train": True},)  # torchvision downloads all
+    if issubclass(cls, datasets.QMNIST):
+        parts = ({"what": "train"}, {"what": "test"})
     for part in parts:
-        cls(str(aside), download=True, **part)
-    return [
-        file for file in sorted((aside / cls.__name__ / "raw").iterdir()) if file.suffix != ".gz"
-    ]
+        cls(str(temporary), download=True, **part)
+
+    files = sorted((temporary / cls.__name__ / "raw").iterdir())
+    return [file for file in files if file.suffix != ".gz"]
 
 
-def _fetch_archive(dataset: Dataset, aside: Path) -> list[Path]:
-    """Download a dataset's archive, verify its MD5, and extract the dataset's files from it, by
-    name.
-    """
+def _fetch_archive(dataset: Dataset, temporary: Path) -> list[Path]:
+    """Download a dataset's archive, verify its MD5, and extract the dataset's files by name."""
     from torchvision.datasets.utils import download_and_extract_archive
 
-    download_and_extract_archive(str(dataset.archive), str(aside), md5=dataset.archive_md5)
-    wanted = {
-        end for files in dataset.files.values() for file in files for end in (file, f"{file}.gz")
-    }
-    return [file for file in aside.rglob("*") if file.is_file() and file.name in wanted]
+    download_and_extract_archive(str(dataset.archive), str(temporary), md5=dataset.archive_md5)
+    names = set[str]()
+    for names_of_part in dataset.files.values():
+        names.update(names_of_part)
+        names.update(f"{name}.gz" for name in names_of_part)
+    return [file for file in temporary.rglob("*") if file.is_file() and file.name in names]
 
 
 def _with_mirrors(dataset: Dataset) -> type:
-    """Return torchvision's class for a dataset, with the mirrors from `dataset.mirrors` if any are
-    set.
+    """Return torchvision's class for a dataset, with the mirrors in `dataset.mirrors` if set.
 
     Raises:
         DataError: mirrors are set for a dataset that has only one source.
@@ -122,17 +126,14 @@ def _with_mirrors(dataset: Dataset) -> type:
         raise DataError(
             f"dataset.mirrors={dataset.mirrors}: must be null; {dataset.name} has only one source"
         )
-    return type(
-        cls.__name__,
-        (cls,),
-        {"mirrors": [m if m.endswith("/") else f"{m}/" for m in dataset.mirrors]},
-    )
+    mirrors = [f"{mirror.removesuffix('/')}/" for mirror in dataset.mirrors]
+    return type(cls.__name__, (cls,), {"mirrors": mirrors})
 
 
 def _reason(error: Exception) -> str:
-    lines = [
-        line.strip()
-        for line in str(error).splitlines()
-        if line.strip() and not line.startswith("Tried")
-    ]
-    return (lines[-1] if lines else type(error).__name__).rstrip(":")
+    """Return the last line of an error's message, without the lines that torchvision adds."""
+    reason = type(error).__name__
+    for line in str(error).splitlines():
+        if line.strip() and not line.startswith("Tried"):
+            reason = line.strip()
+    return reason.rstrip(":")

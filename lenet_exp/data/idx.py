@@ -12,8 +12,9 @@ TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4"}
 
 
 def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
-    """Return the array in an IDX file: uint8 data as a uint8 tensor, and other integers as an int64
-    tensor.
+    """Return the array in an IDX file.
+
+    A tensor of uint8 contains uint8 data. Other integers are converted to int64.
 
     Args:
         content: uncompressed content of the file.
@@ -24,18 +25,23 @@ def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES:
         raise ValueError(f"not an IDX file (it starts with {content[:4].hex() or 'nothing'})")
-    kind, rank = np.dtype(TYPES[content[2]]), content[3]
+
+    dtype = np.dtype(TYPES[content[2]])
+    rank = content[3]
     if rank not in dimensions:
-        raise ValueError(
-            f"it has {rank} dimensions; it must have {' or '.join(map(str, dimensions))}"
-        )
+        allowed = " or ".join(map(str, dimensions))
+        raise ValueError(f"it has {rank} dimensions; it must have {allowed}")
+
+    # The header has 4 bytes, followed by 4 bytes for the size of each dimension.
     start = 4 + 4 * rank
-    shape = [int(n) for n in np.frombuffer(content[4:start].ljust(4 * rank, b"\0"), ">u4")]
-    expected = start + math.prod(shape) * kind.itemsize
+    sizes = content[4:start].ljust(4 * rank, b"\0")
+    shape = [int(n) for n in np.frombuffer(sizes, ">u4")]
+    expected = start + math.prod(shape) * dtype.itemsize
     if len(content) != expected:
-        what = "truncated" if len(content) < expected else "too long"
-        raise ValueError(f"{what}: {len(content):,} bytes instead of {expected:,}")
-    array = np.frombuffer(content, kind, offset=start).reshape(shape)
-    return torch.from_numpy(
-        array.copy() if kind.itemsize == 1 and kind.kind == "u" else array.astype(np.int64)
-    )
+        problem = "truncated" if len(content) < expected else "too long"
+        raise ValueError(f"{problem}: {len(content):,} bytes instead of {expected:,}")
+
+    array = np.frombuffer(content, dtype, offset=start).reshape(shape)
+    if dtype == np.uint8:
+        return torch.from_numpy(array.copy())
+    return torch.from_numpy(array.astype(np.int64))

@@ -58,8 +58,9 @@ class TrainingData:
 
 
 def load_training_data(config: Config, device: torch.device) -> TrainingData:
-    """Return the training data of a run, on the run's device. All runs in the process share the
-    tensors.
+    """Return the training data of a run, on the run's device.
+
+    All runs in the process share the tensors.
 
     Args:
         config: configuration with the chosen engine instead of `auto`. For the native engine,
@@ -71,21 +72,24 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
         ConfigError: the dataset is too small for `val_size` and `train_size`.
     """
     config = with_class_names(config)
-    d = config.dataset
-    source = _source(d)
+    dataset = config.dataset
     shared = _SHARED.get(_key(config))
-    images, labels = (
-        shared.tensors(device)
-        if shared
-        else _tensors(source, config.data_root, device, _exact(config))
-    )
-    origin = shared or _raw(source, config.data_root)
+    if shared is not None:
+        images, labels = shared.tensors(device)
+        normalization = shared.normalization
+        origin: SharedDataset | RawImages = shared
+    else:
+        source = _source(dataset)
+        images, labels = _tensors(source, config.data_root, device, _exact(config))
+        normalization = _normalization(source, config.data_root)
+        origin = _raw(source, config.data_root)
+
     train_index, val_index = split_indices(labels.cpu(), split_of(config))
     return TrainingData(
-        name=d.name,
-        class_names=tuple(d.class_names or ()),
-        shape=ImageShape.of(d),
-        normalization=shared.normalization if shared else _normalization(source, config.data_root),
+        name=dataset.name,
+        class_names=tuple(dataset.class_names or ()),
+        shape=ImageShape.of(dataset),
+        normalization=normalization,
         images=images,
         labels=labels,
         train_index=train_index.to(device),
@@ -97,8 +101,7 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
 
 
 def with_class_names(config: Config) -> Config:
-    """Return a configuration in which the names of the classes are set; if they are null, they are
-    read from the files.
+    """Return a configuration with the names of the classes, which are read from files if null.
 
     Raises:
         DataError: the dataset cannot be read.
@@ -128,8 +131,7 @@ def image_shape(config: Config) -> ImageShape:
 
 
 def data_digests(config: Config) -> dict[str, str]:
-    """Return the SHA-256 digest of the raw pixels and labels of each split, as in
-    `TrainingData.digests`.
+    """Return the SHA-256 digest of the pixels and labels of each split; see `TrainingData.digests`.
 
     Raises:
         DataError, ConfigError: see `load_training_data`.
@@ -142,8 +144,9 @@ def data_digests(config: Config) -> dict[str, str]:
 
 
 def validation_images(config: Config, digest: str) -> RawImages:
-    """Return the raw validation images of a run, in the order of the split, from files on this
-    machine.
+    """Return the raw validation images of a run, in the order of the split.
+
+    The images are read from files on this machine.
 
     Args:
         digest: digest of the images; see `TrainingData.digests`.
@@ -151,18 +154,20 @@ def validation_images(config: Config, digest: str) -> RawImages:
     Raises:
         DataError: the files are missing, cannot be read, or contain other images.
     """
-    dataset, root = config.dataset, config.data_root
+    dataset = config.dataset
+    root = config.data_root
     names = dataset.files.get("train", [])
     if names and find_folder(dataset, user_path(root).absolute(), names) is None:
         raise DataError(f"dataset={dataset.name}: not found in {root}")
+
     raw = _raw(_source(dataset), root)
-    _, index = split_indices(raw.labels, split_of(config))
-    found = replace(raw, images=raw.images[index], labels=raw.labels[index])
-    if pixels_digest(found.images, found.labels, found.white) != digest:
+    _, val_index = split_indices(raw.labels, split_of(config))
+    validation = replace(raw, images=raw.images[val_index], labels=raw.labels[val_index])
+    if pixels_digest(validation.images, validation.labels, validation.white) != digest:
         raise DataError(
             f"dataset={dataset.name}: the validation images in {raw.source} are different"
         )
-    return found
+    return validation
 
 
 def train_count(config: Config) -> int:
@@ -171,48 +176,48 @@ def train_count(config: Config) -> int:
     Raises:
         DataError: see `load_training_data`.
     """
-    d = with_class_names(config).dataset
-    return d.train_size or len(_raw(_source(d), config.data_root).labels) - d.val_size
+    dataset = with_class_names(config).dataset
+    if dataset.train_size:
+        return dataset.train_size
+    raw = _raw(_source(dataset), config.data_root)
+    return len(raw.labels) - dataset.val_size
 
 
 def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
-    """Load the datasets of several configurations into memory that other processes can map, and
-    return the datasets.
+    """Load the datasets of several configurations into memory that other processes can map.
 
     A process that inherits the file descriptors of the datasets can pass them to
     `use_shared_datasets`. The kernel frees the memory when the last process that maps it ends, even
     on kill -9.
     """
-    sets: dict[tuple[str, str, bool], SharedDataset] = {}
+    datasets: dict[tuple[str, str, bool], SharedDataset] = {}
     for config in map(with_class_names, configs):
         key = _key(config)
-        if key not in sets:
-            source = _source(config.dataset)
-            raw, normalization = (
-                _raw(source, config.data_root),
-                _normalization(source, config.data_root),
-            )
-            images = to_shared_memory(
-                _normalized(raw, source.dataset, normalization, _exact(config))
-            )
-            sets[key] = SharedDataset(
-                key=key,
-                images=images,
-                labels=to_shared_memory(raw.labels),
-                source=raw.source,
-                files=raw.files,
-                normalization=normalization,
-                digests={},
-            )
-        sets[key].digests[split_of(config)] = data_digests(config)
-    return list(sets.values())
+        if key not in datasets:
+            datasets[key] = _to_shared_dataset(config)
+        datasets[key].digests[split_of(config)] = data_digests(config)
+    return list(datasets.values())
+
+
+def _to_shared_dataset(config: Config) -> SharedDataset:
+    source = _source(config.dataset)
+    raw = _raw(source, config.data_root)
+    normalization = _normalization(source, config.data_root)
+    images = _normalized(raw, source.dataset, normalization, _exact(config))
+    return SharedDataset(
+        key=_key(config),
+        images=to_shared_memory(images),
+        labels=to_shared_memory(raw.labels),
+        source=raw.source,
+        files=raw.files,
+        normalization=normalization,
+        digests={},
+    )
 
 
 def use_shared_datasets(sets: Iterable[SharedDataset]) -> None:
-    """Register datasets in shared memory, so that this process uses them instead of reading the
-    datasets' files.
-    """
-    _SHARED.update({s.key: s for s in sets})
+    """Let this process use datasets in shared memory instead of reading their files."""
+    _SHARED.update({dataset.key: dataset for dataset in sets})
 
 
 def pixels_digest(images: Tensor, labels: Tensor, white: int) -> str:
@@ -281,8 +286,9 @@ _DOWNLOAD = ("mirrors", "archive", "archive_md5")
 
 @dataclass(frozen=True)
 class _Source:
-    """A dataset on disk. Two sources are equal if they have the same files and the same options for
-    reading them.
+    """A dataset on disk.
+
+    Two sources are equal if they have the same files and the same options for reading them.
     """
 
     key: str
@@ -327,8 +333,10 @@ def _tensors(
 
 @lru_cache(maxsize=8)
 def _normalization(source: _Source, data_root: str) -> Normalization:
-    """Return how pixels are scaled: to [-1, 1] or, for color and for sizes other than 32x32, by
-    mean and deviation.
+    """Return how pixels are scaled.
+
+    They are scaled to [-1, 1] or, for color and for sizes other than 32x32, by their mean and
+    standard deviation.
     """
     if ImageShape.of(source.dataset).is_standard:
         return STANDARD
@@ -346,14 +354,21 @@ def _normalized(
 @lru_cache(maxsize=64)
 def _split_digests(source: _Source, data_root: str, split: Split) -> dict[str, str]:
     raw = _raw(source, data_root)
-    n, (val_size, train_size, *_) = len(raw.labels), split
+    n = len(raw.labels)
+    val_size, train_size, *_ = split
     if val_size + (train_size or 1) > n:
         train = "the training set" if train_size is None else f"dataset.train_size={train_size}"
         raise ConfigError(
-            f"dataset.val_size={val_size}: must leave images for {train}; {source.dataset.name} has {n:,} for both"
+            f"dataset.val_size={val_size}: must leave images for {train}; "
+            f"{source.dataset.name} has {n:,} for both"
         )
+
     train_index, val_index = split_indices(raw.labels, split)
-    parts = {"train": train_index, "validation": val_index}
     return {
-        name: pixels_digest(raw.images[i], raw.labels[i], raw.white) for name, i in parts.items()
+        "train": _digest_of(raw, train_index),
+        "validation": _digest_of(raw, val_index),
     }
+
+
+def _digest_of(raw: RawImages, index: Tensor) -> str:
+    return pixels_digest(raw.images[index], raw.labels[index], raw.white)

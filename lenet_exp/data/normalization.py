@@ -10,10 +10,9 @@ from torch.nn import functional as F
 
 from lenet_exp.config.image_shape import STANDARD, ImageShape, Normalization
 
-CHUNK, MOST_PIXELS = (
-    4096,
-    2**24,
-)  # maximum numbers of images and of pixels resized at a time, to limit memory use
+# Maximum numbers of images and of pixels resized at a time, to limit memory use.
+CHUNK = 4096
+MOST_PIXELS = 2**24
 
 
 def background(normalization: Normalization) -> Tensor:
@@ -32,30 +31,34 @@ def unscale(images: Tensor, normalization: Normalization) -> Tensor:
 
 
 def measure_normalization(images: Tensor, white: int) -> Normalization:
-    """Return the mean and standard deviation of each channel. The result is the same on every
-    machine.
+    """Return the mean and standard deviation of each channel.
+
+    The result is the same on every machine.
 
     Args:
         images: tensor of shape (n, height, width) or (n, 3, height, width), with values in [0,
             white].
     """
-    found = Normalization([], [])
+    means = []
+    deviations = []
     for channel in _with_channels(images).unbind(1):
-        counts = torch.bincount(
-            channel.flatten(), minlength=white + 1
-        ).tolist()  # integers, so sums are exact
-        n, total = sum(counts), sum(value * count for value, count in enumerate(counts))
+        counts = torch.bincount(channel.flatten(), minlength=white + 1).tolist()  # of each value
+        # These sums are exact, because they are integers.
+        n = sum(counts)
+        total = sum(value * count for value, count in enumerate(counts))
         squares = sum(value**2 * count for value, count in enumerate(counts))
-        found.mean.append(total / (n * white))
-        found.sd.append(math.sqrt(n * squares - total**2) / (n * white) or 1.0)
-    return found
+        means.append(total / (n * white))
+        deviation = math.sqrt(n * squares - total**2) / (n * white)
+        deviations.append(deviation or 1.0)
+    return Normalization(means, deviations)
 
 
 def normalize(
     images: Tensor, white: int, size: int = ImageShape.size, normalization: Normalization = STANDARD
 ) -> Tensor:
-    """Resize and scale images to a float32 tensor of shape (n, channels, size, size). The resizing
-    is bilinear.
+    """Resize and scale images to a float32 tensor of shape (n, channels, size, size).
+
+    The resizing is bilinear.
 
     Args:
         images: tensor of shape (n, height, width) or (n, 3, height, width), with values in [0,
@@ -65,7 +68,8 @@ def normalize(
     """
     images = _with_channels(images)
     out = torch.empty(len(images), images.shape[1], size, size)
-    chunk = max(1, min(CHUNK, MOST_PIXELS // max(images[:1].numel(), 1)))
+    pixels_per_image = max(images[:1].numel(), 1)
+    chunk = max(1, min(CHUNK, MOST_PIXELS // pixels_per_image))
     for start in range(0, len(images), chunk):
         part = images[start : start + chunk].to(torch.float32) / white
         if part.shape[-2:] != (size, size):
@@ -77,8 +81,10 @@ def normalize(
 
 
 def _with_channels(images: Tensor) -> Tensor:
+    """Return images with shape (n, channels, height, width)."""
     return images[:, None] if images.ndim == 3 else images
 
 
 def _column(values: list[float]) -> Tensor:
+    """Return one value for each channel, shape (channels, 1, 1)."""
     return torch.tensor(values, dtype=torch.float32)[:, None, None]

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from lenet_exp.config.schema import Dataset
 
-# Pillow detects the format from the content, not the name, and would run Ghostscript for a
-# PostScript file.
+# Pillow detects the format from the content, and would run Ghostscript for a PostScript file.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 TINT = 16  # tolerated difference between the channels of a gray picture, as in scans and JPEGs
 MAX_PIXELS = 50_000_000  # a large photograph; `lenet-predict` needs 1 GB of memory for it
@@ -55,14 +54,17 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
     except UnidentifiedImageError as e:
         raise ValueError(f"expected one of: {', '.join(FORMATS)}") from e
     except (OSError, SyntaxError, Image.DecompressionBombError) as e:
-        raise ValueError((str(e).strip().splitlines() or [type(e).__name__])[0]) from e
+        lines = str(e).strip().splitlines()
+        raise ValueError(lines[0] if lines else type(e).__name__) from e
 
 
 def read_picture(path: Path, dataset: Dataset) -> np.ndarray:
-    """Return the pixels of a dataset's picture, shape (height, width) or, in color, (3, height,
-    width), uint8.
+    """Return the pixels of a dataset's picture.
 
     If `image_size` is set, the picture is scaled to it.
+
+    Returns:
+        An array of shape (height, width) or, in color, (3, height, width); uint8.
 
     Raises:
         ValueError: the file is not a picture, or does not have 8 bits per channel and the colors of
@@ -71,38 +73,44 @@ def read_picture(path: Path, dataset: Dataset) -> np.ndarray:
     import numpy as np
     from PIL import ImageOps
 
+    is_color = dataset.channels == COLOR
     with open_picture(path) as opened:
+        _check_mode(opened, is_color)
         picture: Image.Image = opened
-        deep = ";16" in str(
-            getattr(opened, "tile", "")
-        )  # Pillow reads colors with 16 bits as 8 bits
-        if picture.mode.startswith("P"):
-            raise ValueError("it has a palette; convert it to RGB or gray")
-        if picture.mode.startswith(("I", "F")) or deep:
-            raise ValueError(
-                f"it has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits"
-            )
-        if dataset.channels == COLOR and picture.mode != "RGB":
-            raise ValueError(
-                f"its mode is {picture.mode}; with dataset.channels=3, all pictures must be RGB"
-            )
-        if (
-            dataset.channels == COLOR or dataset.image_size is not None
-        ):  # other sets keep the pixels of older releases
+        if is_color or dataset.image_size is not None:
+            # Other datasets keep the pixels of older releases.
             picture = ImageOps.exif_transpose(picture)
-        if dataset.channels != COLOR:
+        if not is_color:
             warn_if_colored(f"dataset={dataset.name}", picture)
-        converted = picture.convert("RGB" if dataset.channels == COLOR else "L")
-    pixels = np.asarray(
-        converted if dataset.image_size is None else fitted(converted, dataset.image_size)
-    )
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if dataset.channels == COLOR else pixels
+        converted = picture.convert("RGB" if is_color else "L")
+
+    if dataset.image_size is not None:
+        converted = fitted(converted, dataset.image_size)
+    pixels = np.asarray(converted)
+    if not is_color:
+        return pixels
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _check_mode(picture: Image.Image, is_color: bool) -> None:
+    """Check that a picture has 8 bits per channel and, if required, is in color.
+
+    Raises:
+        ValueError: the picture has another mode.
+    """
+    mode = picture.mode
+    if mode.startswith("P"):
+        raise ValueError("it has a palette; convert it to RGB or gray")
+    # Pillow reads colors with 16 bits as 8 bits.
+    has_16_bits = ";16" in str(getattr(picture, "tile", ""))
+    if has_16_bits or mode.startswith(("I", "F")):
+        raise ValueError(f"it has more than 8 bits per channel (mode {mode}); convert it to 8 bits")
+    if is_color and mode != "RGB":
+        raise ValueError(f"its mode is {mode}; with dataset.channels=3, all pictures must be RGB")
 
 
 def fitted(picture: Image.Image, size: int) -> Image.Image:
-    """Scale a picture so that its longer side has `size` pixels, and center it on a black square of
-    that size.
-    """
+    """Scale a picture until its longer side has `size` pixels, and center it on a black square."""
     from PIL import Image
 
     scale = size / max(picture.size)
@@ -111,6 +119,7 @@ def fitted(picture: Image.Image, size: int) -> Image.Image:
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     if width == height:
         return picture
+
     square = Image.new(picture.mode, (size, size))
     square.paste(picture, ((size - width) // 2, (size - height) // 2))
     return square
@@ -126,11 +135,13 @@ def warn_if_colored(what: str, picture: Image.Image) -> None:
     from PIL import ImageChops
 
     red, *others = picture.convert("RGB").split()
-    if any(
-        ImageChops.difference(red, channel).point(lambda level: level > TINT).getbbox()
-        for channel in others
-    ):
-        _warn_of_colors(what)
+    for channel in others:
+        difference = ImageChops.difference(red, channel)
+        # The box around the pixels that are not gray; None if there are none.
+        colored_box = difference.point(lambda level: level > TINT).getbbox()
+        if colored_box:
+            _warn_of_colors(what)
+            return
 
 
 @cache

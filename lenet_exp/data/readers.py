@@ -67,21 +67,29 @@ def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
     raw = READERS[dataset.reader](dataset, user_path(data_root).absolute(), part)
     if raw.labels.numel() == 0 or len(raw.images) != len(raw.labels):
         raise DataError(
-            f"dataset={dataset.name}: {len(raw.images)} images but {len(raw.labels)} labels in {raw.source}"
+            f"dataset={dataset.name}: {len(raw.images)} images "
+            f"but {len(raw.labels)} labels in {raw.source}"
         )
-    low, high = (int(label) + dataset.first_label for label in (raw.labels.min(), raw.labels.max()))
-    last = len(dataset.class_names or [""] * MOST_CLASSES) - 1 + dataset.first_label
-    if low < dataset.first_label or high > last:
+
+    # Labels as in the files, in which the first class can have another label than 0.
+    lowest = int(raw.labels.min()) + dataset.first_label
+    highest = int(raw.labels.max()) + dataset.first_label
+    classes = MOST_CLASSES
+    if dataset.class_names:
+        classes = len(dataset.class_names)
+    last_label = dataset.first_label + classes - 1
+    if lowest < dataset.first_label or highest > last_label:
         raise DataError(
-            f"dataset={dataset.name}: labels in {raw.source} range from {low} to {high}; "
-            f"labels must be from {dataset.first_label} to {last}"
+            f"dataset={dataset.name}: labels in {raw.source} range from {lowest} to {highest}; "
+            f"labels must be from {dataset.first_label} to {last_label}"
         )
     return raw
 
 
 def find_class_names(dataset: Dataset, data_root: str) -> list[str]:
-    """Return the names of a dataset's classes if they are not set: the names of its folders, the
-    names in its file, or its labels as text.
+    """Return the names of a dataset's classes if they are not set.
+
+    They are the names of its folders, the names in its file, or its labels as text.
 
     Raises:
         DataError: the training set was not found, or has too many classes.
@@ -92,79 +100,94 @@ def find_class_names(dataset: Dataset, data_root: str) -> list[str]:
         names = sorted(_class_folders(dataset, root, "train"))
     else:
         # If all images of a class in an .npz file are test images, the class also has a name.
-        raw = READERS[dataset.reader](
-            dataset, root, "all" if dataset.reader is Reader.arrays else "train"
-        )
-        last = min(int(raw.labels.max()), 2**32) if len(raw.labels) else -1
-        names = raw.class_names or range(dataset.first_label, dataset.first_label + last + 1)
+        part: Part = "all" if dataset.reader is Reader.arrays else "train"
+        raw = READERS[dataset.reader](dataset, root, part)
+        names = raw.class_names or _labels_of_classes(raw.labels, dataset.first_label)
+
     if not 1 <= len(names) <= MOST_CLASSES:
         raise DataError(
-            f"dataset={dataset.name}: the training set has {len(names):,} classes; must have 1 to {MOST_CLASSES:,}"
+            f"dataset={dataset.name}: the training set has {len(names):,} classes; "
+            f"must have 1 to {MOST_CLASSES:,}"
         )
     return list(map(str, names))
+
+
+def _labels_of_classes(labels: Tensor, first_label: int) -> range:
+    """Return the labels from the first to the last, as in the files.
+
+    Args:
+        labels: tensor of shape (n,), from 0.
+    """
+    last = -1
+    if len(labels):
+        last = min(int(labels.max()), 2**32)  # so that the range has a length, even if corrupt
+    return range(first_label, first_label + last + 1)
 
 
 def _read_files(
     dataset: Dataset, root: Path, part: Part
 ) -> tuple[Path, list[bytes], dict[str, str]]:
-    """Return the folder of a dataset, the content of each file of a part, and the files' digests by
-    name.
+    """Return the folder of a dataset, the content of each file of a part, and the files' digests.
+
+    The digests are keyed by the names of the files.
     """
     names = dataset.files[part]
     folder = find_folder(dataset, root, names) or download(dataset, root, names)
-    read = {name: read_file(dataset, folder, name) for name in names}
-    return (
-        folder,
-        [content for content, _ in read.values()],
-        {name: digest for name, (_, digest) in read.items()},
-    )
+    contents: dict[str, bytes] = {}
+    digests: dict[str, str] = {}
+    for name in names:
+        contents[name], digests[name] = read_file(dataset, folder, name)
+    return folder, list(contents.values()), digests
 
 
 def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    folder, contents, files = _read_files(dataset, root, part)
-    names, tensors = dataset.files[part], []
-    for name, content, dimensions in zip(names, contents, ((3,), (1, 2)), strict=True):
+    folder, contents, digests = _read_files(dataset, root, part)
+    names = dataset.files[part]
+    allowed_dimensions = ((3,), (1, 2))  # of images and of labels
+    tensors = []
+    for name, content, dimensions in zip(names, contents, allowed_dimensions, strict=True):
         try:
             tensors.append(parse_idx(content, dimensions))
         except ValueError as e:
             raise DataError(f"dataset={dataset.name}: cannot use {folder / name}: {e}") from e
+
     images, labels = tensors
     if images.dtype != torch.uint8:
         raise DataError(
             f"dataset={dataset.name}: cannot use {folder / names[0]}: its pixels must be bytes"
         )
-    if labels.ndim == 2 and labels.shape[1] != QMNIST_COLUMNS:
-        raise DataError(
-            f"dataset={dataset.name}: cannot use {folder / names[1]}: its labels must be one-dimensional"
-        )
-    labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: column 0 is the class
+    if labels.ndim == 2:
+        if labels.shape[1] != QMNIST_COLUMNS:
+            raise DataError(
+                f"dataset={dataset.name}: cannot use {folder / names[1]}: "
+                "its labels must be one-dimensional"
+            )
+        labels = labels[:, 0]  # QMNIST: column 0 is the class
+    labels = labels.to(torch.int64) - dataset.first_label
+
     if dataset.transposed:
         images = images.transpose(1, 2).contiguous()
-    return RawImages(
-        images, labels.to(torch.int64) - dataset.first_label, 255, str(folder), files=files
-    )
+    return RawImages(images, labels, 255, str(folder), files=digests)
 
 
 def _read_cifar(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    """Read the binary version of CIFAR-10 (Krizhevsky 2009): one byte for the label, then the red,
-    green, and blue pixels of 32x32 images."""
-    folder, contents, files = _read_files(dataset, root, part)
+    """Read the binary version of CIFAR-10 (Krizhevsky 2009).
+
+    A record is one byte for the label, and then the red, green, and blue pixels of a 32x32 image.
+    """
+    folder, contents, digests = _read_files(dataset, root, part)
     for name, content in zip(dataset.files[part], contents, strict=True):
         if len(content) % CIFAR_RECORD:
             raise DataError(
-                f"dataset={dataset.name}: cannot use {folder / name}: {len(content):,} bytes, which is no multiple of "
-                f"{CIFAR_RECORD:,} bytes per image"
+                f"dataset={dataset.name}: cannot use {folder / name}: {len(content):,} bytes, "
+                f"which is no multiple of {CIFAR_RECORD:,} bytes per image"
             )
-    table = torch.from_numpy(
-        np.concatenate([np.frombuffer(c, np.uint8) for c in contents])
-    ).reshape(-1, CIFAR_RECORD)
-    return RawImages(
-        table[:, 1:].reshape(-1, 3, 32, 32).contiguous(),
-        table[:, 0].long(),
-        255,
-        str(folder),
-        files=files,
-    )
+
+    joined = np.concatenate([np.frombuffer(content, np.uint8) for content in contents])
+    records = torch.from_numpy(joined).reshape(-1, CIFAR_RECORD)
+    images = records[:, 1:].reshape(-1, 3, 32, 32).contiguous()
+    labels = records[:, 0].long()
+    return RawImages(images, labels, 255, str(folder), files=digests)
 
 
 def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
@@ -172,45 +195,68 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
 
     If `image_size` is not set, all pictures must have the same size.
     """
-    found = _class_folders(dataset, root, part)
-    names = dataset.class_names or sorted(found)
+    class_folders = _class_folders(dataset, root, part)
+    names = dataset.class_names or sorted(class_folders)
     folder = _part_folder(dataset, root, part)
-    for what, some in (
-        ("unknown class", found.keys() - names),
-        ("no folder for class", set(names) - found.keys()),
-    ):
-        if some:
-            raise DataError(
-                f"dataset={dataset.name}: {what} {first_of(sorted(some), MOST_NAMED)} in {folder}; "
-                f"expected one of: {first_of(sorted(names), MOST_NAMED)}"
-            )
+    _check_classes(dataset, folder, set(class_folders), set(names))
+
     digest = hashlib.sha256()
     images: list[np.ndarray] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        paths = sorted(p for p in found[name].iterdir() if p.suffix.lower() in PICTURES)
-        if not paths:
-            raise DataError(f"dataset={dataset.name}: no pictures found in {found[name]}")
-        for path in paths:
+        for path in _pictures_in(dataset, class_folders[name]):
             try:
                 pixels = read_picture(path, dataset)
             except (OSError, ValueError) as e:
                 raise DataError(f"dataset={dataset.name}: cannot use {path}: {e}") from e
             if images and pixels.shape != images[0].shape:
-                sizes = [
-                    "x".join(map(str, shape[:-3:-1])) for shape in (pixels.shape, images[0].shape)
-                ]
                 raise DataError(
-                    f"dataset={dataset.name}: {path} has {sizes[0]} pixels, but other pictures have {sizes[1]}; set "
-                    "dataset.image_size to resize all pictures"
+                    f"dataset={dataset.name}: {path} has {_size_of(pixels)} pixels, but other "
+                    f"pictures have {_size_of(images[0])}; "
+                    "set dataset.image_size to resize all pictures"
                 )
             digest.update(f"{name}/{path.name}".encode() + pixels.tobytes())
             images.append(pixels)
             labels.append(label)
-    pixels_tensor = torch.from_numpy(np.stack(images))
-    return RawImages(
-        pixels_tensor, torch.tensor(labels), 255, str(folder), files={part: digest.hexdigest()}
+
+    files = {part: digest.hexdigest()}
+    pixels_of_all = torch.from_numpy(np.stack(images))
+    return RawImages(pixels_of_all, torch.tensor(labels), 255, str(folder), files=files)
+
+
+def _check_classes(dataset: Dataset, folder: Path, folders: set[str], classes: set[str]) -> None:
+    """Check that a folder contains a folder for each class, and no others.
+
+    Args:
+        folders: names of the folders in `folder`.
+        classes: names of the classes.
+    """
+    unknown = sorted(folders - classes)
+    missing = sorted(classes - folders)
+    if unknown:
+        problem = f"unknown class {first_of(unknown, MOST_NAMED)}"
+    elif missing:
+        problem = f"no folder for class {first_of(missing, MOST_NAMED)}"
+    else:
+        return
+    raise DataError(
+        f"dataset={dataset.name}: {problem} in {folder}; "
+        f"expected one of: {first_of(sorted(classes), MOST_NAMED)}"
     )
+
+
+def _pictures_in(dataset: Dataset, folder: Path) -> list[Path]:
+    """Return the picture files in the folder of a class, sorted by name."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+    if not paths:
+        raise DataError(f"dataset={dataset.name}: no pictures found in {folder}")
+    return paths
+
+
+def _size_of(pixels: np.ndarray) -> str:
+    """Return the size of a picture: `32x24` for 32 columns and 24 rows."""
+    *_, height, width = pixels.shape
+    return f"{width}x{height}"
 
 
 def _class_folders(dataset: Dataset, root: Path, part: Part) -> dict[str, Path]:
@@ -218,14 +264,22 @@ def _class_folders(dataset: Dataset, root: Path, part: Part) -> dict[str, Path]:
     folder = _part_folder(dataset, root, part)
     if not folder.is_dir():
         raise DataError(
-            f"dataset={dataset.name}: {folder} not found; set dataset.folder to a folder with train/ and test/"
+            f"dataset={dataset.name}: {folder} not found; "
+            "set dataset.folder to a folder with train/ and test/"
         )
-    found = {p.name: p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
-    if odd := next((name for name in found if not name.isprintable()), None):
-        raise DataError(
-            f"dataset={dataset.name}: the name of the folder {odd!a} in {folder} must be printable text"
-        )
-    return found
+
+    class_folders: dict[str, Path] = {}
+    for path in folder.iterdir():
+        if path.is_dir() and not path.name.startswith("."):
+            class_folders[path.name] = path
+
+    for name in class_folders:
+        if not name.isprintable():
+            raise DataError(
+                f"dataset={dataset.name}: the name of the folder {name!a} in {folder} "
+                "must be printable text"
+            )
+    return class_folders
 
 
 def _part_folder(dataset: Dataset, root: Path, part: Part) -> Path:
@@ -251,18 +305,22 @@ def _read_arrays(dataset: Dataset, _: Path, part: Part) -> RawImages:
 
 
 def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    """Read the digits from scikit-learn's data file, because importing scikit-learn would take
-    longer than training.
+    """Read the digits from scikit-learn's data file.
+
+    To import scikit-learn would take longer than training.
     """
     package = find_spec("sklearn")
-    file = Path(str(package and package.origin)).parent / "datasets" / "data" / "digits.csv.gz"
+    package_file = package.origin if package is not None else None
+    file = Path(str(package_file)).parent / "datasets" / "data" / "digits.csv.gz"
     try:
         table = torch.from_numpy(np.loadtxt(file, delimiter=",", dtype=np.uint8))
     except (OSError, ValueError) as e:
         raise DataError(f"dataset={dataset.name}: cannot read scikit-learn's {file}: {e}") from e
-    rows = slice(None, -DIGITS_TEST_SIZE) if part == "train" else slice(-DIGITS_TEST_SIZE, None)
-    images, labels = table[rows, :-1].reshape(-1, 8, 8), table[rows, -1].long()
-    return RawImages(images.contiguous(), labels, 16, "sklearn.datasets.load_digits")
+
+    rows = table[:-DIGITS_TEST_SIZE] if part == "train" else table[-DIGITS_TEST_SIZE:]
+    images = rows[:, :-1].reshape(-1, 8, 8).contiguous()
+    labels = rows[:, -1].long()
+    return RawImages(images, labels, 16, "sklearn.datasets.load_digits")
 
 
 READERS: dict[Reader, Callable[[Dataset, Path, Part], RawImages]] = {

@@ -17,9 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SharedTensor:
-    """A tensor in shared memory, which a process can map if it inherits the tensor's file
-    descriptor.
-    """
+    """A tensor in shared memory, which a process that inherits its file descriptor can map."""
 
     descriptor: int
     shape: tuple[int, ...]
@@ -27,8 +25,9 @@ class SharedTensor:
 
 
 def to_shared_memory(tensor: Tensor) -> SharedTensor:
-    """Copy a dense tensor, in row-major order, to new shared memory with an inheritable file
-    descriptor.
+    """Copy a dense tensor, in row-major order, to new shared memory.
+
+    The file descriptor is inheritable.
     """
     content = tensor.contiguous().numpy()
     if hasattr(os, "memfd_create"):
@@ -36,6 +35,7 @@ def to_shared_memory(tensor: Tensor) -> SharedTensor:
     else:
         with tempfile.TemporaryFile() as unnamed:
             descriptor = os.dup(unnamed.fileno())
+
     os.set_inheritable(descriptor, True)
     os.ftruncate(descriptor, content.nbytes)
     with mmap.mmap(descriptor, 0) as memory:
@@ -44,10 +44,10 @@ def to_shared_memory(tensor: Tensor) -> SharedTensor:
 
 
 def from_shared_memory(shared: SharedTensor) -> Tensor:
-    """Map a shared tensor without copying its data, and return it; changes to the tensor stay in
-    this process.
+    """Map a shared tensor without copying its data, and return it.
+
+    Changes to the tensor stay in this process.
     """
-    memory = mmap.mmap(
-        shared.descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE
-    )
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    memory = mmap.mmap(shared.descriptor, 0, flags=mmap.MAP_PRIVATE, prot=protection)
     return torch.frombuffer(memory, dtype=shared.dtype).reshape(shared.shape)
