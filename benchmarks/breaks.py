@@ -129,7 +129,7 @@ BREAKS = {
         promise="A run with `schedule=constant` that",
         file="lenet_exp/folders/checkpoints.py",
         old="            self.seconds = end.seconds\n",
-        new="            self.seconds = end.seconds\n            lane.order.manual_seed(0)\n",
+        new="            self.seconds = end.seconds\n            state.order.manual_seed(0)\n",
         tests="tests/runs/test_continuation.py -k equals_uninterrupted",
     ),
     "given weights": Break(
@@ -142,8 +142,8 @@ BREAKS = {
     "once": Break(
         promise=ONCE,
         file="lenet_exp/runs/run.py",
-        old="        record = folder.checked_result()\n        earlier = folder.begun()\n",
-        new="        record = earlier = None\n",
+        old="        saved_record = folder.checked_result()\n        earlier = folder.begun()\n",
+        new="        saved_record = earlier = None\n",
         tests="tests/runs/test_run.py -k returned",
     ),
     "fingerprint": Break(
@@ -214,22 +214,22 @@ BREAKS = {
     "weights": Break(
         promise=DAMAGE,
         file="lenet_exp/reproduction/verify.py",
-        old="if found != digest:",
+        old="if actual_digest != digest:",
         new="if False:",
         tests="tests/reproduction/test_reproduce.py -k without_training",
     ),
     "stop": Break(  # a stopped job of a cluster trains on until the signal arrives
         promise=SIGNALS,
-        file="lenet_exp/executors/host.py",
+        file="lenet_exp/executors/slot_process.py",
         old="if self._stopping and self._pool is not None:",
         new="if False:",
-        tests="tests/executors/test_host.py -k stopped",
+        tests="tests/executors/test_slot_process.py -k stopped",
     ),
     "signal": Break(  # the training since the last checkpoint before the signal is lost
         promise=SIGNALS,
         file="lenet_exp/runs/training.py",
-        old="        self._commit()\n        return Outcome.killed, which.name",
-        new="        return Outcome.killed, which.name",
+        old="            self._write_checkpoint()\n            return Outcome.killed, signal.name",
+        new="            return Outcome.killed, signal.name",
         tests="tests/sweeps/test_stopping.py -k stopped_run",
     ),
     "threads": Break(  # with several threads, the parts of a batch are summed in a different order
@@ -256,7 +256,7 @@ BREAKS = {
     "warning": Break(
         promise=AWAY,
         file="lenet_exp/tracking/stores/connection.py",
-        old="        if (once or line) not in self._warned:\n",
+        old="        if key not in self._warned:\n",
         new="        if True:\n",
         tests="tests/tracking/uploader/test_away.py -k one_warning",
     ),
@@ -298,16 +298,16 @@ BREAKS = {
     "champion": Break(
         promise=STORES,
         file="lenet_exp/tracking/models/champion.py",
-        old="return comparable and record.metric.sign * (record.value or 0.0) > _score(present)",
-        new="return comparable",
+        old="return _score_of_run(record) > _score_of_version(current)",
+        new="return True",
         tests="tests/tracking/models/test_champion.py -k better",
     ),
     # if two versions are registered at the same time, the later version becomes the champion
     "rivals": Break(
         promise=STORES,
         file="lenet_exp/tracking/models/champion.py",
-        old="rivals = [version for version in versions if _measured(version) == _measured(mine)]",
-        new="rivals = [mine]",
+        old="rivals = [version for version in versions if _basis_of_version(version) == basis]",
+        new="rivals = [own_version]",
         tests="tests/tracking/models/test_champion.py -k delayed",
     ),
     "worker": Break(
@@ -502,8 +502,8 @@ BREAKS = {
         promise="training continues with a warning",
         page="docs/how-to/disk.md",
         file="lenet_exp/tracking/stores/connection.py",
-        old='self._warn(\n                f"{where}; free some disk space, then',
-        new='raise error\n            self._warn(\n                f"{where}; free some disk space, then',
+        old="            self._warn_of_disk(error)\n",
+        new="            raise error\n",
         tests="tests/sweeps/test_full_disk.py -k temporary_folder",
     ),
     "moved folder": Break(  # a new, empty folder is created at the old path
@@ -586,7 +586,7 @@ BREAKS = {
         page="lenet_exp/training/state.py",
         file="lenet_exp/training/engine.py",
         old='group["lr"] = rate * fraction',
-        new='group["lr"] = lane.rates[0] * fraction',
+        new='group["lr"] = state.rates[0] * fraction',
         tests="tests/training/test_schedule.py -k each_parameter_group",
     ),
     "compiled module": Break(  # an edited compiled module gives the old result

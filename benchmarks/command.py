@@ -45,7 +45,7 @@ MARKS = {
     "data set read, resized, split": "lenet_exp.runs.run:load_training_data",
     "the run's folder and its record": "lenet_exp.runs.run:begin",
     "training and validation": "lenet_exp.runs.training:RunTraining.train",
-    "mistakes drawn": "lenet_exp.runs.training:RunTraining._show_mistakes",
+    "mistakes drawn": "lenet_exp.runs.training:RunTraining._save_mistakes",
     "the result printed": "lenet_exp.reports.terminal.run_summary:print_result",
     "waiting for uploads": "lenet_exp.tracking.uploader.uploads:_complete",
     "the end": "lenet_exp.reports.terminal.run_summary:print_view",

@@ -38,7 +38,7 @@ from lenet_exp.training.native.library import Kernels, kernels
 from lenet_exp.training.native.options import native_shape
 from lenet_exp.training.native.target import find_target
 from lenet_exp.training.network import network_size
-from lenet_exp.training.state import new_lane
+from lenet_exp.training.state import new_training_state
 
 STEPS = 5  # number of steps that are timed together
 SIDE = 1024  # number of rows and columns in the matrices
@@ -81,11 +81,11 @@ def steps(
             *overrides,
         ]
     )
-    lane = new_lane(config, torch.device("cpu"))
+    state = new_training_state(config, torch.device("cpu"))
     if not channels_last:
-        for parameter in lane.model.parameters():
+        for parameter in state.model.parameters():
             parameter.data = parameter.data.contiguous()
-    step, done = engine.stepper(lane, data, 10**6), 0
+    step, done = engine.stepper(state, data, 10**6), 0
 
     def timed() -> float:
         nonlocal done

@@ -22,7 +22,7 @@ from lenet_exp.config.compose import compose
 from lenet_exp.config.schema import EngineName
 from lenet_exp.data.images import load_training_data
 from lenet_exp.training.engine import engine_of
-from lenet_exp.training.state import new_lane
+from lenet_exp.training.state import new_training_state
 
 WITHOUT = "without"
 OPTIONS = {
@@ -51,7 +51,7 @@ class Steps:
         config = compose(["dataset=digits", "batch_size=256", "device=cpu", *overrides])
         self.data = load_training_data(config, torch.device("cpu"))
         self.step = engine_of(config).stepper(
-            new_lane(config, torch.device("cpu")), self.data, 10**6
+            new_training_state(config, torch.device("cpu")), self.data, 10**6
         )
         self.number, self.done = number, 0
 

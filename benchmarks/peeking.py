@@ -38,7 +38,7 @@ from lenet_exp.data.readers import read_images
 from lenet_exp.training.engine import engine_of
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import fit
-from lenet_exp.training.state import new_lane
+from lenet_exp.training.state import new_training_state
 
 TABLE = MANIFEST.with_name("peeking.md")
 SEEDS = range(700, 710)
@@ -76,8 +76,8 @@ def accuracies(row: Row, seed: int) -> tuple[float, list[float]]:
     """
     torch.set_num_threads(1)
     config = compose([*row.overrides, f"seed={seed}", f"engine={row.engine}", "num_threads=1"])
-    lane, data = (
-        new_lane(config, torch.device("cpu")),
+    state, data = (
+        new_training_state(config, torch.device("cpu")),
         load_training_data(config, torch.device("cpu")),
     )
     raw = read_images(config.dataset, config.data_root, "test")
@@ -85,15 +85,15 @@ def accuracies(row: Row, seed: int) -> tuple[float, list[float]]:
     index = torch.arange(len(raw.labels))
     test = replace(data, images=images, labels=raw.labels, train_index=index, val_index=index)
     engine, measured = engine_of(config), []
-    for result in fit(lane, data, engine=engine):
+    for result in fit(state, data, engine=engine):
         if not isinstance(result, EpochResult):
             raise RuntimeError(f"{row.key} seed {seed} diverged")
         measured.append(
-            float((engine.evaluate(lane, test).predictions == raw.labels).double().mean())
+            float((engine.evaluate(state, test).predictions == raw.labels).double().mean())
         )
-    if lane.best is None:
+    if state.best is None:
         raise RuntimeError(f"{row.key} seed {seed} has no epoch")
-    return measured[lane.best.epoch - 1], measured
+    return measured[state.best.epoch - 1], measured
 
 
 def cells(runs: Sequence[tuple[float, list[float]]]) -> list[str]:

@@ -75,18 +75,18 @@ def _same(shown: str, value: str) -> bool:
 
 
 def recorded(
-    lanes: Sequence[TrainingState],
+    states: Sequence[TrainingState],
     data: TrainingData,
     echo: object = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[EpochResult | Divergence]]:
     """Yield recorded results instead of training, with the same interface as `fit`."""
-    (lane,) = lanes
+    (state,) = states
     accuracy, loss, seconds = _table()
-    row = row_of(params(lane.config))
+    row = row_of(params(state.config))
     labels = data.labels[data.val_index]
-    noise = np.random.default_rng(lane.config.seed)
-    for epoch in range(lane.position.epoch, lane.config.num_epoch + 1):
+    noise = np.random.default_rng(state.config.seed)
+    for epoch in range(state.position.epoch, state.config.num_epoch + 1):
         if stop():
             return
         at = epoch - 1
@@ -98,27 +98,27 @@ def recorded(
         )
         predictions = torch.where(torch.arange(len(labels)) < hits, labels, (labels + 1) % 10)
         value = hits / len(labels)
-        improved = lane.best is None or value > lane.best.val_accuracy
+        improved = state.best is None or value > state.best.val_accuracy
         if improved:
             weights = {
                 name: t.detach().clone() + 1e-7 * epoch
-                for name, t in lane.eval_model.state_dict().items()
+                for name, t in state.eval_model.state_dict().items()
             }
-            lane.best = Best(epoch, value, weights, predictions)
-        lane.position = Position(epoch + 1)
+            state.best = Best(epoch, value, weights, predictions)
+        state.position = Position(epoch + 1)
         result = EpochResult(
             epoch=epoch,
             train_loss=float(loss[row, 0, at]),
             train_accuracy=value,
             val_loss=float(loss[row, 0, at]),
             val_accuracy=value,
-            lr=lane.rates[0],
+            lr=state.rates[0],
             epoch_seconds=float(seconds[row, 0, at]),
             images_per_second=len(data.train_index) / float(seconds[row, 0, at]),
             step_losses=[],
             time_ms=time.time_ns() // 1_000_000,
             improved=improved,
-            weights_digest=weights_digest(lane.eval_model.state_dict()),
+            weights_digest=weights_digest(state.eval_model.state_dict()),
         )
         yield [result]
 

@@ -34,7 +34,7 @@ from lenet_exp.data.images import load_training_data
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import fit
-from lenet_exp.training.state import new_lane
+from lenet_exp.training.state import new_training_state
 
 PACKED = Path(__file__).with_name("search_table.npz")
 EPOCHS, SEEDS = 9, (0, 1, 2)
@@ -72,8 +72,8 @@ def curve(number: int, seed: int) -> str:
     torch.set_num_threads(1)
     config = compose([*BASE, *configurations()[number], f"seed={seed}"])
     device = torch.device("cpu")
-    data, lane = load_training_data(config, device), new_lane(config, device)
-    epochs = [result for result in fit(lane, data) if isinstance(result, EpochResult)]
+    data, state = load_training_data(config, device), new_training_state(config, device)
+    epochs = [result for result in fit(state, data) if isinstance(result, EpochResult)]
     kept = [(e.val_accuracy, e.val_loss, e.epoch_seconds) for e in epochs]
     return json.dumps({"number": number, "seed": seed, "epochs": kept})
 

@@ -114,7 +114,7 @@ def train(recipe: str, seed: str) -> dict[str, float]:
     from lenet_exp.data.images import load_training_data
     from lenet_exp.training.epoch import EpochResult
     from lenet_exp.training.fit import fit
-    from lenet_exp.training.state import new_lane
+    from lenet_exp.training.state import new_training_state
 
     torch.set_num_threads(1)
     config = compose([f"experiment={recipe}", f"seed={seed}", "engine=native", "num_threads=1"])
@@ -122,7 +122,7 @@ def train(recipe: str, seed: str) -> dict[str, float]:
     data = load_training_data(config, torch.device("cpu"))
     results = [
         result
-        for result in fit(new_lane(config, torch.device("cpu")), data)
+        for result in fit(new_training_state(config, torch.device("cpu")), data)
         if isinstance(result, EpochResult)
     ]
     whole = time.perf_counter() - start

@@ -44,7 +44,7 @@ from lenet_exp.training.engine import why_not_native
 from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.fit import fit
 from lenet_exp.training.native.library import describe_kernels
-from lenet_exp.training.state import new_lane
+from lenet_exp.training.state import new_training_state
 
 BATCH = 256
 SGD: dict[str, Any] = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
@@ -140,9 +140,9 @@ def bare_epoch(
 
 def fit_epoch(config: Config, data: TrainingData) -> float:
     """Train and validate one epoch with `fit` and return its duration in seconds."""
-    lane = new_lane(config, torch.device("cpu"))
+    state = new_training_state(config, torch.device("cpu"))
     start = time.perf_counter()
-    for _ in fit(lane, data):
+    for _ in fit(state, data):
         pass
     return time.perf_counter() - start
 

@@ -256,8 +256,8 @@ def sweep_hint(flag: str, value: object, kind: str) -> str:
         stop = int(typed_range[2]) + 1  # range() excludes its stop
         return f"; to sweep a range, run: lenet-train -m '{flag}=range({first},{stop})'"
 
-    is_nonempty_list = isinstance(value, list) and bool(value)
-    if is_nonempty_list and not kind.startswith(("dict", "list")):
+    accepts_lists = kind.startswith(("dict", "list"))
+    if isinstance(value, list) and value and not accepts_lists:
         values = ",".join(map(str, value))
         return f"; to sweep several values, run: lenet-train -m {flag}={values}"
     return ""

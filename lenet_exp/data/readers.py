@@ -219,7 +219,7 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
             images.append(pixels)
             labels.append(label)
 
-    files = {part: digest.hexdigest()}
+    files: dict[str, str] = {part: digest.hexdigest()}
     pixels_of_all = torch.from_numpy(np.stack(images))
     return RawImages(pixels_of_all, torch.tensor(labels), 255, str(folder), files=files)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from lenet_exp.executors.executor import Executor
 from lenet_exp.executors.work import JobEnd
@@ -41,29 +41,45 @@ def drive(
     Raises:
         KeyboardInterrupt, Terminated: a signal stopped the sweep; all running jobs have ended.
     """
-    waiting, flying, failures, gave_up = iter(jobs), set[int](), 0, False
+    waiting = iter(jobs)
+    submitted: set[int] = set()  # numbers of the jobs that have not ended
+    failures_in_a_row = 0
+    gave_up = False
+
     with graceful(), executor, on_forced_exit(executor.kill):
         while True:
-            stopping = gave_up or stop_signal() is not None
-            if stopping:
+            is_stopping = gave_up or stop_signal() is not None
+            if is_stopping:
                 executor.stop()
-                flying.intersection_update(executor.running)
-            while not stopping and len(flying) < executor.capacity:
-                job = next(waiting, None)
-                if job is None:
-                    break
-                executor.submit(job)
-                flying.add(job.number)
-            if not flying:
+                submitted.intersection_update(executor.running)
+            else:
+                _submit_jobs(executor, waiting, submitted)
+            if not submitted:
                 return
+
             done = executor.next_done(TICK_SECONDS)
             if done is None:
                 continue
-            flying.discard(done.job)
-            if gave_up or (stopping and done.lost is not None and not done.over_limit):
+            submitted.discard(done.job)
+            was_lost_while_stopping = is_stopping and done.lost is not None and not done.over_limit
+            if gave_up or was_lost_while_stopping:
                 continue
-            failed = on_done(done) or done.lost is not None or done.error is not None
-            failures = failures + 1 if failed else 0
-            if max_failures is not None and failures >= max_failures:
-                log.debug("%d failures in a row: no more jobs are started", failures)
+
+            counts_as_failed = on_done(done)
+            if counts_as_failed or done.lost is not None or done.error is not None:
+                failures_in_a_row += 1
+            else:
+                failures_in_a_row = 0
+            if max_failures is not None and failures_in_a_row >= max_failures:
+                log.debug("%d failures in a row: no more jobs are started", failures_in_a_row)
                 gave_up = True
+
+
+def _submit_jobs(executor: Executor, waiting: Iterator[Job | None], submitted: set[int]) -> None:
+    """Submit the next jobs until the executor has no free worker, or no job is available."""
+    while len(submitted) < executor.capacity:
+        job = next(waiting, None)
+        if job is None:
+            return
+        executor.submit(job)
+        submitted.add(job.number)

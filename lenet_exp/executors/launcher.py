@@ -1,6 +1,4 @@
-"""The base class of lenet_exp's launchers. A launcher creates an executor, to which the sweep
-submits jobs.
-"""
+"""Base class of lenet_exp's launchers, which create the executor to which a sweep submits jobs."""
 
 from __future__ import annotations
 
@@ -38,8 +36,11 @@ class ExecutorLauncher(Launcher):
         max_failures: int | None,
         **options: Any,
     ) -> None:
-        self.workers, self.retries, self.time_limit = workers, retries, time_limit
-        self.max_failures, self.options = max_failures, options
+        self.workers = workers
+        self.retries = retries
+        self.time_limit = time_limit
+        self.max_failures = max_failures
+        self.options = options
 
     @abstractmethod
     def executor(self, work: WorkSpec) -> Executor:
@@ -74,5 +75,7 @@ class ExecutorLauncher(Launcher):
         Raises:
             ConfigError: always raised.
         """
-        allowed = "must be used with hydra/sweeper=grid or search; with hydra/sweeper=basic, use hydra/launcher=basic"
-        raise ConfigError(f"hydra/launcher={self.name}: {allowed}")
+        raise ConfigError(
+            f"hydra/launcher={self.name}: must be used with hydra/sweeper=grid or search; "
+            "with hydra/sweeper=basic, use hydra/launcher=basic"
+        )

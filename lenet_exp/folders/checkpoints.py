@@ -85,19 +85,19 @@ class Checkpoints:
         """Return whether the last checkpoint is at least `CHECKPOINT_SECONDS` old."""
         return time.monotonic() - self._written_at >= CHECKPOINT_SECONDS
 
-    def write(self, lane: TrainingState, seconds: float) -> None:
+    def write(self, state: TrainingState, seconds: float) -> None:
         """Write a checkpoint of a run's training state.
 
         Args:
-            lane: training state of the run.
+            state: training state of the run.
             seconds: training time so far in seconds, including time before interruptions.
         """
-        state = f"state-{lane.position.epoch}-{lane.position.steps}.safetensors"
-        digest = self.write_state(lane, state)
-        best = self._write_best(lane.best)
+        name = f"state-{state.position.epoch}-{state.position.steps}.safetensors"
+        digest = self.write_state(state, name)
+        best = self._write_best(state.best)
 
-        checkpoint = Checkpoint(state, digest, best, seconds)
-        others = [other for other in self._checkpoints if other.state != state]
+        checkpoint = Checkpoint(name, digest, best, seconds)
+        others = [other for other in self._checkpoints if other.state != name]
         self._checkpoints = [checkpoint, *others][:KEPT]
 
         # Older files are removed last, because history.json lists them until it is replaced.
@@ -105,7 +105,7 @@ class Checkpoints:
         self._remove_files(keep=self._file_names())
         self._written_at = time.monotonic()
 
-    def write_state(self, lane: TrainingState, name: str = END) -> str:
+    def write_state(self, state: TrainingState, name: str = END) -> str:
         """Write a run's training state, and return the digest of the file.
 
         Args:
@@ -113,15 +113,15 @@ class Checkpoints:
         """
         from lenet_exp.training.snapshot import snapshot
 
-        tensors, values = snapshot(lane)
+        tensors, values = snapshot(state)
         save_weights(self.path / name, tensors, {"values": values})
         return file_sha256(self.path / name)
 
-    def inherit(self, other: Checkpoints, lane: TrainingState) -> None:
+    def inherit(self, other: Checkpoints, state: TrainingState) -> None:
         """Write this run's first checkpoint, whose state another run's checkpoints restored."""
         self.epochs = other.epochs
         self.seconds = other.seconds
-        self.write(lane, self.seconds)
+        self.write(state, self.seconds)
 
     def write_results(self, best: Best | None) -> History:
         """Write the epochs' results and the best weights at the end of training.
@@ -134,13 +134,13 @@ class Checkpoints:
         stored_best = self._write_best(best)
         return self._write_history(stored_best)
 
-    def restore_end(self, lane: TrainingState, record: Record) -> bool:
+    def restore_end(self, state: TrainingState, record: Record) -> bool:
         """Restore the state in which another run ended, and return whether it is intact.
 
         Corruption is logged.
 
         Args:
-            lane: initial training state of a run, which is updated in place.
+            state: initial training state of a run, which is updated in place.
             record: record of the other run, which is finished or pruned.
         """
         history = read_history(self.path)
@@ -151,7 +151,7 @@ class Checkpoints:
 
         for end in ends:
             try:
-                lane.best = self._restore(lane, end)
+                state.best = self._restore(state, end)
             except CorruptCheckpoint as e:
                 log.warning("%s: its final training state is corrupt (%s)", self.path, e)
                 continue
@@ -161,20 +161,20 @@ class Checkpoints:
             return True
         return False
 
-    def restore(self, lane: TrainingState) -> bool:
+    def restore(self, state: TrainingState) -> bool:
         """Restore a run's training state from the newest intact checkpoint.
 
         Corrupt checkpoints are logged. If no checkpoint is intact, the run starts over.
 
         Args:
-            lane: initial training state of the run, which is updated in place.
+            state: initial training state of the run, which is updated in place.
 
         Returns:
             whether an intact checkpoint was found.
         """
         history = read_or_none(self.path / "history.json", _history, "the run starts over")
         if history is not None:
-            if self._restore_newest(lane, history):
+            if self._restore_newest(state, history):
                 return True
             log.info("%s: no usable checkpoint; the run starts over", self.path)
 
@@ -182,10 +182,10 @@ class Checkpoints:
         self._checkpoints = []
         return False
 
-    def _restore_newest(self, lane: TrainingState, history: History) -> bool:
+    def _restore_newest(self, state: TrainingState, history: History) -> bool:
         for checkpoint in history.commits:
             try:
-                lane.best = self._restore(lane, checkpoint)
+                state.best = self._restore(state, checkpoint)
             except CorruptCheckpoint as e:
                 log.warning(
                     "%s: a checkpoint is corrupt (%s); trying the previous one", self.path, e
@@ -244,7 +244,7 @@ class Checkpoints:
             if path.name not in keep:
                 path.unlink(missing_ok=True)
 
-    def _restore(self, lane: TrainingState, checkpoint: Checkpoint) -> Best | None:
+    def _restore(self, state: TrainingState, checkpoint: Checkpoint) -> Best | None:
         from torch import int64
 
         from lenet_exp.training.snapshot import restore
@@ -265,7 +265,7 @@ class Checkpoints:
             )
 
         try:
-            restore(lane, tensors, metadata["values"])
+            restore(state, tensors, metadata["values"])
         except (KeyError, ValueError, RuntimeError, TypeError) as e:
             raise CorruptCheckpoint(f"{checkpoint.state} is from a different program: {e}") from e
         return best

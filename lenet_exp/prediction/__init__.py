@@ -1,3 +1,1 @@
-"""Predictions with trained networks: evaluation on test sets, classification of pictures, and
-export.
-"""
+"""Predictions with trained networks: test sets, classification of pictures, and export."""

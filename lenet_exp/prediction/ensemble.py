@@ -17,17 +17,23 @@ from lenet_exp.prediction.score import TestOutputs
 
 
 def mean_log_probabilities(logits: Iterable[Tensor]) -> Tensor:
-    """Return the logarithm of the mean probabilities, shape (n, classes), of models with logits of
-    this shape.
+    """Return the logarithm of the mean probabilities of models, shape (n, classes).
 
     Like logits, the result gives probabilities through softmax. These are the mean probabilities.
+
+    Args:
+        logits: logits of each model, shape (n, classes).
     """
-    log_p = torch.stack([F.log_softmax(each, dim=1) for each in logits])
+    # (models, n, classes)
+    log_p = torch.stack([F.log_softmax(model_logits, dim=1) for model_logits in logits])
     return torch.logsumexp(log_p, dim=0) - math.log(len(log_p))
 
 
 def ensemble_outputs(members: Sequence[TestOutputs]) -> TestOutputs:
-    """Return the outputs of the ensemble for a test set, given the outputs of its members for the
-    same test set.
+    """Return the outputs of an ensemble for a test set.
+
+    Args:
+        members: outputs of its members for the same test set.
     """
-    return replace(members[0], logits=mean_log_probabilities(m.logits.double() for m in members))
+    logits = mean_log_probabilities(member.logits.double() for member in members)
+    return replace(members[0], logits=logits)

@@ -1,5 +1,6 @@
-"""Evaluates a model on the test set, and prints, saves, and logs the results. No other module reads
-test data.
+"""Evaluates a model on the test set, and prints, saves, and logs the results.
+
+No other module reads test data.
 """
 
 from __future__ import annotations
@@ -53,19 +54,22 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
     """
     dataset = dataset_for(model, config.dataset)
     raw = read_images(dataset, config.data_root, "test")
-    outputs = TestOutputs(
-        dataset, raw, logits_of(model, raw.images, raw.white, config.batch_size, device=device)
-    )
+    logits = logits_of(model, raw.images, raw.white, config.batch_size, device=device)
+    outputs = TestOutputs(dataset, raw, logits)
     score = score_of(outputs)
-    drawn = test_pictures(score, f"{model.name}: {dataset.name}")
-    paths = {name: save_picture(config, model, name, content) for name, content in drawn.items()}
-    logged = log_test_result(config, model, score, drawn)
-    shown = {Path(name).stem.replace("_", " "): path for name, path in paths.items()}
-    return TestedModel(score, outputs, shown, logged)
+
+    files = test_pictures(score, f"{model.name}: {dataset.name}")
+    pictures = {}
+    for name, content in files.items():
+        subject = Path(name).stem.replace("_", " ")
+        pictures[subject] = save_picture(config, model, name, content)
+
+    logged = log_test_result(config, model, score, files)
+    return TestedModel(score, outputs, pictures, logged)
 
 
 def test_pictures(score: Score, title: str) -> dict[str, bytes]:
-    """Return files with the confusion matrix and the reliability diagram of a test result, by name."""
+    """Return the confusion matrix and the reliability diagram of a test, by the file's name."""
     matrix = confusion_svg(score.confusion_matrix, [c.name for c in score.classes], title, "test")
     diagram = png(reliability_figure(score.calibration, f"{title}: test"))
     return {"confusion_matrix.svg": matrix.encode(), "reliability_diagram.png": diagram}
@@ -83,23 +87,37 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
         console.print(printable(f"trained by the run {model.record.name}"), soft_wrap=True)
     console.print(f"accuracy {score.accuracy:.4f} ({score.correct}/{score.total})")
     console.print(f"calibration: {calibration_text(score.metrics)}", soft_wrap=True)
+    _print_classes(console, score)
+    if len(score.classes) <= MOST_IN_MATRIX:
+        _print_matrix(console, score)
+
+
+def _print_classes(console: PlainConsole, score: Score) -> None:
+    """Print the results for each class, or for those with the lowest F1 score."""
+    has_all = len(score.classes) <= MOST_COUNTS
+    classes = score.classes
+    if not has_all:
+        classes = sorted(score.classes, key=lambda c: c.f1)[:MOST_COUNTS]
+
     table = PlainTable()
     table.add_column("class")
     for title in ("precision", "recall", "F1", "images"):
         table.add_column(title, justify="right")
-    worst = sorted(score.classes, key=lambda c: c.f1)[:MOST_COUNTS]
-    few = len(score.classes) <= MOST_COUNTS
-    for c in score.classes if few else worst:
+    for c in classes:
         table.add_row(
             c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support)
         )
     console.print(table)
-    if not few:
+
+    if not has_all:
         console.print(
-            f"shown: {MOST_COUNTS} of {len(score.classes)} classes, lowest F1 first; set output= to save all classes"
+            f"shown: {MOST_COUNTS} of {len(score.classes)} classes, lowest F1 first; "
+            "set output= to save all classes"
         )
-    if len(score.classes) > MOST_IN_MATRIX:
-        return
+
+
+def _print_matrix(console: PlainConsole, score: Score) -> None:
+    """Print the confusion matrix."""
     matrix = PlainTable("confusion matrix (row: true, column: predicted)")
     matrix.add_column("")
     names, counts = named_matrix(score.confusion_matrix, [c.name for c in score.classes])
@@ -112,20 +130,30 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
 
 def calibration_text(metrics: Mapping[str, float]) -> str:
     """Return the calibration in test metrics as text; see `Score.metrics`."""
-    ece, nll, brier = (metrics[f"test_{name}"] for name in ("ece", "nll", "brier"))
+    ece = metrics["test_ece"]
+    nll = metrics["test_nll"]
+    brier = metrics["test_brier"]
     return f"ECE {ece:.4f} ({BINS} bins), NLL {nll:.4f}, Brier score {brier:.4f}"
 
 
 def save_picture(config: PredictConfig, model: TrainedModel, name: str, content: bytes) -> Path:
-    """Save a picture in the outputs folder, under the names of the dataset and of the model, and
-    return its path.
+    """Save a picture in the outputs folder, under the names of dataset and model.
+
+    Returns:
+        The path of the picture.
     """
-    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model.name)
-    safe = safe.encode()[-LONGEST_NAME:].decode(errors="ignore")
-    path = outputs_dir() / DRAWN / f"{config.dataset.name}_{safe}_{name}"
+    safe_name = "".join(_safe_character(character) for character in model.name)
+    safe_name = safe_name.encode()[-LONGEST_NAME:].decode(errors="ignore")
+    path = outputs_dir() / DRAWN / f"{config.dataset.name}_{safe_name}_{name}"
     outputs_dir().mkdir(parents=True, exist_ok=True)
     write_atomic(path, content)
     return path
+
+
+def _safe_character(character: str) -> str:
+    if character.isalnum() or character in "._-":
+        return character
+    return "_"
 
 
 def times(logged: LoggedTest) -> str:

@@ -1,5 +1,6 @@
-"""Writes the results of a prediction to a file: JSON with all results, or CSV with one row per
-class or picture.
+"""Writes the results of a prediction to a file.
+
+A JSON file has all results, and a CSV file has one row per class or picture.
 """
 
 from __future__ import annotations
@@ -17,57 +18,64 @@ Rows = list[dict[str, Json]]
 
 
 def write_output(output: str | None, values: object, rows: Rows) -> None:
-    """Write `values` to a JSON file or `rows` to a CSV file, depending on the suffix of `output`,
-    if it is set.
+    """Write `values` to a JSON file or `rows` to a CSV file, depending on its suffix.
+
+    Args:
+        output: path of the file; None writes nothing.
+        values: all results.
+        rows: one row per class or picture.
     """
     if output is None:
         return
+
     path = user_path(output)
-    is_json = path.suffix.lower() == ".json"
-    write_output_file(
-        path, json.dumps(values, indent=1, allow_nan=False) + "\n" if is_json else csv_text(rows)
-    )
+    if path.suffix.lower() == ".json":
+        content = json.dumps(values, indent=1, allow_nan=False) + "\n"
+    else:
+        content = csv_text(rows)
+    write_output_file(path, content)
     print(f"results: {output}")
 
 
 def score_table(score: Score) -> Rows:
-    """Return a row for each class, which includes its row of the confusion matrix, and a final row
-    for all classes.
+    """Return a row for each class, with its counts, and a final row for all classes.
+
+    The counts are those in the class's row of the confusion matrix.
     """
     names, matrix = named_matrix(score.confusion_matrix, [c.name for c in score.classes])
 
     def row(name: str, figures: Mapping[str, Json], counts: Sequence[int]) -> dict[str, Json]:
-        return {
-            "class": name,
-            **figures,
-            **{f"predicted {n}": count for n, count in zip(names, counts, strict=True)},
-        }
+        predicted = {f"predicted {n}": count for n, count in zip(names, counts, strict=True)}
+        return {"class": name, **figures, **predicted}
 
-    rows = [
-        row(
-            c.name,
-            {"precision": c.precision, "recall": c.recall, "f1": c.f1, "images": c.support},
-            counts,
-        )
-        for c, counts in zip(score.classes, matrix, strict=False)
-    ]
+    rows = []
+    for c, counts in zip(score.classes, matrix, strict=False):
+        figures = {"precision": c.precision, "recall": c.recall, "f1": c.f1, "images": c.support}
+        rows.append(row(c.name, figures, counts))
+
     total: dict[str, Json] = {
         "precision": "",
         "recall": score.accuracy,
         "f1": "",
         "images": score.total,
     }
-    return [*rows, row("all", total, [sum(column) for column in zip(*matrix, strict=True)])]
+    column_sums = [sum(column) for column in zip(*matrix, strict=True)]
+    return [*rows, row("all", total, column_sums)]
 
 
 def pictures_table(answers: list[Classification], names: list[str]) -> Rows:
     """Return a row for each picture: path, class, polarity, and the probability of each class."""
-    return [
-        {
-            "image": str(a.picture.path),
-            "class": names[a.label],
-            "dark_on_light": a.picture.inverted is True,
-            **{f"p({name})": p for name, p in zip(names, a.probabilities, strict=True)},
+    rows: Rows = []
+    for answer in answers:
+        picture = answer.picture
+        probabilities = {
+            f"p({name})": p for name, p in zip(names, answer.probabilities, strict=True)
         }
-        for a in answers
-    ]
+        row: dict[str, Json] = {
+            "image": str(picture.path),
+            "class": names[answer.label],
+            "dark_on_light": picture.inverted is True,
+            **probabilities,
+        }
+        rows.append(row)
+    return rows

@@ -1,4 +1,4 @@
-"""Converts the user's own pictures to the form of the training images, and classifies the pictures."""
+"""Converts the user's own pictures to the form of the training images, and classifies them."""
 
 from __future__ import annotations
 
@@ -61,9 +61,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Classification:
-    """The network's prediction for a picture: the predicted class and the probability of each
-    class.
-    """
+    """The network's prediction for a picture: a class, and the probability of each class."""
 
     picture: Picture
     label: int
@@ -71,26 +69,29 @@ class Classification:
 
 
 def find_pictures(name: str) -> list[Path]:
-    """Return the pictures that a name refers to: a single file, those in a folder, or those that
-    match a pattern.
+    """Return the pictures that a name refers to.
+
+    The name can be that of a single file or of a folder, or a pattern.
 
     Raises:
         DataError: no file was found.
     """
     path = user_path(name)
-    found = [path]
+    pictures = [path]
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        pictures = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
     elif not path.exists():
-        found = sorted(Path(p) for p in glob.glob(str(path)))
-    if not found:
-        what = "no pictures in this folder" if path.is_dir() else "not found"
-        several = "," in name and all(user_path(part).exists() for part in name.split(","))
-        hint = f"; did you mean 'images=[{name}]'?" if several else ""
-        raise DataError(
-            f"images={name}: {what}; must be a picture, a folder of pictures, or a pattern (*.png){hint}"
-        )
-    return found
+        pictures = sorted(Path(file) for file in glob.glob(str(path)))
+    if pictures:
+        return pictures
+
+    problem = "no pictures in this folder" if path.is_dir() else "not found"
+    has_several = "," in name and all(user_path(part).exists() for part in name.split(","))
+    hint = f"; did you mean 'images=[{name}]'?" if has_several else ""
+    raise DataError(
+        f"images={name}: {problem}; must be a picture, a folder of pictures, or a pattern (*.png)"
+        f"{hint}"
+    )
 
 
 def read_picture(path: Path, dataset: Dataset) -> Picture:
@@ -117,21 +118,27 @@ def read_picture(path: Path, dataset: Dataset) -> Picture:
 
     if background == 0 and _is_prepared(light, dataset.picture_box):
         return Picture(path, torch.from_numpy(light.copy()), inverted)
-    thing = _cropped(light, background + INK * contrast)
-    shades = np.clip((thing.astype(np.float32) - background) / contrast, 0, 1)
+
+    cropped = _cropped(light, background + INK * contrast)
+    shades = np.clip((cropped.astype(np.float32) - background) / contrast, 0, 1)
     frame = _centered(_scaled(shades, dataset.picture_box))
     return Picture(path, torch.from_numpy(frame), inverted)
 
 
 def classify(model: TrainedModel, pictures: list[Picture]) -> list[Classification]:
     """Classify pictures with a model on the CPU. Afterward, its network is in evaluation mode."""
-    size, normalization = model.shape.size, model.normalization
-    images = torch.cat([normalize(p.frame[None], 255, size, normalization) for p in pictures])
+    size = model.shape.size
+    normalization = model.normalization
+    inputs = [normalize(picture.frame[None], 255, size, normalization) for picture in pictures]
+    images = torch.cat(inputs)  # (pictures, channels, size, size)
+
     with torch.inference_mode():
-        probabilities = model.network.cpu().eval()(images).softmax(1)
+        network = model.network.cpu().eval()
+        probabilities = network(images).softmax(1)  # (pictures, classes)
+
     return [
-        Classification(p, int(row.argmax()), row.tolist())
-        for p, row in zip(pictures, probabilities, strict=True)
+        Classification(picture, int(p.argmax()), p.tolist())
+        for picture, p in zip(pictures, probabilities, strict=True)
     ]
 
 
@@ -144,6 +151,7 @@ def _read(path: Path) -> Image.Image:
         raise DataError(f"images={path}: not found") from e
     except ValueError as e:
         raise DataError(f"images={path}: cannot be read as a picture ({first_line(e)})") from e
+
     canvas = Image.new("RGBA", upright.size, "white")
     canvas.alpha_composite(upright)
     return canvas.convert("RGB")
@@ -155,17 +163,24 @@ def _like_training_pictures(image: Image.Image, dataset: Dataset) -> Tensor:
         image = image.convert("L")
     if dataset.image_size is not None:
         image = fitted(image, dataset.image_size)
+
     pixels = torch.from_numpy(np.array(image))
-    return pixels.movedim(2, 0) if dataset.channels == COLOR else pixels
+    if dataset.channels == COLOR:
+        return pixels.movedim(2, 0)
+    return pixels
 
 
 def _is_prepared(gray: Gray, box: int) -> bool:
     """Return whether a picture, light on black, already has the form of the training images."""
     if gray.shape != (SIDE, SIDE):
         return False
-    longest = max(_cropped(gray, 0).shape)
-    is_centered = max(abs(SIDE / 2 - middle) for middle in _center_of_mass(gray)) <= 1
-    return box - 1 <= longest <= box and (is_centered or box == SIDE)
+
+    longest_side = max(_cropped(gray, 0).shape)
+    if not box - 1 <= longest_side <= box:
+        return False
+
+    distance = max(abs(SIDE / 2 - middle) for middle in _center_of_mass(gray))
+    return distance <= 1 or box == SIDE
 
 
 def _edge(gray: Gray) -> Gray:
@@ -173,9 +188,7 @@ def _edge(gray: Gray) -> Gray:
 
 
 def _cropped(gray: Gray, background: float) -> Gray:
-    """Crop a picture to the smallest rectangle that contains all pixels lighter than the
-    background.
-    """
+    """Crop a picture to the smallest rectangle with all pixels lighter than the background."""
     drawn = gray > background
     rows = np.flatnonzero(drawn.any(axis=1))
     columns = np.flatnonzero(drawn.any(axis=0))
@@ -183,10 +196,10 @@ def _cropped(gray: Gray, background: float) -> Gray:
 
 
 def _scaled(shades: Shades, box: int) -> Shades:
-    """Scale a cropped object to fit a square box, without changing its proportions or its mean
-    shade.
+    """Scale a cropped object to fit a square box.
 
-    When a large picture shrinks, thin lines would fade.
+    Its proportions stay, and so does its mean shade: when a large picture shrinks, thin lines would
+    fade.
     """
     height, width = shades.shape
     scale = box / max(height, width)
@@ -202,13 +215,15 @@ def _mean_shade(shades: Shades) -> float:
 
 
 def _centered(shades: Shades) -> Gray:
-    """Place an object in the middle of a black frame by its center of mass, as in MNIST (LeCun et
-    al. 1998).
+    """Place an object in the middle of a black frame by its center of mass.
+
+    MNIST was made like this (LeCun et al. 1998).
     """
     height, width = shades.shape
     middle_y, middle_x = _center_of_mass(shades)
     top = int(np.clip(round(SIDE / 2 - middle_y), 0, SIDE - height))
     left = int(np.clip(round(SIDE / 2 - middle_x), 0, SIDE - width))
+
     frame = np.zeros((SIDE, SIDE), np.uint8)
     frame[top : top + height, left : left + width] = (255 * shades).round()
     return frame

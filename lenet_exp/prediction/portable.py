@@ -14,7 +14,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,10 +34,10 @@ from lenet_exp.training.trained.exported import export_archive
 from lenet_exp.training.trained.weights import save_weights, weights_digest
 
 BATCHES = (1, 2, 7)  # batch sizes with which a file is tested
-TOLERANCE = (
-    1e-4  # as a fraction of the largest logit; other runtimes add values in a different order
-)
+# as a fraction of the largest logit; other runtimes add values in a different order
+TOLERANCE = 1e-4
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+# fields of the record that the metadata repeat as text
 FACTS = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")
 
 Answer = Callable[[Tensor], Tensor]
@@ -45,8 +45,7 @@ Answer = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: functions that write a network to a file and read the file as other programs
-    would.
+    """A file format: functions that write a network, and read it as other programs would.
 
     Attributes:
         write: function that writes a network and its metadata to a file.
@@ -68,11 +67,9 @@ def check_format(name: str) -> None:
     Raises:
         ConfigError: the packages are not installed.
     """
-    missing = (
-        [package for package in ONNX_PACKAGES if find_spec(package) is None]
-        if name == "onnx"
-        else []
-    )
+    if name != "onnx":
+        return
+    missing = [package for package in ONNX_PACKAGES if find_spec(package) is None]
     if missing:
         raise ConfigError(
             f"format=onnx: requires {', '.join(missing)}; run: pip install 'lenet_exp[onnx]'"
@@ -80,8 +77,9 @@ def check_format(name: str) -> None:
 
 
 def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, float]:
-    """Write a model to `path` in the format `name`. The file is written atomically and only after
-    it has been tested.
+    """Write a model to `path` in the format `name`.
+
+    The file is written atomically and only after it has been tested.
 
     Returns:
         The largest difference between the logits of the file and of the network, and the largest
@@ -92,93 +90,122 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
             written to.
         OSError: the disk or the temporary folder is full.
     """
-    chosen = FORMATS[name]
+    file_format = FORMATS[name]
     with tempfile.TemporaryDirectory() as scratch:
-        aside = Path(scratch) / f"model.{name}"
+        file = Path(scratch) / f"model.{name}"
         try:
             with _quiet():
-                chosen.write(model.network, model.shape, metadata(model), aside)
-                answer = chosen.read(aside, _classes(model))
-                difference, allowed = _compare(model, answer, chosen.tolerance)
-        except (
-            Exception
-        ) as e:  # from torch, onnx, onnxscript, or onnxruntime: a custom activation might not work
+                file_format.write(model.network, model.shape, metadata(model), file)
+                answer = file_format.read(file, _classes(model))
+                difference, allowed = _compare(model, answer, file_format.tolerance)
+        # torch, onnx, onnxscript, and onnxruntime raise their own exceptions, for example for a
+        # custom activation.
+        except Exception as e:
             if isinstance(e, OSError) and e.errno in DISK_ERRORS:  # disk full
                 raise
             raise UserError(f"{model.name}: cannot be exported to {name} ({first_line(e)})") from e
+
         if not difference <= allowed:  # true for NaN as well
             raise UserError(
-                f"{model.name}: not exported to {name}, because a logit would differ by {difference:.2g} (tolerance "
-                f"{allowed:.2g})"
+                f"{model.name}: not exported to {name}, because a logit would differ by "
+                f"{difference:.2g} (tolerance {allowed:.2g})"
             )
-        content = aside.read_bytes()
+        content = file.read_bytes()
+
     write_output_file(path, content)
     return difference, allowed
 
 
 def metadata(model: TrainedModel) -> dict[str, str]:
-    """Return the metadata for a model's file: the record as JSON, and the most important values of
-    the record as text.
+    """Return the metadata for a model's file.
 
-    A model from the original script has no record. The metadata for such a model contains `network`
-    instead, from which the network can be rebuilt.
+    These are the record as JSON, and the most important values of the record as text. A model from
+    the original script has no record. The metadata for such a model contains `network` instead,
+    from which the network can be rebuilt.
     """
-    shape, scaled = model.shape, model.normalization
-    mean, sd = (values[0] if len(values) == 1 else values for values in (scaled.mean, scaled.sd))
-    size = f"{shape.channels}, {shape.size}, {shape.size}"
-    dataset = None if model.record is None else model.record.config.dataset
-    framed = (
-        dataset is not None and dataset.reader is Reader.pictures and dataset.image_size is not None
-    )
-    resized = (
-        "longer side resized bilinearly, centered on black" if framed else "resized bilinearly"
-    )
     facts = {
         "model": model.name,
-        "input": f"images (n, {size}) float32: p in [0, 1], {resized}, (p - {mean}) / {sd}",
-        "output": f"logits (n, {shape.num_classes})",
+        "input": _describe_input(model),
+        "output": f"logits (n, {model.shape.num_classes})",
     }
-    if model.record is None:
+
+    record = model.record
+    if record is None:
         digest = weights_digest(model.network.state_dict())
-        its = {
+        config = {
             "activation": activation_option(model.network.act1),
             "regularization": {"dropout_rate": 0.0},
         }
-        network = {"config": its, "weights_digest": digest}
+        network = {"config": config, "weights_digest": digest}
         return facts | {"network": json.dumps(network), "weights_digest": digest}
-    config = model.record.config
-    about = {"dataset": model.record.dataset}
-    if config.activation:
-        about["activation"] = option_name(config.activation)
-    about["class_names"] = json.dumps(config.dataset.class_names)
-    known = {
-        name: str(getattr(model.record, name))
-        for name in FACTS
-        if getattr(model.record, name) is not None
-    }
-    return facts | about | known | {"record": json.dumps(record_to_json(model.record))}
+
+    facts["dataset"] = record.dataset
+    if record.config.activation:
+        facts["activation"] = option_name(record.config.activation)
+    facts["class_names"] = json.dumps(record.config.dataset.class_names)
+    for name in FACTS:
+        value = getattr(record, name)
+        if value is not None:
+            facts[name] = str(value)
+    facts["record"] = json.dumps(record_to_json(record))
+    return facts
+
+
+def _describe_input(model: TrainedModel) -> str:
+    """Return the shape of a model's input, and how images must be resized and scaled.
+
+    Args:
+        model: the model. Its normalization has one value per channel; a single one is given as a
+            number.
+    """
+    shape = model.shape
+    size = f"{shape.channels}, {shape.size}, {shape.size}"
+    mean = _number_or_all(model.normalization.mean)
+    sd = _number_or_all(model.normalization.sd)
+    resized = "resized bilinearly"
+    if _is_framed(model):
+        resized = "longer side resized bilinearly, centered on black"
+    return f"images (n, {size}) float32: p in [0, 1], {resized}, (p - {mean}) / {sd}"
+
+
+def _number_or_all(values: Sequence[float]) -> float | Sequence[float]:
+    return values[0] if len(values) == 1 else values
+
+
+def _is_framed(model: TrainedModel) -> bool:
+    """Return whether training images were centered in a black frame."""
+    if model.record is None:
+        return False
+    dataset = model.record.config.dataset
+    return dataset.reader is Reader.pictures and dataset.image_size is not None
 
 
 def _classes(model: TrainedModel) -> list[str]:
-    """Return the Python classes in a model's record, which were trusted when the model was loaded."""
-    options = (
-        [] if model.record is None else [model.record.config.model, model.record.config.activation]
-    )
-    return [str(option["_target_"]) for option in options if option]
+    """Return the classes in a model's record, which were trusted when the model was loaded."""
+    if model.record is None:
+        return []
+    config = model.record.config
+    return [str(option["_target_"]) for option in (config.model, config.activation) if option]
 
 
 @torch.inference_mode()
 def _compare(model: TrainedModel, answer: Answer, tolerance: float) -> tuple[float, float]:
-    """Return the largest difference between the logits of a model and those of a file, and the
-    largest allowed difference."""
+    """Return the largest difference between the logits of a model and those of a file.
+
+    Returns:
+        The largest difference, and the largest allowed difference.
+    """
     generator = torch.Generator().manual_seed(0)
-    largest, scale = torch.zeros(()), torch.zeros(())
+    largest = torch.zeros(())
+    scale = torch.zeros(())
     for n in BATCHES:
         images = torch.rand(model.shape.batch(n), generator=generator) * 2 - 1
-        expected, got = model.network(images), answer(images)
-        if got.shape != expected.shape:
-            raise ValueError(f"{n} images produce logits of shape {tuple(got.shape)}")
-        largest = torch.maximum(largest, (got - expected).abs().max())  # keeps NaN
+        expected = model.network(images)  # (n, classes)
+        actual = answer(images)
+        if actual.shape != expected.shape:
+            raise ValueError(f"{n} images produce logits of shape {tuple(actual.shape)}")
+
+        largest = torch.maximum(largest, (actual - expected).abs().max())  # keeps NaN
         scale = torch.maximum(scale, expected.abs().max())
     return float(largest), tolerance * float(scale)
 
@@ -196,9 +223,11 @@ def _write_onnx(network: nn.Module, shape: ImageShape, facts: dict[str, str], pa
         verbose=False,
     )
     assert program is not None
+
     proto = program.model_proto
     graph = proto.graph
-    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+    parts = (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in parts:
         part.ClearField("metadata_props")  # they contain paths of this machine
     onnx.helper.set_model_props(proto, facts)
     onnx.checker.check_model(proto, full_check=True)
@@ -220,9 +249,8 @@ def _read_onnx(path: Path) -> Answer:
 
 
 def _write_pt2(network: nn.Module, shape: ImageShape, facts: dict[str, str], path: Path) -> None:
-    write_atomic(
-        path, export_archive(network, shape, {"metadata.json": json.dumps(facts, indent=1)})
-    )
+    files = {"metadata.json": json.dumps(facts, indent=1)}
+    write_atomic(path, export_archive(network, shape, files))
 
 
 def _write_safetensors(

@@ -38,31 +38,39 @@ log = logging.getLogger("lenet_exp")
 def predict_test_set(
     config: PredictConfig, device: torch.device, *, dataset_is_set: bool
 ) -> dict[str, Json]:
-    """Evaluate a model on the test set; print, save, and log the results; and return them as in
-    `output=`.
+    """Evaluate a model on the test set, and print, save, and log the results.
 
     Args:
+        config: settings of the command.
+        device: device for the evaluation.
         dataset_is_set: whether to use the dataset in `config` instead of the model's own dataset.
+
+    Returns:
+        The results, as in `output=`.
     """
     model = _model(config, warn=dataset_is_set)
     if not dataset_is_set:
         config = replace(config, dataset=_own_dataset(model, config.dataset))
+
     log.info("%s: evaluating on the %s test set ...", model.name, config.dataset.name)
     tested = score_and_log(config, device, model)
-    score, logged = tested.score, tested.logged
+    score = tested.score
     print_score(model, config, score)
     if model.shipped and config.trained_model is None:
         print(
             "This is the bundled model; none of your lenet5 runs is better. "
             "To evaluate your last sweep, set sweep=last."
         )
+
     results = {"trained_model": model.name, "dataset": config.dataset.name, **score.as_json()}
     write_output(config.output, results, score_table(score))
     for name, path in tested.pictures.items():
         print(f"{name}: {path}")
+    logged = tested.logged
     if logged is not None:
         print(
-            f"logged to MLflow run {logged.run_id}; this model has now been evaluated on test data {times(logged)}"
+            f"logged to MLflow run {logged.run_id}; "
+            f"this model has now been evaluated on test data {times(logged)}"
         )
     return results
 
@@ -82,30 +90,30 @@ def predict_pictures(
         RunsFailed: some of the pictures cannot be read. This error is raised after the other
             pictures are classified.
     """
-    paths = [path for name in config.images for path in find_pictures(name)]
+    paths = []
+    for name in config.images:
+        paths += find_pictures(name)
+
     model = model or _model(config, warn=dataset_is_set)
-    dataset = dataset_for(
-        model, config.dataset if dataset_is_set else _own_dataset(model, config.dataset)
-    )
+    dataset = config.dataset
+    if not dataset_is_set:
+        dataset = _own_dataset(model, dataset)
+    dataset = dataset_for(model, dataset)
     config = replace(config, dataset=dataset)
-    pictures, wrong = _read(paths, dataset)
+    pictures, errors = _read(paths, dataset)
+
     log.info("%s: classifying %s ...", model.name, number_of(len(pictures), "picture"))
     names = dataset.class_names or []
     names = names + [f"output {i}" for i in range(len(names), model.shape.num_classes)]
     answers = classify(model, pictures)
     for answer in answers:
         _print_answer(answer, names)
-    shown = [
-        (a.picture.frame, f"{short_name(a.picture)}\n{names[a.label]} {max(a.probabilities):.0%}")
-        for a in answers
-    ]
-    saved = save_picture(config, model, "pictures.png", png(seen_figure(shown[:MOST_SHOWN])))
-    first = f" (the first {MOST_SHOWN} of {len(shown)})" if len(shown) > MOST_SHOWN else ""
-    print(printable(f"network input: {saved}{first}"))
+
+    _save_figure(config, model, answers, names)
     rows = pictures_table(answers, names)
     results: dict[str, Json] = {"trained_model": model.name, "images": cast(Json, rows)}
     write_output(config.output, results, rows)
-    if wrong:
+    if errors:
         raise RunsFailed
     return results
 
@@ -114,14 +122,30 @@ def _print_answer(answer: Classification, names: list[str]) -> None:
     """Print the prediction for a picture."""
     picture = answer.picture
     ranked = sorted(range(len(names)), key=lambda i: -answer.probabilities[i])[:3]
-    chances = ", ".join(f"{names[i]} {answer.probabilities[i]:.1%}" for i in ranked)
+    probabilities = ", ".join(f"{names[i]} {answer.probabilities[i]:.1%}" for i in ranked)
     kinds = {None: "only scaled", True: "read as dark on light", False: "read as light on dark"}
     kind = kinds[picture.inverted]
-    print(printable(f"{picture.path}: {names[answer.label]}  ({chances}; {kind})"))
+    print(printable(f"{picture.path}: {names[answer.label]}  ({probabilities}; {kind})"))
+
+
+def _save_figure(
+    config: PredictConfig, model: TrainedModel, answers: list[Classification], names: list[str]
+) -> None:
+    """Save a figure of the network's inputs with the predictions, and print its path."""
+    cells = []
+    for answer in answers[:MOST_SHOWN]:
+        prediction = f"{names[answer.label]} {max(answer.probabilities):.0%}"
+        cells.append((answer.picture.frame, f"{short_name(answer.picture)}\n{prediction}"))
+
+    path = save_picture(config, model, "pictures.png", png(seen_figure(cells)))
+    note = ""
+    if len(answers) > MOST_SHOWN:
+        note = f" (the first {MOST_SHOWN} of {len(answers)})"
+    print(printable(f"network input: {path}{note}"))
 
 
 def _read(paths: list[Path], dataset: Dataset) -> tuple[list[Picture], list[DataError]]:
-    """Read pictures, and return them and the errors for unreadable pictures.
+    """Read pictures, and return them with the errors for unreadable pictures.
 
     Each error is logged as a warning.
 
@@ -129,27 +153,30 @@ def _read(paths: list[Path], dataset: Dataset) -> tuple[list[Picture], list[Data
         DataError: none of the pictures can be read.
     """
     pictures: list[Picture] = []
-    wrong: list[DataError] = []
+    errors: list[DataError] = []
     for path in paths:
         try:
             pictures.append(read_picture(path, dataset))
         except DataError as e:
-            wrong.append(e)
+            errors.append(e)
+
     if not pictures:
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise DataError(f"{wrong[0]}{more}")
-    for what in wrong:
-        log.warning("%s; skipped", what)
-    return pictures, wrong
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise DataError(f"{errors[0]}{more}")
+    for error in errors:
+        log.warning("%s; skipped", error)
+    return pictures, errors
 
 
 def _own_dataset(model: TrainedModel, default: Dataset) -> Dataset:
-    """Return a model's own dataset, with the values of `default` for flags that its record lacks."""
+    """Return a model's own dataset, with values of `default` for flags that its record lacks."""
     own = model.record.config.dataset if model.record is not None else default
-    return replace(
-        default,
-        **{f.name: value for f in fields(own) if (value := getattr(own, f.name)) != MISSING},
-    )
+    values = {}
+    for field in fields(own):
+        value = getattr(own, field.name)
+        if value != MISSING:
+            values[field.name] = value
+    return replace(default, **values)
 
 
 def _model(config: PredictConfig, *, warn: bool) -> TrainedModel:
@@ -169,11 +196,10 @@ def check_places(config: PredictConfig) -> None:
         ConfigError: the file or the folder is not writable, `configurations=all` or `ensemble` is
             set without `sweep=`, or one of them is set with `images=`.
     """
-    if config.configurations is ScoredConfigurations.all and (
-        config.sweep is None or config.images
-    ):
+    scores_sweep = config.sweep is not None and not config.images
+    if config.configurations is ScoredConfigurations.all and not scores_sweep:
         raise ConfigError("configurations=all: requires sweep= and cannot be combined with images=")
-    if config.ensemble and (config.sweep is None or config.images):
+    if config.ensemble and not scores_sweep:
         raise ConfigError("ensemble=true: requires sweep= and cannot be combined with images=")
     if config.output is not None:
         output_path(config.output, FORMATS)

@@ -1,5 +1,6 @@
-"""Scores a network on the test set: accuracy, results for each class, confusion matrix, and
-calibration.
+"""Scores a network on the test set.
+
+A score has the accuracy, results for each class, the confusion matrix, and the calibration.
 """
 
 from __future__ import annotations
@@ -31,28 +32,44 @@ BINS = 15  # equal-width bins of the highest probability, as in Guo et al. 2017
 
 
 def dataset_for(model: TrainedModel, dataset: Dataset) -> Dataset:
-    """Return a dataset with the flags that determine how its images are read set as for a model's
-    training images.
+    """Return a dataset whose images are read like a model's training images.
 
     Raises:
         ConfigError: the images or the classes of the dataset do not fit the model.
     """
-    its, shape = model.record.config.dataset if model.record is not None else None, model.shape
-    if its is not None:
-        dataset = replace(dataset, class_names=dataset.class_names or its.class_names)
-        if its.name == dataset.name or dataset.reader in (Reader.pictures, Reader.arrays):
-            dataset = replace(dataset, channels=its.channels, image_size=its.image_size)
-    found = ImageShape.of(replace(dataset, exact_classes=True))
-    if (found.channels, found.size) != (shape.channels, shape.size):
-        trained_on = f" (dataset {its.name})" if its is not None else ""
+    trained_on = ""
+    if model.record is not None:
+        training_dataset = model.record.config.dataset
+        trained_on = f" (dataset {training_dataset.name})"
+        dataset = _read_like(training_dataset, dataset)
+
+    model_shape = model.shape
+    shape = ImageShape.of(replace(dataset, exact_classes=True))
+    if (shape.channels, shape.size) != (model_shape.channels, model_shape.size):
         raise ConfigError(
-            f"dataset={dataset.name}: has {found}, but {model.name} was trained on {shape}{trained_on}"
+            f"dataset={dataset.name}: has {shape}, "
+            f"but {model.name} was trained on {model_shape}{trained_on}"
         )
-    if found.num_classes > shape.num_classes:
+    if shape.num_classes > model_shape.num_classes:
         raise ConfigError(
-            f"dataset={dataset.name}: has {found.num_classes} classes, but {model.name} has {shape.num_classes} outputs"
+            f"dataset={dataset.name}: has {shape.num_classes} classes, "
+            f"but {model.name} has {model_shape.num_classes} outputs"
         )
     return dataset
+
+
+def _read_like(training_dataset: Dataset, dataset: Dataset) -> Dataset:
+    """Return a dataset with the class names and, if possible, the image shape of another one."""
+    class_names = dataset.class_names or training_dataset.class_names
+    dataset = replace(dataset, class_names=class_names)
+
+    is_same = training_dataset.name == dataset.name
+    has_any_shape = dataset.reader in (Reader.pictures, Reader.arrays)
+    if not is_same and not has_any_shape:
+        return dataset
+    return replace(
+        dataset, channels=training_dataset.channels, image_size=training_dataset.image_size
+    )
 
 
 @dataclass(frozen=True)
@@ -73,15 +90,27 @@ class TestOutputs:
 def logits_of(
     model: TrainedModel, images: Tensor, white: int, batch_size: int, device: torch.device
 ) -> Tensor:
-    """Return the logits, shape (n, classes), of a model for raw images with pixels in [0, white]."""
+    """Return the logits of a model for raw images, shape (n, classes).
+
+    Args:
+        model: the model.
+        images: raw images with pixels in [0, white].
+        white: largest possible pixel.
+        batch_size: number of images in a batch.
+        device: device for the evaluation.
+    """
     scaled = normalize(images, white, model.shape.size, model.normalization).to(device)
     return predict_logits(model.network.to(device), scaled, batch_size)
 
 
 def score_of(outputs: TestOutputs) -> Score:
     """Return the score of a model from its outputs."""
-    raw, logits = outputs.raw, outputs.logits
-    predictions, num_classes = logits.argmax(1), logits.shape[1]
+    raw = outputs.raw
+    logits = outputs.logits  # (n, classes)
+    predictions = logits.argmax(1)
+    num_classes = logits.shape[1]
+
+    # each of shape (classes,)
     precision, recall, f1, support = precision_recall_fscore_support(
         raw.labels.numpy(), predictions.numpy(), labels=list(range(num_classes)), zero_division=0.0
     )
@@ -91,6 +120,7 @@ def score_of(outputs: TestOutputs) -> Score:
         )
         for i, name in enumerate(outputs.dataset.class_names or [])
     ]
+
     return Score(
         correct=int((predictions == raw.labels).sum()),
         total=len(raw.labels),
@@ -110,23 +140,26 @@ def measure_calibration(logits: Tensor, labels: Tensor) -> Calibration:
         logits: tensor of shape (n, classes).
         labels: true classes, tensor of shape (n,), int64.
     """
-    log_p = F.log_softmax(logits.double(), dim=1)
+    log_p = F.log_softmax(logits.double(), dim=1)  # (n, classes)
     p = log_p.exp()
-    confidence, predicted = p.max(1)
-    position = (confidence * BINS).ceil().long().clamp(
-        1, BINS
-    ) - 1  # bin m is ((m - 1) / BINS, m / BINS]
+    confidence, predicted = p.max(1)  # (n,)
+
+    # Bin m, counted from 1, is ((m - 1) / BINS, m / BINS].
+    number = (confidence * BINS).ceil().long().clamp(1, BINS)
+    position = number - 1
+    # (BINS,)
     images = position.bincount(minlength=BINS)
     total = position.bincount(confidence, BINS)
     correct = position.bincount((predicted == labels).double(), BINS)
-    bins = [
-        ReliabilityBin(n, float(total[i]) / n, float(correct[i]) / n)
-        for i, n in enumerate(images.tolist())
-        if n > 0
-    ]
+    bins = []
+    for i, n in enumerate(images.tolist()):
+        if n > 0:
+            bins.append(ReliabilityBin(n, float(total[i]) / n, float(correct[i]) / n))
+
+    truth = F.one_hot(labels, logits.shape[1])  # (n, classes)
     return Calibration(
         ece=float((total - correct).abs().sum()) / len(labels),
         nll=float(F.nll_loss(log_p, labels)),
-        brier=float((p - F.one_hot(labels, logits.shape[1])).square().sum(1).mean()),
+        brier=float((p - truth).square().sum(1).mean()),
         bins=bins,
     )

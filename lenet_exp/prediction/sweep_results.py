@@ -22,14 +22,27 @@ from lenet_exp.training.score import Score
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A finished run with its test result; `logged` is None if the result was not logged to MLflow."""
+    """A finished run with its test result.
+
+    Attributes:
+        record: record of the run.
+        score: test result of the run's best weights.
+        logged: the logged result; None if it was not logged to MLflow.
+    """
 
     record: Record
     score: Score
     logged: LoggedTest | None
 
     def row(self, sweep: str, name: str) -> dict[str, Json]:
-        """Return the row of the run in a table, given the sweep's ID and the configuration's name."""
+        """Return the row of the run in a table.
+
+        Args:
+            sweep: ID of the sweep.
+            name: name of the configuration.
+        """
+        run_id = self.logged.run_id if self.logged is not None else ""
+        test_opened = self.logged.times if self.logged is not None else ""
         return {
             "sweep": sweep,
             "dataset": self.record.dataset,
@@ -40,18 +53,20 @@ class ScoredRun:
             **self.score.metrics,
             "correct": self.score.correct,
             "images": self.score.total,
-            "run_id": self.logged.run_id if self.logged is not None else "",
-            "test_opened": self.logged.times if self.logged is not None else "",
+            "run_id": run_id,
+            "test_opened": test_opened,
         }
 
 
 @dataclass(frozen=True)
 class ScoredConfiguration:
-    """A configuration of a sweep on one dataset, with its finished runs, sorted by seed, and their
-    test results.
+    """A configuration of a sweep on one dataset, with its test results.
 
     Attributes:
+        sweep: folder of the sweep.
+        comparison: comparison of the sweep's configurations on the dataset.
         position: position of the configuration in the comparison.
+        runs: finished runs, sorted by seed.
         tested: test results of the runs; empty before the evaluation.
         ensemble: score of the ensemble of all runs; None if it was not evaluated.
     """
@@ -81,100 +96,124 @@ class ScoredConfiguration:
     @property
     def sd(self) -> float | None:
         """The sample standard deviation of the test accuracies; None for a single run."""
-        return (
-            statistics.stdev(t.score.accuracy for t in self.tested)
-            if len(self.tested) > 1
-            else None
-        )
+        if len(self.tested) < 2:
+            return None
+        return statistics.stdev(run.score.accuracy for run in self.tested)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The mean of each metric over the seeds, the standard deviation of the accuracy, and the
-        ensemble's.
+        """The mean of each metric over the seeds, and further values.
+
+        These are the standard deviation of the accuracy, and the metrics of the ensemble.
         """
-        every = [t.score.metrics for t in self.tested]
-        found = {name: statistics.fmean(m[name] for m in every) for name in every[0]}
+        metrics_of_runs = [run.score.metrics for run in self.tested]
+        metrics = {}
+        for name in metrics_of_runs[0]:
+            metrics[name] = statistics.fmean(values[name] for values in metrics_of_runs)
+
         if self.sd is not None:
-            found["test_accuracy_sd"] = self.sd
+            metrics["test_accuracy_sd"] = self.sd
         if self.ensemble is not None:
-            found |= {f"{name}_ensemble": value for name, value in self.ensemble.metrics.items()}
-        return found
+            for name, value in self.ensemble.metrics.items():
+                metrics[f"{name}_ensemble"] = value
+        return metrics
 
     @property
     def rows(self) -> list[dict[str, Json]]:
         """A row for each seed; see `ScoredRun.row`."""
-        return [t.row(self.sweep.id, self.name) for t in self.tested]
+        return [run.row(self.sweep.id, self.name) for run in self.tested]
 
     def as_json(self) -> dict[str, Json]:
         """Return all results as JSON values."""
         comparison = self.comparison
         flags = dict(zip(comparison.flags, comparison.values(self.group), strict=True))
         about = {"sweep": self.sweep.id, "dataset": comparison.dataset, "configuration": self.name}
-        scores = [
-            row | {"score": t.score.as_json()}
-            for row, t in zip(self.rows, self.tested, strict=True)
+        runs = [
+            row | {"score": run.score.as_json()}
+            for row, run in zip(self.rows, self.tested, strict=True)
         ]
+
         metrics = self.metrics
         numbers: dict[str, Json] = {
             "accuracy": metrics["test_accuracy"],
             "sd": self.sd,
-            "n": len(scores),
+            "n": len(runs),
             **metrics,
         }
+        # `test_leads` is empty before the configurations are tested.
         for lead in comparison.test_leads[self.position : self.position + 1]:
-            numbers |= {
-                name: value for name, value in behind("lead", lead).items() if not math.isnan(value)
-            }
-        together = {} if self.ensemble is None else {"ensemble": self.ensemble.as_json()}
-        return {**about, "flags": flags, **numbers, **together, "runs": scores}
+            for name, value in behind("lead", lead).items():
+                if not math.isnan(value):
+                    numbers[name] = value
+        if self.ensemble is not None:
+            numbers["ensemble"] = self.ensemble.as_json()
+        return {**about, "flags": flags, **numbers, "runs": runs}
 
 
 def heading(scored: ScoredConfiguration) -> str:
-    """Return the heading for a configuration's results: its name, why it was evaluated, and its
-    validation accuracy.
+    """Return the heading for a configuration's results.
+
+    It has the configuration's name, why it was evaluated, and its validation accuracy.
     """
-    group, comparison = scored.group, scored.comparison
-    metric = comparison.metric
-    lost = f", {group.diverged} diverged" if group.diverged else ""
-    reached = (
-        f"validation {metric.name} {accuracy(group)}{'%' * metric.percent} (n = {group.n}{lost})"
-    )
+    group = scored.group
+    metric = scored.comparison.metric
+    diverged = f", {group.diverged} diverged" if group.diverged else ""
+    unit = "%" if metric.percent else ""
+    result = f"validation {metric.name} {accuracy(group)}{unit} (n = {group.n}{diverged})"
+    return f"sweep {scored.sweep.id}: {scored.name}: {_role(scored)}: {result}"
+
+
+def _role(scored: ScoredConfiguration) -> str:
+    """Return why a configuration was evaluated."""
+    comparison = scored.comparison
     tested = confirmation(comparison)
     if not scored.leads:
-        how = "baseline" if comparison.is_baseline(group) else "not the leader"
-    elif tested is None:
-        how = f"leader on {comparison.dataset} by validation {metric.name}"
-    else:
-        answer = {True: "confirmed", False: "not confirmed", None: "being tested"}[tested.confirmed]
-        how = f"leader of sweep {scored.sweep.started().confirms}, {answer} on these seeds"
-    return f"sweep {scored.sweep.id}: {scored.name}: {how}: {reached}"
+        return "baseline" if comparison.is_baseline(scored.group) else "not the leader"
+    if tested is None:
+        return f"leader on {comparison.dataset} by validation {comparison.metric.name}"
+
+    answers = {True: "confirmed", False: "not confirmed", None: "being tested"}
+    answer = answers[tested.confirmed]
+    return f"leader of sweep {scored.sweep.started().confirms}, {answer} on these seeds"
 
 
 def run_line(tested: ScoredRun, with_split: bool) -> str:
-    """Return a line with the test result of a run; `with_split` tells whether to name its split."""
-    config, logged = tested.record.config, tested.logged
-    which = f"seed {config.seed}" + (f", split {config.split_seed}" if with_split else "")
+    """Return a line with the test result of a run.
+
+    Args:
+        tested: the run.
+        with_split: whether to name the run's split.
+    """
+    config = tested.record.config
+    name = f"seed {config.seed}"
+    if with_split:
+        name += f", split {config.split_seed}"
+
+    test = f"{tested.score.accuracy * 100:.2f}% of {tested.score.total:,} test images"
     validation = f"validation {(tested.record.best_val_accuracy or 0.0) * 100:.2f}%"
-    run = (
-        ""
-        if logged is None
-        else f"; MLflow run {logged.run_id}, test set evaluated {times(logged)}"
-    )
-    return f"  {which}: {tested.score.accuracy * 100:.2f}% of {tested.score.total:,} test images ({validation}){run}"
+    line = f"  {name}: {test} ({validation})"
+    if tested.logged is None:
+        return line
+    evaluated = times(tested.logged)
+    return f"{line}; MLflow run {tested.logged.run_id}, test set evaluated {evaluated}"
 
 
 def print_means(scored: ScoredConfiguration) -> None:
     """Print the mean results over seeds: accuracy, calibration, and, if evaluated, the ensemble."""
-    n, means, images = len(scored.tested), scored.metrics, scored.tested[0].score.total
+    n = len(scored.tested)
+    means = scored.metrics
     mean = means["test_accuracy"]
+    sd = scored.sd or 0.0
+
+    images = scored.tested[0].score.total
     error = math.sqrt(mean * (1 - mean) / images)
-    luck = (
-        f"; sampling error with {images:,} test images: {error * 100:.2f} points" if error else ""
-    )
-    print(f"test accuracy {mean * 100:.2f} ± {(scored.sd or 0.0) * 100:.2f}% (n = {n}){luck}")
+    sampling = ""
+    if error:
+        sampling = f"; sampling error with {images:,} test images: {error * 100:.2f} points"
+
+    print(f"test accuracy {mean * 100:.2f} ± {sd * 100:.2f}% (n = {n}){sampling}")
     print(f"mean calibration: {calibration_text(means)}")
     if scored.ensemble is not None:
-        measures = calibration_text(scored.ensemble.metrics)
-        print(
-            f"ensemble of {n} models: test accuracy {scored.ensemble.accuracy * 100:.2f}%, {measures}"
-        )
+        ensemble_accuracy = f"{scored.ensemble.accuracy * 100:.2f}%"
+        calibration = calibration_text(scored.ensemble.metrics)
+        print(f"ensemble of {n} models: test accuracy {ensemble_accuracy}, {calibration}")

@@ -24,7 +24,7 @@ from lenet_exp.training.engine import engine_of
 from lenet_exp.training.evaluate import Evaluation
 from lenet_exp.training.metrics import measure
 from lenet_exp.training.score import class_accuracies, confusion_matrix, packed, unpacked
-from lenet_exp.training.state import TrainingState, new_lane
+from lenet_exp.training.state import TrainingState, new_training_state
 
 CLOSE = 1e-4  # fraction of the largest logit; a CPU that rounds differently can swap closer logits
 
@@ -84,28 +84,28 @@ def recompute(
         return not_comparable("its weights are not stored; to retrain the run, omit check=true")
 
     config = ready.job.config
-    lane = new_lane(config, ready.data.images.device)
+    state = new_training_state(config, ready.data.images.device)
     try:
-        lane.eval_model.load_state_dict(weights)
+        state.eval_model.load_state_dict(weights)
     except RuntimeError as e:
         return differs(f"its weights do not fit the network of its configuration ({first_line(e)})")
 
     try:
-        now = _evaluated(ready, lane)
+        recomputed = _evaluate(ready, state)
     except BaseException as e:  # the user's own classes can raise any exception
         raise_stop(e)
         return not_comparable(f"its weights cannot be evaluated on this machine ({first_line(e)})")
 
-    return _compared(record, now, ready.excuse)
+    return _compare(record, recomputed, ready.excuse)
 
 
-def _evaluated(ready: RepeatableRun, lane: TrainingState) -> _Recomputed:
-    """Evaluate the weights of a lane on the validation images, as training does after each epoch."""
+def _evaluate(ready: RepeatableRun, state: TrainingState) -> _Recomputed:
+    """Evaluate the weights of a training state on the validation images, as training does after each epoch."""
     config = ready.job.config
     data = ready.data
     engine = engine_of(config)
-    engine.stepper(lane, data, steps=1)  # creates the run's loss function
-    evaluation = engine.evaluate(lane, data)
+    engine.stepper(state, data, steps=1)  # creates the run's loss function
+    evaluation = engine.evaluate(state, data)
 
     labels = data.labels[data.val_index].cpu()
     right = evaluation.predictions == labels
@@ -123,73 +123,90 @@ def _evaluated(ready: RepeatableRun, lane: TrainingState) -> _Recomputed:
 
 
 def _close_images(evaluation: Evaluation) -> int:
-    """Return the number of images whose two largest logits are so close that another CPU may swap
-    them.
+    """Return for how many images another CPU may swap the two largest logits.
+
+    These are the images of which the two logits are very close.
     """
     logits = evaluation.logits  # (images, classes)
-    largest = logits.topk(2, dim=1).values
+    largest = logits.topk(2, dim=1).values  # (images, 2)
     lead = largest[:, 0] - largest[:, 1]
     return int((lead <= CLOSE * logits.abs().max()).sum())
 
 
-def _compared(record: Record, now: _Recomputed, excuse: str) -> ReproduceResult:
+def _compare(record: Record, recomputed: _Recomputed, excuse: str) -> ReproduceResult:
     """Compare the results in a record with those of its weights.
 
     Args:
         excuse: reason why results can differ by rounding on this machine; empty if they must be
             identical.
     """
-    large = len(now.matrix) > MOST_IN_MATRIX
+    # Records have the accuracy of each class instead of a large confusion matrix.
+    is_large = len(recomputed.matrix) > MOST_IN_MATRIX
+    recomputed_classes = class_accuracies(recomputed.matrix) if is_large else None
+
+    # the stored value, and the recomputed one
     metric = f"metric {record.metric.name}"
     values: dict[str, tuple[object, object]] = {
-        "accuracy": (record.best_val_accuracy, now.accuracy),
-        metric: (record.best_val_metric, now.metric),
-        "confusion matrix": (record.confusion_matrix, now.matrix),
-        "class accuracies": (
-            record.class_accuracies,
-            class_accuracies(now.matrix) if large else None,
-        ),
-        "correct images": (record.best_right, now.right),
+        "accuracy": (record.best_val_accuracy, recomputed.accuracy),
+        metric: (record.best_val_metric, recomputed.metric),
+        "confusion matrix": (record.confusion_matrix, recomputed.matrix),
+        "class accuracies": (record.class_accuracies, recomputed_classes),
+        "correct images": (record.best_right, recomputed.right),
     }
     stored = {name: pair for name, pair in values.items() if pair[0] is not None}
     changed = {name: pair for name, pair in stored.items() if pair[0] != pair[1]}
 
-    on = f"on {number_of(now.images, 'validation image')}"
+    images = number_of(recomputed.images, "validation image")
     if not changed:
         best = f"best {record.reached} in epoch {record.best_epoch}"
-        line = f"identical {on}: {best} (compared: {', '.join(stored)})"
+        line = f"identical on {images}: {best} (compared: {', '.join(stored)})"
         return ReproduceResult(ReproduceStatus.identical, line)
 
-    numbers = {name: changed[name] for name in ("accuracy", metric) if name in changed}
-    details = [f"{name} {was}, now {again}" for name, (was, again) in numbers.items()]
-    line = f"the stored weights give another result {on} ({', '.join(changed)})"
-    if excuse and _differs_by_rounding(record, now):
+    details = []
+    for name in ("accuracy", metric):
+        if name in changed:
+            stored_value, recomputed_value = changed[name]
+            details.append(f"{name} {stored_value}, now {recomputed_value}")
+
+    line = f"the stored weights give another result on {images} ({', '.join(changed)})"
+    if excuse and _differs_by_rounding(record, recomputed):
         return not_comparable(f"{line}, possibly because of rounding: {excuse}", details)
     return differs(line, details)
 
 
-def _differs_by_rounding(record: Record, now: _Recomputed) -> bool:
+def _differs_by_rounding(record: Record, recomputed: _Recomputed) -> bool:
     """Return whether another CPU can explain the differences.
 
     At most the images with close logits can have other predictions, and the metric can hardly
     differ.
     """
-    stored = record.best_val_metric
-    if (
-        stored is not None
-        and now.metric is not None
-        and not math.isclose(stored, now.metric, rel_tol=1e-3)
-    ):
+    if not _is_close(record.best_val_metric, recomputed.metric):
         return False
-    return _changed_images(record, now) <= now.close
+    return _changed_images(record, recomputed) <= recomputed.close
 
 
-def _changed_images(record: Record, now: _Recomputed) -> int:
-    """Return the minimum number of images whose prediction differs from that of the original run."""
-    counts = [round(abs((record.best_val_accuracy or 0.0) - now.accuracy) * now.images)]
+def _is_close(stored_metric: float | None, recomputed_metric: float | None) -> bool:
+    """Return whether two values of a metric are close; a missing value fits any other."""
+    if stored_metric is None or recomputed_metric is None:
+        return True
+    return math.isclose(stored_metric, recomputed_metric, rel_tol=1e-3)
+
+
+def _changed_images(record: Record, recomputed: _Recomputed) -> int:
+    """Return the minimum number of images whose prediction differs from the original run's.
+
+    Example:
+        An image that moves to another class changes two counts of the confusion matrix. If the
+        counts differ by 6 in total, at least 3 images moved.
+    """
+    accuracy_change = abs((record.best_val_accuracy or 0.0) - recomputed.accuracy)
+    counts = [round(accuracy_change * recomputed.images)]
+
     if record.confusion_matrix is not None:
-        moved = np.abs(np.subtract(record.confusion_matrix, now.matrix)).sum()
-        counts.append(-(-int(moved) // 2))
+        differences = np.abs(np.subtract(record.confusion_matrix, recomputed.matrix))
+        counts.append(math.ceil(int(differences.sum()) / 2))
+
     if record.best_right is not None:
-        counts.append(int((unpacked(record.best_right) != unpacked(now.right)).sum()))
+        changed = unpacked(record.best_right) != unpacked(recomputed.right)
+        counts.append(int(changed.sum()))
     return max(counts)

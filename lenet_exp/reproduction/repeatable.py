@@ -1,4 +1,4 @@
-"""Prepares a recorded run to be retrained or evaluated again, or explains why that is not possible."""
+"""Prepares a recorded run to be retrained or evaluated again, or explains why it cannot be."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lenet_exp.outputs import outputs_dir
 from lenet_exp.reproduction.reproduce_result import ReproduceResult, differs, not_comparable
 from lenet_exp.reproduction.verify import contradiction
 from lenet_exp.runs.begin import begin
-from lenet_exp.tracking.models.code import with_trusted_code
+from lenet_exp.tracking.models.code import Source, with_trusted_code
 from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.check import check_config
 from lenet_exp.training.engine import ASKED_FOR, choose_engine
@@ -57,10 +57,9 @@ class RepeatableRun:
 def repeatable(
     recorded: RecordedRun, data_root: str | None, file: str | None, trust: str | None
 ) -> RepeatableRun | ReproduceResult:
-    """Prepare a recorded run for retraining or evaluation, and log how this machine differs from
-    the original machine.
+    """Prepare a recorded run for retraining or evaluation.
 
-    Return a `ReproduceResult` if both are unnecessary or impossible.
+    Differences between this machine and the original machine are logged.
 
     Args:
         recorded: run to prepare.
@@ -71,6 +70,9 @@ def repeatable(
         trust: classes and modules that the user trusts; a record from another outputs folder may
             use them.
 
+    Returns:
+        The prepared run, or a result if the preparation is unnecessary or impossible.
+
     Raises:
         ConfigError: `trust` contains an invalid name, or `file` was not found or cannot be used for
             this run.
@@ -80,42 +82,27 @@ def repeatable(
         return differs(recorded.altered)
     if record is None or record.outcome is None:
         return not_comparable("the run has no record yet")
-    wrong = contradiction(recorded, record)
-    if wrong:
-        return differs(wrong)
+    problem = contradiction(recorded, record)
+    if problem:
+        return differs(problem)
     if record.training_version != TRAINING_VERSION:
         return not_comparable(
-            f"trained with training version {record.training_version}; this release has {TRAINING_VERSION}"
+            f"trained with training version {record.training_version}; "
+            f"this release has {TRAINING_VERSION}"
         )
+
     if file is not None:
         record = _with_images(record, file)
     try:
         config, device = _as_executed(recorded, record, data_root, trust)
-        digests = data_digests(config)
-        others = [
-            part for part, digest in record.data_digests.items() if digests.get(part) != digest
-        ]
-        if others:
-            images = config.dataset.file or config.data_root
-            return not_comparable(f"the data is different here ({', '.join(others)}; {images})")
-        rates = scheduled_rates(config)
-        if fingerprint(config, digests, rates) != record.fingerprint:
-            if fingerprint(config, digests) == record.fingerprint:
-                named = " and ".join(f"{rate:g}" for rate in rates)
-                return not_comparable(
-                    f"its parameter groups have the learning rates {named}, but release 0.3 gave all of them the "
-                    "scheduled rate of the first group"
-                )
-            return differs("its configuration does not match its fingerprint")
+        mismatch = _mismatch(record, config)
+        if mismatch is not None:
+            return mismatch
         data = load_training_data(config, device)
     except UserError as e:
-        stored = record.config.dataset.file
-        is_lost = stored is not None and not Path(stored).exists()
-        return not_comparable(
-            f"{e}; to use a copy of this file, add dataset.file=<path>" if is_lost else str(e)
-        )
+        return not_comparable(_with_hint(e, record))
+
     use_threads(config.num_threads, 1)
-    engine, place = EngineName(record.engine), outputs_dir() / FOLDER / recorded.id
     job = Job(
         number=0,
         name=record.name,
@@ -124,17 +111,55 @@ def repeatable(
         config=config,
         fingerprint=record.fingerprint,
         run=recorded.id,
-        engine=engine,
+        engine=EngineName(record.engine),
         engine_why=ASKED_FOR,
-        outputs=place,
+        outputs=outputs_dir() / FOLDER / recorded.id,
     )
     here = begin(job, config, data, device, engine_why=ASKED_FOR)
-    return RepeatableRun(record, job, data, excuse=_what_differs(record, here))
+    return RepeatableRun(record, job, data, excuse=_excuse(record, here))
+
+
+def _mismatch(record: Record, config: Config) -> ReproduceResult | None:
+    """Return why a configuration does not give the run of a record here; None if it does.
+
+    Either the data differs, or the fingerprint.
+
+    Raises:
+        UserError: the data is not available.
+    """
+    digests = data_digests(config)
+    differing_parts = [
+        part for part, digest in record.data_digests.items() if digests.get(part) != digest
+    ]
+    if differing_parts:
+        parts = ", ".join(differing_parts)
+        place = config.dataset.file or config.data_root
+        return not_comparable(f"the data is different here ({parts}; {place})")
+
+    rates = scheduled_rates(config)
+    if fingerprint(config, digests, rates) == record.fingerprint:
+        return None
+    if fingerprint(config, digests) == record.fingerprint:
+        rates_text = " and ".join(f"{rate:g}" for rate in rates)
+        return not_comparable(
+            f"its parameter groups have the learning rates {rates_text}, but release 0.3 gave all "
+            "of them the scheduled rate of the first group"
+        )
+    return differs("its configuration does not match its fingerprint")
+
+
+def _with_hint(error: UserError, record: Record) -> str:
+    """Return the text of an error; if the run's file was not found, also what to do about it."""
+    file = record.config.dataset.file
+    if file is None or Path(file).exists():
+        return str(error)
+    return f"{error}; to use a copy of this file, add dataset.file=<path>"
 
 
 def _with_images(record: Record, file: str) -> Record:
-    """Return a record whose images are read from another file. Digests show whether the images are
-    the same.
+    """Return a record whose images are read from another file.
+
+    Digests show whether the images are the same.
 
     Raises:
         ConfigError: the file was not found, or the run was not trained on such a file.
@@ -147,6 +172,7 @@ def _with_images(record: Record, file: str) -> Record:
         )
     if not path.is_file():
         raise ConfigError(f"dataset.file={file}: not found")
+
     config = replace(record.config, dataset=replace(dataset, file=str(path)))
     return replace(record, config=config)
 
@@ -160,30 +186,23 @@ def _as_executed(
         UserError: this machine or release cannot execute the configuration, or the record specifies
             an untrusted class.
     """
-    had = record.execution
-    folder = recorded.folder.path.absolute().parent.parent if recorded.folder is not None else None
-    kept = with_trusted_code(recorded.name, record.config, trust, folder or recorded.mlflow_run)
-    for target in unidentified_classes(kept):
-        if not is_trusted(target, trust):
-            raise UserError(
-                f"release 0.2 did not store the code of {target}; to use your own version of it, add trust={target}"
-            )
-    if not recorded.is_ours:  # its classes and mirrors can come from an untrusted configuration
-        check_network(recorded.name, kept, trust)
-        check_training(recorded.name, kept, trust)
-        kept = replace(kept, dataset=replace(kept.dataset, mirrors=None, archive=None))
+    config = _trusted_config(recorded, record, trust)
     if record.engine not in {EngineName.torch, EngineName.native}:
         raise UserError(f"engine={record.engine}: not available in this release")
-    threads = had.get("num_threads", kept.num_threads)
+
+    execution = record.execution
+    threads = execution.get("num_threads", config.num_threads)
+    if not isinstance(threads, int):
+        threads = None
+    tracking = replace(config.tracking, uri=None, plots=False, models=LoggedModels.none, tags={})
     config = replace(
-        kept,
-        device=str(had.get("device", kept.device)),
-        num_threads=threads if isinstance(threads, int) else None,
+        config,
+        device=str(execution.get("device", config.device)),
+        num_threads=threads,
         engine=EngineName(record.engine),
-        data_root=data_root
-        or (kept.data_root if Path(kept.data_root).is_dir() else compose([]).data_root),
+        data_root=data_root or _existing_data_root(config),
         model_path=None,
-        tracking=replace(kept.tracking, uri=None, plots=False, models=LoggedModels.none, tags={}),
+        tracking=tracking,
     )
     config = typed(to_plain(config))
     check_config(config)
@@ -192,32 +211,73 @@ def _as_executed(
     return config, device
 
 
-def _what_differs(record: Record, here: Record) -> str:
-    """Log how this machine differs from the original machine. Return the differences that can
-    change exact weights.
+def _trusted_config(recorded: RecordedRun, record: Record, trust: str | None) -> Config:
+    """Return the configuration of a record, whose classes may be imported.
+
+    Raises:
+        UserError: the record specifies an untrusted class.
+    """
+    source: Source = recorded.mlflow_run
+    if recorded.folder is not None:
+        source = recorded.folder.path.absolute().parent.parent
+    config = with_trusted_code(recorded.name, record.config, trust, source)
+    for target in unidentified_classes(config):
+        if not is_trusted(target, trust):
+            raise UserError(
+                f"release 0.2 did not store the code of {target}; "
+                f"to use your own version of it, add trust={target}"
+            )
+
+    if recorded.is_ours:
+        return config
+
+    # The classes and mirrors of another outputs folder can come from an untrusted configuration.
+    check_network(recorded.name, config, trust)
+    check_training(recorded.name, config, trust)
+    return replace(config, dataset=replace(config.dataset, mirrors=None, archive=None))
+
+
+def _existing_data_root(config: Config) -> str:
+    """Return the recorded data folder or, if it does not exist, this machine's default folder."""
+    if Path(config.data_root).is_dir():
+        return config.data_root
+    return compose([]).data_root
+
+
+def _excuse(record: Record, here: Record) -> str:
+    """Log how this machine differs from the original machine.
+
+    Returns:
+        The differences that can change exact weights; empty if there are none.
     """
     if record.source_digest and record.source_digest != here.source_digest:
         log.info("code: %s (now %s)", record.source_digest[:12], here.source_digest[:12])
-    packages = {
-        k: (v, here.versions[k]) for k, v in record.versions.items() if here.versions.get(k, v) != v
-    }
+
+    packages = []
+    for name, version in record.versions.items():
+        version_here = here.versions.get(name, version)
+        if version_here != version:
+            packages.append(f"{name}={version} (now {version_here})")
     if packages:
-        log.info(
-            "versions: %s",
-            ", ".join(f"{name}={was} (now {now})" for name, (was, now) in packages.items()),
-        )
+        log.info("versions: %s", ", ".join(packages))
+
     if record.host not in ("", here.host):
         log.info("host: %s (now %s)", record.host, here.host)
-    files = [
-        name
-        for name, digest in record.data_files.items()
-        if here.data_files.get(name, digest) != digest
-    ]
+
+    files = []
+    for name, digest in record.data_files.items():
+        if here.data_files.get(name, digest) != digest:
+            files.append(name)
     if files:
         log.info(
             "data files: different, but with the same images and labels (%s)", ", ".join(files)
         )
-    other, unknown = record.execution_differences(here), record.missing_properties(here)
-    reasons = [f"trained with {describe_differences(other)}"] if other else []
-    reasons += [f"its record, from an older release, lacks {', '.join(unknown)}"] if unknown else []
+
+    reasons = []
+    differences = record.execution_differences(here)
+    if differences:
+        reasons.append(f"trained with {describe_differences(differences)}")
+    missing = record.missing_properties(here)
+    if missing:
+        reasons.append(f"its record, from an older release, lacks {', '.join(missing)}")
     return "; ".join(reasons)

@@ -31,12 +31,12 @@ def reproduce(
     file: str | None = None,
     trust: str | None = None,
 ) -> ReproduceResult:
-    """Retrain a run with its recorded settings, and compare each epoch with the original run, which
-    is not changed.
+    """Retrain a run with its recorded settings, and compare each epoch with the original run.
 
-    The retrained run is stored in `outputs/reproduced/<run>`, where it can be resumed. Once it is
-    complete, it is kept only if its results are not identical to the original results. If two
-    processes reproduce the same run, the second process waits for the first.
+    The original run is not changed. The retrained run is stored in `outputs/reproduced/<run>`,
+    where it can be resumed. Once it is complete, it is kept only if its results are not identical
+    to the original results. If two processes reproduce the same run, the second process waits for
+    the first.
 
     Args:
         recorded: run to reproduce.
@@ -53,35 +53,42 @@ def reproduce(
     record = ready.record
     if not record.epochs and record.outcome is not Outcome.diverged:
         return not_comparable(f"{record.outcome} before the end of its first epoch")
+
     check_outputs(ready.job.outputs)
     if ready.excuse:
         log.info("results may differ on this machine: %s", ready.excuse)
+    folder = ready.job.folder
     with locked_folder(ready.job.outputs, "the retrained run"):
-        again, epochs = _train_again(ready)
-        answer = compare_trainings(record, recorded.epochs, again, epochs, excuse=ready.excuse)
-        if answer.verdict is ReproduceStatus.identical:
-            shutil.rmtree(ready.job.folder.path.parent)
-            return answer
-    return replace(answer, details=[*answer.details, f"retrained run: {ready.job.folder.path}"])
+        retrained, epochs = _retrain(ready)
+        result = compare_trainings(record, recorded.epochs, retrained, epochs, excuse=ready.excuse)
+        if result.verdict is ReproduceStatus.identical:
+            shutil.rmtree(folder.path.parent)
+            return result
+    return replace(result, details=[*result.details, f"retrained run: {folder.path}"])
 
 
-def _train_again(ready: RepeatableRun) -> tuple[Record, list[EpochResult]]:
-    """Retrain a run. If an earlier retraining was interrupted, resume it; if it was complete, start
+def _retrain(ready: RepeatableRun) -> tuple[Record, list[EpochResult]]:
+    """Retrain a run.
+
+    If an earlier retraining was interrupted, it is resumed. If it was complete, the run starts
     over.
     """
-    record, folder = ready.record, ready.job.folder
-    ended = folder.record()
-    whole = ended is not None and ended.outcome not in {Outcome.killed, Outcome.failed}
+    original = ready.record
+    folder = ready.job.folder
 
-    def enough(
-        result: EpochResult,
-    ) -> bool:  # a pruned, killed, or failed run has no more epochs to compare
-        return not record.is_result and result.epoch >= record.epochs
+    # A pruned, killed, or failed run has no more epochs to compare.
+    def has_enough_epochs(result: EpochResult) -> bool:
+        return not original.is_result and result.epoch >= original.epochs
 
-    found = run(
+    earlier = folder.record()
+    forced_ms = 0
+    if earlier is not None and earlier.outcome not in {Outcome.killed, Outcome.failed}:
+        forced_ms = now_ms()
+
+    retrained = run(
         ready.job,
         default_threads=ready.job.config.num_threads or 1,
-        forced_ms=now_ms() if whole else 0,
-        prune=enough,
+        forced_ms=forced_ms,
+        prune=has_enough_epochs,
     )
-    return found.record, folder.history().epochs
+    return retrained.record, folder.history().epochs

@@ -50,8 +50,8 @@ def not_comparable(why: str, details: Sequence[str] = ()) -> ReproduceResult:
 def compare_trainings(
     record: Record,
     epochs: Sequence[EpochResult],
-    again: Record,
-    again_epochs: Sequence[EpochResult],
+    repeated: Record,
+    repeated_epochs: Sequence[EpochResult],
     excuse: str,
 ) -> ReproduceResult:
     """Compare a repeated run with the original run.
@@ -62,15 +62,16 @@ def compare_trainings(
     Args:
         record, epochs: record and epochs of the original run; without epochs, only the results are
             compared.
-        again, again_epochs: record and epochs of the repeated run.
+        repeated, repeated_epochs: record and epochs of the repeated run.
         excuse: reason why the weights can legitimately differ; empty if they must be identical.
     """
-    changed = differing_epochs(epochs, again_epochs)
-    results = differing_results(record, again, again_epochs[: record.epochs])
+    changed = differing_epochs(epochs, repeated_epochs)
+    results = differing_results(record, repeated, repeated_epochs[: record.epochs])
     if not changed and not results:
-        same = _same(record, min(len(epochs), len(again_epochs)))
-        return ReproduceResult(ReproduceStatus.identical, f"identical bit for bit: {same}")
-    details = [*_beside(epochs, again_epochs, changed), *results]
+        compared = _describe_compared(record, min(len(epochs), len(repeated_epochs)))
+        return ReproduceResult(ReproduceStatus.identical, f"identical bit for bit: {compared}")
+
+    details = [*_epoch_lines(epochs, repeated_epochs, changed), *results]
     where = f"from epoch {min(changed)}" if changed else "in the result"
     if excuse:
         return not_comparable(
@@ -79,24 +80,34 @@ def compare_trainings(
     return differs(where, details)
 
 
-def _same(record: Record, epochs: int) -> str:
-    what = number_of(epochs, "epoch") if epochs else "the result (epochs unknown)"
+def _describe_compared(record: Record, epochs: int) -> str:
+    """Return what was identical; 0 epochs if they are unknown."""
+    text = number_of(epochs, "epoch") if epochs else "the result (epochs unknown)"
     if record.best_epoch is not None:
-        what += f", best {record.reached} in epoch {record.best_epoch}"
+        text += f", best {record.reached} in epoch {record.best_epoch}"
     if record.outcome is not Outcome.finished:
-        what += f", {record.outcome}: {record.reason}"
-    return what + (f", weights {record.weights_digest[:16]}" if record.weights_digest else "")
+        text += f", {record.outcome}: {record.reason}"
+    if record.weights_digest:
+        text += f", weights {record.weights_digest[:16]}"
+    return text
 
 
-def _beside(
-    was: Sequence[EpochResult], now: Sequence[EpochResult], changed: dict[int, list[str]]
+def _epoch_lines(
+    epochs: Sequence[EpochResult],
+    repeated_epochs: Sequence[EpochResult],
+    changed: dict[int, list[str]],
 ) -> list[str]:
     """Return one line for each epoch that differs, with both validation accuracies."""
     lines = []
     for epoch, names in list(changed.items())[:SHOWN]:
-        before, after = was[epoch - 1].val_accuracy, now[epoch - 1].val_accuracy
+        original = epochs[epoch - 1].val_accuracy
+        repeated = repeated_epochs[epoch - 1].val_accuracy
         lines.append(
-            f"epoch {epoch}: validation {before:.4%}, now {after:.4%} (different: {', '.join(names)})"
+            f"epoch {epoch}: validation {original:.4%}, now {repeated:.4%} "
+            f"(different: {', '.join(names)})"
         )
+
     more = len(changed) - SHOWN
-    return [*lines, *([f"and {number_of(more, 'epoch')} more"] if more > 0 else [])]
+    if more > 0:
+        lines.append(f"and {number_of(more, 'epoch')} more")
+    return lines

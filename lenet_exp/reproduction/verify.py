@@ -10,29 +10,59 @@ from lenet_exp.training.trained.weights import weights_digest
 
 
 def contradiction(recorded: RecordedRun, record: Record) -> str:
-    """Return a description of a contradiction in a run's record, history, and weights; empty if
-    there is none.
+    """Return a description of a contradiction in a run's record, history, and weights.
 
-    A contradiction shows that the record, the history, or the weights were changed after the run.
+    The description is empty if there is none. A contradiction shows that the record, the history,
+    or the weights were changed after the run.
     """
-    best, digest, matrix = record.best_epoch, record.weights_digest, record.confusion_matrix
+    digest = record.weights_digest
     if digest is not None and recorded.weights is not None:
-        found = weights_digest(recorded.weights)
-        if found != digest:
-            return f"its weights (digest {found[:12]}) do not match its record ({digest[:12]})"
-    if matrix is not None and record.best_val_accuracy is not None:
-        if record.config.dataset.class_names is None:
-            return "its configuration has no class names"
-        classes = ImageShape.of(record.config.dataset).num_classes
-        if {len(matrix), *map(len, matrix)} != {classes}:
-            return f"its confusion matrix is not {classes} x {classes}"
-    first = record.selected(recorded.epochs)
-    if best is None or first is None:
+        actual_digest = weights_digest(recorded.weights)
+        if actual_digest != digest:
+            return (
+                f"its weights (digest {actual_digest[:12]}) do not match its record ({digest[:12]})"
+            )
+
+    problem = _matrix_problem(record)
+    if problem:
+        return problem
+    return _history_problem(recorded, record)
+
+
+def _matrix_problem(record: Record) -> str:
+    """Return what is wrong with the size of a record's confusion matrix; empty if it fits."""
+    matrix = record.confusion_matrix
+    if matrix is None or record.best_val_accuracy is None:
         return ""
-    if len(recorded.epochs) != record.epochs:
-        return f"its record has {number_of(record.epochs, 'epoch')}, but its history has {len(recorded.epochs)}"
-    if (first.epoch, first.val_accuracy) != (best, record.best_val_accuracy):
-        return f"its best epoch is {best} ({record.best_val_accuracy}) in the record, but {first.epoch} in the history"
-    if digest is not None and first.weights_digest not in (None, digest):
+    if record.config.dataset.class_names is None:
+        return "its configuration has no class names"
+
+    classes = ImageShape.of(record.config.dataset).num_classes
+    if {len(matrix), *map(len, matrix)} != {classes}:
+        return f"its confusion matrix is not {classes} x {classes}"
+    return ""
+
+
+def _history_problem(recorded: RecordedRun, record: Record) -> str:
+    """Return how a record contradicts its history; empty if it does not, or one is incomplete."""
+    best = record.best_epoch
+    selected = record.selected(recorded.epochs)
+    if best is None or selected is None:
+        return ""
+
+    epochs = len(recorded.epochs)
+    if epochs != record.epochs:
+        return f"its record has {number_of(record.epochs, 'epoch')}, but its history has {epochs}"
+
+    accuracy = record.best_val_accuracy
+    if (selected.epoch, selected.val_accuracy) != (best, accuracy):
+        return (
+            f"its best epoch is {best} ({accuracy}) in the record, "
+            f"but {selected.epoch} in the history"
+        )
+
+    if record.weights_digest is None:
+        return ""
+    if selected.weights_digest not in (None, record.weights_digest):
         return f"its record and its history have different weight digests for epoch {best}"
     return ""

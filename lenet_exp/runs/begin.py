@@ -29,6 +29,8 @@ def begin(
         engine_why: reason for choosing the engine; see `describe_execution`.
     """
     size = network_size(config)
+    normalization = None if data.shape.is_standard else data.normalization
+
     return Record(
         name=job.name,
         fingerprint=job.fingerprint,
@@ -44,7 +46,7 @@ def begin(
         host=host(),
         user=user(),
         command=command_line(),
-        normalization=None if data.shape.is_standard else data.normalization,
+        normalization=normalization,
         parameters=size.parameters,
         multiply_adds=size.multiply_adds,
         created_ms=now_ms(),

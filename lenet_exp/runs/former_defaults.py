@@ -22,9 +22,7 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """The default value of an optimizer's keyword argument in release 0.3, and its value since
-    then.
-    """
+    """Default value of an optimizer's keyword argument in release 0.3, and since then."""
 
     former: float
     now: float
@@ -39,52 +37,68 @@ CHANGES = {
 
 
 def former_overrides(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides that give a command the default values of release 0.3; empty if it needs
-    none.
+    """Return the overrides that give a command the default values of release 0.3.
 
-    They fit all optimizers of the command, because SGD has the same values.
+    The list is empty if the command needs none. The overrides fit all optimizers of the command,
+    because SGD has the same values.
 
     Args:
         overrides: overrides of the command, such as `optimizer=sgd,adam`.
     """
-    values = dict(o.lstrip("+").split("=", 1) for o in overrides if "=" in o)
+    values = {}
+    for override in overrides:
+        if "=" in override:
+            flag, value = override.lstrip("+").split("=", 1)
+            values[flag] = value
+
     optimizers = values.get("optimizer", "").split(",")
     former = {}
     for optimizer in optimizers:
         for key, change in CHANGES.get(optimizer, {}).items():
             former[f"optimizer.{key}"] = change.former
+
     return [f"{flag}={value:g}" for flag, value in former.items() if flag not in values]
 
 
 def has_former_defaults(config: Config) -> bool:
     """Return whether a configuration's optimizer has default values of release 0.3 that changed."""
     changes = CHANGES.get(option_name(config.optimizer), {})
-    return bool(changes) and all(
-        config.optimizer.get(key) == c.former for key, c in changes.items()
-    )
+    if not changes:
+        return False
+    return all(config.optimizer.get(key) == change.former for key, change in changes.items())
 
 
 def with_former_defaults(config: Config) -> Config | None:
-    """Return a configuration with its optimizer's default values of release 0.3; None if it has
-    none that changed.
+    """Return a configuration with its optimizer's default values of release 0.3.
+
+    The result is None if the optimizer has none that changed.
     """
     changes = CHANGES.get(option_name(config.optimizer), {})
-    former = {key: c.former for key, c in changes.items() if config.optimizer.get(key) == c.now}
-    return replace(config, optimizer=config.optimizer | former) if former else None
+    former = {}
+    for key, change in changes.items():
+        if config.optimizer.get(key) == change.now:
+            former[key] = change.former
+
+    if not former:
+        return None
+    return replace(config, optimizer=config.optimizer | former)
 
 
 def log_former_run(job: Job) -> None:
-    """Log a message if a new run has a finished counterpart with the default values of release 0.3."""
+    """Log a message if a new run has a finished counterpart with defaults of release 0.3."""
     former = with_former_defaults(job.config)
     if former is None or job.folder.result() is not None:
         return
+
     digest = fingerprint(former, data_digests(former))
     folder = RunFolder(job.outputs / "runs" / run_id(former.tracking.experiment, digest))
-    if folder.result() is not None:
-        changes = CHANGES[option_name(former.optimizer)].items()
-        values = " ".join(f"optimizer.{key}={change.former:g}" for key, change in changes)
-        log.info(
-            "run %s has the default values of release 0.3; to reuse it, add %s",
-            folder.id[:8],
-            values,
-        )
+    if folder.result() is None:
+        return
+
+    changes = CHANGES[option_name(former.optimizer)].items()
+    values = " ".join(f"optimizer.{key}={change.former:g}" for key, change in changes)
+    log.info(
+        "run %s has the default values of release 0.3; to reuse it, add %s",
+        folder.id[:8],
+        values,
+    )

@@ -1,6 +1,4 @@
-"""Finds the trained weights from which runs start (`init_from`), and checks that they fit the
-network.
-"""
+"""Finds the trained weights from which runs start (`init_from`), and checks that they fit."""
 
 from __future__ import annotations
 
@@ -28,13 +26,14 @@ from lenet_exp.outputs import outputs_dir
 from lenet_exp.training.network import load_given, network_of
 from lenet_exp.training.trained.weights import load_weights
 
-Found = tuple[dict[str, Tensor], Record | None]
+# weights, and the record of the run that trained them if it is known
+TrainedWeights = tuple[dict[str, Tensor], Record | None]
 IN_MLFLOW = ("champion:", "runs:/")
 
 log = logging.getLogger("lenet_exp")
 
 
-def find_weights(which: str, uri: str) -> Found:
+def find_weights(which: str, uri: str) -> TrainedWeights:
     """Return trained weights, and the record of their run if it is known.
 
     Args:
@@ -48,31 +47,39 @@ def find_weights(which: str, uri: str) -> Found:
     path = user_path(which)
     if path.suffix == ".safetensors":
         return read_weights_file(path), None
+
     folder = _local_run(which)
     if folder is not None:
         return _weights_of(folder)
+
     if not which.startswith(IN_MLFLOW) and not is_mlflow_run_id(which):
         raise ConfigError(
-            f"not found in {outputs_dir() / 'runs'}; must be a run folder, a run ID (or at least its first 4 "
-            "characters), an MLflow run ID, a .safetensors file, or champion:<dataset>"
+            f"not found in {outputs_dir() / 'runs'}; must be a run folder, a run ID "
+            "(or at least its first 4 characters), an MLflow run ID, a .safetensors file, "
+            "or champion:<dataset>"
         )
-    return _fetched(which, uri)
+    return _fetched_weights(which, uri)
 
 
 def _local_run(which: str) -> RunFolder | None:
     """Return the folder of a run in this machine's folders; None if there is no such folder."""
     path = user_path(which)
-    path = path.parent if path.name == "record.json" else path
+    if path.name == "record.json":
+        path = path.parent
     if (path / "record.json").exists():
         return RunFolder(path.absolute())
+
     name = which.removeprefix("runs:/").strip("/")
     if name == which:
         with suppress(ConfigError):
             return find_run(which)
-    return run_uploaded_as(name) if is_mlflow_run_id(name) else None
+
+    if not is_mlflow_run_id(name):
+        return None
+    return run_uploaded_as(name)
 
 
-def _weights_of(folder: RunFolder) -> Found:
+def _weights_of(folder: RunFolder) -> TrainedWeights:
     """Return the best weights and the record in a run folder.
 
     Raises:
@@ -82,15 +89,17 @@ def _weights_of(folder: RunFolder) -> Found:
     error = folder.weights_error()
     if error is not None:
         raise error
+
     weights = folder.best_weights()
     if weights is None:
         raise ConfigError("the run has no weights")
     return weights, record
 
 
-def _fetched(which: str, uri: str) -> Found:
-    """Return weights and a record from MLflow. A child process fetches them, because this one never
-    imports mlflow.
+def _fetched_weights(which: str, uri: str) -> TrainedWeights:
+    """Return weights and a record from MLflow.
+
+    A child process fetches them, because this process never imports mlflow.
 
     Raises:
         UserError: they were not found, or the store cannot be reached.
@@ -98,6 +107,7 @@ def _fetched(which: str, uri: str) -> Found:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "weights.safetensors"
         request = {"which": which, "uri": uri, "file": str(file)}
+
         child = processes.start_module("lenet_exp.tracking.models.fetch")
         assert child.stdin is not None
         assert child.stdout is not None
@@ -108,56 +118,76 @@ def _fetched(which: str, uri: str) -> Found:
         child.wait()
         if not output:
             raise UserError(f"the process that reads MLflow exited (status {child.returncode})")
+
         error = json.loads(output)["error"]
         if error:
             raise ConfigError(error)
         weights, metadata = load_weights(file)
-    record = record_from_json(json.loads(metadata["record"])) if "record" in metadata else None
-    return weights, record
+
+    if "record" not in metadata:
+        return weights, None
+    return weights, record_from_json(json.loads(metadata["record"]))
 
 
 def with_initial_weights(
-    config: Config, validation: str, find: Callable[[str, str], Found]
+    config: Config, validation: str, find: Callable[[str, str], TrainedWeights]
 ) -> Config:
-    """Copy the weights that `init_from` specifies, and return the configuration with their name and
-    digest.
+    """Copy the weights that `init_from` specifies, and store their name and digest.
 
     Args:
+        config: configuration of the run; it is returned as it is if it has no `init_from`.
         validation: digest of the validation images.
         find: `find_weights`, or a function that caches its results.
+
+    Returns:
+        The configuration with the name and digest of the weights.
 
     Raises:
         ConfigError: the weights were not found or do not fit the network.
     """
     if config.init_from is None:
         return config
-    which = (
-        f"champion:{config.dataset.name}" if config.init_from == "champion" else config.init_from
-    )
+
+    which = config.init_from
+    if which == "champion":
+        which = f"champion:{config.dataset.name}"
+
     try:
-        given = given_weights(config, outputs_dir())
-        weights, record = (
-            find(which, store_uri(config.tracking.uri)) if given is None else (given, None)
-        )
-        fresh = load_given(network_of(config), weights)
+        weights, record = _weights_for(config, which, find)
+        random_parts = load_given(network_of(config), weights)
     except UserError as e:
-        raise ConfigError(
-            f"init_from={config.init_from}: {str(e).removeprefix(f'run={which}: ')}"
-        ) from e
-    if fresh:
+        problem = str(e).removeprefix(f"run={which}: ")
+        raise ConfigError(f"init_from={config.init_from}: {problem}") from e
+
+    if random_parts:
         _log_once(
-            f"init_from={config.init_from}: {' and '.join(fresh)} keep random weights: their shapes differ"
+            f"init_from={config.init_from}: {' and '.join(random_parts)} keep random weights: "
+            "their shapes differ"
         )
-    its = (
-        record.data_digests.get("validation")
-        if record and record.dataset == config.dataset.name
-        else None
-    )
-    if its not in {None, validation}:
+    if _validation_digest(record, config.dataset.name) not in {None, validation}:
         _log_once(
-            f"init_from={config.init_from}: trained on another split, so validation accuracies may be too high"
+            f"init_from={config.init_from}: trained on another split, so validation accuracies "
+            "may be too high"
         )
-    return replace(config, init_from=frozen_weights(which, weights, copy=not config.sweep.dry_run))
+    copy = not config.sweep.dry_run
+    return replace(config, init_from=frozen_weights(which, weights, copy=copy))
+
+
+def _weights_for(
+    config: Config, which: str, find: Callable[[str, str], TrainedWeights]
+) -> TrainedWeights:
+    """Return the weights of a configuration whose weights are already copied, or find them."""
+    weights = given_weights(config, outputs_dir())
+    if weights is not None:
+        return weights, None
+    return find(which, store_uri(config.tracking.uri))
+
+
+def _validation_digest(record: Record | None, dataset: str) -> str | None:
+    """Return the digest of the images that validated a run on a dataset, or None."""
+    if record is None or record.dataset != dataset:
+        return None
+    return record.data_digests.get("validation")
 
 
 @cache

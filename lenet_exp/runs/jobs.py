@@ -29,7 +29,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import exact_result_properties
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.runs.initial_weights import Found, find_weights, with_initial_weights
+from lenet_exp.runs.initial_weights import TrainedWeights, find_weights, with_initial_weights
 from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import EngineChoice, choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
@@ -58,10 +58,10 @@ def lone_job(config: Config, name: str | None = None) -> Job:
         DataError: the data is not available.
     """
     refresh()
-    config = with_code(
-        typed(to_plain(config))
-    )  # convert numbers to the flags' types, so that 1 and 1.0 are the same run
+    # Numbers are converted to the flags' types, so that 1 and 1.0 are the same run.
+    config = with_code(typed(to_plain(config)))
     check_jobs([[]], [config])
+
     (job,) = freeze_jobs([], [[]], [config])
     return replace(job, name=name or job.name)
 
@@ -78,6 +78,7 @@ def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None
             Or the copied code is corrupt, or could have been changed by another user.
     """
     load_code(codes(*configs), outputs_dir())
+
     for overrides, config in zip(jobs, configs, strict=True):
         try:
             check_config(config)
@@ -85,6 +86,7 @@ def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None
             choose_engine(config)
         except UserError as e:
             raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
+
     check_one_sweep(configs)
 
 
@@ -94,30 +96,47 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
     Raises:
         ConfigError: one of these flags differs between configurations.
     """
+    first = configs[0]
     for flag in ("tracking.uri", "tracking.experiment", "metric", "sweep"):
-        if any(value_of(c, flag) != value_of(configs[0], flag) for c in configs):
+        if any(value_of(config, flag) != value_of(first, flag) for config in configs):
             raise ConfigError(f"{flag}: must be the same for all runs of a sweep")
-    if Metric.of(configs[0].metric).name == "loss" and len({str(c.loss) for c in configs}) > 1:
+
+    compared_by_loss = Metric.of(first.metric).name == "loss"
+    if compared_by_loss and len({str(config.loss) for config in configs}) > 1:
         raise ConfigError(
             "loss: must be the same for all runs of a sweep that are compared by their loss"
         )
+
+    _check_class_names(configs)
+    _check_dataset_names(configs)
+
+
+def _check_class_names(configs: Sequence[Config]) -> None:
+    """Check that different classes of a group have different names."""
     classes: dict[tuple[str, str], str] = {}
-    for group, option in (
-        (group, option) for c in configs for group, option in options_of(c).items()
-    ):
-        other = classes.setdefault((group, option_name(option)), option[TARGET])
-        if option[TARGET] != other:
-            named = f"{group}: {other} and {option[TARGET]} are both called {option_name(option)}"
-            raise ConfigError(f"{named}; add name: to one of their option files")
+    for config in configs:
+        for group, option in options_of(config).items():
+            name = option_name(option)
+            target = option[TARGET]
+            first_target = classes.setdefault((group, name), target)
+            if target != first_target:
+                raise ConfigError(
+                    f"{group}: {first_target} and {target} are both called {name}; "
+                    "add name: to one of their option files"
+                )
+
+
+def _check_dataset_names(configs: Sequence[Config]) -> None:
+    """Check that datasets from different files or folders have different names."""
     places: dict[str, tuple[str, str | None]] = {}
-    for dataset in (config.dataset for config in configs):
-        if places.setdefault(dataset.name, (dataset.folder, dataset.file)) != (
-            dataset.folder,
-            dataset.file,
-        ):
+    for config in configs:
+        dataset = config.dataset
+        place = (dataset.folder, dataset.file)
+        if places.setdefault(dataset.name, place) != place:
+            flag = "file" if dataset.file else "folder"
             raise ConfigError(
                 f"dataset.name={dataset.name}: must differ between datasets; for example, set "
-                f"dataset.name=a,b sweep.zip=[dataset.{'file' if dataset.file else 'folder'},dataset.name]"
+                f"dataset.name=a,b sweep.zip=[dataset.{flag},dataset.name]"
             )
 
 
@@ -125,12 +144,12 @@ def freeze_jobs(
     swept: list[str],
     jobs: Sequence[Sequence[str]],
     configs: Sequence[Config],
-    find: Callable[[str, str], Found] | None = None,
+    find: Callable[[str, str], TrainedWeights] | None = None,
 ) -> list[Job]:
-    """Return frozen jobs, whose configurations no longer depend on conf/. The configurations must
-    have been checked.
+    """Return frozen jobs, whose configurations no longer depend on conf/.
 
-    The datasets of the jobs are read, because fingerprints include data digests.
+    The configurations must have been checked. The datasets of the jobs are read, because
+    fingerprints include data digests.
 
     Args:
         swept: names of the swept flags.
@@ -144,44 +163,71 @@ def freeze_jobs(
             contains the job's overrides.
     """
     groups = set(config_groups())
-    frozen = []
     find = find or cache(find_weights)
-    for number, (overrides, given) in enumerate(zip(jobs, configs, strict=True)):
+    frozen_jobs = []
+    for number, (overrides, unfrozen_config) in enumerate(zip(jobs, configs, strict=True)):
         try:
-            config = with_class_names(_with_absolute_paths(given))
-            if given.dataset.class_names is None:
-                _log_class_order(config.dataset.name, tuple(config.dataset.class_names or ()))
-            digests = data_digests(config)
-            config = with_initial_weights(config, digests["validation"], find)
-            digest = fingerprint(config, digests, scheduled_rates(config))
-            check_batches(config, train_count(config))
+            config, digest = _complete(unfrozen_config, find)
         except UserError as e:
             raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
-        left_out = (HOOK, "init_from=") if config.init_from else (HOOK,)
-        overrides = [o for o in overrides if not o.lstrip("+").startswith(left_out)]
-        overrides += [f"init_from={quoted(config.init_from)}"] if config.init_from else []
-        values, chosen = swept_values(swept, overrides), choose_engine(config)
-        values |= {"init_from": text(config.init_from)} if "init_from" in values else {}
-        frozen.append(
-            Job(
-                number=number,
-                name=job_name(number, values, groups) if values else _described(config),
-                swept=values,
-                overrides=[hide_password(o) for o in overrides],
-                config=_frozen(config),
-                fingerprint=digest,
-                run="",
-                engine=chosen.engine,
-                engine_why=chosen.why,
-            )
+
+        frozen_overrides = _frozen_overrides(overrides, config)
+        values = swept_values(swept, frozen_overrides)
+        if "init_from" in values:
+            values["init_from"] = text(config.init_from)
+
+        engine_choice = choose_engine(config)
+        name = job_name(number, values, groups) if values else _described(config)
+        job = Job(
+            number=number,
+            name=name,
+            swept=values,
+            overrides=[hide_password(override) for override in frozen_overrides],
+            config=_frozen(config),
+            fingerprint=digest,
+            run="",
+            engine=engine_choice.engine,
+            engine_why=engine_choice.why,
         )
-    return [replace(job, run=run) for job, run in zip(frozen, _run_ids(frozen), strict=True)]
+        frozen_jobs.append(job)
+
+    run_ids = _run_ids(frozen_jobs)
+    return [replace(job, run=run) for job, run in zip(frozen_jobs, run_ids, strict=True)]
+
+
+def _complete(
+    unfrozen_config: Config, find: Callable[[str, str], TrainedWeights]
+) -> tuple[Config, str]:
+    """Add what is read from files to a configuration, and return it with its fingerprint.
+
+    These are absolute paths, class names, and the initial weights.
+    """
+    config = with_class_names(_with_absolute_paths(unfrozen_config))
+    if unfrozen_config.dataset.class_names is None:
+        _log_class_order(config.dataset.name, tuple(config.dataset.class_names or ()))
+
+    digests = data_digests(config)
+    config = with_initial_weights(config, digests["validation"], find)
+    digest = fingerprint(config, digests, scheduled_rates(config))
+    check_batches(config, train_count(config))
+    return config, digest
+
+
+def _frozen_overrides(overrides: Sequence[str], config: Config) -> list[str]:
+    """Return a job's overrides without the hook, and with its frozen `init_from`."""
+    if not config.init_from:
+        return [o for o in overrides if not o.lstrip("+").startswith(HOOK)]
+
+    replaced = (HOOK, "init_from=")
+    kept = [o for o in overrides if not o.lstrip("+").startswith(replaced)]
+    return [*kept, f"init_from={quoted(config.init_from)}"]
 
 
 @cache
 def _log_class_order(dataset: str, names: tuple[str, ...]) -> None:
-    """Log the names of classes that were read from files, once for each dataset, in the order of
-    their labels.
+    """Log the names of classes that were read from files, in the order of their labels.
+
+    They are logged once for each dataset.
     """
     if not all(name.isdecimal() for name in names):
         log.info(
@@ -190,41 +236,67 @@ def _log_class_order(dataset: str, names: tuple[str, ...]) -> None:
 
 
 def engine_words(jobs: Sequence[Job]) -> list[str]:
-    """Return one line for each engine of a sweep's jobs, with the reason for choosing the engine."""
+    """Return one line for each engine of a sweep's jobs, with the reason for choosing it."""
     engines = Counter(EngineChoice(job.engine, job.engine_why).words for job in jobs)
-    return [
-        f"engine{f' for {n} jobs' if n < len(jobs) else ''}: {words}"
-        for words, n in engines.items()
-    ]
+    lines = []
+    for words, count in engines.items():
+        if count < len(jobs):
+            lines.append(f"engine for {count} jobs: {words}")
+        else:
+            lines.append(f"engine: {words}")
+    return lines
 
 
 def without_effect(configs: Sequence[Config]) -> list[str]:
     """Return one line for each swept flag that some of the jobs ignore."""
-    found = []
+    lines = []
     for flag, group in IGNORED.items():
-        name = flag.rpartition(".")[2]
-        values = {
-            str(c.optimizer.get(name) if group == "optimizer" else value_of(c, flag))
-            for c in configs
-        }
-        options = {option_name(o): o for config in configs if (o := getattr(config, group))}
-        deaf = sorted(
-            n
-            for n, o in options.items()
-            if name not in (accepted_arguments(o) if group == "model" else keywords(group, o))
-        )
-        if deaf and len(values) > 1:
-            found.append(f"{flag} has no effect for {', '.join(deaf)}")
-    return found
+        values = {_text_of(config, flag, group) for config in configs}
+        ignoring = sorted(_ignoring_options(configs, flag, group))
+        if ignoring and len(values) > 1:
+            lines.append(f"{flag} has no effect for {', '.join(ignoring)}")
+    return lines
+
+
+def _text_of(config: Config, flag: str, group: str) -> str:
+    """Return the value of a flag as text; an optimizer can lack the keyword argument."""
+    if group == "optimizer":
+        return str(config.optimizer.get(_argument_of(flag)))
+    return str(value_of(config, flag))
+
+
+def _ignoring_options(configs: Sequence[Config], flag: str, group: str) -> list[str]:
+    """Return the names of a group's options whose class does not accept a flag."""
+    options = {}
+    for config in configs:
+        option = getattr(config, group)
+        if option:
+            options[option_name(option)] = option
+
+    argument = _argument_of(flag)
+    ignoring = []
+    for name, option in options.items():
+        accepted = accepted_arguments(option) if group == "model" else keywords(group, option)
+        if argument not in accepted:
+            ignoring.append(name)
+    return ignoring
+
+
+def _argument_of(flag: str) -> str:
+    """Return the keyword argument that a flag sets: `optimizer.momentum` sets `momentum`."""
+    return flag.rpartition(".")[2]
 
 
 def _described(config: Config) -> str:
     """Return the name of a job without swept flags: its dataset, activation, and optimizer."""
-    model = [option_name(config.model)] if option_name(config.model) != LENET5["name"] else []
-    activation = (
-        [option_name(config.activation)] if "activation" in accepted_arguments(config.model) else []
-    )
-    return " ".join([config.dataset.name, *model, *activation, option_name(config.optimizer)])
+    names = [config.dataset.name]
+    model_name = option_name(config.model)
+    if model_name != LENET5["name"]:
+        names.append(model_name)
+    if "activation" in accepted_arguments(config.model):
+        names.append(option_name(config.activation))
+    names.append(option_name(config.optimizer))
+    return " ".join(names)
 
 
 def _run_ids(jobs: Sequence[Job]) -> list[str]:
@@ -234,22 +306,41 @@ def _run_ids(jobs: Sequence[Job]) -> list[str]:
     each combination of settings has its own run. The first combination uses the default folder,
     unless that folder already contains a run with one of the other combinations. The number of
     threads matters only if the exact weights depend on it.
+
+    Example:
+        Two jobs differ only in `num_threads=1,2`, and the engine is torch. The first job has the
+        default folder, and the second one a folder of its own. If the default folder already has a
+        run with two threads, the second job has the default folder, and the first one its own.
     """
     executions = [execution_of(job.executed) for job in jobs]
-    several = Counter(
-        f for f, _ in {(job.fingerprint, e) for job, e in zip(jobs, executions, strict=True)}
-    )
-    usual: dict[str, tuple[object, ...]] = {}
+    executions_per_fingerprint = _count_executions(jobs, executions)
+
+    # for each default folder that several combinations would use: the combination that uses it
+    execution_in_default: dict[str, tuple[object, ...]] = {}
     ids = []
     for job, execution in zip(jobs, executions, strict=True):
-        default = run_id(job.config.tracking.experiment, job.fingerprint)
-        if several[job.fingerprint] > 1 and default not in usual:
-            usual[default] = _execution_of(default) or execution
-        own = usual.get(default, execution) != execution
-        ids.append(
-            run_id(job.config.tracking.experiment, job.fingerprint, *execution) if own else default
-        )
+        experiment = job.config.tracking.experiment
+        default = run_id(experiment, job.fingerprint)
+
+        is_shared = executions_per_fingerprint[job.fingerprint] > 1
+        if is_shared and default not in execution_in_default:
+            execution_in_default[default] = _recorded_execution(default) or execution
+
+        if execution_in_default.get(default, execution) == execution:
+            ids.append(default)
+        else:
+            ids.append(run_id(experiment, job.fingerprint, *execution))
     return ids
+
+
+def _count_executions(
+    jobs: Sequence[Job], executions: Sequence[tuple[object, ...]]
+) -> Counter[str]:
+    """Count the different execution settings of each fingerprint."""
+    combinations = {
+        (job.fingerprint, execution) for job, execution in zip(jobs, executions, strict=True)
+    }
+    return Counter(digest for digest, _ in combinations)
 
 
 def execution_of(config: Config) -> tuple[object, ...]:
@@ -258,36 +349,49 @@ def execution_of(config: Config) -> tuple[object, ...]:
     Args:
         config: configuration with the engine already chosen.
     """
+    device = choose_device(config.device).type
     # The results of the native engine do not depend on the number of threads.
-    threads = [] if config.engine is EngineName.native else [config.num_threads or SWEEP_THREADS]
-    return choose_device(config.device).type, *threads, *_named(config.engine)
+    if config.engine is EngineName.native:
+        return device, *_engine_part(config.engine)
+
+    threads = config.num_threads or SWEEP_THREADS
+    return device, threads, *_engine_part(config.engine)
 
 
-def _execution_of(run: str) -> tuple[object, ...] | None:
+def _recorded_execution(run: str) -> tuple[object, ...] | None:
+    """Return the execution settings of the run in a folder, like `execution_of`."""
     begun = RunFolder(outputs_dir() / "runs" / run).begun()
     if begun is None or not {"device", "num_threads"} <= begun.execution.keys():
         return None
-    had = exact_result_properties(begun.execution, begun.versions)
-    threads = [had["num_threads"]] if "num_threads" in had else []
-    return (begun.execution["device"], *threads, *_named(begun.engine))
+
+    device = begun.execution["device"]
+    properties = exact_result_properties(begun.execution, begun.versions)
+    if "num_threads" not in properties:
+        return device, *_engine_part(begun.engine)
+    return device, properties["num_threads"], *_engine_part(begun.engine)
 
 
-def _named(engine: str) -> list[str]:
-    """Return the part of a run's name that specifies the engine; empty for torch, which used to be
-    the only engine.
+def _engine_part(engine: str) -> list[str]:
+    """Return the part of a run's name that specifies the engine.
+
+    It is empty for torch, which used to be the only engine.
     """
     return [] if engine == EngineName.torch else [engine]
 
 
 def _with_absolute_paths(config: Config) -> Config:
-    paths = (config.data_root, config.model_path, config.dataset.file)
-    data_root, model_path, file = (path and str(user_path(path).absolute()) for path in paths)
     return replace(
         config,
-        data_root=str(data_root),
-        model_path=model_path,
-        dataset=replace(config.dataset, file=file),
+        data_root=str(_absolute(config.data_root)),
+        model_path=_absolute(config.model_path),
+        dataset=replace(config.dataset, file=_absolute(config.dataset.file)),
     )
+
+
+def _absolute(path: str | None) -> str | None:
+    if not path:
+        return path
+    return str(user_path(path).absolute())
 
 
 def _frozen(config: Config) -> Config:

@@ -35,7 +35,7 @@ from lenet_exp.training.engine import EngineChoice, choose_engine, why_not_nativ
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device, describe_execution, use_threads
 from lenet_exp.training.optimizer import scheduled_rates
-from lenet_exp.training.state import TrainingState, new_lane
+from lenet_exp.training.state import TrainingState, new_training_state
 
 log = logging.getLogger("lenet_exp")
 
@@ -101,8 +101,9 @@ def run(
     prune: Callable[[EpochResult], bool] = lambda result: False,
     display: Display | None = None,
 ) -> RunResult:
-    """Train a job to the end, resuming an earlier attempt if there is one, or return its saved
-    result.
+    """Train a job to the end, or return its saved result.
+
+    If there is an earlier attempt, it is resumed.
 
     Args:
         job: job to train.
@@ -125,98 +126,136 @@ def run(
         BaseException: training failed or was interrupted; the original exception is raised. The
             outcome in the record is `failed` or `killed`.
     """
-    config, folder, display = job.executed, job.folder, display or Display()
+    config = job.executed
+    folder = job.folder
+    display = display or Display()
     save_code([config], job.outputs)
     load_code(codes(config), job.outputs)
     device = choose_device(config.device)
     model_file = _model_file(job)
+
     with folder.claim():
-        record = folder.checked_result()
+        saved_record = folder.checked_result()
         earlier = folder.begun()
         if earlier is not None and earlier.created_ms < forced_ms:
-            earlier = record = None
-        if record is not None:
-            folder.clean_up()
-            weights = folder.best_weights()
-            if model_file is not None and weights is not None:
-                model_file.replace(weights, record)
-            elif model_file is not None and record.best_epoch is not None:
-                log.warning(
-                    "%s: weights for model_path are missing; to retrain, set sweep.force=true",
-                    job.name,
-                )
-            _tell_other_execution(job.config, device, record)
-            result = RunResult(folder.path, record, repeated=True)
+            saved_record = None
+            earlier = None
+
+        if saved_record is not None:
+            _use_saved_result(job, saved_record, device, model_file)
+            result = RunResult(folder.path, saved_record, repeated=True)
             on_result(result)
             return result
-        threads = earlier.execution.get("num_threads") if earlier is not None else None
-        threads = use_threads(
-            config.num_threads, threads if isinstance(threads, int) else None, default_threads
-        )
-        chosen = _engine(job, earlier, device, threads)
-        config = replace(config, num_threads=threads, engine=chosen.engine)
+
+        threads = _use_threads(config, earlier, default_threads)
+        engine_choice = _choose_engine(job, earlier, device, threads)
+        config = replace(config, num_threads=threads, engine=engine_choice.engine)
         data = load_training_data(config, device)
         if fingerprint(config, data.digests, scheduled_rates(config)) != job.fingerprint:
             raise DataError(
-                f"dataset={config.dataset.name}: the data ({data.source}) or the program has changed since this sweep "
-                "started; rerun its command without sweep.resume="
+                f"dataset={config.dataset.name}: the data ({data.source}) or the program has "
+                "changed since this sweep started; rerun its command without sweep.resume="
             )
-        rarely = gc.get_threshold()
-        gc.set_threshold(
-            700, 10, 10
-        )  # as usual, because a network can leave large tensors in reference cycles
-        lane = new_lane(config, device, given_weights(config, job.outputs))
+
+        # Python's default thresholds, because a network can leave large tensors in reference cycles
+        thresholds = gc.get_threshold()
+        gc.set_threshold(700, 10, 10)
+        state = new_training_state(config, device, given_weights(config, job.outputs))
         try:
             with graceful(), log_to_file(folder.log_file):
-                new = begin(job, config, data, device, engine_why=chosen.why)
-                new = replace(
-                    new, created_ms=max(new.created_ms, forced_ms)
-                )  # this machine's clock can be behind
-                begun, checkpoints = _begin(job, earlier, new, lane, forced_ms=forced_ms)
-                log.log(display.level_alone(), "%s: engine %s", job.name, chosen.words)
+                new = begin(job, config, data, device, engine_why=engine_choice.why)
+                # This machine's clock can be behind.
+                new = replace(new, created_ms=max(new.created_ms, forced_ms))
+                begun, checkpoints = _begin(job, earlier, new, state, forced_ms=forced_ms)
+                log.log(display.level_alone(), "%s: engine %s", job.name, engine_choice.words)
                 on_start(folder)
-                record = RunTraining(
+
+                training = RunTraining(
                     folder=folder,
                     begun=begun,
-                    lane=lane,
+                    state=state,
                     data=data,
                     checkpoints=checkpoints,
                     model_file=model_file,
                     display=display,
                     prune=prune,
-                ).train()
+                )
+                record = training.train()
         finally:
-            gc.set_threshold(*rarely)
+            gc.set_threshold(*thresholds)
+
         result = RunResult(folder.path, record, repeated=False)
         on_result(result)
         return result
 
 
-def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int) -> EngineChoice:
-    """Return a job's engine or, with `engine=auto`, the engine of an earlier attempt that this
-    machine can resume.
+def _use_saved_result(
+    job: Job, record: Record, device: torch.device, model_file: ModelFile | None
+) -> None:
+    """Clean up the folder of a run that has a result, and write `model_path` again."""
+    folder = job.folder
+    folder.clean_up()
+    weights = folder.best_weights()
+
+    if model_file is not None and weights is not None:
+        model_file.replace(weights, record)
+    elif model_file is not None and record.best_epoch is not None:
+        log.warning(
+            "%s: weights for model_path are missing; to retrain, set sweep.force=true", job.name
+        )
+    _log_other_execution(job.config, device, record)
+
+
+def _use_threads(config: Config, earlier: Record | None, default_threads: int) -> int:
+    """Set the number of threads: as requested, as in an earlier attempt, or the default."""
+    earlier_threads = earlier.execution.get("num_threads") if earlier is not None else None
+    if not isinstance(earlier_threads, int):
+        earlier_threads = None
+    return use_threads(config.num_threads, earlier_threads, default_threads)
+
+
+def _choose_engine(
+    job: Job, earlier: Record | None, device: torch.device, threads: int
+) -> EngineChoice:
+    """Return a job's engine, or the other engine of an earlier attempt that can be resumed.
 
     Raises:
         ConfigError: the job needs the native engine, which is not available on this machine. The
             torch engine would give different weights.
     """
-    if (
-        job.config.engine is EngineName.auto
-        and earlier is not None
-        and earlier.engine != job.engine
-    ):
-        can = earlier.engine == EngineName.torch or why_not_native(job.config) is None
-        if can and earlier.engine in set(EngineName):
-            began = EngineName(earlier.engine)
-            here = describe_execution(
-                replace(job.config, engine=began, num_threads=threads), device
-            )
-            if not earlier.execution_differences(
-                replace(earlier, execution=here, versions=versions())
-            ):
-                return EngineChoice(began, "it started the run")
+    earlier_engine = _resumable_engine(job, earlier, device, threads)
+    if earlier_engine is not None:
+        return EngineChoice(earlier_engine, "it started the run")
+
     choose_engine(job.executed)
     return EngineChoice(job.engine, job.engine_why)
+
+
+def _resumable_engine(
+    job: Job, earlier: Record | None, device: torch.device, threads: int
+) -> EngineName | None:
+    """Return an earlier attempt's engine if this machine can resume the attempt only with it.
+
+    Returns:
+        None if the user chose an engine, or the attempt used the job's engine, or this machine
+        cannot resume it with identical results.
+    """
+    if earlier is None or job.config.engine is not EngineName.auto:
+        return None
+    if earlier.engine == job.engine:
+        return None
+
+    is_available = earlier.engine == EngineName.torch or why_not_native(job.config) is None
+    if not is_available or earlier.engine not in set(EngineName):
+        return None
+
+    engine = EngineName(earlier.engine)
+    config = replace(job.config, engine=engine, num_threads=threads)
+    execution = describe_execution(config, device)
+    resumed = replace(earlier, execution=execution, versions=versions())
+    if earlier.execution_differences(resumed):
+        return None
+    return engine
 
 
 def _model_file(job: Job) -> ModelFile | None:
@@ -224,65 +263,87 @@ def _model_file(job: Job) -> ModelFile | None:
     return ModelFile(path, job.config.dataset.name, job.run) if path else None
 
 
-def _tell_other_execution(config: Config, device: torch.device, record: Record) -> None:
-    """Log a message if the exact weights of a saved result may differ from those that this request
-    would give.
+def _log_other_execution(config: Config, device: torch.device, record: Record) -> None:
+    """Log a message if this request might not give the exact weights of a saved result.
 
     The weights may differ if the result was trained with execution settings other than those
     requested, or with a different torch version.
     """
-    asked: dict[str, str | int | None] = {"num_threads": config.num_threads}
+    requested: dict[str, str | int | None] = {"num_threads": config.num_threads}
     if config.device != "auto":
-        asked["device"] = device.type
+        requested["device"] = device.type
     if config.engine is not EngineName.auto:
-        asked["engine"] = config.engine.value
-    had = exact_result_properties(record.execution, record.versions)
-    if "torch" in had and "torch" in versions():
-        asked["torch"] = versions()["torch"]
-    was = {key: had.get(key) for key, value in asked.items() if value is not None}
-    other = [f"{key}={value}" for key, value in was.items() if value not in (None, asked[key])]
-    if other:
+        requested["engine"] = config.engine.value
+
+    recorded = exact_result_properties(record.execution, record.versions)
+    if "torch" in recorded and "torch" in versions():
+        requested["torch"] = versions()["torch"]
+
+    differences = []
+    for key, value in requested.items():
+        recorded_value = recorded.get(key)
+        if value is None or recorded_value in (None, value):
+            continue
+        differences.append(f"{key}={recorded_value}")
+
+    if differences:
         log.info(
-            "%s: trained with %s; to retrain, set sweep.force=true", record.name, ", ".join(other)
+            "%s: trained with %s; to retrain, set sweep.force=true",
+            record.name,
+            ", ".join(differences),
         )
 
 
 def _begin(
-    job: Job, earlier: Record | None, new: Record, lane: TrainingState, *, forced_ms: int
+    job: Job, earlier: Record | None, new: Record, state: TrainingState, *, forced_ms: int
 ) -> tuple[Record, Checkpoints]:
-    """Resume an earlier attempt if the weights will be identical; if not, continue a shorter run,
-    or start over.
+    """Resume an earlier attempt if possible; if not, continue a shorter run, or start over.
+
+    An attempt is resumed only if the weights will be identical.
+
+    Args:
+        job: job of the run.
+        earlier: record of the earlier attempt; None if there is none.
+        new: record of the new attempt.
+        state: initial training state, which is updated in place.
+        forced_ms: see `run`.
+
+    Returns:
+        The record of the run at its start, and its checkpoints.
     """
-    folder, other = job.folder, earlier.execution_differences(new) if earlier is not None else {}
-    attempt: Checkpoints | None = (
-        None  # an earlier attempt without a checkpoint, whose MLflow run stays
-    )
-    if earlier is not None and not other:
-        checkpoints = folder.resume()
-        if checkpoints.restore(lane):
+    folder = job.folder
+    # checkpoints of an earlier attempt that had none to restore; the attempt's MLflow run stays
+    attempt: Checkpoints | None = None
+
+    if earlier is not None:
+        differences = earlier.execution_differences(new)
+        if differences:
             log.info(
-                "%s: resuming in epoch %d after %d steps",
+                "%s: starting over, because results would differ: the run was started with %s",
                 new.name,
-                lane.position.epoch,
-                lane.position.steps,
+                describe_differences(differences),
             )
-            return earlier.begun, checkpoints
-        if folder.has_no_metrics(earlier.created_ms):
-            new, attempt = (
-                replace(earlier.begun, continued_from="", inherited_epochs=0),
-                checkpoints,
-            )
-    elif earlier is not None:
-        was = describe_differences(other)
-        log.info(
-            "%s: starting over, because results would differ: the run was started with %s",
-            new.name,
-            was,
-        )
-    new, shorter = continue_shorter_run(job, new, lane, forced_ms)
-    if attempt is not None:
+        else:
+            checkpoints = folder.resume()
+            if checkpoints.restore(state):
+                log.info(
+                    "%s: resuming in epoch %d after %d steps",
+                    new.name,
+                    state.position.epoch,
+                    state.position.steps,
+                )
+                return earlier.begun, checkpoints
+            if folder.has_no_metrics(earlier.created_ms):
+                new = replace(earlier.begun, continued_from="", inherited_epochs=0)
+                attempt = checkpoints
+
+    new, shorter = continue_shorter_run(job, new, state, forced_ms)
+    if attempt is None:
+        checkpoints = folder.start(new)
+    else:
         folder.begin(new)
-    checkpoints = attempt or folder.start(new)
+        checkpoints = attempt
+
     if shorter is not None:
-        checkpoints.inherit(shorter, lane)
+        checkpoints.inherit(shorter, state)
     return new, checkpoints

@@ -1,4 +1,4 @@
-"""Training of a run: connects the training loop to the run folder, the terminal, and `model_path`."""
+"""Trains a run: connects the training loop to the run folder, the terminal, and `model_path`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass
 class RunTraining:
-    """Training of a run, from the current state of its lane.
+    """Training of a run, from its current training state.
 
     Attributes:
         folder: folder of the run.
         begun: record of the run, as created at its start.
-        lane: state of the run during training.
-        data: training data on the lane's device.
+        state: training state of the run.
+        data: training data on the device of `state`.
         checkpoints: checkpoints of the run.
         model_file: file for the best weights; None if `model_path` is not set.
         display: display that shows the progress.
@@ -45,7 +45,7 @@ class RunTraining:
 
     folder: RunFolder
     begun: Record
-    lane: TrainingState
+    state: TrainingState
     data: TrainingData
     checkpoints: Checkpoints
     model_file: ModelFile | None
@@ -53,62 +53,66 @@ class RunTraining:
     prune: Callable[[EpochResult], bool] = lambda result: False
 
     def __post_init__(self) -> None:
-        self.num_epoch = self.lane.config.num_epoch
-        self.steps = steps_an_epoch(self.lane, self.data)
+        self.num_epoch = self.state.config.num_epoch
+        self.steps = steps_an_epoch(self.state, self.data)
         self.start = time.perf_counter() - self.checkpoints.seconds
 
     def train(self) -> Record:
-        """Train the run with checkpoints, and return its record, which is saved no matter how
-        training ends.
+        """Train the run with checkpoints, and return its record.
 
-        If training raises an exception, the record says `failed` or `killed`, even after the last
-        epoch.
+        The record is saved no matter how training ends. If training raises an exception, the record
+        says `failed` or `killed`, even after the last epoch.
         """
         name = self.begun.name
         log.log(self.display.level_alone(), "%s: run folder %s", name, self.folder.path)
-        outcome, reason, end_state = Outcome.failed, "", ""
+        outcome = Outcome.failed
+        reason = ""
+        end_state = ""
         history: History | None = None
+
         try:
             with self.display.run(name, self.num_epoch, self.steps):
-                outcome, reason = self._epochs()
-            history = self.checkpoints.write_results(
-                self.lane.best
-            )  # first, because the result matters more
+                outcome, reason = self._train_epochs()
+            # The results are written before the state, because they matter more.
+            history = self.checkpoints.write_results(self.state.best)
             if outcome is Outcome.finished:
                 end_state = self._keep_state()
+
         except (KeyboardInterrupt, Terminated) as e:
-            outcome, reason = Outcome.killed, type(e).__name__
+            outcome = Outcome.killed
+            reason = type(e).__name__
             raise
+
         except BaseException as e:
             outcome = Outcome.failed  # also if the error occurred after the last epoch
-            reason = (
-                f"{type(e).__name__}: {first_line(e)}"
-                if isinstance(e, Exception)
-                else first_line(e)
-            )
+            reason = _reason_of(e)
             log.debug("%s: failed", name, exc_info=True)
             if isinstance(e, Exception):
                 raise
             raise RuntimeError(reason) from e  # a network's SystemExit must not end the command
+
         finally:
-            best = self.lane.best
+            best = self.state.best
             if history is None:
                 history = self.checkpoints.write_results(best)
+
             record = final_record(
                 self.begun,
                 outcome,
                 history,
                 seconds=time.perf_counter() - self.start,
-                stopped_early=self.lane.stopped_early,
+                stopped_early=self.state.stopped_early,
                 end_state=end_state,
                 best=best,
-                last_right=self.lane.last_right,
+                last_right=self.state.last_right,
                 data=self.data,
                 reason=reason,
             )
-            if outcome.is_result and best is not None and self.lane.config.tracking.plots:
-                self._show_mistakes(best)
+            has_plots = outcome.is_result and self.state.config.tracking.plots
+            if has_plots and best is not None:
+                self._save_mistakes(best)
             record = self._finish(record)
+
         if self.model_file is not None and best is not None:
             self.model_file.replace(best.weights, record)
         return record
@@ -120,16 +124,14 @@ class RunTraining:
             The digest of the state; an empty string if it is not kept, because it is not wanted or
             cannot be written.
         """
-        if not keeps_state(self.lane.config):
+        if not keeps_state(self.state.config):
             return ""
+
         try:
-            return self.checkpoints.write_state(self.lane)
+            return self.checkpoints.write_state(self.state)
         except OSError as e:  # the run has its result, which needs less space than the state
-            log.warning(
-                "%s: final training state not kept (%s)",
-                self.begun.name,
-                e.strerror or first_line(e),
-            )
+            problem = e.strerror or first_line(e)
+            log.warning("%s: final training state not kept (%s)", self.begun.name, problem)
             return ""
 
     def _finish(self, record: Record) -> Record:
@@ -145,78 +147,116 @@ class RunTraining:
             removed = self.folder.remove_optional_files()
             if not removed:
                 raise
+
             files = " and ".join(removed)
-            log.warning(
-                "%s: removed %s to save the result (%s)",
-                self.begun.name,
-                files,
-                e.strerror or first_line(e),
-            )
+            problem = e.strerror or first_line(e)
+            log.warning("%s: removed %s to save the result (%s)", self.begun.name, files, problem)
             return self.folder.finish(replace(record, end_state=""))
 
-    def _show_mistakes(self, best: Best) -> None:
+    def _save_mistakes(self, best: Best) -> None:
         """Save a picture of the images that the best weights misclassify.
 
-        A separate network is used, so that the lane does not change.
+        A separate network is used, so that the training state does not change.
         """
         try:
-            network = in_training_format(
-                rebuild(self.begun.config, best.weights).to(self.data.images.device)
-            )
-            picture = mistakes_picture(
-                find_mistakes(network, self.data, best.predictions), self.data, self.begun.name
-            )
+            network = rebuild(self.begun.config, best.weights).to(self.data.images.device)
+            network = in_training_format(network)
+            mistakes = find_mistakes(network, self.data, best.predictions)
+            picture = mistakes_picture(mistakes, self.data, self.begun.name)
             if picture is not None:
                 self.folder.save_picture("mistakes", picture)
         except Exception as e:  # a picture that cannot be drawn or saved must not make the run fail
             log.warning("%s: mistakes.png could not be saved (%s)", self.begun.name, first_line(e))
 
-    def _epochs(self) -> tuple[Outcome, str]:
-        """Train the remaining epochs. Return the outcome and the reason for it, which is empty for
-        `finished`.
+    def _train_epochs(self) -> tuple[Outcome, str]:
+        """Train the remaining epochs.
+
+        Returns:
+            The outcome, and the reason for it, which is empty for `finished`.
         """
-        trained = self.lane.position.epoch - 1
-        for earlier in [] if self._ended() else self.checkpoints.epochs[:trained]:
-            if self.prune(earlier):  # other trials may have improved in the meantime
-                by = f", by its epoch {earlier.epoch}" if earlier.epoch < trained else ""
-                return Outcome.pruned, f"after epoch {trained}{by}"
-        for result in fit(
-            self.lane, self.data, self.display.echo, stop=lambda: stop_signal() is not None
-        ):
+        reason = self._prune_again()
+        if reason:
+            return Outcome.pruned, reason
+
+        for result in fit(self.state, self.data, self.display.echo, stop=_is_stopping):
             if isinstance(result, Divergence):
-                reason = f"loss {result.loss} in epoch {result.epoch}, iteration {result.step}"
-                log.log(self.display.level_alone(), "%s: diverged: %s", self.begun.name, reason)
-                self.checkpoints.diverged = result.step_losses
-                return Outcome.diverged, reason
-            self.display.epoch(result, self.num_epoch, result.epoch * self.steps, self.begun.metric)
-            self.checkpoints.add(result)
-            best = self.lane.best
-            assert best is not None
-            if self.model_file is not None and result.improved:
-                so_far = replace(self.begun, outcome=Outcome.running, best_epoch=best.epoch)
-                so_far = replace(
-                    so_far, best_val_accuracy=best.val_accuracy, best_val_metric=best.val_metric
-                )
-                self.model_file.replace(best.weights, so_far)
-            if not self._ended() and self.checkpoints.due():
-                self._commit()
-            if not self._ended() and self.prune(result):
-                self._commit()
+                return Outcome.diverged, self._keep_divergence(result)
+
+            self._keep_result(result)
+            if self._ended():
+                continue
+            if self.checkpoints.due():
+                self._write_checkpoint()
+            if self.prune(result):
+                self._write_checkpoint()
                 return Outcome.pruned, f"after epoch {result.epoch}"
-        which = stop_signal()
-        if which is None or self._ended():
-            if self.lane.stopped_early:
-                log.info(
-                    "%s: stopped early after epoch %d",
-                    self.begun.name,
-                    self.lane.position.epoch - 1,
-                )
-            return Outcome.finished, ""
-        self._commit()
-        return Outcome.killed, which.name
+
+        signal = stop_signal()
+        if signal is not None and not self._ended():
+            self._write_checkpoint()
+            return Outcome.killed, signal.name
+
+        if self.state.stopped_early:
+            last_epoch = self.state.position.epoch - 1
+            log.info("%s: stopped early after epoch %d", self.begun.name, last_epoch)
+        return Outcome.finished, ""
+
+    def _prune_again(self) -> str:
+        """Return why an earlier attempt's epochs are pruned now; empty if they are not.
+
+        Other trials may have improved since these epochs were trained.
+        """
+        if self._ended():
+            return ""
+
+        trained = self.state.position.epoch - 1
+        for result in self.checkpoints.epochs[:trained]:
+            if not self.prune(result):
+                continue
+            if result.epoch < trained:
+                return f"after epoch {trained}, by its epoch {result.epoch}"
+            return f"after epoch {trained}"
+        return ""
+
+    def _keep_divergence(self, divergence: Divergence) -> str:
+        """Keep and log a divergence, and return a description of it."""
+        reason = f"loss {divergence.loss} in epoch {divergence.epoch}, iteration {divergence.step}"
+        log.log(self.display.level_alone(), "%s: diverged: %s", self.begun.name, reason)
+        self.checkpoints.diverged = divergence.step_losses
+        return reason
+
+    def _keep_result(self, result: EpochResult) -> None:
+        """Show an epoch's result, add it to the checkpoints, and write improved weights."""
+        steps_done = result.epoch * self.steps
+        self.display.epoch(result, self.num_epoch, steps_done, self.begun.metric)
+        self.checkpoints.add(result)
+
+        best = self.state.best
+        assert best is not None
+        if self.model_file is None or not result.improved:
+            return
+        record = replace(
+            self.begun,
+            outcome=Outcome.running,
+            best_epoch=best.epoch,
+            best_val_accuracy=best.val_accuracy,
+            best_val_metric=best.val_metric,
+        )
+        self.model_file.replace(best.weights, record)
 
     def _ended(self) -> bool:
-        return self.lane.position.epoch > self.num_epoch or self.lane.stopped_early
+        return self.state.position.epoch > self.num_epoch or self.state.stopped_early
 
-    def _commit(self) -> None:
-        self.checkpoints.write(self.lane, time.perf_counter() - self.start)
+    def _write_checkpoint(self) -> None:
+        self.checkpoints.write(self.state, time.perf_counter() - self.start)
+
+
+def _is_stopping() -> bool:
+    return stop_signal() is not None
+
+
+def _reason_of(error: BaseException) -> str:
+    """Return an error in one line; the name of its class only if it is an `Exception`."""
+    if isinstance(error, Exception):
+        return f"{type(error).__name__}: {first_line(error)}"
+    return first_line(error)

@@ -26,7 +26,7 @@ from lenet_exp.training.engine import engine_of, native_shapes
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.native.build import is_built
 from lenet_exp.training.network import network_size
-from lenet_exp.training.state import new_lane
+from lenet_exp.training.state import new_training_state
 
 TIMED_STEPS = 12
 # Sizes in bytes, measured with digits and MNIST (see docs/how-to/disk.md).
@@ -286,8 +286,8 @@ def _epoch_seconds(jobs: Sequence[Job], threads: int) -> list[float]:
 def _seconds_an_image(config: Config, threads: int) -> float:
     device = choose_device(config.device)
     torch.set_num_threads(config.num_threads or threads)
-    data, lane = load_training_data(config, device), new_lane(config, device)
-    step, times = engine_of(config).stepper(lane, data, TIMED_STEPS), []
+    data, state = load_training_data(config, device), new_training_state(config, device)
+    step, times = engine_of(config).stepper(state, data, TIMED_STEPS), []
     for n in range(TIMED_STEPS):
         first = n * config.batch_size % max(1, len(data.train_index) - config.batch_size)
         batch = data.train_index[first : first + config.batch_size]

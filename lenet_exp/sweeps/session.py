@@ -1,6 +1,4 @@
-"""A session of a sweep: trains the missing runs, and saves the sweep's outcome however the session
-ends.
-"""
+"""A session of a sweep: trains the missing runs, and saves the outcome however the session ends."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,36 +112,18 @@ class Session:
             ended: function called with the number of each ended job, whose result is in its run
                 folder. It returns whether the job counts as failed; by default, diverged runs do.
         """
-
-        def on_done(done: JobEnd) -> bool:
-            if (
-                done.lost is not None
-            ):  # its process died too often, or the job exceeded the time limit
-                job = self.jobs[done.job]
-                with locked_folder(job.folder.path, job.name):
-                    has_record = conclude_dead_run(job.folder, Outcome.failed, done.lost)
-                self.sweep.end_job(done.job, None if has_record else done.lost)
-            elif isinstance(done.error, Exception):  # any other exception is an interrupt
-                if not self.sweep.has_ended(done.job):  # if it has, the job has saved its error
-                    self.sweep.end_job(done.job, one_line(done.error))
-            elif done.error is None:
-                self.jobs[done.job].folder.await_record()
-            if ended is not None:
-                return ended(done.job)
-            record = self.jobs[done.job].folder.record() if done.error is None else None
-            return record is not None and record.outcome is Outcome.diverged
-
         all_known = jobs is sample_jobs
         devices: list[int] = []
+
         with self.display.sweep():
             if launcher.on_this_machine:
-                devices = worker_devices(
-                    (job.config.device for job in sample_jobs), self.config.sweep.devices
-                )
+                flags = (job.config.device for job in sample_jobs)
+                devices = worker_devices(flags, self.config.sweep.devices)
                 if all_known:
                     compile_ahead(native_shapes(job.executed for job in sample_jobs))
                 else:
                     jobs = _compile_as_created(jobs)
+
             work = work_spec(
                 self.sweep,
                 sample_jobs,
@@ -152,8 +133,34 @@ class Session:
                 devices=devices,
             )
             executor = launcher.executor(work)
+            on_done = partial(self._on_done, ended)
             with watching(self.sweep, self.jobs, self.display, elsewhere=True):
                 drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
+
+    def _on_done(self, ended: Callable[[int], bool] | None, done: JobEnd) -> bool:
+        """Save the end of a job, and return whether the job counts as failed."""
+        self._save_end(done)
+        if ended is not None:
+            return ended(done.job)
+        if done.error is not None:
+            return False
+        record = self.jobs[done.job].folder.record()
+        return record is not None and record.outcome is Outcome.diverged
+
+    def _save_end(self, done: JobEnd) -> None:
+        """Save how a job ended, unless the job itself has saved it."""
+        if done.lost is not None:
+            # Its process died too often, or the job exceeded the time limit.
+            job = self.jobs[done.job]
+            with locked_folder(job.folder.path, job.name):
+                has_record = conclude_dead_run(job.folder, Outcome.failed, done.lost)
+            self.sweep.end_job(done.job, None if has_record else done.lost)
+        elif isinstance(done.error, Exception):
+            if not self.sweep.has_ended(done.job):
+                self.sweep.end_job(done.job, one_line(done.error))
+        elif done.error is None:
+            self.jobs[done.job].folder.await_record()
+        # Any other exception is an interrupt: the job resumes in the next session.
 
     def results(self) -> list[JobResult]:
         """Return the results of all jobs."""
@@ -175,8 +182,7 @@ def sweep_session(
     *,
     follow: Follow,
 ) -> Iterator[Session]:
-    """Start or resume a sweep for the duration of a `with` block, and end the sweep when the block
-    ends.
+    """Start or resume a sweep for the duration of a `with` block, and end it with the block.
 
     Args:
         sweep: folder of the sweep, whose name identifies the sweep.
@@ -190,48 +196,88 @@ def sweep_session(
         ConfigError: the outputs folder cannot be written to; nothing has been started.
         RunsFailed: a run did not finish; the sweep has ended.
     """
-    outputs = sweep.outputs
-    check_outputs(outputs)
-    save_code([config, *(job.config for job in (jobs if isinstance(jobs, list) else []))], outputs)
+    check_outputs(sweep.outputs)
+    known_jobs = jobs if isinstance(jobs, list) else []
+    save_code([config, *(job.config for job in known_jobs)], sweep.outputs)
+
     # In this order, the command of `sweep.on_end` runs after the context of `follow` has ended.
     with ExitStack() as after, follow(sweep, config.tracking), sweep.claim():
-        jobs = jobs if isinstance(jobs, list) else jobs()
-        kept = sweep.kept_plan()
-        again = kept is not None
-        if not again:
+        if not isinstance(jobs, list):
+            jobs = jobs()
+        earlier_plan = sweep.kept_plan()
+        if earlier_plan is None:
             log_earlier_sweep(request, config.tracking.experiment, sweep)
-        save_code((job.config for job in jobs), outputs)
-        forced_ms = now_ms() if config.sweep.force else 0
-        had = kept is not None and kept.retrained
-        retrained = had or (config.sweep.force and any(job.folder.record() for job in jobs))
-        fields = _plan_fields(request, config, kept)
-        sweep.start(jobs, forced_ms=forced_ms, retrained=retrained, runs=len(jobs), **fields)
+        save_code((job.config for job in jobs), sweep.outputs)
+        _save_start(sweep, jobs, config, request, earlier_plan=earlier_plan)
+
         session = Session(sweep, jobs, config)
+        end = _SessionEnd(session)
         after.enter_context(log_to_file(sweep.path / "sweep.log"))
-        start, outcome, stopped_by, all_finished = time.perf_counter(), Outcome.killed, "", False
-        seconds, results = 0.0, list[JobResult]()
         # The hooks run while no process owns the sweep, so that they can start other commands.
-        after.callback(lambda: run_hook(sweep, results, config, outcome=outcome, seconds=seconds))
+        after.callback(end.run_hook)
+
+        start = time.perf_counter()
         try:
-            _begin(session, again)
+            _begin(session, is_resumed=earlier_plan is not None)
             yield session
             session.settle()
-            unfinished = any(result.outcome in OPEN for result in session.results())
-            outcome = Outcome.failed if unfinished else Outcome.finished
+            is_unfinished = any(result.outcome in OPEN for result in session.results())
+            end.outcome = Outcome.failed if is_unfinished else Outcome.finished
         except Exception:
-            outcome = Outcome.failed
+            end.outcome = Outcome.failed
             raise
         except (KeyboardInterrupt, Terminated) as e:
-            stopped_by = signal_from(e).name
+            end.stopped_by = signal_from(e).name
             raise
         finally:
             session.settle()
-            seconds, results = time.perf_counter() - start, session.results()
-            all_finished = end_sweep(
-                sweep, results, outcome=outcome, stopped_by=stopped_by, seconds=seconds
-            )
-    if not all_finished:
+            end.seconds = time.perf_counter() - start
+            end.results = session.results()
+            end.save()
+
+    if not end.all_finished:
         raise RunsFailed
+
+
+@dataclass
+class _SessionEnd:
+    """How a session ended. `sweep_session` sets the fields; the hook runs after that.
+
+    Attributes:
+        session: the session.
+        outcome: outcome of the sweep; killed, until another outcome is known.
+        stopped_by: name of the signal that stopped the sweep; empty if no signal stopped it.
+        seconds: duration of the session, in seconds.
+        results: results of all jobs; empty if they could not be read.
+        all_finished: whether all runs ended as intended.
+    """
+
+    session: Session
+    outcome: Outcome = Outcome.killed
+    stopped_by: str = ""
+    seconds: float = 0.0
+    results: list[JobResult] = field(default_factory=list)
+    all_finished: bool = False
+
+    def save(self) -> None:
+        """Save and print the results; see `end_sweep`."""
+        self.all_finished = end_sweep(
+            self.session.sweep,
+            self.results,
+            outcome=self.outcome,
+            stopped_by=self.stopped_by,
+            seconds=self.seconds,
+        )
+
+    def run_hook(self) -> None:
+        """Run the command in `sweep.on_end`, if it is set."""
+        run_hook(
+            self.session.sweep,
+            self.results,
+            self.session.config,
+            outcome=self.outcome,
+            seconds=self.seconds,
+        )
 
 
 def missing_jobs(jobs: Iterable[Job], forced_ms: int) -> list[Job]:
@@ -241,112 +287,150 @@ def missing_jobs(jobs: Iterable[Job], forced_ms: int) -> list[Job]:
         forced_ms: results of runs that began before this time, in milliseconds since 1970, do not
             count.
     """
-    found: dict[str, Job] = {}
+    missing_runs: dict[str, Job] = {}
     for job in jobs:
         record = job.folder.checked_result()
         if record is None or record.created_ms < forced_ms or _lacks_model_file(job):
-            found.setdefault(job.run, job)
-    return list(found.values())
+            missing_runs.setdefault(job.run, job)
+    return list(missing_runs.values())
 
 
 def _compile_as_created(jobs: Iterable[Job | None]) -> Iterator[Job | None]:
-    """Yield jobs, and start to compile the kernels of each shape when the first job that needs them
-    is created.
-    """
-    begun: set[NativeShape] = set()
+    """Yield jobs, and start to compile the kernels of each new shape before its first job."""
+    compiled: set[NativeShape] = set()
     for job in jobs:
         shapes = native_shapes([job.executed]) if job is not None else []
-        compile_ahead([shape for shape in shapes if shape not in begun])
-        begun.update(shapes)
+        compile_ahead([shape for shape in shapes if shape not in compiled])
+        compiled.update(shapes)
         yield job
 
 
-def _begin(session: Session, again: bool) -> None:
-    done = [job for job in session.jobs if job.folder.checked_result() is not None]
-    finished = {job.number for job in done}
-    plan = session.sweep.started()
-    records = {job.number: job.folder.record() for job in session.jobs if plan.search is not None}
-    # Searches count pruned runs as trained; grids train them to the end.
-    pruned = {
-        number
-        for number, its in records.items()
-        if its is not None and its.outcome is Outcome.pruned
-    }
-    before = [job for job in session.jobs if job.number in finished | pruned]
-    had = f"; {len(before)} already trained" if before and not session.config.sweep.force else ""
-    goes_on = f" (resuming {session.sweep.id})" if again else ""
-    what = f"sweep of {number_of(len(session.jobs), 'run')}"
-    if plan.search is not None:
-        what = "search" + (
-            f", {number_of(len(session.jobs), 'run')} so far" if session.jobs else ""
-        )
-    log.info("%s%s%s; outputs in %s", what, had, goes_on, session.sweep.outputs)
-    for job in {job.run: job for job in done}.values():
+def _save_start(
+    sweep: SweepFolder,
+    jobs: list[Job],
+    config: Config,
+    request: SweepRequest,
+    earlier_plan: SweepPlan | None,
+) -> None:
+    """Save the start of a session in the sweep folder."""
+    forced_ms = now_ms() if config.sweep.force else 0
+    retrained = earlier_plan is not None and earlier_plan.retrained
+    if config.sweep.force and not retrained:
+        retrained = any(job.folder.record() for job in jobs)
+
+    fields = _plan_fields(request, config, earlier_plan)
+    sweep.start(jobs, forced_ms=forced_ms, retrained=retrained, runs=len(jobs), **fields)
+
+
+def _begin(session: Session, *, is_resumed: bool) -> None:
+    """Log the start of a session, and clean up the folders of finished runs."""
+    finished_jobs = [job for job in session.jobs if job.folder.checked_result() is not None]
+    _log_start(session, finished_jobs, is_resumed)
+
+    for job in {job.run: job for job in finished_jobs}.values():
         if job.folder.needs_cleanup():
             with job.folder.claim():
                 job.folder.clean_up()
 
 
-def _plan_fields(request: SweepRequest, config: Config, kept: SweepPlan | None) -> dict[str, Any]:
+def _log_start(session: Session, finished_jobs: Sequence[Job], is_resumed: bool) -> None:
+    is_search = session.sweep.started().search is not None
+    trained = {job.number for job in finished_jobs}
+    if is_search:  # Searches count pruned runs as trained; grids train them to the end.
+        trained |= _pruned_jobs(session.jobs)
+    num_trained = sum(job.number in trained for job in session.jobs)
+
+    runs = number_of(len(session.jobs), "run")
+    subject = f"sweep of {runs}"
+    if is_search:
+        subject = f"search, {runs} so far" if session.jobs else "search"
+
+    already_trained = ""
+    if num_trained and not session.config.sweep.force:
+        already_trained = f"; {num_trained} already trained"
+    resuming = f" (resuming {session.sweep.id})" if is_resumed else ""
+    outputs = session.sweep.outputs
+    log.info("%s%s%s; outputs in %s", subject, already_trained, resuming, outputs)
+
+
+def _pruned_jobs(jobs: Iterable[Job]) -> set[int]:
+    """Return the numbers of the jobs whose runs were pruned."""
+    numbers = set()
+    for job in jobs:
+        record = job.folder.record()
+        if record is not None and record.outcome is Outcome.pruned:
+            numbers.add(job.number)
+    return numbers
+
+
+def _plan_fields(
+    request: SweepRequest, config: Config, earlier_plan: SweepPlan | None
+) -> dict[str, Any]:
     """Return the fields of sweep.json that depend on the request: the command, and the destination
     of the results.
 
     Args:
         request: sweep as requested by the user.
         config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
-        kept: plan at the end of the previous session; None if there was no previous session. With
-            `sweep.resume=`, the stored command is not replaced.
+        earlier_plan: plan at the end of the previous session; None if there was no previous
+            session. With `sweep.resume=`, the stored command is not replaced.
     """
-    found: dict[str, Any] = {
+    earlier_users = earlier_plan.users if earlier_plan is not None else []
+    earlier_tags = earlier_plan.tags if earlier_plan is not None else {}
+    fields: dict[str, Any] = {
         "experiment": config.tracking.experiment,
         "tracking_uri": frozen_uri(config.tracking.uri),
+        "users": list(dict.fromkeys([*earlier_users, user()])),
+        "tags": earlier_tags | flat(config.tracking.tags),
     }
-    found["users"] = list(dict.fromkeys([*(kept.users if kept is not None else ()), user()]))
-    found["tags"] = (kept.tags if kept is not None else {}) | flat(config.tracking.tags)
-    if kept is not None and not request.overrides:
-        return found
-    confirms = config.sweep.confirms and find_sweep(config.sweep.confirms).id
-    found |= {"confirms": confirms, "points": config.sweep.points, "directory": str(Path.cwd())}
-    found |= {
+    if earlier_plan is not None and not request.overrides:
+        return fields
+
+    confirms = config.sweep.confirms
+    if confirms:
+        confirms = find_sweep(confirms).id
+    fields |= {
+        "confirms": confirms,
+        "points": config.sweep.points,
+        "directory": str(Path.cwd()),
         "command": request.command,
         "overrides": request.overrides,
         "swept": request.swept,
         "code": request.code,
     }
     if request.search is not None:
-        found["search"] = request.search.resumed_from(kept.search if kept is not None else None)
-    return found
+        earlier_search = earlier_plan.search if earlier_plan is not None else None
+        fields["search"] = request.search.resumed_from(earlier_search)
+    return fields
 
 
 def log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder) -> None:
-    """Log a message if conf/, the data, or the program has changed and the same command now creates
-    different jobs.
+    """Log a message if the same command created different jobs in an earlier sweep.
+
+    That happens after a change of conf/, the data, or the program.
     """
     former = former_overrides(request.overrides)
     for old in all_sweeps(new.outputs):
         plan = old.started()
-        if (
-            old.id != new.id
-            and plan.experiment == experiment
-            and plan.overrides == request.overrides
-        ):
-            why = (
-                "ran different code"
-                if plan.code and plan.code != request.code
-                else "had different jobs"
+        if old.id == new.id or plan.experiment != experiment or plan.overrides != request.overrides:
+            continue
+
+        ran_other_code = plan.code and plan.code != request.code
+        why = "ran different code" if ran_other_code else "had different jobs"
+        log.info("new sweep, because this command %s in sweep %s", why, old.id)
+        if former and any(has_former_defaults(job.config) for job in old.jobs()):
+            log.info(
+                "default values changed after release 0.3; to reuse the results of that sweep, "
+                "add %s",
+                " ".join(former),
             )
-            log.info("new sweep, because this command %s in sweep %s", why, old.id)
-            if former and any(has_former_defaults(job.config) for job in old.jobs()):
-                log.info(
-                    "default values changed after release 0.3; to reuse the results of that sweep, add %s",
-                    " ".join(former),
-                )
-            return
+        return
 
 
 def _lacks_model_file(job: Job) -> bool:
     """Return whether a job has finished, but its model still has to be written to `model_path`."""
-    path, record = job.config.model_path, job.folder.result()
+    path = job.config.model_path
+    record = job.folder.result()
     if not path or record is None or record.best_epoch is None:
         return False
     return not any(Path(path).glob(f"*_epoch{record.best_epoch}_*_{job.run[:8]}.safetensors"))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.config.targets import instance
@@ -38,7 +38,7 @@ class TorchEngine:
 
     _loss: nn.Module | None = None  # as of the last `stepper`
 
-    def stepper(self, lane: TrainingState, data: TrainingData, steps: int) -> Step:
+    def stepper(self, state: TrainingState, data: TrainingData, steps: int) -> Step:
         """Return a function that executes one training step of a run.
 
         The function accepts the image indices of a batch, shape (n,), and the number of the step,
@@ -46,52 +46,67 @@ class TorchEngine:
         it.
 
         Args:
-            lane: state of the run to train.
-            data: training data on the lane's device.
+            state: training state of the run.
+            data: training data on the device of the network.
             steps: total number of steps in the run.
         """
-        model, optimizer, average = lane.model, lane.optimizer, lane.average
-        options, augmentation, schedule = (
-            lane.config.training,
-            lane.config.augmentation,
-            lane.config.schedule,
-        )
-        changing, augmenting = depends_on_length(schedule), augments(augmentation)
-        factor = own_factor(schedule.own) if schedule.own else partial(lr_factor, schedule)
-        change = instance("augmentation.own", augmentation.own) if augmentation.own else None
-        classes = data.labels[data.train_index].bincount(minlength=len(data.class_names))
-        loss_of = self._loss = build_loss(lane.config, classes)
-        parameters, black = (
-            list(model.parameters()),
-            background(data.normalization).to(data.images.device),
-        )
+        model = state.model
+        optimizer = state.optimizer
+        average = state.average
+        parameters = list(model.parameters())
+        options = state.config.training
+
+        schedule = state.config.schedule
+        rate_changes = depends_on_length(schedule)
+        lr_fraction: Callable[[int, int], float]
+        if schedule.own:
+            lr_fraction = own_factor(schedule.own)
+        else:
+            lr_fraction = partial(lr_factor, schedule)
+
+        augmentation = state.config.augmentation
+        is_augmented = augments(augmentation)
+        own_augmentation: Callable[[Tensor, Generator], Tensor] | None = None
+        if augmentation.own:
+            own_augmentation = instance("augmentation.own", augmentation.own)
+
+        classes = len(data.class_names)
+        class_counts = data.labels[data.train_index].bincount(minlength=classes)  # (classes,)
+        loss_function = build_loss(state.config, class_counts)
+        self._loss = loss_function
+        black = background(data.normalization).to(data.images.device)  # (channels, 1, 1)
 
         def step(batch: Tensor, number: int) -> tuple[Tensor, Tensor]:
-            images, labels = data.images[batch], data.labels[batch]
-            if augmenting:
-                images = augment(images, augmentation, lane.distortions, black)
-            if change is not None:
-                images = change(images, lane.distortions)
-            if changing:
-                fraction = factor(number, steps)
-                for group, rate in zip(optimizer.param_groups, lane.rates, strict=True):
+            images = data.images[batch]  # (n, channels, side, side)
+            labels = data.labels[batch]  # (n,)
+            if is_augmented:
+                images = augment(images, augmentation, state.distortions, black)
+            if own_augmentation is not None:
+                images = own_augmentation(images, state.distortions)
+
+            if rate_changes:
+                fraction = lr_fraction(number, steps)
+                for group, rate in zip(optimizer.param_groups, state.rates, strict=True):
                     group["lr"] = rate * fraction
-            logits = model(images)
-            loss = reduced(loss_of.train(), logits, labels, "mean")
+
+            logits = model(images)  # (n, outputs)
+            loss = reduced(loss_function.train(), logits, labels, "mean")  # shape ()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if options.clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, options.clip_norm)
             optimizer.step()
+
             if average is not None and options.ema_decay is not None:
                 update_average(average, model, options.ema_decay, number + 1)
-            return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+            correct = (logits.detach().argmax(1) == labels).sum()  # shape ()
+            return loss.detach(), correct
 
         return step
 
-    def evaluate(self, lane: TrainingState, data: TrainingData) -> Evaluation:
-        """Evaluate a lane on the validation images."""
-        return evaluate(lane.eval_model, data.images, data.labels, data.val_index, loss=self._loss)
+    def evaluate(self, state: TrainingState, data: TrainingData) -> Evaluation:
+        """Evaluate a state's weights on the validation images."""
+        return evaluate(state.eval_model, data.images, data.labels, data.val_index, loss=self._loss)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
         """Return an epoch's mean loss.
@@ -125,11 +140,9 @@ class EngineChoice:
         """Description of the choice for the user."""
         if self.engine is EngineName.native:
             return f"native, compiled for {describe_kernels()}"
-        return (
-            self.engine.value
-            if self.why == ASKED_FOR
-            else f"{self.engine.value}, because {self.why}"
-        )
+        if self.why == ASKED_FOR:
+            return self.engine.value
+        return f"{self.engine.value}, because {self.why}"
 
 
 def choose_engine(config: Config) -> EngineChoice:
@@ -143,19 +156,23 @@ def choose_engine(config: Config) -> EngineChoice:
     """
     if config.engine is EngineName.torch:
         return EngineChoice(EngineName.torch, ASKED_FOR)
-    why_not, is_asked_for = why_not_native(config), config.engine is EngineName.native
+
+    is_asked_for = config.engine is EngineName.native
+    why_not = why_not_native(config)
     if why_not is None:
-        return EngineChoice(
-            EngineName.native, ASKED_FOR if is_asked_for else "it supports all flags of this run"
-        )
+        why = ASKED_FOR if is_asked_for else "it supports all flags of this run"
+        return EngineChoice(EngineName.native, why)
     if is_asked_for:
         raise ConfigError(f"engine=native: {why_not}; set engine=auto or engine=torch")
-    faster = "" if why_unsupported(config) else "; the native engine would be several times faster"
-    return EngineChoice(EngineName.torch, f"{why_not}{faster}")
+
+    if why_unsupported(config):
+        return EngineChoice(EngineName.torch, why_not)
+    faster = "the native engine would be several times faster"
+    return EngineChoice(EngineName.torch, f"{why_not}; {faster}")
 
 
 def why_not_native(config: Config) -> str | None:
-    """Return why the native engine cannot train a configuration on this machine, or None if it can."""
+    """Return why the native engine cannot train a configuration here, or None if it can."""
     return why_unsupported(config) or why_no_kernels() or None
 
 
@@ -171,11 +188,12 @@ def engine_of(config: Config) -> Engine:
     """
     if config.engine is EngineName.torch:
         return TorchEngine()
-    choose_engine(config)
-    built = kernels(native_shape(config))
-    if isinstance(built, str):
-        raise ConfigError(f"engine=native: {built}; set engine=torch")
-    return NativeEngine(built)
+
+    choose_engine(config)  # raises an error if the native engine cannot be used
+    kernels_or_reason = kernels(native_shape(config))
+    if isinstance(kernels_or_reason, str):
+        raise ConfigError(f"engine=native: {kernels_or_reason}; set engine=torch")
+    return NativeEngine(kernels_or_reason)
 
 
 def native_shapes(configs: Iterable[Config]) -> list[NativeShape]:
@@ -184,24 +202,22 @@ def native_shapes(configs: Iterable[Config]) -> list[NativeShape]:
     Args:
         configs: configurations with the engine already chosen.
     """
-    return list(
-        dict.fromkeys(
-            native_shape(config) for config in configs if config.engine is EngineName.native
-        )
-    )
+    shapes = [native_shape(config) for config in configs if config.engine is EngineName.native]
+    return list(dict.fromkeys(shapes))
 
 
 def compile_ahead(shapes: Sequence[NativeShape]) -> None:
-    """Compile the kernels for shapes in the background, in order, so that few workers need to wait
-    for them.
+    """Compile the kernels for shapes in the background, so that few workers need to wait for them.
+
+    Args:
+        shapes: shapes in the order in which they are compiled.
     """
-    left = iter(shapes)
+    remaining_shapes = iter(shapes)  # shared by the threads
 
     def build_next() -> None:
-        for shape in left:
-            with contextlib.suppress(
-                BuildError
-            ):  # the job that needs the kernels reports the reason
+        for shape in remaining_shapes:
+            # The job that needs the kernels reports why they cannot be built.
+            with contextlib.suppress(BuildError):
                 build(None, shape)
 
     for _ in range(min(len(shapes), cpu_count())):

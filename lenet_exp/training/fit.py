@@ -1,7 +1,7 @@
-"""The training loop: a generator that yields one result per lane after each epoch.
+"""The training loop: a generator that yields one result after each epoch.
 
-A lane is the state of one run (see lane.py). The loop does not depend on the code that uses its
-results, such as the run folder, the progress display, and MLflow.
+The loop changes the training state of a run; see state.py. It does not depend on the code that uses
+its results, such as the run folder, the progress display, and MLflow.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.schema import EpochChoice
@@ -48,56 +49,54 @@ Echo = Callable[[int, float], None]  # called with (iteration, loss)
 
 
 def fit(
-    lane: TrainingState,
+    state: TrainingState,
     data: TrainingData,
     echo: Echo | None = None,
     stop: Callable[[], bool] = lambda: False,
     engine: Engine | None = None,
 ) -> Iterator[EpochResult | Divergence]:
-    """Train a lane through epoch `num_epoch`, and yield its result after each epoch.
+    """Train a run through epoch `num_epoch`, and yield its result after each epoch.
 
-    Training starts at `lane.position`, and the best weights are kept in `lane.best`. The best epoch
-    has the highest value of the metric; ties go to the earlier epoch. With `training.select=last`,
-    it is the last epoch. If the loss is not finite, training yields a `Divergence` and ends. Early
-    stopping ends training after the epoch that triggers it. The caller can stop iterating after any
-    result; `lane.position` is then the start of the next epoch.
+    Training starts at `state.position`, and the best weights are kept in `state.best`. The best
+    epoch has the highest value of the metric; ties go to the earlier epoch. With
+    `training.select=last`, it is the last epoch. If the loss is not finite, training yields a
+    `Divergence` and ends. Early stopping ends training after the epoch that triggers it. The caller
+    can stop iterating after any result; `state.position` is then the start of the next epoch.
 
     Args:
-        lane: training state of a run.
-        data: training data on the lane's device.
+        state: training state of the run, which is updated in place.
+        data: training data on the device of the network.
         echo: function called every `num_iter_echo` iterations, with the iteration and its loss.
         stop: function called after each step. If it returns True, training stops and stores its
-            position in `lane.position`. A run resumed from this position has results bit-identical
+            position in `state.position`. A run resumed from this position has results bit-identical
             to those of an uninterrupted run.
-        engine: engine to use; by default, the engine in the lane's configuration.
+        engine: engine to use; by default, the engine in the run's configuration.
 
     Raises:
         ConfigError: the engine is not available on this machine.
     """
-    engine = engine or engine_of(lane.config)
-    step = engine.stepper(
-        lane,
-        with_label_noise(data, lane.config),
-        steps_an_epoch(lane, data) * lane.config.num_epoch,
-    )
-    while lane.position.epoch <= lane.config.num_epoch and not lane.stopped_early:
-        start = time.perf_counter() - lane.position.seconds
-        trained = _train_epoch(lane, data, engine, step, echo=echo, stop=stop, start=start)
+    engine = engine or engine_of(state.config)
+    noisy_data = with_label_noise(data, state.config)
+    step = engine.stepper(state, noisy_data, steps_an_epoch(state, data) * state.config.num_epoch)
+
+    while state.position.epoch <= state.config.num_epoch and not state.stopped_early:
+        start = time.perf_counter() - state.position.seconds
+        trained = _train_epoch(state, data, engine, step, echo=echo, stop=stop, start=start)
         if trained is None:
             return
-        result = (
-            trained
-            if isinstance(trained, Divergence)
-            else _validate_epoch(lane, data, engine, trained, start=start)
-        )
+        if isinstance(trained, Divergence):
+            yield trained
+            return
+
+        result = _validate_epoch(state, data, engine, trained, start=start)
         yield result
         if isinstance(result, Divergence):
             return
 
 
-def steps_an_epoch(lane: TrainingState, data: TrainingData) -> int:
+def steps_an_epoch(state: TrainingState, data: TrainingData) -> int:
     """Return the number of steps per epoch."""
-    return math.ceil(len(data.train_index) / lane.config.batch_size)
+    return math.ceil(len(data.train_index) / state.config.batch_size)
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ class _Trained:
 
 
 def _train_epoch(
-    lane: TrainingState,
+    state: TrainingState,
     data: TrainingData,
     engine: Engine,
     step: Step,
@@ -119,106 +118,167 @@ def _train_epoch(
     stop: Callable[[], bool],
     start: float,
 ) -> _Trained | Divergence | None:
-    """Train the lane to the end of its current epoch.
+    """Train to the end of the current epoch.
 
-    If `stop` returns True, save the lane's position and return None.
+    If `stop` returns True, save the position in the training state and return None.
     """
-    batch_size, every, epoch = (
-        lane.config.batch_size,
-        lane.config.num_iter_echo,
-        lane.position.epoch,
-    )
-    n, device, steps = len(data.train_index), data.images.device, steps_an_epoch(lane, data)
-    at, losses = lane.position, torch.zeros(steps, device=device)
-    if at.order is not None:
-        lane.order.set_state(at.order)
-    order_state = lane.order.get_state()
-    order = data.train_index[torch.randperm(n, generator=lane.order).to(device)]
-    losses[: at.steps] = at.losses.to(device)
-    correct = torch.full((), at.correct, dtype=torch.int64, device=device)
-    step_losses, done, first = list(at.step_losses), at.steps, (epoch - 1) * steps
-    lane.model.train()
-    for batch in order.split(batch_size)[at.steps :]:
-        losses[done], hits = step(batch, first + done)
-        correct += hits
-        done += 1
-        if (first + done) % every == 0:
-            loss = float(losses[done - 1])
+    batch_size = state.config.batch_size
+    position = state.position
+    device = data.images.device
+    n_train = len(data.train_index)
+    steps = steps_an_epoch(state, data)
+    steps_before = (position.epoch - 1) * steps  # steps in earlier epochs
+
+    if position.order is not None:
+        state.order.set_state(position.order)
+    order_state = state.order.get_state()
+    permutation = torch.randperm(n_train, generator=state.order).to(device)
+    order = data.train_index[permutation]  # (n_train,)
+
+    steps_done = position.steps
+    step_losses = list(position.step_losses)
+    losses = torch.zeros(steps, device=device)
+    losses[:steps_done] = position.losses.to(device)
+    correct = torch.full((), position.correct, dtype=torch.int64, device=device)  # shape ()
+
+    state.model.train()
+    for batch in order.split(batch_size)[position.steps :]:  # the last can be smaller
+        batch_loss, batch_correct = step(batch, steps_before + steps_done)
+        losses[steps_done] = batch_loss
+        correct += batch_correct
+        steps_done += 1
+
+        iteration = steps_before + steps_done  # counted from 1 over the entire run
+        if iteration % state.config.num_iter_echo == 0:
+            loss = float(losses[steps_done - 1])
             if not math.isfinite(loss):
                 break
-            step_losses.append((first + done, loss, now_ms()))
+            step_losses.append((iteration, loss, now_ms()))
             if echo is not None:
-                echo(first + done, loss)
+                echo(iteration, loss)
+
         if stop():
             seconds = time.perf_counter() - start
-            lane.position = Position(
-                epoch=epoch,
-                steps=done,
-                losses=losses[:done].cpu(),
+            state.position = Position(
+                epoch=position.epoch,
+                steps=steps_done,
+                losses=losses[:steps_done].cpu(),
                 correct=int(correct),
                 step_losses=tuple(step_losses),
                 seconds=seconds,
                 order=order_state,
             )
             return None
-    bad = (~losses[:done].isfinite()).nonzero()
-    if len(bad):
-        at_bad = first + int(bad[0]) + 1
-        if len(bad) < done and (
-            not step_losses or step_losses[-1][0] < at_bad - 1
-        ):  # add the last finite loss
-            step_losses.append((at_bad - 1, float(losses[int(bad[0]) - 1]), now_ms()))
-        return Divergence(epoch, at_bad, float(losses[int(bad[0])]), step_losses)
-    shares = torch.full((steps,), batch_size / n, device=device)
-    shares[-1] = (n - batch_size * (steps - 1)) / n
-    return _Trained(
-        engine.mean(losses, shares), int(correct) / n, time.perf_counter() - start, step_losses
+
+    divergence = _divergence(
+        position.epoch, losses, steps_done, steps_before, step_losses=step_losses
     )
+    if divergence is not None:
+        return divergence
+
+    shares = torch.full((steps,), batch_size / n_train, device=device)
+    shares[-1] = (n_train - batch_size * (steps - 1)) / n_train
+    return _Trained(
+        loss=engine.mean(losses, shares),
+        accuracy=int(correct) / n_train,
+        seconds=time.perf_counter() - start,
+        step_losses=step_losses,
+    )
+
+
+def _divergence(
+    epoch: int,
+    losses: Tensor,
+    steps_done: int,
+    steps_before: int,
+    step_losses: list[tuple[int, float, int]],
+) -> Divergence | None:
+    """Return the divergence of an epoch, or None if all its losses so far are finite.
+
+    For example, with losses (0.7, 0.5, nan) after 20 steps in earlier epochs, the run diverged at
+    step 23. Its last finite loss, 0.5 at step 22, is recorded even if 22 is not a multiple of
+    `num_iter_echo`.
+
+    Args:
+        epoch: number of the epoch, counted from 1.
+        losses: mean loss of each batch, shape (steps,); only the first `steps_done` are computed.
+        steps_done: number of completed steps in the epoch.
+        steps_before: number of steps in earlier epochs.
+        step_losses: losses recorded so far in the epoch; the last finite loss is appended.
+    """
+    bad_steps = (~losses[:steps_done].isfinite()).nonzero()  # (number of bad steps, 1)
+    if len(bad_steps) == 0:
+        return None
+
+    first_bad = int(bad_steps[0])
+    step = steps_before + first_bad + 1
+    has_finite_loss = len(bad_steps) < steps_done
+    is_recorded = bool(step_losses) and step_losses[-1][0] >= step - 1
+    if has_finite_loss and not is_recorded:
+        last_finite_loss = float(losses[first_bad - 1])
+        step_losses.append((step - 1, last_finite_loss, now_ms()))
+
+    return Divergence(epoch, step, float(losses[first_bad]), step_losses)
 
 
 def _validate_epoch(
-    lane: TrainingState, data: TrainingData, engine: Engine, trained: _Trained, start: float
+    state: TrainingState, data: TrainingData, engine: Engine, trained: _Trained, start: float
 ) -> EpochResult | Divergence:
-    """Validate the lane after an epoch, keep its weights if they are the best so far, and advance
-    to the next epoch.
+    """Validate the network after an epoch, and advance to the next epoch.
+
+    The validated weights are kept if they are the best so far.
     """
-    epoch = lane.position.epoch
-    found, labels = engine.evaluate(lane, data), data.labels[data.val_index].cpu()
-    if not math.isfinite(found.loss):  # the last step made the weights invalid
-        return Divergence(
-            epoch, epoch * steps_an_epoch(lane, data), found.loss, trained.step_losses
-        )
-    val_accuracy, metric = (
-        float((found.predictions == labels).double().mean()),
-        Metric.of(lane.config.metric),
-    )
-    val_metric = None if metric.is_accuracy else measure(lane.config.metric, labels, found)
+    config = state.config
+    epoch = state.position.epoch
+    evaluation = engine.evaluate(state, data)
+    labels = data.labels[data.val_index].cpu()  # (n_val,)
+    if not math.isfinite(evaluation.loss):  # the last step made the weights invalid
+        last_step = epoch * steps_an_epoch(state, data)
+        return Divergence(epoch, last_step, evaluation.loss, trained.step_losses)
+
+    val_accuracy = float((evaluation.predictions == labels).double().mean())
+    metric = Metric.of(config.metric)
+    val_metric = None if metric.is_accuracy else measure(config.metric, labels, evaluation)
     value = val_accuracy if val_metric is None else val_metric
-    selects_last = lane.config.training.select is EpochChoice.last
-    improved = not selects_last and (
-        lane.best is None or metric.sign * value > metric.sign * lane.best.value
-    )
+
+    selects_last = config.training.select is EpochChoice.last
+    improved = not selects_last and _is_better(value, state.best, metric)
     if improved or selects_last:
-        copied = {
-            name: t.detach().to("cpu", copy=True)
-            for name, t in lane.eval_model.state_dict().items()
-        }
-        lane.best = Best(epoch, val_accuracy, copied, found.predictions, val_metric=val_metric)
-    lane.last_right = packed(found.predictions == labels)
-    lane.note_progress(epoch, metric.sign * value)
-    lane.position = Position(epoch + 1)
+        state.best = Best(
+            epoch,
+            val_accuracy,
+            weights=_copied_weights(state),
+            predictions=evaluation.predictions,
+            val_metric=val_metric,
+        )
+    state.last_right = packed(evaluation.predictions == labels)
+    state.note_progress(epoch, metric.sign * value)
+    state.position = Position(epoch + 1)
+
     return EpochResult(
         epoch=epoch,
         train_loss=trained.loss,
         train_accuracy=trained.accuracy,
-        val_loss=found.loss,
+        val_loss=evaluation.loss,
         val_accuracy=val_accuracy,
-        lr=lane.optimizer.param_groups[0]["lr"],
+        lr=state.optimizer.param_groups[0]["lr"],
         epoch_seconds=time.perf_counter() - start,
         images_per_second=len(data.train_index) / trained.seconds,
         step_losses=trained.step_losses,
         time_ms=now_ms(),
         improved=improved,
-        weights_digest=weights_digest(lane.eval_model.state_dict()),
+        weights_digest=weights_digest(state.eval_model.state_dict()),
         val_metric=val_metric,
     )
+
+
+def _is_better(value: float, best: Best | None, metric: Metric) -> bool:
+    """Return whether a value of the metric is better than that of the best epoch so far."""
+    if best is None:
+        return True
+    return metric.sign * value > metric.sign * best.value
+
+
+def _copied_weights(state: TrainingState) -> dict[str, Tensor]:
+    weights = state.eval_model.state_dict()
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}

@@ -1,4 +1,4 @@
-"""Conversion of a run's training state (a lane) to tensors and JSON, and back, without pickle.
+"""Conversion of a run's training state to tensors and JSON, and back, without pickle.
 
 A run that resumes from this state has results bit-identical to those of an uninterrupted run.
 """
@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.state import Position, TrainingState
@@ -17,73 +17,83 @@ from lenet_exp.training.state import Position, TrainingState
 Plain = int | float | bool | str | None
 
 
-def snapshot(lane: TrainingState) -> tuple[dict[str, Tensor], str]:
-    """Return a lane's network, average, optimizer, generators, and position as tensors and JSON.
+def snapshot(state: TrainingState) -> tuple[dict[str, Tensor], str]:
+    """Return a run's network, average, optimizer, generators, and position as tensors and JSON.
 
     The best weights are not included, because they are saved in a separate file.
 
     Raises:
         TypeError: a value in the optimizer's state is not a tensor, a number, a string, or None.
     """
-    at = lane.position
-    tensors = {f"model.{name}": t.detach() for name, t in lane.model.state_dict().items()}
-    tensors |= {
-        "order": lane.order.get_state(),
-        "noise": lane.noise.get_state(),
-        "losses": at.losses,
-    }
-    if augments(lane.config.augmentation):
-        tensors["distortions"] = lane.distortions.get_state()
-    if lane.average is not None:
-        tensors |= {f"average.{name}": t.detach() for name, t in lane.average.state_dict().items()}
-    if at.order is not None:
-        tensors["epoch_order"] = at.order
-    if lane.best is not None:
-        few = not len(lane.best.predictions) or int(lane.best.predictions.max()) < 256
-        tensors["best_predictions"] = lane.best.predictions.to(torch.uint8 if few else torch.int16)
-    kept = optimizer_state(lane.optimizer)
+    position = state.position
+    tensors = _detached("model.", state.model)
+    tensors["order"] = state.order.get_state()
+    tensors["noise"] = state.noise.get_state()
+    tensors["losses"] = position.losses
+    if augments(state.config.augmentation):
+        tensors["distortions"] = state.distortions.get_state()
+    if state.average is not None:
+        tensors |= _detached("average.", state.average)
+    if position.order is not None:
+        tensors["epoch_order"] = position.order
+    if state.best is not None:
+        tensors["best_predictions"] = _compact(state.best.predictions)
+
+    optimizer = optimizer_state(state.optimizer)
     values = {
-        "epoch": at.epoch,
-        "steps": at.steps,
-        "correct": at.correct,
-        "step_losses": at.step_losses,
-        "seconds": at.seconds,
-        "progress": lane.progress,
-        "last_right": lane.last_right,
-        "optimizer": {"state": kept.state, "groups": kept.groups},
+        "epoch": position.epoch,
+        "steps": position.steps,
+        "correct": position.correct,
+        "step_losses": position.step_losses,
+        "seconds": position.seconds,
+        "progress": state.progress,
+        "last_right": state.last_right,
+        "optimizer": {"state": optimizer.state, "groups": optimizer.groups},
     }
-    return tensors | kept.tensors, json.dumps(values)
+    return tensors | optimizer.tensors, json.dumps(values)
 
 
-def restore(lane: TrainingState, tensors: dict[str, Tensor], values: str) -> None:
-    """Restore a lane from a snapshot, except for its best weights.
+def _detached(prefix: str, network: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a network's state dict, with a prefix before each name."""
+    return {f"{prefix}{name}": t.detach() for name, t in network.state_dict().items()}
+
+
+def _compact(predictions: Tensor) -> Tensor:
+    """Return predicted classes, shape (n_val,), in the smallest type that holds them."""
+    if len(predictions) == 0 or int(predictions.max()) < 256:
+        return predictions.to(torch.uint8)
+    return predictions.to(torch.int16)
+
+
+def restore(state: TrainingState, tensors: dict[str, Tensor], values: str) -> None:
+    """Restore a run's training state from a snapshot, except for its best weights.
 
     Raises:
         KeyError, ValueError, RuntimeError, TypeError: the snapshot is from a different network,
-            optimizer, or release. The lane remains unchanged.
+            optimizer, or release. The training state remains unchanged.
     """
-    before, then = snapshot(lane)
-    before = {name: t.clone() for name, t in before.items()}
+    earlier_tensors, earlier_values = snapshot(state)
+    earlier_tensors = {name: tensor.clone() for name, tensor in earlier_tensors.items()}
     try:
-        _put(lane, tensors, values)
+        _apply(state, tensors, values)
     except Exception:
-        _put(lane, before, then)
+        _apply(state, earlier_tensors, earlier_values)
         raise
 
 
-def _put(lane: TrainingState, tensors: dict[str, Tensor], text: str) -> None:
+def _apply(state: TrainingState, tensors: dict[str, Tensor], text: str) -> None:
     values = json.loads(text)
-    lane.model.load_state_dict(_named("model.", tensors))
-    if lane.average is not None:
-        lane.average.load_state_dict(_named("average.", tensors))
-    if augments(lane.config.augmentation):
-        lane.distortions.set_state(tensors["distortions"])
-    lane.last_right = values.get("last_right")
-    lane.progress = tuple(values["progress"]) if values["progress"] else None
-    restore_optimizer(lane.optimizer, OptimizerState(tensors, **values["optimizer"]))
-    lane.order.set_state(tensors["order"])
-    lane.noise.set_state(tensors["noise"])
-    lane.position = Position(
+    state.model.load_state_dict(_without_prefix("model.", tensors))
+    if state.average is not None:
+        state.average.load_state_dict(_without_prefix("average.", tensors))
+    if augments(state.config.augmentation):
+        state.distortions.set_state(tensors["distortions"])
+    state.last_right = values.get("last_right")
+    state.progress = tuple(values["progress"]) if values["progress"] else None
+    restore_optimizer(state.optimizer, OptimizerState(tensors, **values["optimizer"]))
+    state.order.set_state(tensors["order"])
+    state.noise.set_state(tensors["noise"])
+    state.position = Position(
         epoch=values["epoch"],
         steps=values["steps"],
         losses=tensors["losses"],
@@ -94,7 +104,8 @@ def _put(lane: TrainingState, tensors: dict[str, Tensor], text: str) -> None:
     )
 
 
-def _named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names have a prefix, keyed by the rest of the name."""
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
@@ -119,39 +130,45 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> OptimizerState:
     Raises:
         TypeError: a value in the state is not a tensor, a number, a string, or None.
     """
-    found, state = OptimizerState({}, {}, []), optimizer.state_dict()
-    for index, entry in state["state"].items():
-        plain = found.state.setdefault(str(index), {})
+    saved = OptimizerState(tensors={}, state={}, groups=[])
+    state_dict = optimizer.state_dict()
+    for index, entry in state_dict["state"].items():
+        plain_values = saved.state.setdefault(str(index), {})
         for name, value in entry.items():
             if isinstance(value, Tensor):
-                found.tensors[f"optimizer.{index}.{name}"] = value.detach()
+                saved.tensors[f"optimizer.{index}.{name}"] = value.detach()
             elif isinstance(value, Plain):
-                plain[name] = value
+                plain_values[name] = value
             else:
-                raise TypeError(
-                    f"state `{name}` must be a tensor, number, or string, not {type(value).__name__}"
-                )
-    for group in state["param_groups"]:
-        found.groups.append({k: v for k, v in group.items() if isinstance(v, Plain)})
-    return found
+                kind = type(value).__name__
+                raise TypeError(f"state `{name}` must be a tensor, number, or string, not {kind}")
+
+    for group in state_dict["param_groups"]:
+        saved.groups.append({key: v for key, v in group.items() if isinstance(v, Plain)})
+    return saved
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, kept: OptimizerState) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: OptimizerState) -> None:
     """Restore the state of an optimizer from `optimizer_state`."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, Plain | Tensor]] = {
-        int(index): {**values} for index, values in kept.state.items()
-    }
-    for name, value in kept.tensors.items():
+    state: dict[int, dict[str, Plain | Tensor]] = {}
+    for index, plain_values in saved.state.items():
+        state[int(index)] = {**plain_values}
+
+    parameters: list[nn.Parameter] = []
+    for group in optimizer.param_groups:
+        parameters += group["params"]
+
+    for name, value in saved.tensors.items():
         if not name.startswith("optimizer."):
             continue
         _, index, key = name.split(".", 2)
-        like = parameters[int(index)]
-        if value.shape == like.shape and key != "step":
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape and key != "step":
             # Fused optimizers read a parameter and its buffers in memory order, so their layouts
             # must match.
-            value = torch.empty_like(like, dtype=value.dtype).copy_(value)
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state[int(index)][key] = value.clone()
+
     groups = optimizer.state_dict()["param_groups"]
-    merged = [present | kept for present, kept in zip(groups, kept.groups, strict=True)]
+    merged = [group | plain for group, plain in zip(groups, saved.groups, strict=True)]
     optimizer.load_state_dict({"state": state, "param_groups": merged})

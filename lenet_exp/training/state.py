@@ -1,6 +1,4 @@
-"""State of a run during training: its network, optimizer, generators, position, and best weights so
-far.
-"""
+"""State of a run during training: network, optimizer, generators, position, best weights so far."""
 
 from __future__ import annotations
 
@@ -20,8 +18,9 @@ from lenet_exp.training.optimizer import build_optimizer, group_rates
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch with the best value of the metric so far; with `training.select=last`, the last
-    epoch so far.
+    """The epoch with the best value of the metric so far.
+
+    With `training.select=last`, it is the last epoch so far.
 
     Attributes:
         epoch: number of the epoch, counted from 1.
@@ -110,30 +109,45 @@ class TrainingState:
         Training stops early after `training.patience` epochs in which the metric did not improve,
         unless the last epoch is already complete.
         """
-        patience, last = self.config.training.patience, self.position.epoch - 1
-        if patience is None or self.progress is None or last >= self.config.num_epoch:
+        patience = self.config.training.patience
+        if patience is None or self.progress is None:
             return False
-        return last - self.progress[0] >= patience
+
+        last_epoch = self.position.epoch - 1
+        if last_epoch >= self.config.num_epoch:
+            return False
+
+        last_improved_epoch, _ = self.progress
+        return last_epoch - last_improved_epoch >= patience
 
     def note_progress(self, epoch: int, score: float) -> None:
         """Update the early-stopping state with an epoch's metric, negative if smaller is better."""
-        if self.progress is None or score > self.progress[1] + self.config.training.min_delta:
+        if self.progress is None:
+            self.progress = (epoch, score)
+            return
+
+        _, last_improved_score = self.progress
+        if score > last_improved_score + self.config.training.min_delta:
             self.progress = (epoch, score)
 
 
-def new_lane(
+def new_training_state(
     config: Config, device: torch.device, given: Mapping[str, Tensor] | None = None
 ) -> TrainingState:
-    """Return the state of a run at the start of training. The run's random numbers derive from
-    `config.seed`.
+    """Return the state of a run at the start of training.
+
+    The run's random numbers derive from `config.seed`.
 
     Args:
         given: trained weights to start from; see `load_given`.
     """
     noise = generator(config.seed, "noise", device)
     model = _network(config, device, noise, given)
-    average = None if config.training.ema_decay is None else _network(config, device, noise, given)
+    average: nn.Module | None = None
+    if config.training.ema_decay is not None:
+        average = _network(config, device, noise, given)
     optimizer = build_optimizer(config, model.parameters())
+
     return TrainingState(
         config=config,
         model=model,
@@ -167,14 +181,13 @@ def decay_at(decay: float, step: int) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move `average` toward `model` after a step (counted from 1): average = d * average + (1 - d)
-    * model.
+    """Move `average` toward `model` after a step (counted from 1).
 
-    The factor d is `decay_at(decay, step)`, as in TensorFlow's ExponentialMovingAverage. Buffers
-    are copied.
+    The new average is d * average + (1 - d) * model. The factor d is `decay_at(decay, step)`, as in
+    TensorFlow's ExponentialMovingAverage. Buffers are copied.
     """
-    get_ema_multi_avg_fn(decay_at(decay, step))(
-        list(average.parameters()), list(model.parameters()), 0
-    )
-    for kept, new in zip(average.buffers(), model.buffers(), strict=True):
-        kept.copy_(new)
+    move_average = get_ema_multi_avg_fn(decay_at(decay, step))
+    move_average(list(average.parameters()), list(model.parameters()), 0)
+
+    for average_buffer, model_buffer in zip(average.buffers(), model.buffers(), strict=True):
+        average_buffer.copy_(model_buffer)

@@ -28,7 +28,10 @@ from lenet_exp.config.targets import find_class
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.code_folder import load_code
 
-NET = "import torch\nfrom parts import shared\nclass Net(torch.nn.Module):\n    width, deep = shared.WIDTH, shared.deep\n"
+NET = (
+    "import torch\nfrom parts import shared\n"
+    "class Net(torch.nn.Module):\n    width, deep = shared.WIDTH, shared.deep\n"
+)
 SHARED = "from . import deep\nfrom .deep.er import X\nWIDTH = {}\n"
 FILES = {
     "mine.py": NET,

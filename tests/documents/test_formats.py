@@ -17,7 +17,7 @@ import torch
 
 from lenet_exp.config.tags import NAMES, PREFIXES, is_own
 from lenet_exp.config.typed_json import key_of
-from lenet_exp.executors.host import SlotInfo
+from lenet_exp.executors.slot_process import SlotInfo
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import PlacePlan
 from lenet_exp.folders import checkpoints, run_folder, sweep_folder

@@ -1,4 +1,4 @@
-"""Jobs are submitted to an executor in order, until too many fail, and to places until too many
+"""Jobs are submitted to an executor in order, until too many fail, and to slots until too many
 never start.
 
 The executor here has no processes. tests/sweeps/test_schedules.py tests all orders of events.
@@ -14,7 +14,7 @@ import pytest
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
 from lenet_exp.executors.drive import drive
-from lenet_exp.executors.places import MOST_UNREADY, ClosePlace, JobSlots, StartJob
+from lenet_exp.executors.job_slots import MOST_UNREADY, CloseSlot, JobSlots, StartJob
 from lenet_exp.executors.work import JobEnd
 from lenet_exp.folders.job import Job
 
@@ -79,7 +79,7 @@ def test_no_job_starts_after_too_many_consecutive_failures(script, most, num_end
     assert executor.left
 
 
-def test_jobs_are_created_as_places_become_free():
+def test_jobs_are_created_as_slots_become_free():
     made, started = [], []
 
     def create_jobs() -> Iterable[Job]:
@@ -104,8 +104,8 @@ def test_executor_that_raises_is_closed():
     assert executor.left
 
 
-def places(*numbers: int, retries: int = 1) -> JobSlots:
-    """Return places with these jobs waiting."""
+def slots(*numbers: int, retries: int = 1) -> JobSlots:
+    """Return slots with these jobs waiting."""
     made = JobSlots("hydra/launcher=cluster", retries=retries)
     for number in numbers:
         made.submit(jobs(number + 1)[number])
@@ -113,32 +113,32 @@ def places(*numbers: int, retries: int = 1) -> JobSlots:
 
 
 def test_uncounted_loss_costs_no_retry_but_time_limit_ends_job():
-    made = places(0, retries=0)
+    made = slots(0, retries=0)
     for turn in (1, 2, 3):
         made.fill(1)
         made.ready(turn)
         made.fill(1)
         if turn < 3:
-            assert made.lost(turn, "its time was up", counts=False) == [ClosePlace(turn)]
+            assert made.lost(turn, "its time was up", counts=False) == [CloseSlot(turn)]
     over = JobEnd(0, lost="over the time limit of 3 s", over_limit=True)
     assert made.ended(3, 3, over) == [over]
 
 
-def test_places_that_never_start_are_one_line_unless_another_works():
-    made = places(0, 1)
+def test_slots_that_never_start_are_one_line_unless_another_works():
+    made = slots(0, 1)
     made.fill(1)
     made.ready(1)
     made.fill(1)
     for _ in range(MOST_UNREADY):
         (opened,) = made.fill(2)
-        made.lost(opened.place, "no memory")
-    assert made.fill(2) == []  # the working place may run both
+        made.lost(opened.slot, "no memory")
+    assert made.fill(2) == []  # the working slot may run both
     assert made.ended(1, 1, JobEnd(0, value=0.9)) == [JobEnd(0, value=0.9)]
     assert made.fill(2) == [StartJob(1, 2, jobs(2)[1])]
     made.lost(1, "its node was lost")
     for _ in range(MOST_UNREADY):
         (opened,) = made.fill(2)
-        made.lost(opened.place, "no memory")
+        made.lost(opened.slot, "no memory")
     with pytest.raises(UserError) as ended:
         made.fill(2)
     assert str(ended.value).startswith("hydra/launcher=cluster: ")

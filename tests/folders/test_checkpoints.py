@@ -21,7 +21,7 @@ from lenet_exp.folders.records import History
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.fit import fit
-from lenet_exp.training.state import TrainingState, new_lane
+from lenet_exp.training.state import TrainingState, new_training_state
 from lenet_exp.training.trained.weights import load_weights
 from tests.training.small import configure, digest, start
 
@@ -35,10 +35,10 @@ def _log_is_read(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPat
     caplog.set_level(logging.INFO, "lenet_exp")
 
 
-def train(lane: TrainingState, checkpoints: Checkpoints, epochs: int = 6) -> Iterator[EpochResult]:
+def train(state: TrainingState, checkpoints: Checkpoints, epochs: int = 6) -> Iterator[EpochResult]:
     """Train until an epoch, and add the results to the checkpoints."""
     _, data = start(CONFIG)
-    for result in fit(lane, data):
+    for result in fit(state, data):
         checkpoints.add(result)
         yield result
         if result.epoch == epochs:
@@ -47,25 +47,25 @@ def train(lane: TrainingState, checkpoints: Checkpoints, epochs: int = 6) -> Ite
 
 def with_checkpoints(path: Path, epochs: int) -> TrainingState:
     """Train some epochs with a checkpoint after each, and then stop without cleanup."""
-    lane, checkpoints = fresh(), Checkpoints(path)
-    for result in train(lane, checkpoints, epochs):
-        checkpoints.write(lane, float(result.epoch))
-    return lane
+    state, checkpoints = fresh(), Checkpoints(path)
+    for result in train(state, checkpoints, epochs):
+        checkpoints.write(state, float(result.epoch))
+    return state
 
 
 def fresh() -> TrainingState:
-    return new_lane(CONFIG, choose_device(CONFIG.device))
+    return new_training_state(CONFIG, choose_device(CONFIG.device))
 
 
 def content(path: Path) -> set[str]:
     return {file.name for file in path.iterdir()}
 
 
-def weights_to_the_end(lane: TrainingState, checkpoints: Checkpoints) -> str:
+def weights_to_the_end(state: TrainingState, checkpoints: Checkpoints) -> str:
     """Train to the end, and return the digest of the best weights."""
-    list(train(lane, checkpoints))
-    assert lane.position.epoch == 7
-    return digest(lane)
+    list(train(state, checkpoints))
+    assert state.position.epoch == 7
+    return digest(state)
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +81,12 @@ def damage(file: Path) -> None:
 
 def test_training_resumes_from_newest_checkpoint(tmp_path, uninterrupted):
     with_checkpoints(tmp_path, 3)
-    lane, checkpoints = fresh(), Checkpoints(tmp_path)
-    assert checkpoints.restore(lane)
-    assert (lane.position.epoch, lane.position.steps) == (4, 0)
+    state, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert checkpoints.restore(state)
+    assert (state.position.epoch, state.position.steps) == (4, 0)
     assert (checkpoints.seconds, checkpoints.resumed) == (3.0, 1)
-    assert weights_to_the_end(lane, checkpoints) == uninterrupted
-    checkpoints.write_results(lane.best)
+    assert weights_to_the_end(state, checkpoints) == uninterrupted
+    checkpoints.write_results(state.best)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3, 4, 5, 6]
     assert read_history(tmp_path).resumed == 1
 
@@ -113,16 +113,16 @@ def test_two_checkpoints_are_kept_and_finally_only_best_weights(tmp_path):
 
 def test_checkpoints_are_due_by_time_rather_than_by_epoch(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints_module, "CHECKPOINT_SECONDS", 1e9)
-    lane, checkpoints = fresh(), Checkpoints(tmp_path)
-    checkpoints.write(lane, 0.0)
-    for _ in train(lane, checkpoints, 3):
+    state, checkpoints = fresh(), Checkpoints(tmp_path)
+    checkpoints.write(state, 0.0)
+    for _ in train(state, checkpoints, 3):
         assert not checkpoints.due()
     assert read_history(tmp_path).epochs == []
     monkeypatch.setattr(checkpoints_module, "CHECKPOINT_SECONDS", 0.0)
     assert checkpoints.due()
-    checkpoints.write_results(lane.best)
+    checkpoints.write_results(state.best)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3]
-    assert read_history(tmp_path).best.epoch == lane.best.epoch
+    assert read_history(tmp_path).best.epoch == state.best.epoch
 
 
 @pytest.mark.parametrize("where", ["save_weights", "write_json"])
@@ -131,9 +131,9 @@ def test_crash_while_writing_checkpoint_keeps_previous_checkpoint(
 ):
     """The crash happens before the state is written, or between state and history."""
     with_checkpoints(tmp_path, 2)
-    lane, checkpoints = fresh(), Checkpoints(tmp_path)
-    assert checkpoints.restore(lane)
-    list(train(lane, checkpoints, 3))
+    state, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert checkpoints.restore(state)
+    list(train(state, checkpoints, 3))
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -141,7 +141,7 @@ def test_crash_while_writing_checkpoint_keeps_previous_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints_module, where, killed)
         with pytest.raises(KeyboardInterrupt):
-            checkpoints.write(lane, 3.0)
+            checkpoints.write(state, 3.0)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2]
     again, after = fresh(), Checkpoints(tmp_path)
     assert after.restore(again)
@@ -156,17 +156,17 @@ def test_corrupt_checkpoint_falls_back_to_previous_checkpoint(tmp_path, caplog, 
     with_checkpoints(tmp_path, 4)
     how(tmp_path / "state-5-0.safetensors")
     times = [e.time_ms for e in read_history(tmp_path).epochs]
-    lane, checkpoints = fresh(), Checkpoints(tmp_path)
-    assert checkpoints.restore(lane)
-    assert lane.position.epoch == 4
+    state, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert checkpoints.restore(state)
+    assert state.position.epoch == 4
     assert "state-5-0.safetensors" in caplog.text
-    list(train(lane, checkpoints, 4))
-    checkpoints.write(lane, 4.0)  # replaces the corrupt state
-    lane, checkpoints = fresh(), Checkpoints(tmp_path)
-    assert checkpoints.restore(lane)
-    assert lane.position.epoch == 5
-    assert weights_to_the_end(lane, checkpoints) == uninterrupted
-    checkpoints.write_results(lane.best)
+    list(train(state, checkpoints, 4))
+    checkpoints.write(state, 4.0)  # replaces the corrupt state
+    state, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert checkpoints.restore(state)
+    assert state.position.epoch == 5
+    assert weights_to_the_end(state, checkpoints) == uninterrupted
+    checkpoints.write_results(state.best)
     history = read_history(tmp_path)
     assert ([e.epoch for e in history.epochs], history.resumed) == ([1, 2, 3, 4, 5, 6], 2)
     assert [e.time_ms for e in history.epochs[:4]] == times  # MLflow may already have these points
@@ -177,24 +177,24 @@ def test_checkpoint_with_corrupt_best_weights_is_not_used(tmp_path, caplog):
     newest, before = read_history(tmp_path).commits
     assert newest.best != before.best  # the second epoch was better
     damage(tmp_path / newest.best.weights)
-    lane = fresh()
-    assert Checkpoints(tmp_path).restore(lane)
-    assert (lane.position.epoch, lane.best.epoch) == (2, 1)
+    state = fresh()
+    assert Checkpoints(tmp_path).restore(state)
+    assert (state.position.epoch, state.best.epoch) == (2, 1)
     assert newest.best.weights in caplog.text
 
 
 def test_run_without_usable_checkpoint_starts_over_with_warning(tmp_path, caplog, uninterrupted):
     with_checkpoints(tmp_path, 3)
     states = sorted(tmp_path.glob("state-*"))
-    for state in states:
-        damage(state)
-    lane, checkpoints = fresh(), Checkpoints(tmp_path)
-    assert not checkpoints.restore(lane)
-    assert all(state.name in caplog.text for state in states)
+    for file in states:
+        damage(file)
+    state, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert not checkpoints.restore(state)
+    assert all(file.name in caplog.text for file in states)
     assert "starts over" in caplog.text
-    assert (lane.position.epoch, checkpoints.resumed) == (1, 0)
-    assert weights_to_the_end(lane, checkpoints) == uninterrupted
-    checkpoints.write_results(lane.best)
+    assert (state.position.epoch, checkpoints.resumed) == (1, 0)
+    assert weights_to_the_end(state, checkpoints) == uninterrupted
+    checkpoints.write_results(state.best)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3, 4, 5, 6]
 
 
@@ -203,12 +203,12 @@ def test_run_with_corrupt_history_starts_over_with_warning(tmp_path, caplog, how
     with_checkpoints(tmp_path, 2)
     how(tmp_path / "history.json")
     assert read_history(tmp_path) == History()
-    lane, checkpoints = fresh(), Checkpoints(tmp_path)
-    assert not checkpoints.restore(lane)
-    assert (lane.position.epoch, "history.json" in caplog.text) == (1, True)
+    state, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert not checkpoints.restore(state)
+    assert (state.position.epoch, "history.json" in caplog.text) == (1, True)
     checkpoints.clean()
-    list(train(lane, checkpoints, 1))
-    checkpoints.write(lane, 1.0)
+    list(train(state, checkpoints, 1))
+    checkpoints.write(state, 1.0)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1]
     assert len(list(tmp_path.glob("state-*"))) == 1  # earlier states are removed
 
@@ -230,26 +230,26 @@ def test_state_of_other_program_is_not_restored(tmp_path, caplog, uninterrupted,
     with_checkpoints(tmp_path, 1)
     history = json.loads((tmp_path / "history.json").read_text())
     (commit,) = history["commits"]
-    state = tmp_path / commit["state"]
-    tensors, metadata = load_weights(state)
+    file = tmp_path / commit["state"]
+    tensors, metadata = load_weights(file)
     if other == "network":
         tensors["model.conv1.weight"] = tensors["model.conv1.weight"][:1].contiguous()
     else:  # a value is missing, which is noticed after the network was restored
         values = json.loads(metadata["values"])
         del values["progress"]
         metadata = {"values": json.dumps(values)}
-    save_file(tensors, state, metadata)
-    commit["sha256"] = hashlib.sha256(state.read_bytes()).hexdigest()
+    save_file(tensors, file, metadata)
+    commit["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
     write_json(tmp_path / "history.json", with_digest(history))
-    lane, checkpoints = fresh(), Checkpoints(tmp_path)
-    assert not checkpoints.restore(lane)
+    state, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert not checkpoints.restore(state)
     assert "different program" in caplog.text
-    assert weights_to_the_end(lane, checkpoints) == uninterrupted
+    assert weights_to_the_end(state, checkpoints) == uninterrupted
 
 
 def test_run_without_result_leaves_only_history(tmp_path):
-    lane, checkpoints = fresh(), Checkpoints(tmp_path)
-    checkpoints.write(lane, 0.0)
+    state, checkpoints = fresh(), Checkpoints(tmp_path)
+    checkpoints.write(state, 0.0)
     checkpoints.clean()
     assert content(tmp_path) == {"history.json"}
     assert read_history(tmp_path).best is None

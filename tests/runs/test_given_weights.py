@@ -18,7 +18,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import freeze_jobs, lone_job
 from lenet_exp.searches.plan import plan_search
 from lenet_exp.training.network import load_given, network_of
-from lenet_exp.training.state import new_lane
+from lenet_exp.training.state import new_training_state
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.searches.searched import only_sweep
 from tests.tools.commands import SMALL, end, lenet_train, refused, start, succeeded
@@ -52,9 +52,9 @@ def weights_file(folder: Path, *line: str, seed: int = 7) -> Path:
 def test_both_engines_start_from_given_weights(engine, outputs, tmp_path):
     config = compose([*LINE, f"engine={engine}", "training.ema_decay=0.9"])
     given, _ = load_weights(weights_file(tmp_path))
-    lane = new_lane(config, torch.device("cpu"), given)
-    assert lane.average is not None
-    for network in (lane.model, lane.average):
+    state = new_training_state(config, torch.device("cpu"), given)
+    assert state.average is not None
+    for network in (state.model, state.average):
         assert weights_digest(network.state_dict()) == weights_digest(given)
 
 

@@ -24,7 +24,7 @@ import pytest
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
 from lenet_exp.executors.drive import drive
-from lenet_exp.executors.places import ClosePlace, Command, JobSlots, OpenPlace, StartJob, StopJob
+from lenet_exp.executors.job_slots import CloseSlot, Command, JobSlots, OpenSlot, StartJob, StopJob
 from lenet_exp.executors.work import JobEnd
 from lenet_exp.folders.job import Job
 from lenet_exp.stopping import Terminated, stop_signal
@@ -107,50 +107,50 @@ class Executor:
         self.accidents -= happens
         return happens
 
-    def _say(self, seconds: float, what: str, place: int, turn: int, value: Any) -> None:
+    def _say(self, seconds: float, what: str, slot: int, turn: int, value: Any) -> None:
         """Deliver a message after at least this delay, once or twice."""
         for _ in range(1 + (self.dice.random() < 0.1)):
             delay = self.dice.choice((0.0, 0.01, 0.3, 2.0)) * self.dice.random()
-            self._after(seconds + delay, partial(self._hear, what, place, turn, value))
+            self._after(seconds + delay, partial(self._hear, what, slot, turn, value))
 
-    def _hear(self, what: str, place: int, turn: int, value: Any) -> None:
-        at, job = self._runs.get(place, (0, 0))
+    def _hear(self, what: str, slot: int, turn: int, value: Any) -> None:
+        at, job = self._runs.get(slot, (0, 0))
         if (
             at
-            and place in self._open
+            and slot in self._open
             and (what == "lost" or (at == turn and value is not None and value.lost))
         ):
             self.losses.setdefault(job, set()).add(at)
         if what == "ready":
-            self._decided.ready(place)
+            self._decided.ready(slot)
         elif what == "lost":
-            self._do(self._decided.lost(place, value))
+            self._do(self._decided.lost(slot, value))
         else:
             if at == turn:
-                self._runs.pop(place, None)
-            self._do(self._decided.ended(place, turn, value))
+                self._runs.pop(slot, None)
+            self._do(self._decided.ended(slot, turn, value))
 
     def _do(self, commands: Sequence[Command]) -> None:
         for command in commands:
-            if isinstance(command, OpenPlace):
-                self._open.add(command.place)
+            if isinstance(command, OpenSlot):
+                self._open.add(command.slot)
                 assert len(self._open) <= self.capacity, "more workers than capacity"
                 what = "lost" if self._has_accident() else "ready"  # some workers never start
                 self._say(
-                    self.dice.uniform(0, 6), what, command.place, 0, "the worker did not start"
+                    self.dice.uniform(0, 6), what, command.slot, 0, "the worker did not start"
                 )
             elif isinstance(command, StartJob):
-                self._runs[command.place] = command.turn, command.job.number
-                self._train(command.place, command.turn, command.job)
+                self._runs[command.slot] = command.turn, command.job.number
+                self._train(command.slot, command.turn, command.job)
             elif isinstance(command, StopJob):
-                turn, job = self._runs.get(command.place, (0, 0))
-                self._say(0.1, "ended", command.place, turn, JobEnd(job, error=Terminated()))
-            elif isinstance(command, ClosePlace):
-                self._open.remove(command.place)
+                turn, job = self._runs.get(command.slot, (0, 0))
+                self._say(0.1, "ended", command.slot, turn, JobEnd(job, error=Terminated()))
+            elif isinstance(command, CloseSlot):
+                self._open.remove(command.slot)
             else:
                 self._waiting.append(command)
 
-    def _train(self, place: int, turn: int, job: Job) -> None:
+    def _train(self, slot: int, turn: int, job: Job) -> None:
         seconds, number = self.dice.uniform(0.2, 8.0), job.number
         what = (
             self.dice.choice(("process", "node", "cut off", "limit"))
@@ -171,10 +171,10 @@ class Executor:
             "cut off",
         }:  # reported at once or late; a disconnected worker continues
             self._say(
-                self.dice.choice((0.0, 1.0, 30.0)), "lost", place, 0, "its node does not answer"
+                self.dice.choice((0.0, 1.0, 30.0)), "lost", slot, 0, "its node does not answer"
             )
         if what != "node":
-            self._say(seconds, "ended", place, turn, ends)
+            self._say(seconds, "ended", slot, turn, ends)
 
 
 def hear(executor: Executor, jobs: Sequence[Job], ended: set[int], done: JobEnd) -> None:

@@ -16,7 +16,7 @@ from lenet_exp.seeds import generator
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device, use_threads
 from lenet_exp.training.fit import Divergence, fit
-from lenet_exp.training.state import TrainingState, new_lane
+from lenet_exp.training.state import TrainingState, new_training_state
 from lenet_exp.training.trained.weights import weights_digest
 from tests.tools.configs import compose
 
@@ -40,22 +40,22 @@ def configure(*overrides: str) -> Config:
 
 
 def start(config: Config) -> tuple[TrainingState, TrainingData]:
-    """Return the lane and the data that `fit` needs."""
+    """Return the initial training state and the data that `fit` needs."""
     device = choose_device(config.device)
     config.num_threads = use_threads(config.num_threads, 1)
-    return new_lane(config, device), load_training_data(config, device)
+    return new_training_state(config, device), load_training_data(config, device)
 
 
 def train(*overrides: str) -> tuple[TrainingState, list[EpochResult | Divergence]]:
-    """Train completely, and return the lane and the results of the epochs."""
-    lane, data = start(configure(*overrides))
-    return lane, list(fit(lane, data))
+    """Train completely, and return the training state and the results of the epochs."""
+    state, data = start(configure(*overrides))
+    return state, list(fit(state, data))
 
 
-def digest(lane: TrainingState) -> str:
+def digest(state: TrainingState) -> str:
     """Return the digest of the best weights."""
-    assert lane.best is not None
-    return weights_digest(lane.best.weights)
+    assert state.best is not None
+    return weights_digest(state.best.weights)
 
 
 @dataclass(frozen=True)
@@ -74,18 +74,18 @@ def by_hand(config: Config) -> Iterator[Step]:
     """Train with an explicit loop, without listeners or running sums, and yield the loss of each
     image.
     """
-    lane, data = start(config)
+    state, data = start(config)
     order, iteration = generator(config.seed, "order"), 0
     for epoch in range(1, config.num_epoch + 1):
         indices = data.train_index[torch.randperm(len(data.train_index), generator=order)]
         for first in range(0, len(indices), config.batch_size):
             batch = indices[first : first + config.batch_size]
-            lane.model.train()
-            logits = lane.model(data.images[batch])
+            state.model.train()
+            logits = state.model(data.images[batch])
             losses = F.cross_entropy(logits, data.labels[batch], reduction="none")
-            lane.optimizer.zero_grad()
+            state.optimizer.zero_grad()
             losses.mean().backward()
-            lane.optimizer.step()
+            state.optimizer.step()
             iteration += 1
             yield Step(epoch, iteration, losses.detach(), logits.argmax(1) == data.labels[batch])
 

@@ -160,34 +160,34 @@ ALL = ("augmentation=[affine,elastic,flip,erase]", SHORT)
 
 
 def test_only_training_images_are_changed():
-    lane, data = start(configure(*ALL, "training.ema_decay=0.9"))
+    state, data = start(configure(*ALL, "training.ema_decay=0.9"))
     before = data.images.clone()
     seen = []
-    lane.model.register_forward_pre_hook(
+    state.model.register_forward_pre_hook(
         lambda model, inputs: seen.append(inputs[0]) if model.training else None
     )
-    result = next(fit(lane, data))
+    result = next(fit(state, data))
     assert torch.equal(data.images, before)
     assert not torch.equal(
         torch.cat(seen).sum((1, 2, 3)).sort().values,
         before[data.train_index].sum((1, 2, 3)).sort().values,
     )
-    lane.eval_model.load_state_dict(lane.best.weights)
+    state.eval_model.load_state_dict(state.best.weights)
     assert torch.equal(
-        predict_logits(lane.eval_model, data.images[data.val_index]).argmax(1),
-        lane.best.predictions,
+        predict_logits(state.eval_model, data.images[data.val_index]).argmax(1),
+        state.best.predictions,
     )
-    assert result.val_accuracy == lane.best.val_accuracy
+    assert result.val_accuracy == state.best.val_accuracy
 
 
 def test_augmentation_does_not_affect_other_random_streams():
     """Augmentation changes neither the order of images nor the masks of dropout."""
 
     def batches(*overrides: str) -> tuple[Tensor, Tensor]:
-        lane, data = start(configure("regularization.dropout_rate=0.5", SHORT, *overrides))
-        for _ in fit(lane, data):
+        state, data = start(configure("regularization.dropout_rate=0.5", SHORT, *overrides))
+        for _ in fit(state, data):
             pass
-        return lane.order.get_state(), lane.noise.get_state()
+        return state.order.get_state(), state.noise.get_state()
 
     for one, other in zip(batches(), batches(*ALL), strict=True):
         assert torch.equal(one, other)

@@ -49,16 +49,16 @@ def test_losses_and_accuracies_match_explicit_training(overrides):
 
 
 def test_validation_uses_network_at_end_of_epoch():
-    lane, (result,) = train(SHORT, *NOISY)
+    state, (result,) = train(SHORT, *NOISY)
     _, data = start(configure())
-    lane.model.eval()
+    state.model.eval()
     images, labels = data.images[data.val_index], data.labels[data.val_index]
     with torch.no_grad():
-        logits = lane.model(images)
+        logits = state.model(images)
     assert result.val_loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
     assert result.val_accuracy == float((logits.argmax(1) == labels).double().mean())
-    assert torch.equal(lane.best.predictions, logits.argmax(1))
-    matrix = confusion_matrix(labels, lane.best.predictions)
+    assert torch.equal(state.best.predictions, logits.argmax(1))
+    matrix = confusion_matrix(labels, state.best.predictions)
     assert sum(matrix[i][i] for i in range(10)) / 250 == result.val_accuracy
 
 
@@ -71,12 +71,12 @@ def test_confusion_matrix_has_true_classes_in_rows():
 
 def sums_of(*overrides: str) -> torch.Tensor:
     """Return sums of the training images in the order of training, with shape (epochs, images)."""
-    lane, data = start(configure(SHORT, *overrides))
+    state, data = start(configure(SHORT, *overrides))
     seen = []
-    lane.model.register_forward_pre_hook(
+    state.model.register_forward_pre_hook(
         lambda model, inputs: seen.append(inputs[0]) if model.training else None
     )
-    for _ in fit(lane, data):
+    for _ in fit(state, data):
         pass
     sums = torch.cat(seen).sum((1, 2, 3)).reshape(-1, 320)
     expected = data.images[data.train_index].sum((1, 2, 3)).sort().values
@@ -122,8 +122,8 @@ def test_training_is_repeatable_after_other_trainings(overrides):
         (r.val_loss, r.train_loss, r.weights_digest) for r in same[:2]
     ]
     assert len({r.weights_digest for r in same}) == 3
-    for lane, found in ((first, results), (again, same)):
-        assert found[lane.best.epoch - 1].weights_digest == digest(lane)
+    for state, found in ((first, results), (again, same)):
+        assert found[state.best.epoch - 1].weights_digest == digest(state)
 
 
 def test_settings_in_fingerprint_change_weights():
@@ -132,15 +132,15 @@ def test_settings_in_fingerprint_change_weights():
 
 
 def test_losses_are_stored_and_echoed_every_num_iter_echo_iterations():
-    lane, data = start(configure(SHORT, "num_iter_echo=7", "num_epoch=2"))
+    state, data = start(configure(SHORT, "num_iter_echo=7", "num_epoch=2"))
     echoed = []
-    results = list(fit(lane, data, lambda iteration, loss: echoed.append((iteration, loss))))
+    results = list(fit(state, data, lambda iteration, loss: echoed.append((iteration, loss))))
     assert [[i for i, _, _ in r.step_losses] for r in results] == [[7], [14]]
     assert [(i, loss) for r in results for i, loss, _ in r.step_losses] == echoed
 
 
 def test_epoch_results_have_times_and_lr_and_earliest_best_is_kept():
-    lane, results = train("num_epoch=8", "optimizer.lr=0.02", "num_iter_echo=3", SHORT)
+    state, results = train("num_epoch=8", "optimizer.lr=0.02", "num_iter_echo=3", SHORT)
     assert [(r.epoch, r.lr) for r in results] == [(epoch, 0.02) for epoch in range(1, 9)]
     stamps = [t for r in results for t in [*(t for _, _, t in r.step_losses), r.time_ms]]
     assert stamps == sorted(stamps)
@@ -148,8 +148,8 @@ def test_epoch_results_have_times_and_lr_and_earliest_best_is_kept():
     # excludes the time of validation
     assert all(r.images_per_second * r.epoch_seconds >= 320 for r in results)
     accuracies = [r.val_accuracy for r in results]
-    assert lane.best.val_accuracy == max(accuracies)
-    assert lane.best.epoch == accuracies.index(max(accuracies)) + 1
+    assert state.best.val_accuracy == max(accuracies)
+    assert state.best.epoch == accuracies.index(max(accuracies)) + 1
     assert [r.improved for r in results] == [
         a > max([-1, *accuracies[:i]]) for i, a in enumerate(accuracies)
     ]
@@ -157,20 +157,20 @@ def test_epoch_results_have_times_and_lr_and_earliest_best_is_kept():
 
 def test_first_of_equally_good_epochs_is_kept():
     # changes bits, but no prediction
-    lane, results = train("num_epoch=3", "optimizer.lr=1e-7", SHORT)
+    state, results = train("num_epoch=3", "optimizer.lr=1e-7", SHORT)
     assert len({r.val_accuracy for r in results}) == 1
     assert [r.improved for r in results] == [True, False, False]
-    assert lane.best.epoch == 1
-    assert digest(lane) == results[0].weights_digest != weights_digest(lane.model.state_dict())
+    assert state.best.epoch == 1
+    assert digest(state) == results[0].weights_digest != weights_digest(state.model.state_dict())
 
 
 @pytest.mark.parametrize("n", [1, EVAL_BATCH, EVAL_BATCH + 1, 2 * EVAL_BATCH + 7])
 def test_evaluation_in_batches_matches_evaluation_at_once(n):
-    lane, data = start(configure())
+    state, data = start(configure())
     index = torch.arange(n) % len(data.images)
-    found = evaluate(lane.model, data.images, data.labels, index)
+    found = evaluate(state.model, data.images, data.labels, index)
     with torch.no_grad():
-        logits = lane.model(data.images[index])
+        logits = state.model(data.images[index])
     assert found.loss == pytest.approx(float(F.cross_entropy(logits, data.labels[index])), rel=1e-5)
     assert torch.equal(found.predictions, logits.argmax(1))
 
@@ -189,9 +189,9 @@ LATE = [
     [(1, FAST), (3, FAST), (1000, FAST), (20, ["optimizer.lr=20", "activation=relu"])],
 )
 def test_divergence_is_detected_at_first_nonfinite_loss(every, overrides):
-    lane, data = start(configure(*overrides, f"num_iter_echo={every}"))
+    state, data = start(configure(*overrides, f"num_iter_echo={every}"))
     echoed = []
-    (end,) = fit(lane, data, lambda iteration, loss: echoed.append((iteration, loss)))
+    (end,) = fit(state, data, lambda iteration, loss: echoed.append((iteration, loss)))
     assert isinstance(end, Divergence)
     assert (end.epoch, end.step) == first_divergence(configure(*overrides))
     assert not math.isfinite(end.loss)
@@ -202,19 +202,19 @@ def test_divergence_is_detected_at_first_nonfinite_loss(every, overrides):
 
 
 def test_divergence_keeps_earlier_epochs_and_counts_all_iterations():
-    lane, results = train(*LATE)
+    state, results = train(*LATE)
     *before, end = results
     assert isinstance(end, Divergence)
     assert (end.epoch, end.step) == first_divergence(configure(*LATE))
     assert end.epoch > 1
     assert end.step > 40 * (end.epoch - 1)
     assert [r.epoch for r in before if isinstance(r, EpochResult)] == list(range(1, end.epoch))
-    assert lane.best.val_accuracy == max(r.val_accuracy for r in before)
+    assert state.best.val_accuracy == max(r.val_accuracy for r in before)
 
 
 def test_divergence_in_last_step_is_detected_in_validation():
-    lane, ((end),) = train("optimizer.lr=1e30", "dataset.train_size=32")
+    state, ((end),) = train("optimizer.lr=1e30", "dataset.train_size=32")
     assert isinstance(end, Divergence)
     assert (end.epoch, end.step) == (1, 1)
     assert not math.isfinite(end.loss)
-    assert lane.best is None
+    assert state.best is None

@@ -53,10 +53,10 @@ def test_metrics_equal_those_of_scikit_learn():
 
 
 def test_validation_loss_is_the_runs_own_loss():
-    lane, data = start(configure("loss=focal", *SHORT))
-    *_, last = fit(lane, data)
+    state, data = start(configure("loss=focal", *SHORT))
+    *_, last = fit(state, data)
     with torch.no_grad():
-        logits = lane.model.eval()(data.images[data.val_index])
+        logits = state.model.eval()(data.images[data.val_index])
     assert last.val_loss == pytest.approx(
         float(Focal()(logits, data.labels[data.val_index]).mean()), rel=1e-5
     )
@@ -68,11 +68,11 @@ def test_validation_loss_is_the_runs_own_loss():
 )
 def test_metric_chooses_the_epoch_and_weights_stay_the_same(engine, metric, sign):
     flags = (*SHORT, f"engine={engine}", "optimizer.lr=0.05", "num_epoch=6")
-    lane, epochs = train(*flags, f"metric={metric}")
+    state, epochs = train(*flags, f"metric={metric}")
     by_accuracy, plain = train(*flags)
     assert [e.weights_digest for e in epochs] == [e.weights_digest for e in plain]
-    assert lane.best.epoch == max(epochs, key=lambda e: (sign * e.val_metric, -e.epoch)).epoch
-    assert lane.best.val_accuracy == plain[lane.best.epoch - 1].val_accuracy
+    assert state.best.epoch == max(epochs, key=lambda e: (sign * e.val_metric, -e.epoch)).epoch
+    assert state.best.val_accuracy == plain[state.best.epoch - 1].val_accuracy
     assert (by_accuracy.best.val_metric, {e.val_metric for e in plain}) == (None, {None})
     if metric == "loss":
         assert [e.val_metric for e in epochs] == [e.val_loss for e in plain]
@@ -80,9 +80,9 @@ def test_metric_chooses_the_epoch_and_weights_stay_the_same(engine, metric, sign
 
 def test_patience_waits_for_the_metric():
     flags = (*SHORT, "num_epoch=12", "optimizer.lr=0.08", "training.patience=2")
-    lane, epochs = train(*flags, "metric=loss")
-    assert lane.stopped_early
-    assert len(epochs) == lane.best.epoch + 2 == 2 + min(epochs, key=lambda e: e.val_loss).epoch
+    state, epochs = train(*flags, "metric=loss")
+    assert state.stopped_early
+    assert len(epochs) == state.best.epoch + 2 == 2 + min(epochs, key=lambda e: e.val_loss).epoch
 
 
 def test_metric_that_is_not_finite_fails_the_run():

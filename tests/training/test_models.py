@@ -55,10 +55,10 @@ def test_lenet5_yaml_has_defaults_of_class():
 
 @pytest.mark.parametrize("model", sorted(f.stem for f in (CONF_DIR / "model").glob("*.yaml")))
 def test_bundled_model_has_expected_size_and_learns(model):
-    lane, results = train(
+    state, results = train(
         f"model={model}", "num_epoch=3", "activation=tanh", "optimizer=adam", "optimizer.lr=0.01"
     )
-    assert sum(p.numel() for p in lane.model.parameters()) == PARAMETERS[model]
+    assert sum(p.numel() for p in state.model.parameters()) == PARAMETERS[model]
     assert results[-1].val_accuracy > 0.6
     size = NetworkSize(parameters=PARAMETERS[model], multiply_adds=MULTIPLY_ADDS[model])
     assert network_size(configure(f"model={model}", "activation=tanh")) == size
@@ -229,8 +229,8 @@ def test_own_network_with_strided_shortcut_trains_with_two_threads():
         "num_epoch=2",
     )
     try:
-        lane, data = start(config)
-        results = list(fit(lane, data))
+        state, data = start(config)
+        results = list(fit(state, data))
     finally:
         use_threads(1, 1)
     assert results[1].train_loss < results[0].train_loss

@@ -42,10 +42,10 @@ def train(
     overrides: tuple[str, ...], stops: tuple[int, ...], path: Path
 ) -> tuple[TrainingState, list[EpochResult]]:
     """Train, stop after each of these steps (counted over the whole training), and resume in a new
-    lane.
+    state.
     """
     results: list[EpochResult] = []
-    lane, data = start(configure(*LINE, *overrides))
+    state, data = start(configure(*LINE, *overrides))
     done = 0
     for at in (*stops, None):
         seen = done
@@ -55,22 +55,22 @@ def train(
             seen += 1
             return seen == at
 
-        results += list(fit(lane, data, stop=stop))
+        results += list(fit(state, data, stop=stop))
         if at is None:
             break
         assert seen == at
         done = at
-        tensors, values = snapshot(lane)
+        tensors, values = snapshot(state)
         save_weights(path, tensors, {"values": json.dumps(values)})
         tensors, metadata = load_weights(path)
-        best, (lane, _) = lane.best, start(lane.config)
-        restore(lane, tensors, json.loads(metadata["values"]))
+        best, (state, _) = state.best, start(state.config)
+        restore(state, tensors, json.loads(metadata["values"]))
         if best is not None:
             predictions = tensors["best_predictions"].to(torch.int64)
-            lane.best = Best(
+            state.best = Best(
                 best.epoch, best.val_accuracy, best.weights, predictions, val_metric=best.val_metric
             )
-    return lane, results
+    return state, results
 
 
 def numbers(result: EpochResult) -> tuple:
@@ -93,7 +93,7 @@ def same(
 
 @cache
 def whole(overrides: tuple[str, ...]) -> tuple[TrainingState, list[EpochResult]]:
-    """Return the lane and the results of an uninterrupted training."""
+    """Return the training state and the results of an uninterrupted training."""
     return train(overrides, (), Path())
 
 
@@ -130,7 +130,7 @@ def test_training_stopped_twice_resumes_with_each_optimizer(optimizer, more, tmp
 def test_training_stopped_anywhere_resumes_with_all_options(stops, tmp_path_factory):
     one = train(OPTIONS, tuple(sorted(stops)), tmp_path_factory.mktemp("stopped") / "state")
     same(one, whole(OPTIONS))
-    averages = (lane.average.state_dict().values() for lane, _ in (one, whole(OPTIONS)))
+    averages = (state.average.state_dict().values() for state, _ in (one, whole(OPTIONS)))
     assert all(torch.equal(a, b) for a, b in zip(*averages, strict=True))
 
 
@@ -142,8 +142,8 @@ def test_patience_continues_after_interruption(tmp_path):
 
 
 def test_unsupported_optimizer_state_is_named():
-    lane, data = start(configure(*LINE))
-    next(fit(lane, data))
-    next(iter(lane.optimizer.state.values()))["odd"] = [1, 2]
+    state, data = start(configure(*LINE))
+    next(fit(state, data))
+    next(iter(state.optimizer.state.values()))["odd"] = [1, 2]
     with pytest.raises(TypeError, match="`odd`"):
-        snapshot(lane)
+        snapshot(state)

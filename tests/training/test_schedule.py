@@ -87,15 +87,15 @@ def test_learning_rate_does_not_rise_after_warm_up(shape, warmup, num_epoch):
 
 
 def test_training_uses_schedule_in_each_step():
-    lane, data = start(
+    state, data = start(
         configure("num_epoch=2", "batch_size=250", "schedule=linear", "schedule.warmup=0.2")
     )
     used = []
-    lane.optimizer.register_step_post_hook(
+    state.optimizer.register_step_post_hook(
         lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"])
     )
-    results = list(fit(lane, data))
-    assert used == pytest.approx([0.01 * f for f in ours(lane.config.schedule, 10)])
+    results = list(fit(state, data))
+    assert used == pytest.approx([0.01 * f for f in ours(state.config.schedule, 10)])
     assert [r.lr for r in results] == [used[4], used[9]]
 
 
@@ -104,7 +104,7 @@ GROUPED = (f"optimizer._target_={PARTS}.Grouped", "regularization=none")
 
 
 def test_schedule_scales_rate_of_each_parameter_group():
-    lane, data = start(
+    state, data = start(
         configure("batch_size=250", "schedule=linear", *GROUPED, "+optimizer.mult=3")
     )
     used = []
@@ -112,9 +112,9 @@ def test_schedule_scales_rate_of_each_parameter_group():
     def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
         used.append([group["lr"] for group in optimizer.param_groups])
 
-    lane.optimizer.register_step_post_hook(note)
-    list(fit(lane, data))
-    factors = ours(lane.config.schedule, 5)
+    state.optimizer.register_step_post_hook(note)
+    list(fit(state, data))
+    factors = ours(state.config.schedule, 5)
     assert used == [
         [pytest.approx(0.01 * factor), pytest.approx(0.03 * factor)] for factor in factors
     ]

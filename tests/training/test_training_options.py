@@ -23,21 +23,21 @@ SHORT = "dataset.train_size=320"
 
 
 def test_label_smoothing_affects_training_but_not_validation():
-    lane, data = start(configure("training.label_smoothing=0.2", "num_iter_echo=1", SHORT))
-    fresh, _ = start(lane.config)
+    state, data = start(configure("training.label_smoothing=0.2", "num_iter_echo=1", SHORT))
+    fresh, _ = start(state.config)
     order = data.train_index[
         torch.randperm(len(data.train_index), generator=generator(0, "order"))
     ][:32]
     logits = fresh.model(data.images[order]).detach()
     target = F.one_hot(data.labels[order], 10) * 0.8 + 0.02
-    result = next(fit(lane, data))
+    result = next(fit(state, data))
     assert result.step_losses[0][1] == pytest.approx(
         float(-(target * logits.log_softmax(1)).sum(1).mean()), rel=1e-5
     )
     images, labels = data.images[data.val_index], data.labels[data.val_index]
     with torch.no_grad():
         assert result.val_loss == pytest.approx(
-            float(F.cross_entropy(lane.model.eval()(images), labels)), rel=1e-5
+            float(F.cross_entropy(state.model.eval()(images), labels)), rel=1e-5
         )
 
 
@@ -51,24 +51,24 @@ def test_label_noise_affects_training_but_not_validation(engine):
         "num_iter_echo=1",
         "batch_size=320",
     ]
-    lane, data = start(configure(*flags))
-    noisy = with_label_noise(data, lane.config)
+    state, data = start(configure(*flags))
+    noisy = with_label_noise(data, state.config)
     changed = (noisy.labels != data.labels).nonzero().flatten()
     assert len(changed) == 80
     assert set(changed.tolist()) <= set(data.train_index.tolist())
     assert set(noisy.labels[changed].tolist()) == set(range(10))
-    assert torch.equal(noisy.labels, with_label_noise(data, lane.config).labels)
+    assert torch.equal(noisy.labels, with_label_noise(data, state.config).labels)
     assert not torch.equal(
-        noisy.labels, with_label_noise(data, replace(lane.config, seed=4)).labels
+        noisy.labels, with_label_noise(data, replace(state.config, seed=4)).labels
     )
 
-    fresh, _ = start(lane.config)
-    result = next(fit(lane, data))
+    fresh, _ = start(state.config)
+    result = next(fit(state, data))
     index = data.train_index
     with torch.no_grad():
         expected = F.cross_entropy(fresh.model(data.images[index]), noisy.labels[index])
         clean = F.cross_entropy(
-            lane.model.eval()(data.images[data.val_index]), data.labels[data.val_index]
+            state.model.eval()(data.images[data.val_index]), data.labels[data.val_index]
         )
     assert result.step_losses[0][1] == pytest.approx(float(expected), rel=1e-5)
     assert result.val_loss == pytest.approx(float(clean), rel=1e-5)
@@ -88,15 +88,15 @@ def test_label_noise_near_1_swaps_two_classes():
 
 def test_gradient_norm_never_exceeds_clip_norm():
     def norms(*overrides: str) -> list[float]:
-        lane, data = start(configure(SHORT, *overrides))
+        state, data = start(configure(SHORT, *overrides))
         found: list[float] = []
 
         def note(optimizer, *_):
             grads = [p.grad for group in optimizer.param_groups for p in group["params"]]
             found.append(float(torch.stack([g.norm() for g in grads]).norm()))
 
-        lane.optimizer.register_step_pre_hook(note)
-        for _ in fit(lane, data):
+        state.optimizer.register_step_pre_hook(note)
+        for _ in fit(state, data):
             pass
         return found
 
@@ -111,17 +111,17 @@ def test_clip_norm_above_all_norms_changes_no_bit():
 
 
 def test_weight_average_is_validated_and_saved_without_changing_steps():
-    lane, results = train("num_epoch=2", "training.ema_decay=0.95", "activation=prelu", SHORT)
+    state, results = train("num_epoch=2", "training.ema_decay=0.95", "activation=prelu", SHORT)
     plain, plain_results = train("num_epoch=2", "activation=prelu", SHORT)
     assert [r.train_loss for r in results] == [r.train_loss for r in plain_results]
-    for name, weights in lane.model.state_dict().items():
+    for name, weights in state.model.state_dict().items():
         assert torch.equal(weights, plain.model.state_dict()[name])
     assert [r.val_loss for r in results] != [r.val_loss for r in plain_results]
-    assert lane.average is not None
-    if lane.best.epoch == 2:
-        for name, weights in lane.average.state_dict().items():
-            assert torch.equal(weights, lane.best.weights[name])
-    by_hand, data = start(lane.config)
+    assert state.average is not None
+    if state.best.epoch == 2:
+        for name, weights in state.average.state_dict().items():
+            assert torch.equal(weights, state.best.weights[name])
+    by_hand, data = start(state.config)
     steps, reference = 0, {n: p.detach().double() for n, p in by_hand.model.named_parameters()}
 
     def note(*_):
@@ -134,7 +134,7 @@ def test_weight_average_is_validated_and_saved_without_changing_steps():
     by_hand.optimizer.register_step_post_hook(note)
     for _ in fit(by_hand, data):
         pass
-    for name, p in lane.average.named_parameters():
+    for name, p in state.average.named_parameters():
         torch.testing.assert_close(p.detach().double(), reference[name], atol=1e-5, rtol=1e-4)
 
 
@@ -149,17 +149,17 @@ def test_patience_counts_from_last_improvement(patience):
         best = epoch if waited == 0 else best
         if waited == patience:
             break
-    lane, results = train(*line, f"training.patience={patience}")
+    state, results = train(*line, f"training.patience={patience}")
     assert [r.val_accuracy for r in results] == accuracies[:epoch]
-    assert lane.stopped_early == (epoch < 12)
+    assert state.stopped_early == (epoch < 12)
 
 
 def test_last_epoch_can_be_selected():
-    lane, results = train("num_epoch=4", "training.select=last", SHORT)
+    state, results = train("num_epoch=4", "training.select=last", SHORT)
     _, compared = train("num_epoch=4", SHORT)
     assert [r.weights_digest for r in results] == [r.weights_digest for r in compared]
-    assert (lane.best.epoch, lane.best.val_accuracy) == (4, results[-1].val_accuracy)
-    assert weights_digest(lane.best.weights) == results[-1].weights_digest
+    assert (state.best.epoch, state.best.val_accuracy) == (4, results[-1].val_accuracy)
+    assert weights_digest(state.best.weights) == results[-1].weights_digest
     assert not any(r.improved for r in results)
     objective = SearchObjective(Objective.front)
     assert objective.values(results) == [
@@ -169,6 +169,6 @@ def test_last_epoch_can_be_selected():
 
 
 def test_improvement_below_min_delta_does_not_extend_patience():
-    lane, results = train("num_epoch=9", "training.patience=2", "training.min_delta=0.9", SHORT)
+    state, results = train("num_epoch=9", "training.patience=2", "training.min_delta=0.9", SHORT)
     assert [r.epoch for r in results] == [1, 2, 3]
-    assert lane.best.epoch == max(results, key=lambda r: r.val_accuracy).epoch
+    assert state.best.epoch == max(results, key=lambda r: r.val_accuracy).epoch

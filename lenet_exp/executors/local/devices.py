@@ -15,8 +15,9 @@ from lenet_exp.errors import ConfigError
 
 
 def worker_devices(flags: Iterable[str], allowed: Sequence[int]) -> list[int]:
-    """Return the CUDA devices for the workers of a sweep, or an empty list if no run uses the
-    device of its worker.
+    """Return the CUDA devices for the workers of a sweep.
+
+    The list is empty if no run uses the device of its worker.
 
     Args:
         flags: value of `device` in each run.
@@ -26,15 +27,20 @@ def worker_devices(flags: Iterable[str], allowed: Sequence[int]) -> list[int]:
         ConfigError: a device in `allowed` was not found.
     """
     count = torch.cuda.device_count()  # does not initialize CUDA
-    if missing := [number for number in allowed if number >= count]:
-        problem = f"CUDA device {missing[0]} not found; this machine has {count or 'none'}"
-        raise ConfigError(f"sweep.devices={shown(allowed)}: {problem}")
-    return list(allowed or range(count)) if {"auto", "cuda"} & set(flags) else []
+    missing = [number for number in allowed if number >= count]
+    if missing:
+        raise ConfigError(
+            f"sweep.devices={shown(allowed)}: CUDA device {missing[0]} not found; "
+            f"this machine has {count or 'none'}"
+        )
+
+    if not {"auto", "cuda"} & set(flags):
+        return []
+    return list(allowed or range(count))
 
 
 def prepare_worker(prepare: Callable[[], object], devices: Sequence[int], slot: int) -> None:
-    """Select the CUDA device of this worker process, unless there are no devices, and then call
-    `prepare`.
+    """Select the CUDA device of this worker process, if there are any, and then call `prepare`.
 
     Args:
         prepare: function to call.

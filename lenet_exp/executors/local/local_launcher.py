@@ -1,4 +1,4 @@
-"""The launcher `hydra/launcher=local`, which runs the jobs of a sweep in processes on this machine."""
+"""The launcher `hydra/launcher=local`, which runs jobs of a sweep in processes on this machine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 class LocalLauncher(ExecutorLauncher):
     """Launcher that runs jobs in a pool of processes on this machine."""
 
-    name, on_this_machine = "local", True
+    name = "local"
+    on_this_machine = True
 
     def executor(self, work: WorkSpec) -> Executor:
-        """Create a pool of worker processes. Its default size is the number of jobs that the
-        machine's cores allow.
+        """Create a pool of worker processes.
+
+        Its default size is the number of jobs that the machine's cores allow.
         """
         from lenet_exp.executors.local.pool import PoolExecutor
         from lenet_exp.machine import cpu_count

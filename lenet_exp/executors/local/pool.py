@@ -1,5 +1,4 @@
-"""The executor for this machine: a pool of worker processes that survives the death of individual
-workers.
+"""The executor for this machine: a pool of worker processes, which survives the death of workers.
 
 Each worker has its own process group (setsid), so Ctrl-C reaches only the pool's process. A worker
 runs one job after another. If a worker dies, its job is retried, and the other workers continue. If
@@ -32,15 +31,26 @@ from lenet_exp.stopping import stop_signal
 log = logging.getLogger("lenet_exp")
 
 STOP_SECONDS = 30.0  # maximum time for a job to end after SIGTERM
+LONG_SECONDS = 3600.0  # in place of a time limit
 
 
 @dataclass
 class _Worker:
+    """A worker process.
+
+    Attributes:
+        slot: a number that no other worker has at the same time.
+        job: its current job; None if it is idle.
+        job_started: time when it received the job.
+        stop_by: time by which it must end after a signal; None if it received none.
+        over_limit: whether the job exceeded the time limit.
+    """
+
     process: subprocess.Popen[bytes]
     pipe: Connection
     slot: int
     job: Job | None = None
-    since: float = 0.0
+    job_started: float = 0.0
     stop_by: float | None = None
     over_limit: bool = False
 
@@ -59,7 +69,9 @@ class PoolExecutor:
     def __init__(
         self, work: WorkSpec, workers: int, *, retries: int, time_limit: float | None
     ) -> None:
-        self.capacity = workers if work.jobs is None else min(workers, work.jobs)
+        self.capacity = workers
+        if work.jobs is not None:
+            self.capacity = min(workers, work.jobs)
         self._work = work
         self._retries = retries
         self._time_limit = time_limit
@@ -81,42 +93,49 @@ class PoolExecutor:
         self._waiting.append(job)
 
     def next_done(self, timeout: float) -> JobEnd | None:
-        """Wait for the next job to end. Return None after `timeout` seconds, or if all jobs have
-        ended.
+        """Wait for the next job to end, and return how it ended.
+
+        Return None after `timeout` seconds, or if all jobs have ended.
         """
         deadline = time.monotonic() + timeout
         while True:
             self._assign()
-            busy = [w for w in self._workers if w.job is not None]
+            busy_workers = [worker for worker in self._workers if worker.job is not None]
             left = deadline - time.monotonic()
-            if not busy or left <= 0:
+            if not busy_workers or left <= 0:
                 return None
-            pause = min([left, *(self._limit(w) for w in busy)])
-            ready = wait([w.pipe for w in busy], max(pause, 0.0))
-            for worker in busy:
-                if worker.pipe in ready:
+
+            pause = min(left, *map(self._seconds_left, busy_workers))
+            pipes = [worker.pipe for worker in busy_workers]
+            ready_pipes = wait(pipes, max(pause, 0.0))
+            for worker in busy_workers:
+                if worker.pipe in ready_pipes:
                     done = self._receive(worker)
                     if done is not None:
                         return done
-                elif self._limit(worker) <= 0:
-                    self._enforce(worker)
+                elif self._seconds_left(worker) <= 0:
+                    self._enforce_limit(worker)
 
     @property
     def running(self) -> dict[int, int]:
         """Process IDs of the workers of running jobs, keyed by job number."""
-        return {w.job.number: w.process.pid for w in self._workers if w.job is not None}
+        return {
+            worker.job.number: worker.process.pid
+            for worker in self._workers
+            if worker.job is not None
+        }
 
     def stop(self) -> None:
-        """Start no new jobs, and stop the running jobs gracefully. `next_done` still returns how
-        they ended.
+        """Start no new jobs, and stop the running jobs gracefully.
 
-        Workers receive the signal that this process received or, if it received none, SIGTERM.
+        `next_done` still returns how they ended. Workers receive the signal that this process
+        received or, if it received none, SIGTERM.
         """
         self._waiting.clear()
         self._stopping = True
         for worker in self._workers:
             if worker.job is not None and worker.stop_by is None:
-                self._ask(worker, stop_signal() or signal.SIGTERM)
+                self._stop(worker, stop_signal() or signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill all workers and all processes that they started."""
@@ -129,6 +148,7 @@ class PoolExecutor:
             worker.pipe.close()
             if worker.job is not None:
                 _kill_group(worker.process)
+
         for worker in self._workers:
             try:
                 worker.process.wait(STOP_SECONDS)
@@ -138,58 +158,67 @@ class PoolExecutor:
         self._workers = []
 
     def _assign(self) -> None:
+        """Assign waiting jobs to idle workers, and start workers for the remaining jobs."""
         while self._waiting:
-            worker = next((w for w in self._workers if w.job is None), None)
+            worker = self._idle_worker()
             if worker is None:
-                if len(self._workers) >= self.capacity:
-                    return
-                worker = self._start()
-                self._workers.append(worker)
+                return
             job = self._waiting.popleft()
-            worker.job, worker.since, worker.stop_by, worker.over_limit = (
-                job,
-                time.monotonic(),
-                None,
-                False,
-            )
+            worker.job = job
+            worker.job_started = time.monotonic()
+            worker.stop_by = None
+            worker.over_limit = False
+
+            asks = self._work.answer is not None
             # An OSError means that the worker died while idle or starting. `_receive` detects the
             # end of its pipe.
             with contextlib.suppress(OSError):
-                worker.pipe.send_bytes(
-                    cloudpickle.dumps((self._work.task, job, self._work.answer is not None))
-                )
+                worker.pipe.send_bytes(cloudpickle.dumps((self._work.task, job, asks)))
+
+    def _idle_worker(self) -> _Worker | None:
+        """Return an idle worker, which may be a new one; None if all workers are busy."""
+        for worker in self._workers:
+            if worker.job is None:
+                return worker
+        if len(self._workers) >= self.capacity:
+            return None
+        worker = self._start()
+        self._workers.append(worker)
+        return worker
 
     def _start(self) -> _Worker:
         # The smallest number that no other worker has; the slot of a dead worker is free again.
-        slot = min(set(range(self.capacity)) - {w.slot for w in self._workers})
-        mine, theirs = socket.socketpair()
-        inherited = [descriptor for shared in self._work.sets for descriptor in shared.descriptors]
-        with theirs, self._work.output.open("ab") as output:
+        used_slots = {worker.slot for worker in self._workers}
+        slot = min(set(range(self.capacity)) - used_slots)
+
+        pool_end, worker_end = socket.socketpair()
+        inherited = [worker_end.fileno()]
+        for dataset in self._work.sets:
+            inherited += dataset.descriptors
+        import_path = os.pathsep.join(folder for folder in sys.path if folder)
+        # Without -P, a torch.py in the working directory would be imported first.
+        command = [sys.executable, "-P", "-m", "lenet_exp.executors.local.worker"]
+        command += [str(worker_end.fileno()), str(slot)]
+
+        with worker_end, self._work.output.open("ab") as output:
             process = subprocess.Popen(
-                # Without -P, a torch.py in the working directory would be imported first.
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "lenet_exp.executors.local.worker",
-                    str(theirs.fileno()),
-                    str(slot),
-                ],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=(theirs.fileno(), *inherited),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+                pass_fds=inherited,
+                env={**os.environ, "PYTHONPATH": import_path},
                 start_new_session=True,
             )
-        pipe = Connection(mine.detach())
+        pipe = Connection(pool_end.detach())
         with contextlib.suppress(OSError):
             pipe.send_bytes(self._prepare)
         return _Worker(process, pipe, slot)
 
     def _receive(self, worker: _Worker) -> JobEnd | None:
-        """Handle a worker's message. Return the end of its job, or None if the job continues or is
-        retried.
+        """Handle a worker's message.
+
+        Return the end of its job, or None if the job continues or is retried.
         """
         job = worker.job
         assert job is not None
@@ -197,46 +226,45 @@ class PoolExecutor:
             question, value, error = cloudpickle.loads(worker.pipe.recv_bytes())
         except (EOFError, OSError):
             return self._lost(worker, job)
+
         if question is not None:
             assert self._work.answer is not None
             answer = cloudpickle.dumps(self._work.answer(question))
-            with contextlib.suppress(
-                OSError
-            ):  # the worker has died; the next read detects the end of its pipe
+            # If the worker has died, the next read detects the end of its pipe.
+            with contextlib.suppress(OSError):
                 worker.pipe.send_bytes(answer)
             return None
+
         worker.job = None
         if worker.stop_by is not None:  # it received a signal to stop and is exiting
             self._remove(worker)
         return self._end(worker, JobEnd(job.number, value, error))
 
     def _lost(self, worker: _Worker, job: Job) -> JobEnd | None:
+        """Handle the death of a worker. Return the end of its job, or None if it is retried."""
         _kill_group(worker.process)  # also kills processes that the worker started
-        code = worker.process.wait()
+        status = worker.process.wait()
         self._remove(worker)
         self._tries[job.number] += 1
-        reason = (
-            f"killed by {signal.Signals(-code).name}"
-            if code < 0
-            else f"its process exited with status {code}"
-        )
-        if (
-            self._tries[job.number] <= self._retries
-            and not self._stopping
-            and not worker.over_limit
-        ):
+        if status < 0:
+            reason = f"killed by {signal.Signals(-status).name}"
+        else:
+            reason = f"its process exited with status {status}"
+
+        has_tries_left = self._tries[job.number] <= self._retries
+        if has_tries_left and not self._stopping and not worker.over_limit:
             log.info("%s: %s; retrying it", job.name, reason)
             self._waiting.appendleft(job)
             return None
         return self._end(worker, JobEnd(job.number, lost=reason))
 
     def _end(self, worker: _Worker, done: JobEnd) -> JobEnd:
+        """Return the end of a job, which is lost if it exceeded the time limit."""
         del self._tries[done.job]
         if not worker.over_limit:
             return done
-        return JobEnd(
-            done.job, lost=f"exceeded the time limit of {self._time_limit:g} s", over_limit=True
-        )
+        reason = f"exceeded the time limit of {self._time_limit:g} s"
+        return JobEnd(done.job, lost=reason, over_limit=True)
 
     def _remove(self, worker: _Worker) -> None:
         worker.pipe.close()
@@ -244,27 +272,28 @@ class PoolExecutor:
         with contextlib.suppress(subprocess.TimeoutExpired):
             worker.process.wait(STOP_SECONDS)
 
-    def _limit(self, worker: _Worker) -> float:
-        """Return the number of seconds until a worker reaches its job's time limit or its deadline
-        for stopping.
-        """
+    def _seconds_left(self, worker: _Worker) -> float:
+        """Return the seconds until a worker's time limit or, after a signal, until it must end."""
         if worker.stop_by is not None:
             return worker.stop_by - time.monotonic()
-        return worker.since + self._time_limit - time.monotonic() if self._time_limit else 3600.0
+        if not self._time_limit:
+            return LONG_SECONDS
+        return worker.job_started + self._time_limit - time.monotonic()
 
-    def _enforce(self, worker: _Worker) -> None:
+    def _enforce_limit(self, worker: _Worker) -> None:
+        """Stop a worker whose time is up or, if it was stopped before, kill it."""
         if worker.stop_by is None:
             worker.over_limit = True
-            self._ask(worker, signal.SIGTERM)
+            self._stop(worker, signal.SIGTERM)
         else:
             worker.stop_by = time.monotonic() + STOP_SECONDS
             _kill_group(worker.process)
 
     @staticmethod
-    def _ask(worker: _Worker, which: signal.Signals) -> None:
+    def _stop(worker: _Worker, signum: signal.Signals) -> None:
         worker.stop_by = time.monotonic() + STOP_SECONDS
         with contextlib.suppress(ProcessLookupError):
-            os.kill(worker.process.pid, which)
+            os.kill(worker.process.pid, signum)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,7 @@
-"""A worker process, which a `PoolExecutor` starts: `python -m lenet_exp.executors.local.worker
-<descriptor> <slot>`.
+"""A worker process, which a `PoolExecutor` starts.
 
-The descriptor is the worker's end of its pipe.
+Its command is `python -m lenet_exp.executors.local.worker <descriptor> <slot>`. The descriptor is
+the worker's end of its pipe.
 """
 
 from __future__ import annotations
@@ -25,39 +25,44 @@ from lenet_exp.stopping import SIGNALS, Terminated, limit_gc, raise_terminated
 
 GRACE_SECONDS = 30.0  # maximum time for a job to end after the pool's process has died
 
+_busy = threading.Event()  # a job is running
+_closed = threading.Event()  # the pipe is closed
+_asked_to_end = threading.Event()  # SIGTERM was sent to this process, because the pipe closed
+
 
 def main() -> None:
-    """Run jobs from the pipe until the pipe closes or a signal (SIGTERM, or SIGINT from the pool)
-    arrives.
+    """Run jobs from the pipe until the pipe closes or a signal arrives.
+
+    The signal is SIGTERM or, from the pool, SIGINT.
     """
     limit_gc()
-    for which in SIGNALS:
-        signal.signal(which, raise_terminated)
+    for stop_signal in SIGNALS:
+        signal.signal(stop_signal, raise_terminated)
     pipe = Connection(int(sys.argv[1]))
     jobs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     try:
         prepare = cloudpickle.loads(pipe.recv_bytes())
         threading.Thread(target=_read, args=(pipe, jobs), daemon=True).start()
         prepare(int(sys.argv[2]))
+        ask = partial(_ask, pipe, jobs)
         while (job := jobs.get()) is not None:
             _busy.set()
-            if (
-                _closed.is_set()
-            ):  # the pool's process died before this job began, so no process would stop the job
+            if _closed.is_set():
+                # The pool's process died before this job began, so no process would stop the job.
                 return
-            ended = _run(job, partial(_ask, pipe, jobs))
-            pipe.send_bytes(ended[0])
-            if ended[1]:
+            result, was_stopped = _run(job, ask)
+            pipe.send_bytes(result)
+            if was_stopped:
                 return
     except (EOFError, OSError, Terminated):  # the pool is gone or has released this worker
         return
 
 
 def _read(pipe: Connection, jobs: queue.SimpleQueue[bytes | None]) -> None:
-    """Forward messages from the pipe to the queue. When the pipe closes, stop the running job, if
-    any.
+    """Forward messages from the pipe to the queue.
 
-    The pipe closes when the pool releases this worker or the pool's process dies.
+    When the pipe closes, stop the running job, if any. The pipe closes when the pool releases this
+    worker or the pool's process dies.
     """
     while True:
         try:
@@ -73,16 +78,10 @@ def _read(pipe: Connection, jobs: queue.SimpleQueue[bytes | None]) -> None:
             return
 
 
-_busy = threading.Event()
-_closed = threading.Event()
-_asked_to_end = threading.Event()
-
-
 def _ask(pipe: Connection, jobs: queue.SimpleQueue[bytes | None], question: Any) -> Any:
     """Send a question from the running job to the pool, and return the answer.
 
-    If the pool's process has died, wait for SIGTERM, which stops the job. In this case, return
-    None.
+    If the pool's process has died, wait for SIGTERM, which stops the job, and return None.
     """
     try:
         pipe.send_bytes(cloudpickle.dumps((question, None, None)))
@@ -90,39 +89,38 @@ def _ask(pipe: Connection, jobs: queue.SimpleQueue[bytes | None], question: Any)
     except OSError:
         answer = None
     if answer is None:
-        _asked_to_end.wait(
-            GRACE_SECONDS
-        )  # wait for SIGTERM, so that no job continues with None as its answer
+        # Wait for SIGTERM, so that no job continues with None as its answer.
+        _asked_to_end.wait(GRACE_SECONDS)
         jobs.put(None)
         return None
     return cloudpickle.loads(answer)
 
 
-def _run(given: bytes, ask: Callable[[Any], Any]) -> tuple[bytes, bool]:
+def _run(message: bytes, ask: Callable[[Any], Any]) -> tuple[bytes, bool]:
     """Run a job. Return its pickled value and exception, and whether a signal stopped it."""
     value: Any = None
     error: BaseException | None = None
     try:
-        task, job, asks = cloudpickle.loads(given)
+        task, job, asks = cloudpickle.loads(message)
         value = task(job, ask) if asks else task(job)
     except BaseException as e:
         error = e
         e.add_note(f"in a worker: {traceback.format_exc()}")  # tracebacks cannot be pickled
     _busy.clear()
+
+    was_stopped = isinstance(error, Terminated | KeyboardInterrupt)
     try:
-        sent = cloudpickle.dumps((None, value, error))
-        cloudpickle.loads(sent)  # some exceptions can be pickled but not unpickled
+        result = cloudpickle.dumps((None, value, error))
+        cloudpickle.loads(result)  # some exceptions can be pickled but not unpickled
     except Exception as e:
-        sent = cloudpickle.dumps(
-            (None, None, RuntimeError("".join(traceback.format_exception(error or e))))
-        )
-    return sent, isinstance(error, Terminated | KeyboardInterrupt)
+        text = "".join(traceback.format_exception(error or e))
+        result = cloudpickle.dumps((None, None, RuntimeError(text)))
+    return result, was_stopped
 
 
 if __name__ == "__main__":
     main()
-    with contextlib.suppress(
-        AttributeError, OSError, ValueError
-    ):  # the user's own code can close or remove stdout
+    # The user's own code can close or remove stdout.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
         sys.stdout.flush()
     os._exit(0)  # do not wait for the final garbage collection or for threads of a user's network

@@ -12,14 +12,13 @@ import ray
 import torch
 
 from lenet_exp.errors import ConfigError, first_line
-from lenet_exp.executors.host import SlotProcess
+from lenet_exp.executors.slot_process import SlotProcess
 from lenet_exp.machine import cpu_count
 
 REACH_SECONDS = 10.0  # maximum time to connect to the cluster's address
 NAMESPACE = "lenet_exp"
-AT_ONCE = (
-    4  # maximum number of concurrent calls to an actor: `start` or `answer`, `stop`, and `close`
-)
+# Maximum number of concurrent calls to an actor: `start` or `answer`, `stop`, and `close`.
+AT_ONCE = 4
 
 log = logging.getLogger("lenet_exp")
 
@@ -54,7 +53,7 @@ class Cluster:
         options: options of the launcher.
 
     Attributes:
-        actor: Ray actor class of a place, which is a process that runs one job at a time. The
+        actor: Ray actor class of a job slot, which is a process that runs one job at a time. The
             class's `remote` method requires a `ray.put` reference to a `PortableWork`. Ray starts
             the actor once a node has enough free resources.
 
@@ -66,9 +65,10 @@ class Cluster:
     def __init__(self, options: RayOptions) -> None:
         if options.gpus and not torch.cuda.is_available():
             raise ConfigError(
-                f"hydra.launcher.gpus={options.gpus:g}: no GPU on this machine; the device is selected where the "
-                "command runs, so run it on a node that has a GPU"
+                f"hydra.launcher.gpus={options.gpus:g}: no GPU on this machine; "
+                "the device is selected where the command runs, so run it on a node that has a GPU"
             )
+
         # The keys are Ray's names for resources.
         self._needs = {
             "CPU": options.cpus,
@@ -78,6 +78,7 @@ class Cluster:
         }
         self.actor = _actor(options)
         _connect(options)
+
         nodes = _nodes()
         if not any(node.get("CPU") for node in nodes):  # an autoscaler may add nodes
             log.warning(
@@ -88,14 +89,18 @@ class Cluster:
             raise ConfigError(_no_room(self._needs, nodes))
 
     def room(self) -> int:
-        """Return the number of simultaneous runs that fit on the cluster's nodes if no one else
-        uses them.
+        """Return the number of simultaneous runs that fit on the cluster's nodes.
+
+        Other users of the nodes are ignored.
         """
         return sum(self._fits(node) for node in _nodes())
 
     def _fits(self, node: dict[str, float]) -> int:
-        shares = [node.get(name, 0.0) / value for name, value in self._needs.items() if value]
-        return math.floor(min(shares) + 1e-9) if shares else cpu_count()
+        """Return the number of runs that fit on a node with these resources."""
+        ratios = [node.get(name, 0.0) / value for name, value in self._needs.items() if value]
+        if not ratios:
+            return cpu_count()
+        return math.floor(min(ratios) + 1e-9)  # tolerate rounding errors in fractions of GPUs
 
 
 def _actor(options: RayOptions) -> Any:
@@ -115,24 +120,35 @@ def _actor(options: RayOptions) -> Any:
 def _connect(options: RayOptions) -> None:
     if ray.is_initialized() and ray.get_runtime_context().namespace == NAMESPACE:
         return  # `check` has already connected
+
     address = options.address
-    given = {
+    arguments = {
         "logging_level": logging.ERROR,
         "log_to_driver": False,
         "namespace": NAMESPACE,
         "address": address,
     }
-    wrong = f"hydra.launcher.address={address}: no Ray cluster found at this address"
+    problem = f"hydra.launcher.address={address}: no Ray cluster found at this address"
     if address is None:  # With address=None, Ray would use RAY_ADDRESS or a running cluster.
-        given |= {"address": "local", "num_cpus": cpu_count(), "include_dashboard": False}
-        wrong = "hydra/launcher=cluster_ray: cannot start Ray on this machine"
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+        arguments |= {"address": "local", "num_cpus": cpu_count(), "include_dashboard": False}
+        problem = "hydra/launcher=cluster_ray: cannot start Ray on this machine"
+
     try:
-        if host and port.isdigit():  # fail early, because Ray would retry for minutes
-            socket.create_connection((host, int(port)), REACH_SECONDS).close()
-        ray.init(**given | options.init)
+        _check_reachable(address)
+        ray.init(**arguments | options.init)
     except (OSError, RuntimeError, ValueError) as e:
-        raise ConfigError(f"{wrong} ({first_line(e)})") from e
+        raise ConfigError(f"{problem} ({first_line(e)})") from e
+
+
+def _check_reachable(address: str | None) -> None:
+    """Connect to the address once, because Ray would retry for minutes.
+
+    Raises:
+        OSError: the address cannot be reached.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), REACH_SECONDS).close()
 
 
 def _nodes() -> list[dict[str, float]]:
@@ -141,11 +157,16 @@ def _nodes() -> list[dict[str, float]]:
 
 
 def _no_room(needs: dict[str, float], nodes: list[dict[str, float]]) -> str:
-    asked = {name: value for name, value in needs.items() if value}
-    most = {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in asked}
-    wanted, have = (
-        ", ".join(f"{name}={value:g}" for name, value in found.items()) for found in (asked, most)
-    )
+    """Return the message that no node has the resources for a run."""
+    required = {name: value for name, value in needs.items() if value}
+    largest = {}
+    for name in required:
+        largest[name] = max((node.get(name, 0.0) for node in nodes), default=0.0)
     return (
-        f"hydra/launcher=cluster_ray: each run requires {wanted}, but no node has more than {have}"
+        f"hydra/launcher=cluster_ray: each run requires {_listed(required)}, "
+        f"but no node has more than {_listed(largest)}"
     )
+
+
+def _listed(resources: dict[str, float]) -> str:
+    return ", ".join(f"{name}={value:g}" for name, value in resources.items())

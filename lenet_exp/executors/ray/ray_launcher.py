@@ -23,9 +23,7 @@ class RayLauncher(ExecutorLauncher):
     name = "cluster_ray"
 
     def executor(self, work: WorkSpec) -> Executor:
-        """Create the executor, and connect to the cluster unless `check` has already connected to
-        it.
-        """
+        """Create the executor, and connect to the cluster unless `check` has already connected."""
         options = self._options(work.cores)
         from lenet_exp.executors.ray.ray_executor import RayExecutor
 
@@ -53,9 +51,15 @@ class RayLauncher(ExecutorLauncher):
             raise ConfigError(
                 "hydra/launcher=cluster_ray: requires Ray; run: pip install 'lenet_exp[ray]'"
             ) from e
-        # Ray cannot handle OmegaConf containers.
-        given: dict[str, Any] = {
-            k: dict(v) if isinstance(v, Mapping) else v for k, v in self.options.items()
-        }
-        cpus = given.pop("cpus")
-        return RayOptions(workers=self.workers, cpus=cores if cpus is None else cpus, **given)
+
+        options: dict[str, Any] = {}
+        for name, value in self.options.items():
+            if isinstance(value, Mapping):  # Ray cannot handle OmegaConf containers
+                options[name] = dict(value)
+            else:
+                options[name] = value
+
+        cpus = options.pop("cpus")
+        if cpus is None:
+            cpus = cores
+        return RayOptions(workers=self.workers, cpus=cpus, **options)

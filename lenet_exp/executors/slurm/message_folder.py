@@ -45,7 +45,7 @@ class MessageFolder:
         Raises:
             OSError: the folder does not exist or cannot be read.
         """
-        found: list[tuple[str, Message]] = []
+        messages: list[tuple[str, Message]] = []
         for name in sorted(os.listdir(self._folder)):
             if name.startswith("."):
                 continue
@@ -54,19 +54,25 @@ class MessageFolder:
                 message = from_json(path.read_bytes())
             except ValueError:
                 message = {}
+            if not isinstance(message, dict):
+                message = {}
             path.unlink(missing_ok=True)
-            found.append((name.rpartition(".")[0], message if isinstance(message, dict) else {}))
-        return found
+
+            sender = name.rpartition(".")[0]
+            messages.append((sender, message))
+        return messages
 
 
 class Heartbeats:
-    """Heartbeat files, one per process, rewritten every few seconds. The reader measures times with
-    its own clock.
+    """Heartbeat files, one per process, rewritten every few seconds.
+
+    The reader measures times with its own clock.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._seen: dict[str, tuple[int, float]] = {}
+        # Keyed by process: modification time of its file in ns, and when the reader noticed it.
+        self._last_beats: dict[str, tuple[int, float]] = {}
 
     def beat(self, name: str) -> None:
         """Send a heartbeat from the process with this name.
@@ -74,21 +80,20 @@ class Heartbeats:
         Raises:
             OSError: the folder does not exist or cannot be written to.
         """
-        with (self._folder / name).open(
-            "w"
-        ) as file:  # Some network file systems do not propagate a bare touch.
+        # Some network file systems do not propagate a bare touch.
+        with (self._folder / name).open("w") as file:
             file.write(f"{os.getpid()}\n")
 
     def silent(self, now: float) -> dict[str, float]:
-        """Return the number of seconds since the last heartbeat of each process, keyed by the name
-        of the process.
+        """Return the seconds since the last heartbeat of each process, keyed by process name.
 
         Args:
             now: current time in seconds, from the same clock in all calls.
         """
         for entry in os.scandir(self._folder):
             with contextlib.suppress(FileNotFoundError):
-                touched = os.stat(entry.path).st_mtime_ns
-                if self._seen.get(entry.name, (0, 0.0))[0] != touched:
-                    self._seen[entry.name] = touched, now
-        return {name: now - since for name, (_, since) in self._seen.items()}
+                modified_ns = os.stat(entry.path).st_mtime_ns
+                last_modified_ns, _ = self._last_beats.get(entry.name, (0, 0.0))
+                if modified_ns != last_modified_ns:
+                    self._last_beats[entry.name] = (modified_ns, now)
+        return {name: now - since for name, (_, since) in self._last_beats.items()}

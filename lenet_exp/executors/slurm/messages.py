@@ -1,11 +1,11 @@
-"""Messages between a sweep and its places in Slurm allocations, and the files in the sweep folder
-that contain them.
+"""Messages between a sweep and its job slots in Slurm allocations, and the files that contain them.
 
-A place is a process in an allocation that runs one job at a time.
+A job slot is a process in an allocation that runs one job at a time. The files are in the sweep
+folder:
 
-slurm/plan.json          the part of the sweep that places need; deleted when the sweep ends
+slurm/plan.json          the part of the sweep that slots need; deleted when the sweep ends
 slurm/job.sh, <id>.log   script and logs of the allocations
-slurm/<session>/         one session of the sweep: messages in driver/ and to-<place>/, and
+slurm/<session>/         one session of the sweep: messages in driver/ and to-<slot>/, and
                          heartbeats in beats/
 """
 
@@ -23,17 +23,26 @@ from lenet_exp.files import read_json, write_json
 from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.stopping import Terminated
 
-DESCRIBED, QUESTION, ENDED, NOT_BEGUN, LEFT = "described", "question", "ended", "not begun", "left"
-START, ANSWER, STOP, LEAVE = "start", "answer", "stop", "leave"
+# Kinds of messages from a slot.
+DESCRIBED = "described"
+QUESTION = "question"
+ENDED = "ended"
+NOT_BEGUN = "not begun"
+LEFT = "left"
+# Kinds of messages to a slot.
+START = "start"
+ANSWER = "answer"
+STOP = "stop"
+LEAVE = "leave"
 
 
 @dataclass(frozen=True)
 class PlacePlan:
-    """The part of a sweep that a place needs to run jobs.
+    """The part of a sweep that a slot needs to run jobs.
 
     Attributes:
         session: ID of the sweep's session.
-        work: data that the place needs to run the sweep's jobs.
+        work: data that the slot needs to run the sweep's jobs.
         asks, time_limit: see `PortableWork`.
         probe: name of a file in the sweep folder; the file contains only this name.
     """
@@ -54,25 +63,28 @@ class SlurmMessages:
     def open(
         self, work: RemoteWork, *, asks: bool, time_limit: float | None, probe: str
     ) -> PlacePlan:
-        """Start a new session of the sweep, and end earlier sessions. Running places detect and
-        join the new session.
+        """Start a new session of the sweep, and end earlier sessions.
+
+        Running slots detect and join the new session.
 
         Args:
-            work: data that the places need to run the sweep's jobs.
+            work: data that the slots need to run the sweep's jobs.
             asks, time_limit: see `PortableWork`.
             probe: see `PlacePlan`.
         """
-        plan = PlacePlan(uuid.uuid4().hex[:8], work, asks, time_limit, probe=probe)
+        session = uuid.uuid4().hex[:8]
+        plan = PlacePlan(session, work, asks, time_limit, probe=probe)
         for name in ("driver", "beats"):
-            (self.folder / plan.session / name).mkdir(parents=True)
+            (self.folder / session / name).mkdir(parents=True)
         write_json(self.folder / "plan.json", asdict(plan))
-        for old in self.folder.iterdir():
-            if old.is_dir() and old.name != plan.session:
-                shutil.rmtree(old, ignore_errors=True)
+
+        for path in self.folder.iterdir():
+            if path.is_dir() and path.name != session:
+                shutil.rmtree(path, ignore_errors=True)
         return plan
 
     def close(self, session: str) -> None:
-        """End a session. Its places detect the end of the session and exit."""
+        """End a session. Its slots detect the end of the session and exit."""
         (self.folder / "plan.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder / session, ignore_errors=True)
 
@@ -86,22 +98,22 @@ class SlurmMessages:
         return None if value is None else read_as(PlacePlan, value)
 
     def driver(self, session: str) -> MessageFolder:
-        """Return the folder for messages from places to the sweep."""
+        """Return the folder for messages from slots to the sweep."""
         return MessageFolder(self.folder / session / "driver")
 
-    def place(self, session: str, name: str) -> MessageFolder:
-        """Return the folder for messages from the sweep to one place."""
+    def slot(self, session: str, name: str) -> MessageFolder:
+        """Return the folder for messages from the sweep to one slot."""
         folder = self.folder / session / f"to-{name}"
         folder.mkdir(exist_ok=True)
         return MessageFolder(folder)
 
     def beats(self, session: str) -> Heartbeats:
-        """Return the heartbeat files of a session's places."""
+        """Return the heartbeat files of a session's slots."""
         return Heartbeats(self.folder / session / "beats")
 
 
 def start(turn: int, job: Job) -> Message:
-    """Return the message that starts a job at a place.
+    """Return the message that starts a job in a slot.
 
     Args:
         turn: number of the attempt; see `StartJob`.
@@ -110,27 +122,40 @@ def start(turn: int, job: Job) -> Message:
     return {"kind": START, "turn": turn, "number": job.number, "job": job_to_json(job)}
 
 
-def job_message(turn: int, what: EpochReport | JobEnd | None) -> Message:
+def job_message(turn: int, report: EpochReport | JobEnd | None) -> Message:
     """Return the message that reports an epoch or the end of a job.
 
     In the message, accuracies and losses are strings, because JSON has no infinity.
 
     Args:
         turn: number of the attempt; see `StartJob`.
-        what: epoch or end of the job; None if the job was stopped before it started.
+        report: epoch or end of the job; None if the job was stopped before it started.
     """
-    if isinstance(what, EpochReport):
-        figures = {"value": repr(what.value), "val_loss": repr(what.val_loss)}
-        return {"kind": QUESTION, "turn": turn, "number": what.job, "epoch": what.epoch, **figures}
-    if what is None:
+    if report is None:
         return {"kind": NOT_BEGUN, "turn": turn}
-    error = (
-        None
-        if what.error is None
-        else " ".join(f"{type(what.error).__name__}: {what.error}".split())
-    )
-    ended = {"number": what.job, "error": error, "lost": what.lost, "over_limit": what.over_limit}
-    return {"kind": ENDED, "turn": turn, **ended, "interrupted": isinstance(what.error, Terminated)}
+    if isinstance(report, EpochReport):
+        return {
+            "kind": QUESTION,
+            "turn": turn,
+            "number": report.job,
+            "epoch": report.epoch,
+            "value": repr(report.value),
+            "val_loss": repr(report.val_loss),
+        }
+
+    error = None
+    if report.error is not None:
+        line = f"{type(report.error).__name__}: {report.error}"
+        error = " ".join(line.split())
+    return {
+        "kind": ENDED,
+        "turn": turn,
+        "number": report.job,
+        "error": error,
+        "lost": report.lost,
+        "over_limit": report.over_limit,
+        "interrupted": isinstance(report.error, Terminated),
+    }
 
 
 def read_report(message: Message) -> EpochReport:
@@ -139,8 +164,9 @@ def read_report(message: Message) -> EpochReport:
     Raises:
         ValueError, KeyError, TypeError: the message is malformed.
     """
-    value, loss = (float(message[name]) for name in ("value", "val_loss"))
-    return EpochReport(int(message["number"]), int(message["epoch"]), value, loss)
+    value = float(message["value"])
+    val_loss = float(message["val_loss"])
+    return EpochReport(int(message["number"]), int(message["epoch"]), value, val_loss)
 
 
 def read_job_end(message: Message) -> JobEnd:
@@ -149,12 +175,15 @@ def read_job_end(message: Message) -> JobEnd:
     Raises:
         ValueError, KeyError, TypeError: the message is malformed.
     """
-    error: BaseException | None = (
-        None if message["error"] is None else RuntimeError(message["error"])
-    )
+    error: BaseException | None = None
+    if message["error"] is not None:
+        error = RuntimeError(message["error"])
     if message["interrupted"]:
         error = Terminated()
-    lost = None if message["lost"] is None else str(message["lost"])
-    return JobEnd(
-        int(message["number"]), error=error, lost=lost, over_limit=bool(message["over_limit"])
-    )
+
+    lost = message["lost"]
+    if lost is not None:
+        lost = str(lost)
+    number = int(message["number"])
+    over_limit = bool(message["over_limit"])
+    return JobEnd(number, error=error, lost=lost, over_limit=over_limit)

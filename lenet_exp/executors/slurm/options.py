@@ -1,5 +1,6 @@
-"""Slurm options for a sweep, and the job scripts and arguments created from them. This module
-starts no processes.
+"""Slurm options for a sweep, and the job scripts and arguments created from them.
+
+This module starts no processes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-BEAT_SECONDS = 5.0  # time between two heartbeats of a place
+BEAT_SECONDS = 5.0  # time between two heartbeats of a job slot
 NOTICE = "USR2@60"  # signal that Slurm sends, and number of seconds before the time limit
 
 
@@ -44,14 +45,15 @@ class SlurmOptions:
     workers: int | None = None
 
     @property
-    def places(self) -> int:
+    def slots(self) -> int:
         """Maximum number of simultaneous runs."""
-        return min(self.allocations * self.tasks, self.workers or self.allocations * self.tasks)
+        num_tasks = self.allocations * self.tasks
+        return min(num_tasks, self.workers or num_tasks)
 
 
 def allocation_arguments(options: SlurmOptions) -> list[str]:
     """Return the `sbatch` arguments for an allocation."""
-    given = {
+    values = {
         "ntasks": options.tasks,
         "cpus-per-task": options.cpus,
         "signal": NOTICE,
@@ -62,26 +64,41 @@ def allocation_arguments(options: SlurmOptions) -> list[str]:
         "requeue" if options.requeue else "no-requeue": True,
         **{name.replace("_", "-"): value for name, value in options.sbatch.items()},
     }
-    kept = {
-        name: value for name, value in given.items() if value is not None and value is not False
-    }
-    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in kept.items()]
+
+    arguments = []
+    for name, value in values.items():
+        if value is True:
+            arguments.append(f"--{name}")
+        elif value is not None and value is not False:
+            arguments.append(f"--{name}={value}")
+    return arguments
 
 
 def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
-    """Return the Bash script for an allocation. It executes a command in each task; the tasks end
-    independently.
+    """Return the Bash script for an allocation.
+
+    The script executes a command in each task; the tasks end independently.
     """
-    srun = ["srun", f"--ntasks={options.tasks}", f"--cpus-per-task={options.cpus}"]
-    srun += ["--kill-on-bad-exit=0", "--wait=0", "--unbuffered"]
-    return "\n".join(["#!/bin/bash", *options.before, f"exec {shlex.join([*srun, *command])}", ""])
+    srun = [
+        "srun",
+        f"--ntasks={options.tasks}",
+        f"--cpus-per-task={options.cpus}",
+        "--kill-on-bad-exit=0",
+        "--wait=0",
+        "--unbuffered",
+    ]
+    start_tasks = f"exec {shlex.join([*srun, *command])}"
+    return "\n".join(["#!/bin/bash", *options.before, start_tasks, ""])
 
 
 def job_name(sweep: str, arguments: Sequence[str], script: str) -> str:
-    """Return the Slurm job name of a sweep's allocations. Allocations with different options have
-    different names.
+    """Return the Slurm job name of a sweep's allocations.
+
+    Allocations with different options have different names.
     """
-    return f"{job_prefix(sweep)}{hashlib.sha256(chr(0).join([*arguments, script]).encode()).hexdigest()[:8]}"
+    content = "\0".join([*arguments, script])
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return f"{job_prefix(sweep)}{digest[:8]}"
 
 
 def job_prefix(sweep: str) -> str:

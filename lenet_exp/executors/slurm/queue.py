@@ -17,6 +17,9 @@ from pathlib import Path
 from lenet_exp.errors import ConfigError
 
 COMMAND_SECONDS = 60.0  # time limit for a command; a busy controller responds slowly
+FORMAT = "%F|%K|%T|%j|%r"  # of `squeue`: job ID, member of the array, state, name, and reason
+
+# States of jobs that have ended, and of jobs that wait for a node.
 OVER = frozenset({"CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"})
 WAITS = frozenset(
     {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
@@ -46,15 +49,17 @@ class QueuedJob:
 
     @property
     def may_wait_again(self) -> bool:
-        """Whether the job lost its node and may be requeued. A requeued job appears as pending
-        shortly afterward.
+        """Whether the job lost its node and may be requeued.
+
+        A requeued job appears as pending shortly afterward.
         """
         return self.state in {"NODE_FAIL", "PREEMPTED"}
 
     @property
     def is_alive(self) -> bool:
-        """Whether the job is running or will run. A COMPLETING job is not alive, because it is
-        about to end.
+        """Whether the job is running or will run.
+
+        A COMPLETING job is not alive, because it is about to end.
         """
         return not self.is_over and self.state != "COMPLETING"
 
@@ -75,8 +80,8 @@ class Queue:
         for command in ("sbatch", "squeue", "scancel"):
             if shutil.which(command) is None:
                 raise ConfigError(
-                    f"hydra/launcher=cluster_slurm: {command} not found on the PATH; run the command on a machine "
-                    "that has Slurm's commands"
+                    f"hydra/launcher=cluster_slurm: {command} not found on the PATH; "
+                    "run the command on a machine that has Slurm's commands"
                 )
 
     def submit(
@@ -95,15 +100,16 @@ class Queue:
         Raises:
             ConfigError: Slurm refused the array, or `sbatch` timed out.
         """
-        given = [
+        output = self._sbatch(
+            "--parsable",
             f"--job-name={name}",
             f"--output={log}",
             f"--array=0-{count - 1}",
             *arguments,
             str(script),
-        ]
-        job = self._sbatch("--parsable", *given).partition(";")[0].strip()
-        return [f"{job}_{n}" for n in range(count)]
+        )
+        job_id = output.partition(";")[0].strip()  # `<id>` or `<id>;<cluster>`
+        return [f"{job_id}_{n}" for n in range(count)]
 
     def check(self, script: Path, arguments: Sequence[str]) -> None:
         """Check with `sbatch --test-only` that Slurm would accept a job.
@@ -114,29 +120,18 @@ class Queue:
         self._sbatch("--test-only", *arguments, str(script))
 
     def jobs(self, prefix: str) -> list[QueuedJob] | None:
-        """Return the user's jobs whose names begin with `prefix`, including jobs that ended
-        recently.
+        """Return the user's jobs whose names begin with `prefix`, also those that ended recently.
 
         Return None if Slurm's controller does not respond.
         """
+        options = ["--me", "--noheader", "--array", "--states=all", f"--format={FORMAT}"]
         try:
-            done = _run(
-                [
-                    "squeue",
-                    "--me",
-                    "--noheader",
-                    "--array",
-                    "--states=all",
-                    "--format=%F|%K|%T|%j|%r",
-                ]
-            )
+            done = _run(["squeue", *options])
         except (OSError, subprocess.TimeoutExpired):
             return None
-        return (
-            [job for job in parsed(done.stdout) if job.name.startswith(prefix)]
-            if done.returncode == 0
-            else None
-        )
+        if done.returncode != 0:
+            return None
+        return [job for job in parsed(done.stdout) if job.name.startswith(prefix)]
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Cancel the jobs with these IDs. Running jobs first receive a signal."""
@@ -153,33 +148,42 @@ class Queue:
                 f"hydra/launcher=cluster_slurm: sbatch timed out after {e.timeout:g} s"
             ) from e
         if done.returncode != 0:
-            lines = done.stderr.strip().replace("sbatch: error: ", "sbatch: ").splitlines()
-            said = [line.removeprefix("allocation failure: ") for line in lines if line]
-            raise ConfigError(
-                "hydra/launcher=cluster_slurm: "
-                + "; ".join(said[-2:] or [f"status {done.returncode}"])
-            )
+            reason = _last_errors(done.stderr) or f"status {done.returncode}"
+            raise ConfigError(f"hydra/launcher=cluster_slurm: {reason}")
         return done.stdout
 
 
+def _last_errors(stderr: str) -> str:
+    """Return the last two messages of `sbatch`; empty if it printed none."""
+    lines = stderr.strip().replace("sbatch: error: ", "sbatch: ").splitlines()
+    messages = [line.removeprefix("allocation failure: ") for line in lines if line]
+    return "; ".join(messages[-2:])
+
+
 def parsed(text: str) -> list[QueuedJob]:
-    """Parse the output of `squeue --format=%F|%K|%T|%j|%r`."""
-    found = []
+    """Parse the output of `squeue` with `FORMAT`.
+
+    For example, `12|0|PENDING|lenet-a-1|Resources` is job 12_0, which waits. Other lines are
+    ignored.
+    """
+    jobs = []
     for line in text.splitlines():
         parts = line.split("|", 4)
-        if len(parts) == 5:
-            job, member, state, name, reason = parts
-            found.append(
-                QueuedJob(f"{job}_{member}" if member.isdigit() else job, name, state, reason)
-            )
-    return found
+        if len(parts) != 5:
+            continue
+        job_id, member, state, name, reason = parts
+        if member.isdigit():  # a member of an array
+            job_id = f"{job_id}_{member}"
+        jobs.append(QueuedJob(job_id, name, state, reason))
+    return jobs
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     # SLURM_* variables describe the current job. Submitted jobs must not inherit them.
-    environment = {
-        k: v for k, v in os.environ.items() if not k.startswith("SLURM_") or k == "SLURM_CONF"
-    }
+    environment = dict(os.environ)
+    for name in os.environ:
+        if name.startswith("SLURM_") and name != "SLURM_CONF":
+            del environment[name]
     return subprocess.run(
         command,
         env=environment,

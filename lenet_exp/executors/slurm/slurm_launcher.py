@@ -1,6 +1,4 @@
-"""The launcher `hydra/launcher=cluster_slurm`, which runs the jobs of a sweep in allocations of a
-Slurm cluster.
-"""
+"""The launcher `hydra/launcher=cluster_slurm`, which runs jobs of a sweep on a Slurm cluster."""
 
 from __future__ import annotations
 
@@ -22,18 +20,16 @@ if TYPE_CHECKING:
     from lenet_exp.executors.executor import Executor
     from lenet_exp.executors.work import WorkSpec
 
-PLACE = (
-    "lenet_exp.sweeps.place_task",
-    "slurm",
-)  # the module that a task of an allocation runs, and its first argument
+# The module that a task of an allocation runs, and its first argument.
+SLOT_TASK = ("lenet_exp.sweeps.slot_task", "slurm")
 
 
 class SlurmLauncher(ExecutorLauncher):
     """Launcher that runs jobs on a Slurm cluster.
 
     Args:
-        given: arguments of `ExecutorLauncher`, and fields of `SlurmOptions`. If `cpus` is None,
-            each run has one CPU per thread.
+        arguments: arguments of `ExecutorLauncher`, and fields of `SlurmOptions`. If `cpus` is
+            None, each run has one CPU per thread.
 
     Raises:
         ConfigError: the value of an option is too small.
@@ -41,14 +37,13 @@ class SlurmLauncher(ExecutorLauncher):
 
     name = "cluster_slurm"
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
-        least = {"allocations": 1, "tasks": 1, "cpus": 1, "lost_after": 2 * BEAT_SECONDS}
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        minimums = {"allocations": 1, "tasks": 1, "cpus": 1, "lost_after": 2 * BEAT_SECONDS}
         for name, value in self.options.items():
-            if name in least and value is not None and value < least[name]:
-                raise ConfigError(
-                    f"hydra.launcher.{name}={value:g}: must be at least {least[name]:g}"
-                )
+            minimum = minimums.get(name)
+            if minimum is not None and value is not None and value < minimum:
+                raise ConfigError(f"hydra.launcher.{name}={value:g}: must be at least {minimum:g}")
 
     def check(self, cores: int) -> None:
         """Check that Slurm would accept the allocations.
@@ -72,12 +67,12 @@ class SlurmLauncher(ExecutorLauncher):
         from lenet_exp.executors.slurm.queue import Queue
         from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 
-        options, command = self._options(work.cores), [sys.executable, "-P", "-m", *PLACE]
+        options = self._options(work.cores)
+        command = [sys.executable, "-P", "-m", *SLOT_TASK]
         return SlurmExecutor(
             work, options, Queue(), command, retries=self.retries, time_limit=self.time_limit
         )
 
     def _options(self, cores: int) -> SlurmOptions:
-        return SlurmOptions(
-            **self.options | {"workers": self.workers, "cpus": self.options["cpus"] or cores}
-        )
+        cpus = self.options["cpus"] or cores
+        return SlurmOptions(**self.options | {"workers": self.workers, "cpus": cpus})

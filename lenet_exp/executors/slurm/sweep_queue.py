@@ -1,6 +1,4 @@
-"""A sweep in Slurm's queue: lists and cancels the sweep's allocations, and runs a place in an
-allocation.
-"""
+"""A sweep in Slurm's queue: its allocations, and a job slot that runs in an allocation."""
 
 from __future__ import annotations
 
@@ -8,22 +6,29 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from lenet_exp.executors.queues import SlotProcessOf
+from lenet_exp.executors.queues import NewSlotProcess
 from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.executors.slurm.options import job_prefix
-from lenet_exp.executors.slurm.place import SlurmSlot, place_name
-from lenet_exp.executors.slurm.queue import Queue
+from lenet_exp.executors.slurm.queue import Queue, QueuedJob
+from lenet_exp.executors.slurm.slurm_slot import SlurmSlot, slot_name
 from lenet_exp.folders.sweep_folder import SweepFolder
 
 
 def queued(sweep: Path) -> dict[str, str]:
-    """Return the states of a sweep's allocations in Slurm's queue, keyed by ID; see
-    `queues.queued`.
+    """Return the states of a sweep's allocations in Slurm's queue, keyed by ID.
+
+    See `queues.queued`.
     """
     if shutil.which("squeue") is None:
         return {}
-    alive = [job for job in Queue().jobs(job_prefix(sweep.name)) or [] if job.is_alive]
-    return {job.id: f"{job.state} ({job.reason})" if job.waits else job.state for job in alive}
+    jobs = Queue().jobs(job_prefix(sweep.name)) or []
+    return {job.id: _state(job) for job in jobs if job.is_alive}
+
+
+def _state(job: QueuedJob) -> str:
+    if job.waits:
+        return f"{job.state} ({job.reason})"
+    return job.state
 
 
 def cancel(ids: Iterable[str]) -> None:
@@ -31,20 +36,27 @@ def cancel(ids: Iterable[str]) -> None:
     Queue().cancel(list(ids))
 
 
-def serve_place(sweep: SweepFolder, host_of: SlotProcessOf) -> bool:
-    """Run jobs of a sweep in this task of an allocation; see `queues.serve_place`."""
+def serve_slot(sweep: SweepFolder, new_process: NewSlotProcess) -> bool:
+    """Run jobs of a sweep in this task of an allocation; see `queues.serve_slot`."""
     channel = SlurmMessages(sweep.path / "slurm")
     plan = channel.plan()
     if plan is None:
         return False
+
     try:
-        host, place = host_of(plan.work, plan.asks, plan.time_limit, plan.probe)
-        name, has_driver = place_name(), lambda: sweep.owner() is not None
-        return SlurmSlot(
-            channel, plan.session, name, host, outputs=sweep.outputs, has_driver=has_driver
-        ).serve(place)
+        process, info = new_process(plan.work, plan.asks, plan.time_limit, plan.probe)
+        slot = SlurmSlot(
+            channel,
+            plan.session,
+            slot_name(),
+            process,
+            outputs=sweep.outputs,
+            has_driver=lambda: sweep.owner() is not None,
+        )
+        return slot.serve(info)
     except OSError:
-        now = channel.plan()
-        if now is not None and now.session == plan.session:
+        new_plan = channel.plan()
+        if new_plan is not None and new_plan.session == plan.session:
             raise
-        return now is not None  # the sweep ended or restarted while this process was starting
+        # The sweep ended or restarted while this process was starting.
+        return new_plan is not None

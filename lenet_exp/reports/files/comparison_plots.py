@@ -299,8 +299,15 @@ def parameters_figure(comparison: Comparison, *, paper: float = 0) -> Figure | N
                 [parameters, parameters], group.interval, color=COLOUR, linewidth=2.2, alpha=0.55
             )
         axes.plot([parameters], [group.mean], "o", color=COLOUR, markersize=5.5, label=name)
-        labels.append(axes.annotate(name, (parameters, group.mean), (0, 0), textcoords="offset points", fontsize=8,
-                                    arrowprops={"arrowstyle": "-", "color": EXCLUDED_COLOR, "linewidth": 0.5}))  # fmt: skip
+        label = axes.annotate(
+            name,
+            (parameters, group.mean),
+            (0, 0),
+            textcoords="offset points",
+            fontsize=8,
+            arrowprops={"arrowstyle": "-", "color": EXCLUDED_COLOR, "linewidth": 0.5},
+        )
+        labels.append(label)
     limits = _most(
         comparison.metric,
         [v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))],

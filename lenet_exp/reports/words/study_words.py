@@ -109,7 +109,10 @@ def contrast_lines(comparison: Comparison) -> list[str]:
     metric, lines = comparison.metric, dict[str, list[str]]()
     for its in comparison.interactions.contrasts if comparison.interactions is not None else ():
         points, low, high = (metric.sign * value for value in (its.points, its.low, its.high))
-        said = f"{rounded(its.better)} minus {rounded(its.worse)} {metric.number(points, '+')}{' points' * metric.percent}"
+        unit = " points" * metric.percent
+        said = (
+            f"{rounded(its.better)} minus {rounded(its.worse)} {metric.number(points, '+')}{unit}"
+        )
         said += interval_words(min(low, high), max(low, high), metric) + (
             "" if its.differs else ", not significant"
         )

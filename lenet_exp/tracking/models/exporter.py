@@ -1,5 +1,6 @@
-"""Exports trained networks as `.pt2` archives in a separate process, for processes that never
-import torch.
+"""Exports trained networks as `.pt2` archives in a separate process.
+
+The process works for processes that never import torch:
 
     uploading process: ModelExporter   -- path -->   export process: main   -- archive -->
 
@@ -57,7 +58,7 @@ class ModelExporter:
         self.start()
         assert self._process is not None
         try:
-            return self._ask(self._process, source)
+            return self._request(self._process, source)
         except (BrokenPipeError, EOFError, ValueError) as e:
             self.close()
             raise OSError("the process that exports models died") from e
@@ -68,17 +69,19 @@ class ModelExporter:
             return
         self._process.kill()  # it has nothing to save
         self._process.wait()
+
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
         self._process = None
 
-    def _ask(self, process: subprocess.Popen[bytes], source: Path) -> bytes:
+    def _request(self, process: subprocess.Popen[bytes], source: Path) -> bytes:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps({"source": str(source)}).encode() + b"\n")
         process.stdin.flush()
+
         answer = json.loads(process.stdout.readline() or b"null")
         if answer is None:
             raise EOFError
@@ -86,6 +89,7 @@ class ModelExporter:
             raise OSError(answer["errno"], os.strerror(answer["errno"]))
         if answer["warning"]:
             log.warning("%s", answer["warning"])
+
         archive = process.stdout.read(answer["size"])
         if len(archive) < answer["size"]:
             raise EOFError
@@ -110,8 +114,7 @@ def export_model(source: Path) -> bytes:
 
 
 def _exported(source: Path) -> tuple[bytes, str]:
-    """Return a `.pt2` archive and an empty string; if torch cannot export the network, return no
-    bytes and a warning.
+    """Return a `.pt2` archive and a warning, like `export_network`.
 
     Raises:
         OSError: the disk is full.
@@ -123,6 +126,7 @@ def _exported(source: Path) -> tuple[bytes, str]:
     else:
         record = RunFolder(source).record()
         best = RunFolder(source).best_arrays()
+
     if record is None or best is None:
         return b"", f"{source}: its best weights were not found"
     load_code(codes(record.config), source.parent.parent)
@@ -130,8 +134,14 @@ def _exported(source: Path) -> tuple[bytes, str]:
 
 
 def export_network(config: Config, weights: Arrays) -> tuple[bytes, str]:
-    """Return a `.pt2` archive of a configuration's network with these weights, and an empty string;
-    if torch cannot export the network, return no bytes, and a warning.
+    """Return a `.pt2` archive of a configuration's network, and a warning.
+
+    Args:
+        config: configuration with the network.
+        weights: weights of the network.
+
+    Returns:
+        The archive and an empty string; if torch cannot export the network, no bytes and a warning.
 
     Raises:
         OSError: the disk is full, so the same network can be exported later.
@@ -155,7 +165,8 @@ def main() -> None:
     limit_gc()
     requests = sys.stdin.buffer
     answers = _protected_stdout()
-    # Before the first request, because torch takes seconds.
+
+    # before the first request, because torch takes seconds
     import lenet_exp.training.trained.exported  # noqa: F401
 
     for line in requests:
@@ -167,6 +178,7 @@ def main() -> None:
             archive, warning = _exported(source)
         except OSError as e:
             number = e.errno
+
         head = {"size": len(archive), "warning": warning, "errno": number}
         answers.write(json.dumps(head).encode() + b"\n" + archive)
         answers.flush()

@@ -1,8 +1,7 @@
-"""Fetches the best weights of a run from MLflow into a file, for a process that never imports
-mlflow.
+"""Fetches the best weights of a run from MLflow into a file.
 
-The process that starts this module writes a request to its stdin, and reads an answer: JSON
-objects, one per line.
+It works for a process that never imports mlflow. The process that starts this module writes a
+request to its stdin, and reads an answer: JSON objects, one per line.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ def fetch_weights(which: str, uri: str, file: Path) -> None:
     recorded = find_recorded(which, uri)
     if recorded.altered or recorded.weights is None:
         raise ConfigError(recorded.altered or "the run has no weights")
+
     metadata = {}
     if recorded.record is not None:
         metadata["record"] = json.dumps(record_to_json(recorded.record))
@@ -46,6 +46,7 @@ def main() -> None:
         fetch_weights(request["which"], request["uri"], Path(request["file"]))
     except UserError as e:
         error = str(e)
+
     sys.stdout.buffer.write(json.dumps({"error": error}).encode() + b"\n")
     sys.stdout.buffer.flush()
 

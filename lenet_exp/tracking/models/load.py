@@ -1,5 +1,4 @@
-"""Loads trained networks from run folders, files, and MLflow without executing code from these
-sources.
+"""Loads trained networks from run folders, files, and MLflow without executing their code.
 
 Only tensors and JSON are read. Weights are checked against the digest in their record. Python
 classes that the record specifies are checked before they are imported (training/trained/trust.py).
@@ -70,12 +69,16 @@ class TrainedModel:
     @property
     def shape(self) -> ImageShape:
         """The shape of the network's input and output."""
-        return LENET5_SHAPE if self.record is None else ImageShape.of(self.record.config.dataset)
+        if self.record is None:
+            return LENET5_SHAPE
+        return ImageShape.of(self.record.config.dataset)
 
     @property
     def normalization(self) -> Normalization:
         """How the pixels of images must be scaled."""
-        return (None if self.record is None else self.record.normalization) or STANDARD
+        if self.record is None or self.record.normalization is None:
+            return STANDARD
+        return self.record.normalization
 
 
 def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) -> TrainedModel:
@@ -98,14 +101,20 @@ def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) ->
         return load_champion(dataset, uri, trust)
     if name.startswith("runs:/"):
         return load_run(name.removeprefix("runs:/").strip("/"), uri, trust)
+
     path = user_path(name)
     for folder in (RunFolder(path.absolute()), RunFolder(outputs_dir() / "runs" / path)):
-        if folder.path.is_dir() and (record := folder.checked_record()) is not None:
-            if not record.is_result:
-                raise UserError(
-                    f"trained_model={name}: the run has no model (outcome {record.outcome})"
-                )
-            return load_folder(folder, record, uri, trust)
+        if not folder.path.is_dir():
+            continue
+        record = folder.checked_record()
+        if record is None:
+            continue
+        if not record.is_result:
+            raise UserError(
+                f"trained_model={name}: the run has no model (outcome {record.outcome})"
+            )
+        return load_folder(folder, record, uri, trust)
+
     if is_mlflow_run_id(name):
         return load_run(name, uri, trust)
     if path.suffix == ".safetensors":
@@ -114,44 +123,47 @@ def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) ->
         return TrainedModel(load_ancestor(path), path.name)
     if not re.fullmatch(r"[\w.-]+(@[\w.-]+)?", name):
         raise UserError(
-            f"trained_model={name}: must be a registered name, name@alias, runs:/<MLflow run id>, a run folder, or a "
-            ".safetensors or .pkl file"
+            f"trained_model={name}: must be a registered name, name@alias, "
+            "runs:/<MLflow run id>, a run folder, or a .safetensors or .pkl file"
         )
+
     model, _, alias = name.partition("@")
-    alias, client = alias or ALIAS, connect(uri)
+    if not alias:
+        alias = ALIAS
+    client = connect(uri)
     with store_errors(f"trained_model={model}@{alias}", uri):
-        return _load_version(
-            client, uri, client.get_model_version_by_alias(model, alias), alias, trust=trust
-        )
+        version = client.get_model_version_by_alias(model, alias)
+        return _load_version(client, uri, version, alias, trust=trust)
 
 
 def load_run(run_id: str, uri: str, trust: Trust = None) -> TrainedModel:
-    """Load the logged model of an MLflow run or, if the model was not uploaded, the model in its
-    run folder.
+    """Load the model of an MLflow run.
+
+    If the model was not uploaded, the model in the run folder is loaded.
 
     Raises:
         UserError: there is no model, or it cannot be loaded.
     """
-    client, name = connect(uri), f"runs:/{run_id}"
+    client = connect(uri)
+    name = f"runs:/{run_id}"
     with store_errors(name, uri):
         run = client.get_run(run_id)
         has_model = bool(run.outputs and run.outputs.model_outputs)
+
     if not has_model:
         folder = run_uploaded_as(run_id)
         result = folder.checked_result() if folder is not None else None
         if folder is not None and result is not None:
             return load_folder(folder, result, uri, trust)
+
     with store_errors(name, uri):
         weights, record = logged_model(client, uri, run)
-    return TrainedModel(
-        _of_record(name, record, weights, trust, source=(uri, run_id)), name, record, run_id
-    )
+    network = _network_of_record(name, record, weights, trust, source=(uri, run_id))
+    return TrainedModel(network, name, record, run_id)
 
 
 def load_champion(dataset: str, uri: str, trust: Trust = None) -> TrainedModel:
-    """Load the registered champion for a dataset or, if no champion exists, the model bundled with
-    the package.
-    """
+    """Load the registered champion for a dataset, or the bundled model if there is no champion."""
     version = find_champion(dataset, uri)
     if version is None:
         return _load_shipped(dataset, uri)
@@ -194,27 +206,32 @@ def _load_shipped(dataset: str, uri: str) -> TrainedModel:
     path = shipped_file(dataset)
     if path is None:
         raise UserError(
-            f"dataset={dataset}: no lenet5 champion in {hide_password(uri)}; run lenet-train dataset={dataset} first, "
-            "or set trained_model="
+            f"dataset={dataset}: no lenet5 champion in {hide_password(uri)}; "
+            f"run lenet-train dataset={dataset} first, or set trained_model="
         )
-    return replace(
-        load_file(path), name=f"{registered_name(dataset)} (bundled with lenet_exp)", shipped=True
-    )
+
+    name = f"{registered_name(dataset)} (bundled with lenet_exp)"
+    return replace(load_file(path), name=name, shipped=True)
 
 
 def _load_version(
     client: MlflowClient, uri: str, version: ModelVersion, alias: str, trust: Trust
 ) -> TrainedModel:
     location = client.get_model_version_download_uri(version.name, version.version)
-    weights, record = model_at(client, uri, client.get_run(str(version.run_id)), location)
-    if alias == ALIAS and (line := passed_over(client, version.name)):
-        log.warning("%s", line)
-    its = shipped_record(record.dataset)
-    shipped = its is not None and its.weights_digest == record.weights_digest
-    how = ", bundled with lenet_exp" if shipped else ""
-    label = f"{version.name}@{alias} (version {version.version}{how})"
-    network = _of_record(label, record, weights, trust, source=(uri, str(version.run_id)))
-    return TrainedModel(network, label, record, version.run_id, shipped=shipped)
+    run_id = str(version.run_id)
+    weights, record = model_at(client, uri, client.get_run(run_id), location)
+
+    if alias == ALIAS:
+        warning = passed_over(client, version.name)
+        if warning:
+            log.warning("%s", warning)
+
+    bundled = shipped_record(record.dataset)
+    is_bundled = bundled is not None and bundled.weights_digest == record.weights_digest
+    origin = ", bundled with lenet_exp" if is_bundled else ""
+    name = f"{version.name}@{alias} (version {version.version}{origin})"
+    network = _network_of_record(name, record, weights, trust, source=(uri, run_id))
+    return TrainedModel(network, name, record, version.run_id, shipped=is_bundled)
 
 
 def load_folder(folder: RunFolder, record: Record, uri: str, trust: Trust = None) -> TrainedModel:
@@ -227,11 +244,14 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: Trust = None
     Raises:
         UserError: the model's weights are missing or corrupt, or the model is not trusted.
     """
-    weights, name = folder.best_weights(), f"{record.name or 'run'} ({folder.id[:8]})"
+    weights = folder.best_weights()
+    name = f"{record.name or 'run'} ({folder.id[:8]})"
     if weights is None:
         raise UserError(f"{name}: {_why_no_weights(folder)}")
+
     run_id = folder.delivered().run_id(store_name(uri))
-    network = _of_record(name, record, weights, trust, source=folder.path.absolute().parent.parent)
+    outputs = folder.path.absolute().parent.parent
+    network = _network_of_record(name, record, weights, trust, source=outputs)
     return TrainedModel(network, name, record, run_id)
 
 
@@ -240,11 +260,13 @@ def _why_no_weights(folder: RunFolder) -> str:
     best = folder.history().best
     if best is None:
         return "has no weights, because it has no complete epoch"
+
     error = folder.weights_error()
     if error is not None and error.is_denied:
         return str(error)
     if error is not None:
         return f"{error.problem}; rerun lenet-train with the same flags"
+
     weights = folder.path / best.weights
     state = "are corrupt" if weights.exists() else "were not found"
     return f"its weights {weights} {state}; rerun lenet-train with the same flags"
@@ -260,24 +282,27 @@ def load_file(path: Path, trust: Trust = None) -> TrainedModel:
     """
     try:
         weights, metadata = read_weights(path)
-        record = record_from_json(json.loads(metadata["record"])) if "record" in metadata else None
-        if record is None and "network" not in metadata:
+        if "record" in metadata:
+            record = record_from_json(json.loads(metadata["record"]))
+        elif "network" in metadata:
+            record = None
+            description = json.loads(metadata["network"])
+            config = read_as(Config, description["config"])
+            digest = description.get("weights_digest")
+        else:
             raise ValueError(
                 "it contains no record; expected a file that model_path or lenet-export wrote"
             )
-        known = json.loads(metadata["network"]) if record is None else {}
-        config = read_as(Config, known["config"]) if record is None else record.config
     except FileNotFoundError as e:
         raise UserError(f"{path}: model file not found") from e
     except Exception as e:  # the file can contain anything
         raise UserError(f"{path}: not a lenet_exp model file ({first_line(e)})") from e
-    if record is not None:
-        return TrainedModel(_of_record(str(path), record, weights, trust), path.name, record)
-    return TrainedModel(
-        _checked(str(path), config, known.get("weights_digest"), weights, trust=trust),
-        path.name,
-        None,
-    )
+
+    if record is None:
+        network = _checked_network(str(path), config, digest, weights, trust=trust)
+    else:
+        network = _network_of_record(str(path), record, weights, trust)
+    return TrainedModel(network, path.name, record)
 
 
 def _check_normalization(name: str, record: Record) -> None:
@@ -286,20 +311,35 @@ def _check_normalization(name: str, record: Record) -> None:
     Raises:
         UserError: they do not fit the images.
     """
-    shape, found = ImageShape.of(record.config.dataset), record.normalization
-    fits = (found is None) == shape.is_standard
-    if found is not None:
-        fits &= len(found.mean) == len(found.sd) == shape.channels
-        fits &= all(map(math.isfinite, [*found.mean, *found.sd])) and min(found.sd, default=0.0) > 0
-    if not fits:
+    shape = ImageShape.of(record.config.dataset)
+    if not _fits(record.normalization, shape):
         raise UserError(f"{name}: the mean and standard deviation in its record do not fit {shape}")
 
 
-def _of_record(
+def _fits(normalization: Normalization | None, shape: ImageShape) -> bool:
+    """Return whether a mean and standard deviation for each channel can be those of images.
+
+    Images of the standard shape have none of their own.
+    """
+    if normalization is None:
+        return shape.is_standard
+    if shape.is_standard:
+        return False
+
+    mean = normalization.mean
+    sd = normalization.sd
+    if not len(mean) == len(sd) == shape.channels:
+        return False
+    if not all(map(math.isfinite, [*mean, *sd])):
+        return False
+    return min(sd, default=0.0) > 0
+
+
+def _network_of_record(
     name: str, record: Record, weights: Weights, trust: Trust, source: Source = None
 ) -> nn.Module:
     config = with_trusted_code(name, record.config, trust, source)
-    network = _checked(name, config, record.weights_digest, weights, trust=trust)
+    network = _checked_network(name, config, record.weights_digest, weights, trust=trust)
     _check_normalization(name, record)
     for target in unidentified_classes(record.config):
         log.warning(
@@ -308,15 +348,17 @@ def _of_record(
     return network
 
 
-def _checked(
-    name: str, config: Config, known: str | None, weights: Weights, trust: Trust
+def _checked_network(
+    name: str, config: Config, expected_digest: str | None, weights: Weights, trust: Trust
 ) -> nn.Module:
     """Rebuild a network from its configuration and weights, and check the weights.
 
     Args:
         name: the model's name in messages.
         config: a configuration that contains at least the settings of the network.
-        known: expected digest of the weights; None if unknown.
+        expected_digest: digest of the weights; None if unknown.
+        weights: weights of the network.
+        trust: see `load_model`.
     """
     try:
         check_network(name, config, trust)
@@ -325,7 +367,9 @@ def _checked(
         raise
     except Exception as e:  # custom classes can raise anything
         raise UserError(f"{name}: its weights do not fit its record ({first_line(e)})") from e
-    digest = weights_digest({k: v.detach() for k, v in network.state_dict().items()})
-    if known is not None and known != digest:
+
+    tensors = {key: tensor.detach() for key, tensor in network.state_dict().items()}
+    digest = weights_digest(tensors)
+    if expected_digest is not None and expected_digest != digest:
         raise UserError(f"{name}: its weights do not match its record (digest {digest[:12]})")
     return network

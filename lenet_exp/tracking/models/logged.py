@@ -1,5 +1,4 @@
-"""Reads the records and weights of trained models from MLflow, without executing code from the
-store.
+"""Reads records and weights of trained models from MLflow, without executing the store's code.
 
 `mlflow.pytorch.load_model` is not used, because it unpickles the artifact and imports any module
 that the artifact specifies.
@@ -40,7 +39,9 @@ def logged_model(client: MlflowClient, uri: str, run: Run) -> tuple[Weights, Rec
     if not models:
         outcome = run.data.tags.get("outcome", "unknown")
         raise UserError(f"runs:/{run.info.run_id}: the run has no model (outcome {outcome})")
-    return model_at(client, uri, run, client.get_logged_model(models[0].model_id).artifact_location)
+
+    model = client.get_logged_model(models[0].model_id)
+    return model_at(client, uri, run, model.artifact_location)
 
 
 def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[Weights, Record]:
@@ -57,17 +58,20 @@ def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[W
             record, _ = download_record(client, run.info.run_id)
         except (ValueError, OSError) as e:
             raise UserError(f"{name}: its record.json cannot be read ({first_line(e)})") from e
-        known = run.data.tags.get("weights_digest", record.weights_digest)
-        if known is None or known != record.weights_digest:
+
+        digest = run.data.tags.get("weights_digest", record.weights_digest)
+        if digest is None or digest != record.weights_digest:
             raise UserError(
-                f"{name}: its record.json does not match the weights of the run (digest {known})"
+                f"{name}: its record.json does not match the weights of the run (digest {digest})"
             )
-        return _weights(uri, location, Path(scratch), name), record
+        return _download_weights(uri, location, Path(scratch), name), record
 
 
 def download_record(client: MlflowClient, run_id: str) -> tuple[Record, str | None]:
-    """Download the record of an MLflow run, and return it with the reason why it does not match its
-    digest, if any.
+    """Download the record of an MLflow run.
+
+    Returns:
+        The record, and the reason why it does not match its digest, or None if it does.
 
     Raises:
         ValueError: the file is too large or is not a record.
@@ -99,17 +103,19 @@ def _check_size(size: int) -> None:
         raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
 
 
-def _weights(uri: str, location: str, scratch: Path, name: str) -> Weights:
+def _download_weights(uri: str, location: str, scratch: Path, name: str) -> Weights:
     from mlflow import artifacts
 
-    listed = artifacts.list_artifacts(artifact_uri=location, tracking_uri=uri)
-    there = next((entry for entry in listed if Path(entry.path).name == WEIGHTS), None)
-    if there is None:
+    files = artifacts.list_artifacts(artifact_uri=location, tracking_uri=uri)
+    weights_file = next((file for file in files if Path(file.path).name == WEIGHTS), None)
+    if weights_file is None:
         raise UserError(
-            f"{name}: its model has no {WEIGHTS} (release 0.1 saved none); give its run folder instead"
+            f"{name}: its model has no {WEIGHTS} (release 0.1 saved none); "
+            "give its run folder instead"
         )
+
     try:
-        _check_size(there.file_size or 0)
+        _check_size(weights_file.file_size or 0)
         file = artifacts.download_artifacts(
             f"{location}/{WEIGHTS}", dst_path=str(scratch), tracking_uri=uri
         )

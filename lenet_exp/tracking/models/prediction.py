@@ -59,21 +59,23 @@ def log_test_result(
     """
     if model.record is None or model.record.dataset != config.dataset.name:
         return None
+
     uri = store_uri(config.tracking.uri)
     if model.run_id is None and missing_database(uri) is not None:
         return None
+
     with or_warned(uri):
         client = connect(uri)
-        run = model.run_id or _run_of(client, model.record)
+        run = model.run_id or _find_run(client, model.record)
         if run is None:
             return None
+
         _log_test(client, run, score.metrics, pictures)
         client.log_dict(run, score.as_json(), "test_score.json")
-        times = len(
-            client.get_metric_history(run, "test_accuracy")
-        )  # one point for each evaluation
-        for tag, value in {"test_opened": times, "test_digest": score.data_digest}.items():
-            client.set_tag(run, tag, str(value))
+        evaluations = client.get_metric_history(run, "test_accuracy")  # a point for each evaluation
+        times = len(evaluations)
+        client.set_tag(run, "test_opened", str(times))
+        client.set_tag(run, "test_digest", str(score.data_digest))
         return LoggedTest(run, times)
     return None
 
@@ -103,6 +105,7 @@ def log_sweep_test(
     run = sweep.delivered().run_id(store_name(address))
     if run is None:
         return None
+
     with or_warned(address):
         client = connect(address)
         client.log_text(run, json.dumps(result, indent=1), "test_result.json")
@@ -118,31 +121,25 @@ def _log_test(
 ) -> None:
     from mlflow.entities import Metric
 
-    now = now_ms()
-    client.log_batch(run, metrics=[Metric(name, value, now, 0) for name, value in metrics.items()])
+    time_ms = now_ms()
+    points = [Metric(name, value, time_ms, 0) for name, value in metrics.items()]
+    client.log_batch(run, metrics=points)
     log_files(client, run, {f"test_{name}": content for name, content in pictures.items()})
 
 
 @contextmanager
 def or_warned(uri: str) -> Iterator[None]:
-    """Convert errors from a store to warnings for the duration of a `with` block, so that results
-    are still shown.
-    """
+    """Convert errors from a store to warnings, so that results are still shown."""
     try:
         yield
     except Exception as e:
-        log.warning(
-            "not logged to MLflow (%s): %s",
-            hide_password(uri),
-            why_refused(uri, e) or first_line(e),
-        )
+        reason = why_refused(uri, e) or first_line(e)
+        log.warning("not logged to MLflow (%s): %s", hide_password(uri), reason)
 
 
-def _run_of(client: MlflowClient, record: Record) -> str | None:
-    """Return the ID of the MLflow run that was uploaded from a model's run folder, or None if no
-    run was found.
-    """
+def _find_run(client: MlflowClient, record: Record) -> str | None:
+    """Return the ID of the MLflow run that was uploaded from a model's run folder, if any."""
     folder = folder_id(record.config.tracking.experiment, record.fingerprint)
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    found = client.search_runs(experiments, f"tags.run_folder = '{folder}'", max_results=1)
-    return found[0].info.run_id if found else None
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments, f"tags.run_folder = '{folder}'", max_results=1)
+    return runs[0].info.run_id if runs else None

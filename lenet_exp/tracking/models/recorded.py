@@ -59,18 +59,21 @@ class RecordedRun:
         If so, its Python classes can be trusted, because they come from the user's own
         configuration.
         """
-        return (
-            self.folder is not None
-            and self.folder.path.parent.parent.resolve() == outputs_dir().resolve()
-        )
+        if self.folder is None:
+            return False
+        outputs = self.folder.path.parent.parent
+        return outputs.resolve() == outputs_dir().resolve()
 
     @property
     def id(self) -> str:
-        """The run ID, which is also the name of the run folder; empty if the run has neither a
-        folder nor a record.
+        """The run ID, which is also the name of the run folder.
+
+        It is empty if the run has neither a folder nor a record.
         """
-        if self.folder is not None or self.record is None:
-            return self.folder.id if self.folder is not None else ""
+        if self.folder is not None:
+            return self.folder.id
+        if self.record is None:
+            return ""
         return run_id(self.record.config.tracking.experiment, self.record.fingerprint)
 
 
@@ -89,12 +92,15 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
         return _champion(which.removeprefix(CHAMPION), uri)
     if which.startswith("runs:/"):
         return _of_mlflow_id(which.removeprefix("runs:/").strip("/"), uri)
+
     path = user_path(which)
     if path.suffix == ".safetensors" and path.is_file():
         return _of_file(path, path.name)
-    path = path.parent if path.name == "record.json" else path
+    if path.name == "record.json":
+        path = path.parent
     if (path / "record.json").exists():
         return _of_folder(RunFolder(path.absolute()))
+
     try:
         return _of_folder(find_run(which))
     except ConfigError as e:
@@ -120,6 +126,7 @@ def _of_folder(folder: RunFolder) -> RecordedRun:
         return replace(recorded, altered=e.problem)
     if record is None:
         return recorded
+
     recorded = replace(recorded, record=record, epochs=folder.history().epochs)
     error = folder.weights_error()
     if error is not None and error.is_denied:
@@ -134,26 +141,28 @@ def _of_file(path: Path, name: str) -> RecordedRun:
         weights, metadata = read_weights(path)
         if "record" not in metadata:
             raise ValueError(
-                "it contains no record; expected a file that model_path or lenet-export wrote for a run"
+                "it contains no record; "
+                "expected a file that model_path or lenet-export wrote for a run"
             )
         value = json.loads(metadata["record"])
         record = record_from_json(value)
     except Exception as e:  # the file can contain anything
-        raise UserError(
-            f"{path}: not a lenet_exp model file with a record ({first_line(e)})"
-        ) from e
+        problem = first_line(e)
+        raise UserError(f"{path}: not a lenet_exp model file with a record ({problem})") from e
+
     changed = digest_error(value)
     altered = f"{path}: its record is corrupt ({changed})" if changed else ""
     return RecordedRun(name, record, altered, [], weights=weights)
 
 
 def _champion(dataset: str, uri: str) -> RecordedRun:
-    version, shipped = find_champion(dataset, uri), shipped_file(dataset)
+    version = find_champion(dataset, uri)
     if version is not None:
-        found = _of_mlflow_id(str(version.run_id), uri)
-        return replace(
-            found, name=f"{version.name}@{ALIAS} (version {version.version}), {found.name}"
-        )
+        recorded = _of_mlflow_id(str(version.run_id), uri)
+        name = f"{version.name}@{ALIAS} (version {version.version}), {recorded.name}"
+        return replace(recorded, name=name)
+
+    shipped = shipped_file(dataset)
     if shipped is None:
         raise UserError(
             f"run={CHAMPION}{dataset}: no champion in {store_name(uri)}, and none is bundled"
@@ -168,31 +177,40 @@ def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
     read instead.
     """
     folder = run_uploaded_as(which)
-    return _stored(which, uri) if folder is None else _of_folder(folder)
+    if folder is None:
+        return _of_store(which, uri)
+    return _of_folder(folder)
 
 
-def _stored(which: str, uri: str) -> RecordedRun:
-    client, name = connect(uri), f"runs:/{which}"
-    found = RecordedRun(name, None, mlflow_run=(uri, which))
+def _of_store(which: str, uri: str) -> RecordedRun:
+    """Return the record, results, and weights that MLflow has of a run."""
+    client = connect(uri)
+    name = f"runs:/{which}"
+    recorded = RecordedRun(name, None, mlflow_run=(uri, which))
+
     with store_errors(f"run={which}: cannot be read", uri):
         run = client.get_run(which)
         if run.data.tags.get("kind") == "sweep":
             raise UserError(f"run={which}: this is a sweep; set run= to one of its runs")
         if not any(artifact.path == "record.json" for artifact in client.list_artifacts(which)):
-            return found
+            return recorded
+
         try:
             record, changed = download_record(client, which)
         except ValueError as e:
             changed = first_line(e)
         if changed is not None:
-            return replace(found, altered=f"{name}: its record.json is corrupt ({changed})")
-        found = replace(found, record=record)
+            return replace(recorded, altered=f"{name}: its record.json is corrupt ({changed})")
+
+        recorded = replace(recorded, record=record)
         if not (run.outputs and run.outputs.model_outputs):
-            return found
+            return recorded
         try:
             weights, _ = logged_model(client, uri, run)
         except UserError as e:
-            return replace(found, altered=str(e))
+            return replace(recorded, altered=str(e))
+
     if weights_digest(weights) != record.weights_digest:
-        return replace(found, altered=f"{name}: the weights of its model do not match its record")
-    return replace(found, weights=weights)
+        altered = f"{name}: the weights of its model do not match its record"
+        return replace(recorded, altered=altered)
+    return replace(recorded, weights=weights)

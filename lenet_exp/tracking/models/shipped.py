@@ -1,6 +1,4 @@
-"""The models that are bundled with the package, one per dataset: the first champions that new runs
-must beat.
-"""
+"""The models bundled with the package, one per dataset: the first champions for runs to beat."""
 
 from __future__ import annotations
 
@@ -18,26 +16,24 @@ SHIPPED = Path(__file__).resolve().parents[2] / "champions"
 
 
 def shipped_file(dataset: str) -> Path | None:
-    """Return the path of the bundled model for a dataset, or None if no model is bundled for the
-    dataset.
-    """
+    """Return the path of the bundled model for a dataset; None if there is none."""
     path = SHIPPED / f"{dataset}.safetensors"
     return path if path.exists() else None
 
 
 def shipped_record(dataset: str) -> Record | None:
-    """Return the record of the bundled model for a dataset, or None if no model is bundled for the
-    dataset.
-    """
+    """Return the record of the bundled model for a dataset; None if there is none."""
     path = shipped_file(dataset)
-    return (
-        record_from_json(json.loads(load_arrays(path)[1]["record"])) if path is not None else None
-    )
+    if path is None:
+        return None
+    _, metadata = load_arrays(path)
+    return record_from_json(json.loads(metadata["record"]))
 
 
 def log_shipped(store: Store, record: Record, export: Export) -> tuple[Record, str, str]:
-    """Create an MLflow run (tag `kind`: shipped) for the bundled model of a dataset, once per
-    store.
+    """Create an MLflow run for the bundled model of a dataset, once per store.
+
+    The run has the tag `kind` with the value `shipped`.
 
     Args:
         record: the bundled model's record.
@@ -51,8 +47,32 @@ def log_shipped(store: Store, record: Record, export: Export) -> tuple[Record, s
     path = SHIPPED / f"{record.dataset}.safetensors"
     client = store.client
     weights, metadata = load_arrays(path)
+    run_id = _find_or_create_run(store, record)
+
+    # After a crash, metrics and params are logged again. MLflow keeps only one copy of identical
+    # metrics and params.
+    metrics = [
+        Metric(name, getattr(record, name), record.ended_ms, 0)
+        for name in ("best_val_accuracy", "best_epoch")
+    ]
+    values = params(record.config) | record.size
+    params_to_log = [Param(name, value) for name, value in values.items()]
+    client.log_batch(run_id, metrics=metrics, params=params_to_log)
+    client.log_text(run_id, metadata["record"], "record.json")
+
+    model_id = log_model(weights, record, store, run_id, export=lambda: export(path))
+    link_model(store, run_id, model_id, record)
+    client.set_terminated(run_id, "FINISHED", end_time=record.ended_ms)
+    return record, run_id, model_id
+
+
+def _find_or_create_run(store: Store, record: Record) -> str:
+    """Return the ID of the MLflow run for a bundled model, which is created if there is none."""
     query = f"tags.kind = 'shipped' and tags.fingerprint = '{record.fingerprint}'"
-    found = client.search_runs([store.experiment_id], query, max_results=1)
+    runs = store.client.search_runs([store.experiment_id], query, max_results=1)
+    if runs:
+        return str(runs[0].info.run_id)
+
     tags = {
         "kind": "shipped",
         "fingerprint": record.fingerprint,
@@ -60,20 +80,5 @@ def log_shipped(store: Store, record: Record, export: Export) -> tuple[Record, s
         "outcome": record.outcome,
     }
     name = f"{record.dataset}, bundled with lenet_exp"
-    run = (
-        found[0] if found else client.create_run(store.experiment_id, record.created_ms, tags, name)
-    )
-    run_id = str(run.info.run_id)
-    # After a crash, metrics and params are logged again. MLflow keeps only one copy of identical
-    # metrics and params.
-    metrics = [
-        Metric(name, getattr(record, name), record.ended_ms, 0)
-        for name in ("best_val_accuracy", "best_epoch")
-    ]
-    logged = params(record.config) | record.size
-    client.log_batch(run_id, metrics=metrics, params=[Param(k, v) for k, v in logged.items()])
-    client.log_text(run_id, metadata["record"], "record.json")
-    model_id = log_model(weights, record, store, run_id, export=lambda: export(path))
-    link_model(store, run_id, model_id, record)
-    client.set_terminated(run_id, "FINISHED", end_time=record.ended_ms)
-    return record, run_id, model_id
+    run = store.client.create_run(store.experiment_id, record.created_ms, tags, name)
+    return str(run.info.run_id)

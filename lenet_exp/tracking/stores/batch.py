@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-MOST_VALUES = 1000  # maximum number of metrics, params, and tags that MLflow accepts in one request
+# maximum number of metrics, params, and tags that MLflow accepts in one request
+MOST_VALUES = 1000
 
 
 @dataclass
@@ -40,19 +41,22 @@ class RunBatch:
         from mlflow.entities import Param, RunTag
 
         log_files(store.client, run_id, self.files)
+
         params = [Param(name, value) for name, value in self.params.items()]
         tags = [RunTag(name, value) for name, value in strings(self.tags).items()]
-        first = MOST_VALUES - len(params) - len(tags)
-        if params or tags or self.metrics:
-            store.client.log_batch(run_id, metrics=self.metrics[:first], params=params, tags=tags)
-        log_metrics(store, run_id, self.metrics[first:])
+        has_values = bool(params or tags or self.metrics)
+        space_for_metrics = MOST_VALUES - len(params) - len(tags)
+        if has_values:
+            first_metrics = self.metrics[:space_for_metrics]
+            store.client.log_batch(run_id, metrics=first_metrics, params=params, tags=tags)
+        log_metrics(store, run_id, self.metrics[space_for_metrics:])
 
 
 def log_metrics(store: Store, run_id: str, points: Iterable[Metric]) -> None:
     """Log metrics to an MLflow run, in batches of the maximum size that MLflow accepts."""
-    waiting = list(points)
-    for start in range(0, len(waiting), MOST_VALUES):
-        store.client.log_batch(run_id, metrics=waiting[start : start + MOST_VALUES])
+    metrics = list(points)
+    for start in range(0, len(metrics), MOST_VALUES):
+        store.client.log_batch(run_id, metrics=metrics[start : start + MOST_VALUES])
 
 
 def log_files(client: MlflowClient, run_id: str, files: Mapping[str, bytes]) -> None:
@@ -63,6 +67,7 @@ def log_files(client: MlflowClient, run_id: str, files: Mapping[str, bytes]) -> 
     """
     if not files:
         return
+
     with tempfile.TemporaryDirectory() as scratch:
         for name, content in files.items():
             (Path(scratch) / name).write_bytes(content)
@@ -75,4 +80,4 @@ def strings(tags: Mapping[str, Json]) -> dict[str, str]:
     MLflow's REST API accepts only strings, but MLflow's SQL store accepts any type. Without this
     conversion, errors would appear only with a server.
     """
-    return {str(k): text(v) for k, v in tags.items()}
+    return {str(name): text(value) for name, value in tags.items()}

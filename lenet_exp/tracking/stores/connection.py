@@ -39,9 +39,10 @@ WAITED_SECONDS = 10.0
 # an upload that fails within this time is retried once, in case the server closed the connection
 QUICK_SECONDS = 1.0
 
+# the parts of an error message that say enough about why a store cannot be used
 REASONS = (
-    r"database is locked|database or disk is full|Read timed out|[Cc]onnection refused|Name or service not known|"
-    r"too many \d+ error responses"
+    r"database is locked|database or disk is full|Read timed out|[Cc]onnection refused|"
+    r"Name or service not known|too many \d+ error responses"
 )
 
 log = logging.getLogger("lenet_exp")
@@ -69,8 +70,9 @@ class StoreConnection:
         self._outputs = outputs
         self._limit = limit
         self._store: Store | None = None
-        self._had_outputs = outputs.exists()
-        self._warned: set[str] = set()
+        self._outputs_existed = outputs.exists()
+        self._warned: set[str] = set()  # keys of the warnings that were logged
+
         # Values of time.monotonic() before which uploads are skipped: uploads during training, and
         # the first one after.
         self._not_before = 0.0
@@ -87,24 +89,27 @@ class StoreConnection:
         except (StoreUnavailable, StoreTimeout) as e:
             self._mark_away(e)
 
-    def attempt(self, what: str, action: Callable[[Store], T], *, last: bool = False) -> T | None:
-        """Call an idempotent action with the open store, and return the result of the action, or
-        None on failure.
+    def attempt(
+        self, subject: str, action: Callable[[Store], T], *, last: bool = False
+    ) -> T | None:
+        """Return the result of an action that uses the open store, or None on failure.
 
-        A failure is logged instead of raised.
+        A failure is logged instead of raised. The action must be idempotent, because it is called
+        again if it fails quickly.
 
         Args:
-            what: name of the run, sweep, or other object that the action concerns, for messages.
+            subject: name of the run, sweep, or other object that the action concerns, for messages.
             action: function that accepts the open store.
             last: whether to try the action even if the store has just failed.
         """
         not_before = self._last_not_before if last else self._not_before
         if self._lost_outputs() or time.monotonic() < not_before:
             return None
+
         try:
-            return self._tried(action)
+            return self._call(action)
         except Exception as e:
-            self._failed(what, e)
+            self._handle_failure(subject, e)
             return None
 
     def _opened(self) -> Store:
@@ -118,54 +123,67 @@ class StoreConnection:
             self._store = open_store(self._address, self._outputs, limit=self._limit)
         return self._store
 
-    def _tried(self, action: Callable[[Store], T]) -> T:
-        begun = time.monotonic()
+    def _call(self, action: Callable[[Store], T]) -> T:
+        """Return the result of an action. If it fails quickly, reopen the store and retry once."""
+        started = time.monotonic()
         try:
             result = action(self._opened())
         except Exception as e:
-            is_final = isinstance(
-                e, StoreUnavailable | StoreError | StoreTimeout
-            ) or _is_overloaded(e)
-            if is_final or self._lost_outputs() or time.monotonic() - begun > QUICK_SECONDS:
+            if not self._may_retry(e, started):
                 raise
             self._store = None
             result = action(self._opened())
+
         self._not_before = 0.0
         self._last_not_before = 0.0
         return result
 
-    def _lost_outputs(self) -> bool:
-        """Return whether the outputs folder was moved or removed. Reopening the store could
-        recreate the folder.
-        """
-        return self._had_outputs and not self._outputs.exists()
+    def _may_retry(self, error: Exception, started: float) -> bool:
+        """Return whether an action that failed may succeed if the store is reopened.
 
-    def _failed(self, what: str, error: Exception) -> None:
-        """Determine whether the store is unavailable or rejects only this action, and warn once in
-        each case.
+        Args:
+            started: value of time.monotonic() before the action.
+        """
+        if isinstance(error, StoreUnavailable | StoreError | StoreTimeout):
+            return False
+        if _is_overloaded(error) or self._lost_outputs():
+            return False
+        return time.monotonic() - started <= QUICK_SECONDS
+
+    def _lost_outputs(self) -> bool:
+        """Return whether the outputs folder was moved or removed.
+
+        Reopening the store could recreate the folder.
+        """
+        return self._outputs_existed and not self._outputs.exists()
+
+    def _handle_failure(self, subject: str, error: Exception) -> None:
+        """Find out whether the store is unavailable or rejects only one action, and warn once.
+
+        Args:
+            subject: see `attempt`.
+            error: error that the action raised.
         """
         log.debug("upload failed", exc_info=True)
         if self._lost_outputs():
             return
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            where = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-            self._warn(
-                f"{where}; free some disk space, then run lenet-sync to upload the missing results",
-                once="disk",
-            )
+            self._warn_of_disk(error)
             return
+
         self._store = None
-        if not _is_away(error):
-            try:
-                self._opened()
-            except (StoreUnavailable, StoreError, StoreTimeout) as e:
-                error = e
-            else:
-                self._warn(f"MLflow request for {what} failed: {_reason(error)}")
-                return
-        self._mark_away(error)
+        if _is_away(error):
+            self._mark_away(error)
+            return
+        try:
+            self._opened()
+        except (StoreUnavailable, StoreError, StoreTimeout) as e:
+            self._mark_away(e)
+            return
+        self._warn(f"MLflow request for {subject} failed: {_reason(error)}")
 
     def _mark_away(self, error: Exception) -> None:
+        """Skip uploads for some time, and warn that the store cannot be used."""
         now = time.monotonic()
         self._not_before = now + AWAY_SECONDS
         if _is_timeout(error):
@@ -173,19 +191,35 @@ class StoreConnection:
         else:
             self._last_not_before = now
         self._warn(
-            f"tracking.uri={self.name}: cannot be written ({_reason(error)}); results are saved in the outputs folder. "
-            "To upload them later, run lenet-sync.",
+            f"tracking.uri={self.name}: cannot be written ({_reason(error)}); "
+            "results are saved in the outputs folder. To upload them later, run lenet-sync.",
             once="away",
         )
 
+    def _warn_of_disk(self, error: OSError) -> None:
+        problem = error.strerror
+        if error.filename:
+            problem = f"{error.filename}: {error.strerror}"
+        self._warn(
+            f"{problem}; free some disk space, then run lenet-sync to upload the missing results",
+            once="disk",
+        )
+
     def _warn(self, line: str, once: str | None = None) -> None:
-        if (once or line) not in self._warned:
+        """Log a warning, unless it was logged before.
+
+        Args:
+            line: text of the warning.
+            once: key of the warning, if different texts count as the same warning.
+        """
+        key = once or line
+        if key not in self._warned:
             log.warning("%s", line)
-        self._warned.add(once or line)
+        self._warned.add(key)
 
 
 def _is_away(error: Exception) -> bool:
-    """Return whether an error means that the store cannot be used at all, and not only for one run."""
+    """Return whether an error concerns the whole store, and not only one run."""
     if isinstance(error, StoreUnavailable | StoreError):
         return True
     return _is_timeout(error) or _is_overloaded(error)
@@ -204,6 +238,11 @@ def _is_overloaded(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Extract the reason for an error from a multi-line message by MLflow, urllib3, or SQLAlchemy."""
+    """Extract the reason for an error from a message of MLflow, urllib3, or SQLAlchemy.
+
+    Such a message has many lines, and the reason is often in the middle.
+    """
     reason = re.search(REASONS, str(error))
-    return reason.group() if reason else hide_password(first_line(error))
+    if reason is not None:
+        return reason.group()
+    return hide_password(first_line(error))

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.engine import URL
 
-DRIVERS = {  # as in an address: Python module, and what to install
+# the Python module of a driver, and the package to install, by the name in an address
+DRIVERS = {
     "mysqldb": ("MySQLdb", "mysqlclient"),
     "psycopg": ("psycopg", "'psycopg[binary]'"),
     "psycopg2": ("psycopg2", "psycopg2-binary"),
@@ -22,14 +23,17 @@ DRIVERS = {  # as in an address: Python module, and what to install
     "pymysql": ("pymysql", "pymysql"),
     "pyodbc": ("pyodbc", "pyodbc"),
 }
-TIME_LIMITS = {  # the drivers' names for a time limit; other drivers have none, or a different one
+# the names of the drivers' arguments for a time limit; other drivers have none, or a different one
+TIME_LIMITS = {
     "mysqldb": "connect_timeout",
     "psycopg": "connect_timeout",
     "psycopg2": "connect_timeout",
     "pymysql": "connect_timeout",
     "pyodbc": "timeout",
 }
+
 ATTEMPTS = 5  # to create MLflow's tables
+# errors that occur if another process is creating the tables
 CONFLICT = re.compile("already exists|duplicate|unique|deadlock", re.IGNORECASE)
 
 
@@ -41,18 +45,20 @@ def check_database(uri: str) -> None:
     Raises:
         StoreError: the address cannot be used.
     """
-    shown = f"tracking.uri={hide_password(uri)}"
+    flag = f"tracking.uri={hide_password(uri)}"
     if f"//{HIDDEN}@" in uri:
         raise StoreError(
-            f"{shown}: users, passwords, and queries of addresses are not saved; set tracking.uri= "
+            f"{flag}: users, passwords, and queries of addresses are not saved; set tracking.uri= "
             "or MLFLOW_TRACKING_URI to the full address"
         )
+
     driver = _driver(uri)
     if driver not in DRIVERS:  # SQLAlchemy may know it
         return
+
     module, package = DRIVERS[driver]
     if find_spec(module) is None:
-        raise StoreError(f"{shown}: Python module {module} not found; run: pip install {package}")
+        raise StoreError(f"{flag}: Python module {module} not found; run: pip install {package}")
 
 
 def open_database(uri: str, artifacts: str, seconds: float) -> None:
@@ -98,11 +104,11 @@ def version_error(uri: str) -> StoreError:
     """Return the error for a store whose tables belong to a different version of MLflow."""
     import mlflow
 
-    shown = hide_password(uri)
+    address = hide_password(uri)
     return StoreError(
-        f"tracking.uri={shown}: created by a different version of MLflow than "
+        f"tracking.uri={address}: created by a different version of MLflow than "
         f"{mlflow.__version__}. If that version is newer, install it; if it is older, back up the "
-        f"database, then run: mlflow db upgrade {shown}"
+        f"database, then run: mlflow db upgrade {address}"
     )
 
 
@@ -114,6 +120,8 @@ def _driver(uri: str) -> str:
     database, _, driver = scheme.partition("+")
     if driver:
         return driver
+
+    # the defaults of SQLAlchemy
     if database == "mysql":
         return "mysqldb"
     if database == "mssql":
@@ -135,7 +143,7 @@ def _time_limit(url: URL, seconds: float) -> dict[str, int]:
 
 
 def _check_version(connection: Connection, uri: str) -> None:
-    """Check that MLflow would not upgrade existing tables, which others may use with an older one.
+    """Check that MLflow would not upgrade existing tables, which an older MLflow may use.
 
     MLflow upgrades tables if one of its tables is missing in the database.
 

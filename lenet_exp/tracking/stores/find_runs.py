@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 VERSION = "version."  # prefix of tags that contain the versions of libraries
-TESTED = "test_accuracy"
+TEST_ACCURACY = "test_accuracy"  # metric
 SPLITS = {"training": "train"}  # maps MLflow's name of a split to the name in records
 
 log = logging.getLogger("lenet_exp")
@@ -36,59 +36,113 @@ def runs_of_filter(
         StoreError: the store or experiment was not found.
     """
     client = connect(uri)
+    experiment_id = _find_experiment(client, uri, experiment)
+    runs = _find_runs(client, experiment_id, filter_string)
+
+    # from newest to oldest
+    complete_runs = [run for run in runs if {"dataset", "seed"} <= run.data.params.keys()]
+    skipped = len(runs) - len(complete_runs)
+    if skipped > 0:
+        log.warning("runs skipped because they lack a dataset or a seed: %d", skipped)
+
+    swept_flags = _find_swept_flags(client, experiment_id, complete_runs)
+    store = store_name(uri)
+    compared_runs = [_compared(run, client, store) for run in reversed(complete_runs)]
+    return compared_runs, swept_flags
+
+
+def _find_experiment(client: MlflowClient, uri: str, name: str) -> str:
+    """Return the ID of an experiment.
+
+    Raises:
+        StoreError: the store or experiment was not found.
+    """
+    with answering(uri):
+        experiment = client.get_experiment_by_name(name)
+        names = ""
+        if experiment is None:
+            names = ", ".join(other.name for other in client.search_experiments())
+    if experiment is None:
+        raise StoreError(
+            f"experiment={name}: not found in {store_name(uri)}; expected one of: {names}"
+        )
+    return experiment.experiment_id
+
+
+def _find_runs(client: MlflowClient, experiment_id: str, filter_string: str) -> list[Run]:
+    """Return the runs that match a filter, without those that represent sweeps.
+
+    Raises:
+        ConfigError: MLflow rejects the filter.
+    """
     from mlflow.exceptions import MlflowException
 
-    with answering(uri):
-        found = client.get_experiment_by_name(experiment)
-        names = ", ".join(e.name for e in client.search_experiments()) if found is None else ""
-    if found is None:
-        raise StoreError(
-            f"experiment={experiment}: not found in {store_name(uri)}; expected one of: {names}"
-        )
-    query = " and ".join(filter(None, [filter_string.strip(), "tags.kind = 'run'"]))
+    conditions = [filter_string.strip(), "tags.kind = 'run'"]
+    query = " and ".join(condition for condition in conditions if condition)
     try:
-        runs = list(pages(client, found.experiment_id, query))
+        return list(pages(client, experiment_id, query))
     except MlflowException as e:
         raise ConfigError(
             f"filter={filter_string}: {first_line(e)}; for example: params.model = 'lenet5' and "
             "params.activation = 'selu'"
         ) from e
-    known = [run for run in runs if {"dataset", "seed"} <= run.data.params.keys()]
-    if len(known) < len(runs):
-        log.warning(
-            "runs skipped because they lack a dataset or a seed: %d", len(runs) - len(known)
-        )
-    sweeps = {sweep for run in known for sweep in run.data.tags.get("sweeps", "").split(",")}
-    swept: dict[str, None] = {}
-    for parent in pages(client, found.experiment_id, "tags.kind = 'sweep'"):
-        if parent.info.run_id in sweeps:
-            swept |= dict.fromkeys(
-                flag.lstrip("+") for flag in parent.data.tags.get("swept", "").split()
-            )
-    return [_compared(run, client, store_name(uri)) for run in reversed(known)], list(swept)
+
+
+def _find_swept_flags(client: MlflowClient, experiment_id: str, runs: Sequence[Run]) -> list[str]:
+    """Return the flags that the sweeps of some runs varied, without duplicates."""
+    sweep_ids: set[str] = set()
+    for run in runs:
+        sweep_ids.update(run.data.tags.get("sweeps", "").split(","))
+
+    flags: dict[str, None] = {}
+    for sweep_run in pages(client, experiment_id, "tags.kind = 'sweep'"):
+        if sweep_run.info.run_id not in sweep_ids:
+            continue
+        for flag in sweep_run.data.tags.get("swept", "").split():
+            flags[flag.lstrip("+")] = None
+    return list(flags)
 
 
 def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
-    flags, seed = flags_and_seed(run.data.params)
-    metrics, run_id, metric = run.data.metrics, run.info.run_id, Metric.of_params(run.data.params)
+    """Return a run for a comparison. Its curve is requested from the store when it is needed.
+
+    Args:
+        store: name of the store.
+    """
+    params = run.data.params
+    metrics = run.data.metrics
+    tags = run.data.tags
+    run_id = run.info.run_id
+    flags, seed = flags_and_seed(params)
+    metric = Metric.of_params(params)
+
+    outcome = tags.get("outcome", "failed")
+    if run.info.status == "RUNNING":
+        outcome = "running"
+    best_epoch = None
+    if "best_epoch" in metrics:
+        best_epoch = int(metrics["best_epoch"])
 
     def curve() -> Sequence[float]:
-        history = client.get_metric_history(run_id, metric.key)
-        return [m.value for m in sorted(history, key=lambda m: m.step)]
+        points = client.get_metric_history(run_id, metric.key)
+        return [point.value for point in sorted(points, key=lambda point: point.step)]
+
+    def test_result() -> TestResult | None:
+        if TEST_ACCURACY not in metrics:
+            return None
+        return TestResult(metrics[TEST_ACCURACY], "", None)
 
     return ComparedRun(
-        id=run.data.tags.get("run_folder", run_id),
+        id=tags.get("run_folder", run_id),
         flags=flags,
         seed=seed,
-        outcome="running"
-        if run.info.status == "RUNNING"
-        else run.data.tags.get("outcome", "failed"),
+        outcome=outcome,
         metric=metric,
         best=metrics.get(f"best_{metric.key}"),
-        best_epoch=int(metrics["best_epoch"]) if "best_epoch" in metrics else None,
+        best_epoch=best_epoch,
         seconds_to_best=metrics.get("seconds_to_best"),
         curve=curve,
-        test_result=lambda: TestResult(metrics[TESTED], "", None) if TESTED in metrics else None,
+        test_result=test_result,
         last=lambda: metrics.get(metric.key),
         mlflow_runs=lambda: {store: run_id},
         parameters=_number(run, "parameters"),
@@ -103,17 +157,27 @@ def _number(run: Run, param: str) -> int | None:
 
 
 def _provenance(run: Run) -> Provenance:
-    tags, used = run.data.tags, run.inputs.dataset_inputs if run.inputs else []
+    tags = run.data.tags
+    versions: dict[str, str] = {}
+    for name, value in tags.items():
+        if name.startswith(VERSION):
+            versions[name.removeprefix(VERSION)] = value
+
     return Provenance(
-        data_digests={
-            SPLITS.get(t.value, t.value): found.dataset.digest for found in used for t in found.tags
-        },
+        data_digests=_data_digests(run),
         execution=run.data.params,
-        versions={
-            key.removeprefix(VERSION): value
-            for key, value in tags.items()
-            if key.startswith(VERSION)
-        },
-        git={key: tags[key] for key in ("git_commit", "git_dirty") if key in tags},
+        versions=versions,
+        git={name: tags[name] for name in ("git_commit", "git_dirty") if name in tags},
         host=tags.get("host", ""),
     )
+
+
+def _data_digests(run: Run) -> dict[str, str]:
+    """Return the digests of a run's datasets, keyed by split."""
+    dataset_inputs = run.inputs.dataset_inputs if run.inputs else []
+    digests: dict[str, str] = {}
+    for dataset_input in dataset_inputs:
+        for tag in dataset_input.tags:
+            split = SPLITS.get(tag.value, tag.value)
+            digests[split] = dataset_input.dataset.digest
+    return digests

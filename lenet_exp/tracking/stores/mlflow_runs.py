@@ -1,4 +1,4 @@
-"""Checks that MLflow runs exist, sets their tags, and ends runs that a run folder no longer uses."""
+"""Looks up MLflow runs, sets their tags, and ends runs that a run folder no longer uses."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ REPLACED = "replaced"  # value of the tag `kind` for a run that was replaced by 
 
 
 def alive(store: Store, run_id: str) -> bool:
-    """Return whether a run exists in the store and is not deleted. A run that has been found is not
-    looked up again.
+    """Return whether a run exists in the store and is not deleted.
+
+    A run that has been found is not looked up again.
     """
-    if run_id not in store.seen and _is_active(store, run_id):
+    if run_id in store.seen:
+        return True
+    if _is_active(store, run_id):
         store.seen.add(run_id)
-    return run_id in store.seen
+        return True
+    return False
 
 
 def find_alive(folders: Iterable[RunFolder], store: Store) -> None:
-    """Look up the MLflow runs of these folders together, so that `alive` does not request each of
-    them.
-    """
-    entries = [folder.delivered().run_in(store.name) for folder in folders]
-    run_ids = [
-        entry.run_id for entry in entries if entry is not None and entry.run_id not in store.seen
-    ]
-    store.seen.update(runs_by_id(store.client, [store.experiment_id], run_ids))
+    """Look up the MLflow runs of folders together, so that `alive` does not request each one."""
+    unseen: list[str] = []
+    for folder in folders:
+        entry = folder.delivered().run_in(store.name)
+        if entry is not None and entry.run_id not in store.seen:
+            unseen.append(entry.run_id)
+    store.seen.update(runs_by_id(store.client, [store.experiment_id], unseen))
 
 
 def _is_active(store: Store, run_id: str) -> bool:
@@ -47,8 +50,7 @@ def _is_active(store: Store, run_id: str) -> bool:
 
 
 def close_abandoned(folder: RunFolder, entry: DeliveredRun, store: Store) -> None:
-    """End the MLflow runs of earlier attempts to train a run, because they would otherwise remain
-    RUNNING forever.
+    """End the MLflow runs of earlier attempts to train a run, which would remain RUNNING forever.
 
     Args:
         entry: the store's entry for the current attempt.
@@ -79,6 +81,7 @@ def replacement_entry(
     if lost is None:
         former = list(run_ids[1:])
         return DeliveredRun(store, run_id, created_ms=created_ms, former=former, begun=False)
+
     candidates = [*run_ids[1:], *lost.former, lost.run_id]
     former = [other for other in dict.fromkeys(candidates) if other not in (run_id, "")]
     return DeliveredRun(
@@ -107,22 +110,24 @@ def join_sweeps(store: Store, run_id: str, sweeps: list[str]) -> None:
 
 
 def add_user(store: Store, run_id: str, name: str) -> None:
-    """Add a user to the list of users of an MLflow run, unless the list already contains the user."""
+    """Add a user to the list of users of an MLflow run, unless the list contains the user."""
     tags = store.client.get_run(run_id).data.tags
-    users = tags.get(USERS, tags.get("mlflow.user", "")).split(
-        ","
-    )  # older releases recorded only the first user
-    if USERS not in tags or name not in users:
-        set_tags(store, run_id, {USERS: ",".join(filter(None, dict.fromkeys([*users, name])))})
+    # Older releases recorded only the first user, in MLflow's own tag.
+    users = tags.get(USERS, tags.get("mlflow.user", "")).split(",")
+    if USERS in tags and name in users:
+        return
+
+    distinct_users = dict.fromkeys([*users, name])
+    names = [user_name for user_name in distinct_users if user_name]
+    set_tags(store, run_id, {USERS: ",".join(names)})
 
 
 def close_former(entry: DeliveredRun, store: Store) -> None:
-    """Mark a folder's former MLflow runs as replaced and end them, if the runs were deleted and
-    then restored.
-    """
+    """Mark former MLflow runs of a folder as replaced and end them, if a user restored them."""
     for run_id in entry.former:
         if not _is_active(store, run_id):
             continue
+
         run = store.client.get_run(run_id)
         if run.data.tags.get("kind") != REPLACED:
             set_tags(store, run_id, {"kind": REPLACED, "replaced_by": entry.run_id})
@@ -136,9 +141,8 @@ def set_tags(
     """Set tags of an MLflow run, including a user's tags; see `merged`."""
     from mlflow.entities import RunTag
 
-    store.client.log_batch(
-        run_id, tags=[RunTag(k, v) for k, v in strings(merged(tags, users or {})).items()]
-    )
+    values = strings(merged(tags, users or {}))
+    store.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in values.items()])
 
 
 @dataclass(frozen=True)
@@ -167,21 +171,36 @@ def create_run(
     users: Mapping[str, Json],
     origin: Origin,
 ) -> str:
-    """Create an MLflow run with the tags of lenet_exp, of the user, and for its origin, and return
-    its ID.
+    """Create an MLflow run, and return its ID.
+
+    Args:
+        store: store in which to create the run.
+        name: name of the run in MLflow.
+        created_ms: start time of the run, in milliseconds since 1970.
+        own: tags that lenet_exp sets.
+        users: tags that the user set.
+        origin: origin of the run, which becomes tags, too.
     """
-    source = {
+    tags = strings(merged({**own, **_origin_tags(origin), **origin.git}, users))
+    run = store.client.create_run(store.experiment_id, created_ms, tags, run_name=name)
+    return str(run.info.run_id)
+
+
+def _origin_tags(origin: Origin) -> dict[str, str]:
+    """Return the tags for the origin of a run, except for those about the git commit."""
+    tags = {
         "mlflow.source.name": _program(origin.command),
         "mlflow.source.type": "LOCAL",
         "command": origin.command,
     }
-    names = list(filter(None, origin.users)) or [user()]
-    source |= {"mlflow.user": names[0], USERS: ",".join(names)}
-    source |= {f"version.{name}": version for name, version in origin.versions.items()}
-    tags = strings(merged({**own, **source, **origin.git}, users))
-    return str(
-        store.client.create_run(store.experiment_id, created_ms, tags, run_name=name).info.run_id
-    )
+    names = [name for name in origin.users if name]
+    if not names:
+        names = [user()]
+    tags["mlflow.user"] = names[0]
+    tags[USERS] = ",".join(names)
+    for library, version in origin.versions.items():
+        tags[f"version.{library}"] = version
+    return tags
 
 
 def _program(command: str) -> str:

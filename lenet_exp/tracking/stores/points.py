@@ -22,6 +22,7 @@ EPOCH_METRICS = (
     "epoch_seconds",
     "images_per_second",
 )
+MODEL_METRICS = EPOCH_METRICS[:4]  # the metrics that depend on the model: accuracies and losses
 BEST_METRICS = ("best_val_accuracy", "best_epoch", "seconds_to_best")
 DIGEST = 36  # number of characters to which MLflow truncates the digest of a dataset
 
@@ -34,12 +35,12 @@ def epoch_points(epochs: Sequence[EpochResult], key: str) -> Iterator[Metric]:
     """
     from mlflow.entities import Metric
 
-    for e in epochs:
+    for result in epochs:
         if key not in EPOCH_METRICS:
-            yield Metric(key, e.value, e.time_ms, e.epoch)
+            yield Metric(key, result.value, result.time_ms, result.epoch)
         for name in EPOCH_METRICS:
-            yield Metric(name, getattr(e, name), e.time_ms, e.epoch)
-        yield from step_points(e.step_losses)
+            yield Metric(name, getattr(result, name), result.time_ms, result.epoch)
+        yield from step_points(result.step_losses)
 
 
 def step_points(losses: Sequence[tuple[int, float, int]]) -> Iterator[Metric]:
@@ -59,6 +60,11 @@ def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iter
 
     If the run has a model, also yield the metrics for the best epoch again, linked to the model and
     the datasets.
+
+    Args:
+        folder: folder of the run.
+        record: record of the run.
+        model_id: ID of the run's model in MLflow; None if it has none.
     """
     from mlflow.entities import Metric
 
@@ -68,15 +74,18 @@ def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iter
         digest = record.data_digests[split][:DIGEST]
         return {"model_id": model_id, "dataset_name": record.dataset, "dataset_digest": digest}
 
-    values = {name: getattr(record, name) for name in BEST_METRICS} | {
-        f"best_{record.metric.key}": record.value
-    }
+    values = {name: getattr(record, name) for name in BEST_METRICS}
+    values[f"best_{record.metric.key}"] = record.value
     for name, value in values.items():
         if value is not None:  # records from older releases lack some values
             yield Metric(name, value, record.ended_ms, 0, **linked("validation"))
-    epochs = folder.history().epochs  # none in a run that was taken over from a shared store
-    if model_id is not None and record.best_epoch is not None and len(epochs) >= record.best_epoch:
-        best = epochs[record.best_epoch - 1]
-        for name in EPOCH_METRICS[:4]:
-            split = "train" if name.startswith("train") else "validation"
-            yield Metric(name, getattr(best, name), best.time_ms, best.epoch, **linked(split))
+
+    epochs = folder.history().epochs
+    if model_id is None or record.best_epoch is None:
+        return
+    if len(epochs) < record.best_epoch:  # a run that was taken over from a shared store has none
+        return
+    best = epochs[record.best_epoch - 1]
+    for name in MODEL_METRICS:
+        split = "train" if name.startswith("train") else "validation"
+        yield Metric(name, getattr(best, name), best.time_ms, best.epoch, **linked(split))

@@ -1,6 +1,4 @@
-"""Opens the MLflow store that the `tracking.*` flags specify, and creates a local store if it does
-not exist.
-"""
+"""Opens the MLflow store that the `tracking.*` flags specify, and creates a missing local store."""
 
 from __future__ import annotations
 
@@ -38,22 +36,22 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as Run  # also for removal/, which does not import mlflow
 
-
 # timeout for a request, so that the wait for a server that does not respond is less than 10 s
 REQUEST_SECONDS = 6
-
+# number of seconds for which a write is retried if permission is denied
 GRANT_SECONDS = 5
-PAGE = 1000  # maximum number of runs that one query returns
-WRITTEN_BY = "lenet_exp"  # tag of an experiment, written to check for permission
 BUSY_SECONDS = 8  # maximum wait for another process that is writing to the same SQLite database
 
+PAGE = 1000  # maximum number of runs that one query returns
+WRITTEN_BY = "lenet_exp"  # tag of an experiment, written to check for permission
 
 T = TypeVar("T")
 
 
 class StoreUnavailable(Exception):
-    """Raised when a store cannot be reached. The results are in the run folders and can be uploaded
-    later.
+    """Raised when a store cannot be reached.
+
+    The results are in the run folders and can be uploaded later.
     """
 
 
@@ -104,17 +102,12 @@ def open_store(
     outputs = outputs or outputs_dir()
     uri = store_uri(tracking.uri, outputs)
     check_store(uri)
+
     database = sqlite_path(uri)
     with _explained(uri):
         if database is not None:
             _create_sqlite(database)
-        if limit is None:
-            client = _client(uri, outputs)
-        else:
-            limit.patience = max(1.0, _request_seconds() / REQUEST_SECONDS)
-            with limit.call():
-                client = _client(uri, outputs)
-            client = cast("MlflowClient", LimitedClient(client, limit))
+        client = _limited_client(uri, outputs, limit)
         experiment_id = _experiment_id(client, tracking.experiment, uri, outputs)
         return Store(uri, client, experiment_id, outputs)
 
@@ -126,10 +119,12 @@ def connect(uri: str) -> MlflowClient:
         StoreError: the database was not found, belongs to a different MLflow version, or does not
             respond.
     """
-    if (database := missing_database(uri)) is not None:
+    database = missing_database(uri)
+    if database is not None:
         raise StoreError(
             f"MLflow database {database}: not found; set tracking.uri or LENET_EXP_OUTPUTS"
         )
+
     check_store(uri, write=False)
     with answering(uri):
         client = _client(uri, outputs_dir())
@@ -142,6 +137,26 @@ def _client(uri: str, outputs: Path) -> MlflowClient:
     if is_database(uri):
         open_database(uri, _artifacts_uri(outputs), _request_seconds())
     return cast("MlflowClient", mlflow.MlflowClient(tracking_uri=uri))
+
+
+def _limited_client(uri: str, outputs: Path, limit: CallLimit | None) -> MlflowClient:
+    """Return a client whose calls have a time limit, which also applies to its creation.
+
+    If the user has set a longer time limit for MLflow's requests, the limit is longer by the same
+    factor.
+
+    Args:
+        uri: address of the store.
+        outputs: the outputs folder.
+        limit: time limit for each call; None for no limit.
+    """
+    if limit is None:
+        return _client(uri, outputs)
+
+    limit.patience = max(1.0, _request_seconds() / REQUEST_SECONDS)
+    with limit.call():
+        client = _client(uri, outputs)
+    return cast("MlflowClient", LimitedClient(client, limit))
 
 
 @contextmanager
@@ -164,11 +179,10 @@ def answering(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
-    """Convert MLflow's errors to StoreUnavailable or StoreError for the duration of a `with` block."""
+    """Convert MLflow's errors to StoreUnavailable or StoreError in a `with` block."""
     import_mlflow()
-    from google.protobuf.json_format import (
-        ParseError,
-    )  # raised if the server is not an MLflow server
+    # ParseError is raised if the server is not an MLflow server.
+    from google.protobuf.json_format import ParseError
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -178,33 +192,32 @@ def _explained(uri: str) -> Iterator[None]:
         text = str(e)
         if "out-of-date database schema" in text or "Can't locate revision" in text:
             raise version_error(uri) from e
-        refused = why_refused(uri, e)
-        if refused is not None:
-            raise StoreError(f"tracking.uri={hide_password(uri)}: {refused}") from e
-        cause = getattr(e, "orig", None) or e  # SQLAlchemy's message begins with a class name
+
+        reason = why_refused(uri, e)
+        if reason is not None:
+            raise StoreError(f"tracking.uri={hide_password(uri)}: {reason}") from e
+
+        # The message of SQLAlchemy's own error begins with a class name.
+        cause = getattr(e, "orig", None) or e
         raise StoreUnavailable(first_line(cause)) from e
     except ValueError as e:
+        # MLflow's message names the environment variable that has an invalid value.
         if "MLFLOW_" not in str(e):
             raise
-        raise StoreError(
-            first_line(e)
-        ) from e  # MLflow's message names the environment variable with an invalid value
+        raise StoreError(first_line(e)) from e
 
 
 def import_mlflow() -> ModuleType:
-    """Import mlflow without telemetry and with short timeouts, so that requests to an unavailable
-    store fail quickly.
+    """Import mlflow without telemetry and with short timeouts.
 
-    MLflow's retries are disabled, because a retry after a late response would create the same run
-    twice.
+    Requests to an unavailable store then fail quickly. MLflow's retries are disabled, because a
+    retry after a late response would create the same run twice.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault(
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"
-    )  # the URL would reveal the password
-    os.environ.setdefault(
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"
-    )  # most files are only a few kB
+    # The URL would reveal the password.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    # Most files are only a few kB.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
     import mlflow
@@ -216,14 +229,17 @@ def import_mlflow() -> ModuleType:
     # This logger prints tracebacks for errors that are also raised: more than 100 lines if SQLite
     # is locked.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
     if not event.contains(Engine, "before_cursor_execute", _wait_less):
         event.listen(Engine, "before_cursor_execute", _wait_less, retval=True)
     return mlflow
 
 
 def _request_seconds() -> float:
-    """Return the time limit for a request, in seconds: the user's setting for MLflow or, if there
-    is no setting, `REQUEST_SECONDS`."""
+    """Return the time limit for a request, in seconds.
+
+    It is the user's setting for MLflow or, if there is no setting, `REQUEST_SECONDS`.
+    """
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
     return float(MLFLOW_HTTP_REQUEST_TIMEOUT.get() or REQUEST_SECONDS)
@@ -232,10 +248,10 @@ def _request_seconds() -> float:
 def _wait_less(
     _: object, __: object, statement: str, parameters: object, *___: object
 ) -> tuple[str, object]:
-    """Shorten the time that SQLite waits for another writer, in each statement with which MLflow
-    opens a session.
+    """Shorten the time that SQLite waits for another writer.
 
-    MLflow sets the time to 20 s.
+    MLflow sets the time to 20 s with a statement at the start of each session. This function is
+    called before each statement and replaces that one.
     """
     if statement.startswith("PRAGMA busy_timeout"):
         statement = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS};"
@@ -249,6 +265,7 @@ def _create_sqlite(path: Path) -> None:
     """
     if path.exists():
         return
+
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -256,11 +273,12 @@ def _create_sqlite(path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if path.exists():
             return
-        aside = path.with_name(f".{path.name}.new")
-        aside.unlink(missing_ok=True)
-        open_sqlite(sqlite_uri(path), aside)
-        SqlAlchemyStore(sqlite_uri(aside), _artifacts_uri(path.parent)).engine.dispose()
-        os.replace(aside, path)
+
+        temporary = path.with_name(f".{path.name}.new")
+        temporary.unlink(missing_ok=True)
+        open_sqlite(sqlite_uri(path), temporary)
+        SqlAlchemyStore(sqlite_uri(temporary), _artifacts_uri(path.parent)).engine.dispose()
+        os.replace(temporary, path)
 
 
 def _artifacts_uri(folder: Path) -> str:
@@ -278,28 +296,37 @@ def _new_artifacts_uri(name: str, uri: str, outputs: Path) -> str | None:
 
 
 def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> str:
+    """Return the ID of an experiment, which is created if it does not exist.
+
+    Raises:
+        StoreError: the experiment was deleted, or this user is not allowed to write to it.
+        StoreUnavailable: the server is not an MLflow server.
+    """
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         location = _new_artifacts_uri(name, uri, outputs)
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process has just created it
-            if found is None:
+            # Another process may just have created it.
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
                 raise
-    if not found.experiment_id:
+
+    if not experiment.experiment_id:
         raise StoreUnavailable("its response is not from an MLflow server")
-    if found.lifecycle_stage != "active":
+    if experiment.lifecycle_stage != "active":
         raise StoreError(
             f"tracking.experiment={name}: this experiment was deleted; use another name, or run: "
-            f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
         )
-    check_artifacts(name, found.artifact_location)
-    if sqlite_path(uri) is None and not is_database(uri):
-        _check_writable(client, name, uri, found.experiment_id)
-    return found.experiment_id
+    check_artifacts(name, experiment.artifact_location)
+    is_server = sqlite_path(uri) is None and not is_database(uri)
+    if is_server:
+        _check_writable(client, name, uri, experiment.experiment_id)
+    return experiment.experiment_id
 
 
 def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: str) -> None:
@@ -315,8 +342,8 @@ def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: st
         if e.error_code != "PERMISSION_DENIED":
             raise
         raise StoreError(
-            f"tracking.uri={hide_password(uri)}: experiment {name} cannot be written: {why_refused(uri, e)}; set "
-            "tracking.experiment= to an experiment of your own"
+            f"tracking.uri={hide_password(uri)}: experiment {name} cannot be written: "
+            f"{why_refused(uri, e)}; set tracking.experiment= to an experiment of your own"
         ) from e
 
 
@@ -337,8 +364,7 @@ def retry_until_granted(write: Callable[[], T]) -> T:
 
 @contextmanager
 def ignored(*codes: str) -> Iterator[None]:
-    """Ignore MLflow's errors with these error codes in a `with` block, which then ends at the
-    error.
+    """Ignore MLflow's errors with these codes in a `with` block, which then ends at the error.
 
     Raises:
         MlflowException: an error with a different code occurred.
@@ -370,17 +396,20 @@ def runs_by_id(
 
     Each query covers up to a thousand IDs.
     """
-    wanted, found = list(dict.fromkeys(ids)), {}
-    for start in range(0, len(wanted), PAGE):
-        names = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + PAGE])
-        for run in client.search_runs(
-            experiment_ids, f"attributes.run_id IN ({names})", max_results=PAGE
-        ):
-            found[str(run.info.run_id)] = run
-    return found
+    distinct_ids = list(dict.fromkeys(ids))
+    runs: dict[str, Run] = {}
+    for start in range(0, len(distinct_ids), PAGE):
+        quoted_ids = [f"'{run_id}'" for run_id in distinct_ids[start : start + PAGE]]
+        query = f"attributes.run_id IN ({', '.join(quoted_ids)})"
+        for run in client.search_runs(experiment_ids, query, max_results=PAGE):
+            runs[str(run.info.run_id)] = run
+    return runs
 
 
 def _path_safe(name: str) -> str:
     """Convert a name to a single path component that is never `.` or `..`."""
     safe = re.sub(r"[^\w.-]", "_", name)
-    return safe if safe.strip(".") else "_" * len(safe)
+    has_only_dots = not safe.strip(".")
+    if has_only_dots:
+        return "_" * len(safe)
+    return safe

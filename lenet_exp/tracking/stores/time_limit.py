@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CALL_SECONDS = 60.0  # maximum duration of a call while a command trains, or in lenet-sync
-WAITED_SECONDS = 8.0  # maximum duration of a call while a command waits for its uploads
+# maximum duration of a call while a command trains, or in lenet-sync
+CALL_SECONDS = 60.0
+# maximum duration of a call while a command waits for its uploads
+WAITED_SECONDS = 8.0
 
 
 class StoreTimeout(Exception):
@@ -64,17 +66,19 @@ class CallLimit:
         Any thread can call this method.
         """
         self._usual_seconds = WAITED_SECONDS
+        # The main thread may end the call at any moment, so `_started` is read only once.
         started = self._started
         if started is not None:
-            left = started + self.seconds - time.monotonic()
-            signal.setitimer(signal.ITIMER_REAL, max(0.01, left))
+            seconds_left = started + self.seconds - time.monotonic()
+            # A timer of 0 s would never fire.
+            signal.setitimer(signal.ITIMER_REAL, max(0.01, seconds_left))
 
     def relax(self) -> None:
         """Allow calls the usual time again."""
         self._usual_seconds = CALL_SECONDS
 
     def overdue(self) -> float:
-        """Return for how many seconds the call in progress has exceeded its limit; 0 if it has not."""
+        """Return by how many seconds the call in progress exceeds its limit; 0 if it does not."""
         started = self._started
         if started is None:
             return 0.0

@@ -1,6 +1,4 @@
-"""Checks, before training and without contacting a server, whether the store at an address can be
-used.
-"""
+"""Checks whether a store can be used, before training and without contacting a server."""
 
 from __future__ import annotations
 
@@ -41,23 +39,40 @@ def check_store(uri: str, *, write: bool = True) -> None:
     if is_database(uri):
         check_database(uri)
     database = sqlite_path(uri)
-    if database is None:
-        return
-    if uri.removeprefix(SQLITE).partition("?")[0] in ("", ":memory:"):
+    if database is not None:
+        _check_sqlite(uri, database, write=write)
+
+
+def _check_sqlite(uri: str, database: Path, *, write: bool) -> None:
+    """Check that a SQLite file, which may not exist yet, can be used; see `check_store`."""
+    file_name = uri.removeprefix(SQLITE).partition("?")[0]
+    if file_name in ("", ":memory:"):
         _refuse(
             uri, "an in-memory database would be lost when the command ends; use sqlite:///FILE"
         )
+
+    mode = "r+b" if write else "rb"
     try:
         if database.exists():
             check_regular(database)
-            database.open("r+b" if write else "rb").close()
+            database.open(mode).close()
             open_sqlite(uri, database)
-        if write:  # SQLite creates its journal in the same folder
-            there = next(parent for parent in database.parents if os.path.lexists(parent))
-            with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):
-                pass
+        if write:
+            _write_beside(database)
     except OSError as e:
-        _refuse(uri, f"cannot be {'written' if write else 'read'} ({e.strerror})")
+        verb = "written" if write else "read"
+        _refuse(uri, f"cannot be {verb} ({e.strerror})")
+
+
+def _write_beside(database: Path) -> None:
+    """Create and remove a folder beside a database, because SQLite creates its journal there.
+
+    Raises:
+        OSError: the folder of the database is not writable.
+    """
+    existing_parent = next(parent for parent in database.parents if os.path.lexists(parent))
+    with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=existing_parent):
+        pass
 
 
 def check_tracking_uri(uri: str | None, outputs: Path | None = None) -> None:
@@ -78,8 +93,9 @@ def check_tracking_uri(uri: str | None, outputs: Path | None = None) -> None:
 
 
 def open_sqlite(uri: str, database: Path) -> None:
-    """Open a database file once, and create it if it does not exist, because MLflow would retry for
-    minutes.
+    """Open a database file once, and create it if it does not exist.
+
+    MLflow alone would retry for minutes.
 
     Args:
         uri: address of the store, for messages.
@@ -88,21 +104,26 @@ def open_sqlite(uri: str, database: Path) -> None:
         StoreError: SQLite cannot open the file, for example because its path is too long.
     """
     try:
-        with closing(sqlite3.connect(database)) as opened:
-            opened.execute("PRAGMA schema_version")
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA schema_version")
     except sqlite3.Error as e:
         if "locked" not in str(e):  # MLflow waits for another writer
             _refuse(uri, f"cannot be opened ({e})")
 
 
 def database_state(uri: str) -> str:
-    """Return the times of the last change and the sizes of a SQLite database's files; empty if
-    there are none.
+    """Return the times of the last change and the sizes of a SQLite database's files, as text.
+
+    The text is empty if there are no files. For example, it is `1791000000000000000:4096` if there
+    is only the database file.
     """
     database = sqlite_path(uri)
-    files = [database, database.with_name(f"{database.name}-wal")] if database is not None else []
-    stats = [path.stat() for path in files if path.exists()]
-    return " ".join(f"{found.st_mtime_ns}:{found.st_size}" for found in stats)
+    if database is None:
+        return ""
+
+    write_ahead_log = database.with_name(f"{database.name}-wal")
+    stats = [path.stat() for path in (database, write_ahead_log) if path.exists()]
+    return " ".join(f"{stat.st_mtime_ns}:{stat.st_size}" for stat in stats)
 
 
 def check_artifacts(experiment: str, location: str) -> None:
@@ -114,9 +135,10 @@ def check_artifacts(experiment: str, location: str) -> None:
     parts = urlsplit(location)
     if parts.scheme != "file" or parts.netloc:
         return
+
     folder = Path(unquote(parts.path))
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise StoreError(
             f"tracking.experiment={experiment}: its artifact folder {folder} is not writable"
         )

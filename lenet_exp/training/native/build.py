@@ -1,5 +1,4 @@
-"""The kernels' library for this machine, compiled once, stored in a private folder, and verified
-before use.
+"""The kernels' library for this machine: compiled once, and verified before each use.
 
 Opening a library runs its code. Therefore, the folder and its files must belong to this user and
 must not be writable by others. The library must match the digest that was recorded when it was
@@ -26,7 +25,7 @@ from lenet_exp.training.native.target import Target, find_target
 
 KERNELS = Path(__file__).with_name("kernels")
 SOURCE = "engine.cpp"
-KEPT = "native"
+KEPT = "native"  # name of the cache folder
 DIGITS = 32  # number of digits of the digests
 
 log = logging.getLogger("lenet_exp")
@@ -62,23 +61,28 @@ def build(folder: Path | None = None, shape: NativeShape = LENET5) -> Library:
     target = find_target()
     if isinstance(target, str):
         raise BuildError(target)
+
     try:
         folder = cache_folder(KEPT) if folder is None else folder
         claim_folder(folder)
     except NoCache as e:
         raise BuildError(str(e)) from e
-    refused = []
+
+    errors = []
     for compiler in find_compilers():
         try:
             path = build_with(folder, compiler, target, shape)
             return Library(path, f"{target.name}, {compiler.says}")
         except CompilerError as e:
-            refused.append(f"{compiler.name}: {e}")
+            errors.append(f"{compiler.name}: {e}")
         except OSError as e:
             raise BuildError(f"{e.filename or folder} cannot be used ({e.strerror})") from e
+
+    if errors:
+        raise BuildError("; ".join(errors))
     raise BuildError(
-        "; ".join(refused)
-        or "no C++ compiler was found (set $CXX, install clang++ or g++, or run: pip install 'lenet_exp[native]')"
+        "no C++ compiler was found "
+        "(set $CXX, install clang++ or g++, or run: pip install 'lenet_exp[native]')"
     )
 
 
@@ -90,10 +94,9 @@ def sources() -> Iterator[tuple[str, bytes]]:
 
 
 def is_built(shape: NativeShape) -> bool:
-    """Return whether the cache contains the library for a shape, so that `build` would not compile
-    it.
-    """
-    target, compiler = find_target(), next(find_compilers(), None)
+    """Return whether the cache contains the library for a shape, so `build` would not compile it."""
+    target = find_target()
+    compiler = next(find_compilers(), None)
     if isinstance(target, str) or compiler is None:
         return False
     return _path(cache_folder(KEPT), compiler, target, shape).exists()
@@ -116,26 +119,24 @@ def build_with(
         OSError: the folder cannot be written to.
     """
     library = _path(folder, compiler, target, shape)
-    if _checked(library):
+    if _is_intact(library):
         return library
     with _locked(library.with_suffix(".lock")):
-        if not _checked(library):  # another process may have built it in the meantime
+        if not _is_intact(library):  # another process may have built it in the meantime
             _compile(library, compiler, target, shape)
-    if not _checked(library):
+    if not _is_intact(library):
         raise CompilerError(f"{library} has changed since it was built")
     return library
 
 
 def _path(folder: Path, compiler: Compiler, target: Target, shape: NativeShape) -> Path:
-    """Return the path of a library, whose name contains a digest of everything that affects its
-    content.
+    """Return the path of a library.
+
+    The name contains a digest of everything that affects the content.
     """
-    what = [
-        ("compiler", compiler.version.encode()),
-        ("flags", " ".join(compiler.arguments(target, *shape.definitions)).encode()),
-        *sources(),
-    ]
-    return folder / f"{target.name}-{files_digest(what)[:DIGITS]}.so"
+    flags = " ".join(compiler.arguments(target, *shape.definitions))
+    parts = [("compiler", compiler.version.encode()), ("flags", flags.encode()), *sources()]
+    return folder / f"{target.name}-{files_digest(parts)[:DIGITS]}.so"
 
 
 def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeShape) -> None:
@@ -143,9 +144,9 @@ def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeSha
 
     The digest is written last, because a library without a digest is never used.
     """
-    aside = library.with_suffix(".building")
-    shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
-    aside.mkdir(mode=0o700)
+    temporary = library.with_suffix(".building")
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
+    temporary.mkdir(mode=0o700)
     start = time.monotonic()
     log.info(
         "compiling the native engine for %s with %s (once per shape of the network)",
@@ -153,29 +154,30 @@ def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeSha
         compiler.name,
     )
     try:
-        compiler.compile(KERNELS / SOURCE, aside / library.name, target, *shape.definitions)
-        if not (aside / library.name).exists():
+        compiled = temporary / library.name
+        compiler.compile(KERNELS / SOURCE, compiled, target, *shape.definitions)
+        if not compiled.exists():
             raise CompilerError("succeeded but wrote no library")
-        content = (aside / library.name).read_bytes()
+        content = compiled.read_bytes()
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    _note(library).unlink(missing_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+    digest_file = _digest_file(library)
+    digest_file.unlink(missing_ok=True)
     write_atomic(library, content)
     os.chmod(library, 0o600)
-    write_atomic(_note(library), _digest(content))
-    os.chmod(_note(library), 0o600)
+    write_atomic(digest_file, _digest(content))
+    os.chmod(digest_file, 0o600)
     log.info("compiled in %.0f s", time.monotonic() - start)
 
 
-def _note(library: Path) -> Path:
+def _digest_file(library: Path) -> Path:
     return library.with_suffix(".sha256")
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock for the duration of a `with` block. If another process holds it, log this and
-    wait.
-    """
+    """Hold a lock for the duration of a `with` block, and log it if another process holds it."""
     with open_lock(path) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -189,13 +191,13 @@ def _digest(library: bytes) -> str:
     return files_digest([("library", library)])[:DIGITS]
 
 
-def _checked(library: Path) -> bool:
+def _is_intact(library: Path) -> bool:
     """Return whether a library exists, belongs to this user, and matches its digest."""
+    digest_file = _digest_file(library)
     try:
-        if not all(is_ours(file.lstat()) for file in (library, _note(library))):
+        if not is_ours(library.lstat()) or not is_ours(digest_file.lstat()):
             return False
-        return read_regular(_note(library)).decode(errors="replace") == _digest(
-            read_regular(library)
-        )
+        digest = read_regular(digest_file).decode(errors="replace")
+        return digest == _digest(read_regular(library))
     except OSError:
         return False

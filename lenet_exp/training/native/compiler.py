@@ -20,13 +20,24 @@ VERSION_SECONDS = 60
 COMPILE_SECONDS = 600  # time limit; a compiler that takes longer is not used
 # With contraction, compilers could round a * b + c only once. The kernels use no C++ library,
 # exceptions, or RTTI.
-FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-ffp-contract=off",
-         "-fno-math-errno", "-fno-exceptions", "-fno-rtti")  # fmt: skip
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-shared",
+    "-pthread",
+    "-fvisibility=hidden",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-exceptions",
+    "-fno-rtti",
+)
 
 
 class CompilerError(Exception):
-    """Raised if the compiler cannot be run, takes too long, or reports an error; the message is a
-    short phrase.
+    """Raised if the compiler cannot be run, takes too long, or reports an error.
+
+    The message is a short phrase.
     """
 
 
@@ -45,8 +56,8 @@ class Compiler:
     @property
     def says(self) -> str:
         """Version of the compiler, on one line."""
-        first = self.version.splitlines()[0].strip()
-        return f"ziglang {first}" if self.is_zig else first
+        first_line = self.version.splitlines()[0].strip()
+        return f"ziglang {first_line}" if self.is_zig else first_line
 
     @property
     def is_zig(self) -> bool:
@@ -60,16 +71,17 @@ class Compiler:
             target: instruction set to compile for.
             definitions: macros to define, such as `NAME=VALUE`.
         """
+        march = f"-march={target.march}"
         if self.is_zig:  # without -nostdlib++, zig builds a C++ library first
-            chosen = ("-nostdlib++", *target.zig)
+            own_flags = ("-nostdlib++", *target.zig)
         elif "clang" in self.version:
-            chosen = ("-nostdlib++", f"-march={target.march}")
+            own_flags = ("-nostdlib++", march)
         else:
             # Without these flags, gcc carries values between iterations of conv2's loop, and clones
             # the dense layers' block without flattening it. Both spill sums from registers and make
             # a step a third slower.
-            chosen = ("-fno-predictive-commoning", "-fno-ipa-cp-clone", f"-march={target.march}")
-        return (*FLAGS, *chosen, *(f"-D{definition}" for definition in definitions))
+            own_flags = ("-fno-predictive-commoning", "-fno-ipa-cp-clone", march)
+        return (*FLAGS, *own_flags, *(f"-D{definition}" for definition in definitions))
 
     def compile(self, source: Path, library: Path, target: Target, *definitions: str) -> None:
         """Compile a source file into a library.
@@ -78,34 +90,51 @@ class Compiler:
             CompilerError: compilation failed.
         """
         arguments = [*self.arguments(target, *definitions), str(source), "-o", str(library)]
-        done = _run([*self.command, *arguments], COMPILE_SECONDS)
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines()
-            said = next(
-                (line for line in lines if "error" in line.lower()), lines[0] if lines else ""
-            )
-            raise CompilerError(said.strip()[:200] or f"exit status {done.returncode}")
+        result = _run([*self.command, *arguments], COMPILE_SECONDS)
+        if result.returncode != 0:
+            error = _error_line(result.stderr).strip()[:200]
+            raise CompilerError(error or f"exit status {result.returncode}")
+
+
+def _error_line(output: str) -> str:
+    """Return the first line of a compiler's output that names an error; if none does, the first."""
+    lines = output.strip().splitlines()
+    for line in lines:
+        if "error" in line.lower():
+            return line
+    return lines[0] if lines else ""
 
 
 def find_compilers() -> Iterator[Compiler]:
-    """Yield the working compilers among $CXX, clang++, g++, and ziglang (from the optional extra
-    `native`).
+    """Yield the working compilers among $CXX, clang++, g++, and ziglang.
+
+    The optional extra `native` installs ziglang.
     """
-    named = os.environ.get("CXX", "")
-    commands = [shlex.split(named)] if named.strip() else []
-    commands += [[name] for name in ("clang++", "g++")]
-    if find_spec("ziglang") is not None:
-        commands.append([sys.executable, "-m", "ziglang", "c++"])
-    for command in commands:
+    for command in _compiler_commands():
         if not command or shutil.which(command[0]) is None:
             continue
-        asked = [*command[:-1], "version"] if "ziglang" in command else [*command, "--version"]
+
+        is_zig = "ziglang" in command
+        version_command = [*command[:-1], "version"] if is_zig else [*command, "--version"]
         try:
-            done = _run(asked, VERSION_SECONDS)
+            result = _run(version_command, VERSION_SECONDS)
         except CompilerError:
             continue
-        if done.returncode == 0 and done.stdout.strip():
-            yield Compiler(tuple(command), done.stdout.strip())
+        version = result.stdout.strip()
+        if result.returncode == 0 and version:
+            yield Compiler(tuple(command), version)
+
+
+def _compiler_commands() -> list[list[str]]:
+    commands = []
+    chosen_compiler = os.environ.get("CXX", "")
+    if chosen_compiler.strip():
+        commands.append(shlex.split(chosen_compiler))
+    commands.append(["clang++"])
+    commands.append(["g++"])
+    if find_spec("ziglang") is not None:
+        commands.append([sys.executable, "-m", "ziglang", "c++"])
+    return commands
 
 
 def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
@@ -123,6 +152,7 @@ def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]
         )
     except OSError as e:
         raise CompilerError(f"cannot be started ({e.strerror})") from e
+
     try:
         out, err = process.communicate(timeout=seconds)
     except BaseException as e:

@@ -16,16 +16,18 @@ from lenet_exp.seeds import generator
 
 @torch.no_grad()
 def initialize(model: nn.Module, seed: int) -> None:
-    """Draw a network's initial weights, which equal those that torch draws with this seed, except
-    for rounding.
+    """Draw a network's initial weights.
+
+    They equal those that torch draws with this seed, except for rounding.
     """
     weights = generator(seed, "weights")
     for layer in model.modules():
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
         assert layer.bias is not None
-        bound = 1 / math.sqrt(
-            layer.weight[0].numel()
-        )  # the rounding of a power depends on the C library
+
+        fan_in = layer.weight[0].numel()
+        bound = 1 / math.sqrt(fan_in)  # the rounding of a power depends on the C library
         for parameter in (layer.weight, layer.bias):
-            parameter.copy_((2 * torch.rand(parameter.shape, generator=weights) - 1) * bound)
+            uniform = torch.rand(parameter.shape, generator=weights)  # in [0, 1)
+            parameter.copy_((2 * uniform - 1) * bound)

@@ -1,5 +1,4 @@
-"""Shapes of the networks that the kernels can train, and the positions of parameters in the
-kernels' array.
+"""Shapes of networks that the kernels can train, and positions of parameters in their array.
 
 kernels/network.h computes the same positions.
 """
@@ -21,8 +20,9 @@ MOST_LAYERS = 8  # linear layers
 
 @dataclass(frozen=True, kw_only=True)
 class NativeShape:
-    """The shape of a network, which is a constant of the compiled kernels. The defaults are
-    LeNet-5's.
+    """The shape of a network, which is a constant of the compiled kernels.
+
+    The defaults are LeNet-5's.
 
     Attributes:
         side: height and width of an image.
@@ -42,15 +42,18 @@ class NativeShape:
 
     @classmethod
     def of(cls, model: nn.Module, side: int) -> NativeShape:
-        """Return the shape of a `LeNet5`, `FullyConnected`, or `Linear` network for images of side
-        x side pixels.
+        """Return the shape of a `LeNet5`, `FullyConnected`, or `Linear` network.
+
+        Args:
+            model: the network.
+            side: height and width of an image, in pixels.
         """
         assert isinstance(model, LeNet5 | FullyConnected | Linear)
-        *hidden, last = [
-            layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)
-        ]
+        linear_layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+        *hidden, last = [layer.out_features for layer in linear_layers]
         if not isinstance(model, LeNet5):
             return cls(side=side, kernel_size=0, channels=(), units=tuple(hidden), classes=last)
+
         return cls(
             side=side,
             kernel_size=model.conv1.kernel_size[0],
@@ -67,16 +70,23 @@ class NativeShape:
 
     @property
     def definitions(self) -> tuple[str, ...]:
-        """The shape as macros for the compiler; see kernels/network.h. LeNet-5's is defined there."""
+        """The shape as macros for the compiler; see kernels/network.h.
+
+        LeNet-5's shape is defined there. For LeNet-300-100, the macro is
+        `LENET_SHAPE=32,{},{300,100,10}`.
+        """
         if self == LENET5:
             return ()
-        convolutions = (
-            (self.kernel_size, *self.channels, int(self.average)) if self.channels else ()
-        )
+
+        convolutions: tuple[int, ...] = ()
+        if self.channels:
+            convolutions = (self.kernel_size, *self.channels, int(self.average))
         layers = (*self.units, self.classes)
-        return (
-            f"LENET_SHAPE={self.side},{{{','.join(map(str, convolutions))}}},{{{','.join(map(str, layers))}}}",
-        )
+        return (f"LENET_SHAPE={self.side},{_in_braces(convolutions)},{_in_braces(layers)}",)
+
+
+def _in_braces(numbers: tuple[int, ...]) -> str:
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 LENET5 = NativeShape()
@@ -84,8 +94,11 @@ LENET5 = NativeShape()
 
 @dataclass(frozen=True)
 class ParameterSlot:
-    """The position of a parameter in the array: the offset of its first float, its shape, and its
-    strides.
+    """The position of a parameter in the kernels' array.
+
+    Attributes:
+        offset: offset of the parameter's first float in the array.
+        shape, strides: shape and strides of the parameter.
     """
 
     offset: int
@@ -98,8 +111,9 @@ class ParameterSlot:
 
 
 class Layout:
-    """Positions of a network's parameters in the kernels' array. Rows and channels are padded with
-    zeros.
+    """Positions of a network's parameters in the kernels' array.
+
+    Rows and channels are padded with zeros.
 
     Args:
         shape: shape of the network.
@@ -109,29 +123,44 @@ class Layout:
         self.shape = shape
         self.slots: dict[str, ParameterSlot] = {}
         self._end = 0
-        k, flat, padded_flat = shape.kernel_size, shape.side**2, shape.side**2
-        prefix = "layers." if shape.units and not shape.channels else ""
+        # Number of inputs of the first linear layer, without and with the padding of channels.
+        flat = shape.side**2
+        padded_flat = shape.side**2
         if shape.channels:
-            channels1, channels2 = shape.channels
-            maps1, maps2 = _padded(channels1, 3 if channels1 <= 3 else 6), _padded(channels2)
-            places = (((shape.side - k + 1) // 2 - k + 1) // 2) ** 2
-            flat, padded_flat = channels2 * places, maps2 * places
-            self._add(
-                "conv1.weight", (channels1, 1, k, k), (k * k, k * k, k, 1), _padded(k * k * maps1)
-            )
-            self._add("conv1.bias", (channels1,), (1,), _padded(maps1))
-            strides = (1, maps2, k * maps1 * maps2, maps1 * maps2)
-            self._add("conv2.weight", (channels2, channels1, k, k), strides, k * k * maps1 * maps2)
-            self._add("conv2.bias", (channels2,), (1,), maps2)
+            _, channels2 = shape.channels
+            pixels = _pixels_after_convolutions(shape)
+            flat = channels2 * pixels
+            padded_flat = _padded(channels2) * pixels
+            self._add_convolutions(shape)
+
+        is_fully_connected = bool(shape.units) and not shape.channels
+        prefix = "layers." if is_fully_connected else ""
         sizes = (flat, *shape.units, shape.classes)
         for number, (inputs, outputs) in enumerate(pairwise(sizes), 1):
-            name, row = f"{prefix}fc{number if shape.units else ''}", _padded(outputs)
+            name = f"{prefix}fc{number if shape.units else ''}"
             rows = padded_flat if number == 1 else inputs
+            row = _padded(outputs)
             self._add(f"{name}.weight", (outputs, inputs), (1, row), rows * row)
             self._add(f"{name}.bias", (outputs,), (1,), row)
+
         for number in range(1, shape.activations + 1):  # only networks with PReLU have slopes
             self._add(f"{prefix}act{number}.weight", (1,), (1,), 1)
+
         self.parameters = _padded(self._end)  # number of floats in the array
+
+    def _add_convolutions(self, shape: NativeShape) -> None:
+        k = shape.kernel_size
+        channels1, channels2 = shape.channels
+        maps1 = _padded(channels1, 3 if channels1 <= 3 else 6)
+        maps2 = _padded(channels2)
+
+        strides = (k * k, k * k, k, 1)
+        self._add("conv1.weight", (channels1, 1, k, k), strides, _padded(k * k * maps1))
+        self._add("conv1.bias", (channels1,), (1,), _padded(maps1))
+
+        strides = (1, maps2, k * maps1 * maps2, maps1 * maps2)
+        self._add("conv2.weight", (channels2, channels1, k, k), strides, k * k * maps1 * maps2)
+        self._add("conv2.bias", (channels2,), (1,), maps2)
 
     def _add(self, name: str, shape: tuple[int, ...], strides: tuple[int, ...], size: int) -> None:
         self.slots[name] = ParameterSlot(self._end, shape, strides)
@@ -159,6 +188,13 @@ class Layout:
         for name, parameter in model.named_parameters():
             parameter.data = self.slots[name].of(array)
         return array
+
+
+def _pixels_after_convolutions(shape: NativeShape) -> int:
+    """Return the number of pixels of a map after both convolutions, each followed by pooling."""
+    side = (shape.side - shape.kernel_size + 1) // 2
+    side = (side - shape.kernel_size + 1) // 2
+    return side**2
 
 
 def _padded(n: int, multiple: int = LANES) -> int:

@@ -1,5 +1,6 @@
-"""The kernels' library: its functions and their argument structures (kernels/options.h,
-kernels/augment.h).
+"""The kernels' library: its functions and their argument structures.
+
+The structures mirror those in kernels/options.h and kernels/augment.h.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from lenet_exp.training.native.layout import LENET5, Layout, NativeShape
 
 
 def _fields(*kinds: tuple[Any, str]) -> list[tuple[str, Any]]:
-    return [(name, kind) for kind, names in kinds for name in names.split()]
+    """Return the fields of a structure from types and names, as in (c_double, "lr weight_decay")."""
+    fields = []
+    for kind, names in kinds:
+        for name in names.split():
+            fields.append((name, kind))
+    return fields
 
 
 class Options(ctypes.Structure):
@@ -72,8 +78,9 @@ class _Outcome(ctypes.Structure):
 
 
 class Kernels:
-    """The functions of a library compiled from kernels/. The library must be trusted, because
-    opening it runs its code.
+    """The functions of a library compiled from kernels/.
+
+    The library must be trusted, because opening it runs its code.
 
     Args:
         path: path of the library.
@@ -87,13 +94,17 @@ class Kernels:
     def __init__(self, path: Path, built: str = "", shape: NativeShape = LENET5) -> None:
         self.built = built
         self.layout = Layout(shape)
-        self._library = library = ctypes.CDLL(str(path))
-        pointer, options, batch, outcome = (
-            c_void_p,
-            POINTER(Options),
-            POINTER(_Batch),
-            POINTER(_Outcome),
-        )
+        self._library = ctypes.CDLL(str(path))
+        self._declare_functions()
+        assert self._library.lenet_parameters() == self.layout.parameters
+        # One set of buffers per thread, because calls release the GIL.
+        self._buffers = threading.local()
+
+    def _declare_functions(self) -> None:
+        pointer = c_void_p
+        options = POINTER(Options)
+        batch = POINTER(_Batch)
+        outcome = POINTER(_Outcome)
         for name, result, arguments in (
             ("lenet_parameters", c_int64, []),
             ("lenet_memory", c_int64, [c_int64, c_int64]),
@@ -104,12 +115,9 @@ class Kernels:
             ("lenet_function", None, [c_int64, pointer, pointer, c_int64]),
             ("lenet_random", None, [c_int32, c_int32, pointer, pointer, pointer, pointer, c_int64]),
         ):
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, arguments
-        assert library.lenet_parameters() == self.layout.parameters
-        self._rooms = (
-            threading.local()
-        )  # one set of buffers per thread, because calls release the GIL
+            function = getattr(self._library, name)
+            function.restype = result
+            function.argtypes = arguments
 
     def gradient(
         self,
@@ -138,66 +146,70 @@ class Kernels:
         return outcome.loss, outcome.hits
 
     def update(self, update: Update, weights: Tensor, gradient: Tensor) -> None:
-        """Execute an optimizer step: update the weights, the optimizer state, and the average, in
-        place.
-        """
+        """Execute an optimizer step, which updates weights, optimizer state, and average in place."""
         self._library.lenet_update(byref(update), weights.data_ptr(), gradient.data_ptr())
 
     def evaluate(
         self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor
     ) -> tuple[float, Tensor]:
-        """Return the mean loss and the predicted classes, shape (count,), for the images at
-        `index`.
+        """Return the mean loss and the predicted classes for the images at `index`.
 
-        For the arguments, see `gradient`.
+        For the arguments, see `gradient`. The predicted classes have shape (count,).
         """
         predictions = torch.empty(len(index), dtype=torch.int64)
         batch = _batch(images, labels, index)
-        return self._run(
+        outcome = self._run(
             self._library.lenet_evaluate, options, batch, weights, result=predictions
-        ).loss, predictions
-
-    def augment(self, how: Augment, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """Return augmented copies (count, 1, side, side) of the images at `index`, valid until this
-        thread's next call.
-
-        For the arguments, see `gradient`.
-        """
-        made: Tensor | None = getattr(self._rooms, "augmented", None)
-        if made is None or len(made) < len(index):
-            self._rooms.augmented = made = torch.empty(len(index), *images.shape[1:])
-        self._library.lenet_augment(
-            byref(how), byref(_batch(images, labels, index)), made.data_ptr()
         )
-        return made[: len(index)]
+        return outcome.loss, predictions
+
+    def augment(self, options: Augment, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+        """Return augmented copies (count, 1, side, side) of the images at `index`.
+
+        The copies are valid until this thread's next call. For the arguments, see `gradient`.
+        """
+        augmented: Tensor | None = getattr(self._buffers, "augmented", None)
+        if augmented is None or len(augmented) < len(index):
+            augmented = torch.empty(len(index), *images.shape[1:])
+            self._buffers.augmented = augmented
+
+        batch = _batch(images, labels, index)
+        self._library.lenet_augment(byref(options), byref(batch), augmented.data_ptr())
+        return augmented[: len(index)]
 
     def _run(
         self, function: Any, options: Options, batch: _Batch, weights: Tensor, result: Tensor
     ) -> _Outcome:
         """Call a function of the library for a batch. The function writes to the array `result`."""
-        need, outcome = self._library.lenet_memory(batch.count, options.threads), _Outcome()
-        room: Tensor | None = getattr(self._rooms, "memory", None)
-        if room is None or room.nbytes < need:  # reuse memory: new pages take time
-            self._rooms.memory = room = torch.empty(need, dtype=torch.uint8)
-        pointers = weights.data_ptr(), result.data_ptr(), room.data_ptr()
+        needed_bytes = self._library.lenet_memory(batch.count, options.threads)
+        memory: Tensor | None = getattr(self._buffers, "memory", None)
+        if memory is None or memory.nbytes < needed_bytes:  # reuse memory: new pages take time
+            memory = torch.empty(needed_bytes, dtype=torch.uint8)
+            self._buffers.memory = memory
+
+        pointers = weights.data_ptr(), result.data_ptr(), memory.data_ptr()
+        outcome = _Outcome()
         function(byref(options), byref(batch), *pointers, byref(outcome))
         return outcome
 
 
 def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
-    for tensor, dtype in ((images, torch.float32), (labels, torch.int64), (index, torch.int64)):
-        if tensor.dtype is not dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
-            raise ValueError(
-                f"{tensor.dtype} on {tensor.device}: must be contiguous {dtype} on the CPU"
-            )
+    """Return the arguments of a function of the library; see `Kernels.gradient`."""
+    _check_tensor(images, torch.float32)
+    _check_tensor(labels, torch.int64)
+    _check_tensor(index, torch.int64)
     return _Batch(images.data_ptr(), labels.data_ptr(), index.data_ptr(), len(index))
+
+
+def _check_tensor(tensor: Tensor, dtype: torch.dtype) -> None:
+    if tensor.dtype is dtype and tensor.is_contiguous() and tensor.device.type == "cpu":
+        return
+    raise ValueError(f"{tensor.dtype} on {tensor.device}: must be contiguous {dtype} on the CPU")
 
 
 @lru_cache(maxsize=64)
 def kernels(shape: NativeShape = LENET5) -> Kernels | str:
-    """Return this machine's kernels for a shape, built if needed, or a short phrase that explains
-    why not.
-    """
+    """Return this machine's kernels for a shape, built if needed, or a phrase that says why not."""
     try:
         library = build(None, shape)
         return Kernels(library.path, library.built, shape)
@@ -208,14 +220,12 @@ def kernels(shape: NativeShape = LENET5) -> Kernels | str:
 
 
 def why_no_kernels() -> str:
-    """Return a short phrase that explains why the kernels are not available on this machine; empty
-    if they are.
-    """
-    built = kernels()
-    return built if isinstance(built, str) else ""
+    """Return a phrase that says why this machine has no kernels; empty if it has them."""
+    kernels_or_reason = kernels()
+    return kernels_or_reason if isinstance(kernels_or_reason, str) else ""
 
 
 def describe_kernels() -> str:
-    """Return the CPU type and compiler of this machine's kernels; empty if they are not available."""
-    built = kernels()
-    return built.built if isinstance(built, Kernels) else ""
+    """Return the CPU type and compiler of this machine's kernels; empty if it has none."""
+    kernels_or_reason = kernels()
+    return kernels_or_reason.built if isinstance(kernels_or_reason, Kernels) else ""

@@ -24,8 +24,10 @@ from lenet_exp.training.network import build_network
 from lenet_exp.training.optimizer import BUILT_IN_OPTIMIZERS
 from lenet_exp.training.trained.trust import OUR_PARTS
 
-SIDES, KERNEL_SIZES = (28, 32), (3, 5, 7)
-MOST_CHANNELS, MOST_CLASSES = 64, 128
+SIDES = (28, 32)
+KERNEL_SIZES = (3, 5, 7)
+MOST_CHANNELS = 64
+MOST_CLASSES = 128
 RELU = {"name": "relu", "_target_": "torch.nn.ReLU", "monotone": True}
 # In the order of kernels/options.h: each class, with the keyword arguments (name, default) for
 # `alpha` and `upper`.
@@ -41,24 +43,25 @@ _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
 
 
 def why_unsupported(config: Config) -> str | None:
-    """Return a short phrase that explains why the kernels cannot train a configuration, or None if
-    they can.
-    """
+    """Return a phrase that says why the kernels cannot train a configuration, or None if they can."""
     return next(_reasons(config), None)
 
 
 def _reasons(config: Config) -> Iterator[str]:
-    """Yield why the kernels cannot train a configuration. Each check relies on the checks before
-    it.
+    """Yield why the kernels cannot train a configuration.
+
+    Each check relies on the checks before it.
     """
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     if config.device != "cpu" and (config.device != "auto" or accelerated):
         yield f"device={config.device} is not the CPU"
+
     images = image_shape(config)
     if images.channels != GRAY or images.size not in SIDES:
         yield f"the native engine does not support {images}"
     if images.num_classes > MOST_CLASSES:
         yield f"the native engine supports at most {MOST_CLASSES} classes"
+
     if option_class("model", config.model) not in (LeNet5, FullyConnected, Linear):
         yield f"the native engine does not support model={option_name(config.model)}"
     shape = native_shape(config)
@@ -68,15 +71,9 @@ def _reasons(config: Config) -> Iterator[str]:
         yield f"the native engine supports at most {MOST_CHANNELS} channels"
     if len(shape.units) >= MOST_LAYERS:
         yield f"the native engine supports at most {MOST_LAYERS - 1} hidden layers"
+
     if _has_activations(config):
-        cls, given = (
-            option_class("activation", config.activation),
-            keywords("activation", config.activation),
-        )
-        if all(cls is not known for known, _ in _ACTIVATIONS):
-            yield f"the native engine does not support activation={option_name(config.activation)}"
-        if cls is torch.nn.PReLU and given.get("num_parameters", 1) != 1:
-            yield f"the native engine does not support activation.num_parameters={given['num_parameters']}"
+        yield from _reasons_of_activation(config)
     if option_class("optimizer", config.optimizer) not in BUILT_IN_OPTIMIZERS:
         yield f"the native engine does not support optimizer={option_name(config.optimizer)}"
     if keywords("loss", config.loss).get("class_weights"):
@@ -85,25 +82,32 @@ def _reasons(config: Config) -> Iterator[str]:
         yield f"the native engine does not support loss={option_name(config.loss)}"
     if config.metric["_target_"] not in OUR_PARTS:
         yield f"the native engine does not support metric={option_name(config.metric)}"
-    for group in (group for group in options_of(config) if "." in group):
-        yield f"the native engine does not support {group}"
+
+    for group in options_of(config):
+        if "." in group:
+            yield f"the native engine does not support {group}"
+
+
+def _reasons_of_activation(config: Config) -> Iterator[str]:
+    cls = option_class("activation", config.activation)
+    slopes = keywords("activation", config.activation).get("num_parameters", 1)
+    if all(cls is not supported for supported, _ in _ACTIVATIONS):
+        yield f"the native engine does not support activation={option_name(config.activation)}"
+    if cls is torch.nn.PReLU and slopes != 1:
+        yield f"the native engine does not support activation.num_parameters={slopes}"
 
 
 def network_options(config: Config, model: torch.nn.Module, threads: int) -> Options:
-    """Return the kernels' options for training a network. The caller sets the random-number key of
-    each step.
+    """Return the kernels' options for training a network.
+
+    The caller sets the random-number key of each step.
     """
-    number, values = 0, []
+    number = 0
+    values: list[float] = []
     if _has_activations(config):
-        cls, given = (
-            option_class("activation", config.activation),
-            keywords("activation", config.activation),
-        )
-        number, wanted = next(
-            (i, wanted) for i, (known, wanted) in enumerate(_ACTIVATIONS) if known is cls
-        )
-        values = [float(given.get(name, default)) for name, default in wanted]
+        number, values = _activation_options(config)
     alpha, upper = [*values, 0.0, 0.0][:2]
+
     return Options(
         activation=number,
         alpha=alpha,
@@ -116,33 +120,45 @@ def network_options(config: Config, model: torch.nn.Module, threads: int) -> Opt
     )
 
 
+def _activation_options(config: Config) -> tuple[int, list[float]]:
+    """Return the number of a configuration's activation, and its values for `alpha` and `upper`.
+
+    For example, ELU has the number 2 and one value.
+    """
+    cls = option_class("activation", config.activation)
+    arguments = keywords("activation", config.activation)
+    number = [supported for supported, _ in _ACTIVATIONS].index(cls)
+    _, names_and_defaults = _ACTIVATIONS[number]
+    return number, [float(arguments.get(name, default)) for name, default in names_and_defaults]
+
+
 def augment_options(options: Augmentation, threads: int, background: float = -1.0) -> Augment:
-    """Return the kernels' options for augmentation. The caller sets the random-number key of each
-    step.
+    """Return the kernels' options for augmentation.
+
+    The caller sets the random-number key of each step.
 
     Args:
         background: value of a black pixel.
     """
     flags = asdict(options)
     del flags["own"]
-    return Augment(
-        sigma=flags.pop("elastic_sigma"), **flags, background=background, threads=threads
-    )
+    sigma = flags.pop("elastic_sigma")
+    return Augment(sigma=sigma, **flags, background=background, threads=threads)
 
 
 def needs_random_numbers(config: Config) -> bool:
     """Return whether training steps need random numbers in addition to those for augmentation."""
     if not _has_activations(config):
         return False
-    return (
-        config.regularization.dropout_rate > 0
-        or option_class("activation", config.activation) is RReLU
-    )
+    if config.regularization.dropout_rate > 0:
+        return True
+    return option_class("activation", config.activation) is RReLU
 
 
 def _has_activations(config: Config) -> bool:
-    """Return whether a network has activations, unlike `linear`. The configuration of one without
-    can lack the flag.
+    """Return whether a network has activations, unlike `linear`.
+
+    The configuration of a network without activations can lack the flag.
     """
     return native_shape(config).activations > 0
 
@@ -157,6 +173,5 @@ def native_shape(config: Config) -> NativeShape:
 def _native_shape(options: str) -> NativeShape:
     model, images = json.loads(options)
     with torch.device("meta"):  # tensors that use no memory
-        return NativeShape.of(
-            build_network(RELU, 0.0, model=model, shape=ImageShape(**images)), images["size"]
-        )
+        network = build_network(RELU, 0.0, model=model, shape=ImageShape(**images))
+        return NativeShape.of(network, images["size"])

@@ -1,4 +1,4 @@
-"""The executor of a Slurm cluster, with a simulated queue, simulated places, and a simulated clock.
+"""The executor of a Slurm cluster, with a simulated queue, simulated slots, and a simulated clock.
 
 On a real cluster, which test_slurm.py uses, these events are too slow or too rare for a test.
 """
@@ -14,7 +14,7 @@ import pytest
 
 from lenet_exp.config.package_files import source_digest
 from lenet_exp.errors import ConfigError, UserError
-from lenet_exp.executors.host import SlotInfo
+from lenet_exp.executors.slot_process import SlotInfo
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.executors.slurm.options import SlurmOptions
@@ -65,7 +65,7 @@ class SimulatedQueue:
 
 
 class Cluster:
-    """An executor with its queue, its clock, and the messages of its places."""
+    """An executor with its queue, its clock, and the messages of its slots."""
 
     def __init__(
         self, sweep: Path, options: SlurmOptions, queue: SimulatedQueue, retries: int, asks: bool
@@ -89,36 +89,36 @@ class Cluster:
         assert plan is not None
         self.session = plan.session
 
-    def say(self, place: str, message: Mapping[str, Any]) -> None:
+    def say(self, slot: str, message: Mapping[str, Any]) -> None:
         inbox = self.channel.driver(self.session)
-        inbox._sent = self.now_in_ms()  # the messages of a place are ordered
-        inbox.put(place, message)
+        inbox._sent = self.now_in_ms()  # the messages of a slot are ordered
+        inbox.put(slot, message)
 
     def now_in_ms(self) -> int:
         self._sent = getattr(self, "_sent", 0) + 1
         return self._sent
 
-    def come(self, place: str, **changed: Any) -> None:
-        self.beat(place)
-        place_here = SlotInfo("node", "", "", source_digest(), versions()["torch"])
-        self.say(place, {"kind": messages.DESCRIBED, **asdict(replace(place_here, **changed))})
+    def come(self, slot: str, **changed: Any) -> None:
+        self.beat(slot)
+        slot_here = SlotInfo("node", "", "", source_digest(), versions()["torch"])
+        self.say(slot, {"kind": messages.DESCRIBED, **asdict(replace(slot_here, **changed))})
 
-    def beat(self, place: str) -> None:
-        self.channel.beats(self.session).beat(place)
+    def beat(self, slot: str) -> None:
+        self.channel.beats(self.session).beat(slot)
 
-    def messages_to(self, place: str) -> list[dict[str, Any]]:
-        """Return the messages to a place since the last call."""
-        return [message for _, message in self.channel.place(self.session, place).take()]
+    def messages_to(self, slot: str) -> list[dict[str, Any]]:
+        """Return the messages to a slot since the last call."""
+        return [message for _, message in self.channel.slot(self.session, slot).take()]
 
     def passes(self, seconds: float, *beating: str) -> list[JobEnd]:
-        """Let time pass in steps of five seconds with heartbeats of some places, and return the
+        """Let time pass in steps of five seconds with heartbeats of some slots, and return the
         ends of jobs.
         """
         found = []
         for _ in range(max(1, int(seconds / 5))):
             self.now += min(seconds, 5.0)
-            for place in beating:
-                self.beat(place)
+            for slot in beating:
+                self.beat(slot)
             while (done := self.executor.next_done(0)) is not None:
                 found.append(done)
         return found
@@ -149,7 +149,7 @@ def new(tmp_path):
     return make
 
 
-def two_places(cluster: Cluster, jobs: list[Job]) -> int:
+def two_slots(cluster: Cluster, jobs: list[Job]) -> int:
     """Start two jobs at 1_0 and 1_1, and return the turn of the first."""
     for job in jobs[:2]:
         cluster.executor.submit(job)
@@ -182,7 +182,7 @@ def test_allocations_are_limited_by_option_and_number_of_jobs(new, jobs, jobs_in
 
 def test_allocation_missing_from_the_queue_is_lost_after_the_deadline(new, jobs):
     cluster = new(retries=1)
-    two_places(cluster, jobs)
+    two_slots(cluster, jobs)
     del cluster.queue.states["1_0"]
     assert cluster.passes(55, *BOTH) == []
     assert cluster.executor.running == {0, 1}
@@ -194,7 +194,7 @@ def test_allocation_missing_from_the_queue_is_lost_after_the_deadline(new, jobs)
 
 def test_unreachable_controller_loses_no_jobs(new, jobs):
     cluster = new()
-    two_places(cluster, jobs)
+    two_slots(cluster, jobs)
     shown, cluster.queue.states = cluster.queue.states, None
     assert cluster.passes(600, *BOTH) == []
     cluster.queue.states = shown
@@ -209,7 +209,7 @@ def test_only_refusal_of_first_allocation_ends_a_sweep(new, jobs, caplog):
     with pytest.raises(ConfigError, match="Unable to contact"):
         cluster.passes(5)
     cluster = new(retries=1)
-    two_places(cluster, jobs)
+    two_slots(cluster, jobs)
     cluster.queue.states["1_0"], cluster.queue.refuses = "TIMEOUT", True
     assert cluster.passes(60, BOTH[1]) == []
     assert "Unable to contact" in caplog.text
@@ -220,7 +220,7 @@ def test_only_refusal_of_first_allocation_ends_a_sweep(new, jobs, caplog):
 
 def test_allocation_on_failed_node_may_be_requeued_until_deadline(new, jobs):
     cluster = new(retries=1)
-    two_places(cluster, jobs)
+    two_slots(cluster, jobs)
     cluster.queue.states["1_0"] = "NODE_FAIL"
     cluster.passes(20, *BOTH)
     assert cluster.executor.running == {0, 1}
@@ -235,9 +235,9 @@ def test_allocation_on_failed_node_may_be_requeued_until_deadline(new, jobs):
     assert cluster.queue.submitted == [2]
 
 
-def test_silent_place_is_lost_even_if_allocation_runs(new, jobs):
+def test_silent_slot_is_lost_even_if_allocation_runs(new, jobs):
     cluster = new()
-    two_places(cluster, jobs)
+    two_slots(cluster, jobs)
     (done,) = cluster.passes(75, BOTH[1])
     assert done.job == 0
     assert "65 s" in done.lost
@@ -245,7 +245,7 @@ def test_silent_place_is_lost_even_if_allocation_runs(new, jobs):
 
 def test_job_with_notice_costs_no_attempt_and_resumes_elsewhere(new, jobs):
     cluster = new(retries=0)
-    turn = two_places(cluster, jobs)
+    turn = two_slots(cluster, jobs)
     cluster.say(BOTH[0], {"kind": "left", "turn": turn, "why": "Slurm's notice came"})
     cluster.queue.states["1_0"] = "COMPLETED"
     assert cluster.passes(10, BOTH[1]) == []
@@ -272,7 +272,7 @@ def test_allocations_that_fail_at_start_end_the_sweep_with_output(new, jobs):
 def test_rerun_reuses_matching_allocations_and_cancels_outdated(new, jobs, caplog):
     caplog.set_level("INFO", "lenet_exp")
     before = new()
-    two_places(before, jobs)
+    two_slots(before, jobs)
     queue = before.queue
     queue.states["9_0"], queue.names["9_0"] = "RUNNING", "lenet-abc-otherwise"
     queue.states["8_0"], queue.names["8_0"] = "RUNNING", "lenet-another-sweep"
@@ -285,15 +285,15 @@ def test_rerun_reuses_matching_allocations_and_cancels_outdated(new, jobs, caplo
     taken, ended = caplog.messages[-2:]
     assert ("(1_0, 1_1)" in taken, "(9_0)" in ended) == (True, True)
     assert not (cluster.channel.folder / before.session).exists()
-    for place in BOTH:
-        cluster.come(place)
+    for slot in BOTH:
+        cluster.come(slot)
     cluster.passes(5)
-    assert [cluster.messages_to(place)[0]["number"] for place in BOTH] == [0, 1]
+    assert [cluster.messages_to(slot)[0]["number"] for slot in BOTH] == [0, 1]
 
 
 def test_question_is_answered_once_and_only_in_current_turn(new, jobs):
     cluster = new(asks=True)
-    turn = two_places(cluster, jobs)
+    turn = two_slots(cluster, jobs)
     late, now = (messages.job_message(t, EpochReport(0, 1, 0.4, 1.0)) for t in (turn + 7, turn))
     cluster.say(BOTH[0], late)
     cluster.say(BOTH[0], now)
@@ -325,7 +325,7 @@ def test_unsuitable_node_is_one_line(new, jobs, changed, named):
 
 def test_closed_executor_cancels_all_allocations(new, jobs):
     cluster = new()
-    two_places(cluster, jobs)
+    two_slots(cluster, jobs)
     with cluster.executor:
         pass
     assert cluster.queue.cancelled == ["1_0", "1_1"]

@@ -14,8 +14,8 @@ from lenet_exp.executors.slurm.options import (
     job_name,
     job_prefix,
 )
-from lenet_exp.executors.slurm.place import place_name
 from lenet_exp.executors.slurm.queue import parsed
+from lenet_exp.executors.slurm.slurm_slot import slot_name
 
 OPTIONS = SlurmOptions(
     allocations=2, tasks=8, cpus=1, partition="main", time="1:00:00", before=["module load python"]
@@ -78,11 +78,11 @@ def test_squeue_output_is_parsed_by_array_member():
     assert [job.waits for job in parsed(text)] == [False, True, False]
 
 
-def test_place_name_contains_allocation_restart_and_task():
+def test_slot_name_contains_allocation_restart_and_task():
     array = {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "15"}
-    assert place_name(array | {"SLURM_RESTART_COUNT": "2", "SLURM_PROCID": "7"}) == "12_3-2-7"
-    assert place_name({"SLURM_JOB_ID": "15"}) == "15-0-0"
-    assert Path(place_name(array)).name == place_name(array)
+    assert slot_name(array | {"SLURM_RESTART_COUNT": "2", "SLURM_PROCID": "7"}) == "12_3-2-7"
+    assert slot_name({"SLURM_JOB_ID": "15"}) == "15-0-0"
+    assert Path(slot_name(array)).name == slot_name(array)
 
 
 @pytest.mark.parametrize(

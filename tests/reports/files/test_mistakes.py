@@ -46,10 +46,10 @@ def trained() -> tuple[TrainingState, TrainingData]:
     """Train for some steps on digits, so that at least as many mistakes remain as fit into the
     figure.
     """
-    lane, data = start(configure("dataset.train_size=600"))
-    list(fit(lane, data))
-    lane.model.eval()
-    return lane, data
+    state, data = start(configure("dataset.train_size=600"))
+    list(fit(state, data))
+    state.model.eval()
+    return state, data
 
 
 def sheet(png: bytes | None) -> np.ndarray:
@@ -74,24 +74,24 @@ def some(n: int, data: TrainingData, **values: object) -> list[Misclassified]:
 
 
 def test_mistakes_are_sorted_by_confidence(trained):
-    lane, data = trained
+    state, data = trained
     expected = []
     for i in data.val_index.tolist():
         with torch.inference_mode():
-            probabilities = torch.exp(lane.model(data.images[i : i + 1])[0].log_softmax(0))
+            probabilities = torch.exp(state.model(data.images[i : i + 1])[0].log_softmax(0))
         truth, answer = int(data.labels[i]), int(probabilities.argmax())
         if truth != answer:
             expected.append((i, truth, answer, float(probabilities[answer])))
     expected.sort(key=lambda mistake: -mistake[3])
-    found = find_mistakes(lane.model, data, predicted(lane.model, data))
+    found = find_mistakes(state.model, data, predicted(state.model, data))
     assert len(found) == len(expected) > MOST
     assert [(m.index, m.truth, m.said) for m in found] == [m[:3] for m in expected]
     assert [m.confidence for m in found] == pytest.approx([m[3] for m in expected], abs=1e-6)
 
 
 def test_figure_shows_first_25_mistakes_in_order(trained):
-    lane, data = trained
-    mistakes = find_mistakes(lane.model, data, predicted(lane.model, data))
+    state, data = trained
+    mistakes = find_mistakes(state.model, data, predicted(state.model, data))
     pixels = sheet(mistakes_picture(mistakes, data, "a run"))
     for mistake, (y, x) in zip(mistakes[:MOST], places(MOST), strict=True):
         expected = ((data.images[mistake.index, 0] + 1) / 2 * 255).round().numpy()

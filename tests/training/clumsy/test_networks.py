@@ -56,13 +56,13 @@ def test_network_trains_and_saved_weights_give_same_logits(name):
     check_config(config)
     assert torch.equal(before, torch.random.get_rng_state())
     assert network_size(config).parameters > 0
-    lane, data = start(config)
-    (result,) = fit(lane, data)
+    state, data = start(config)
+    (result,) = fit(state, data)
     assert not isinstance(result, Divergence)
     images = data.images[data.val_index]
     with torch.inference_mode():
         assert torch.equal(
-            rebuild(config, lane.model.state_dict())(images), lane.model.eval()(images)
+            rebuild(config, state.model.state_dict())(images), state.model.eval()(images)
         )
 
 
@@ -78,10 +78,10 @@ def test_network_gives_one_line_error_before_training(name):
 def test_network_passes_the_check_but_fails_in_training(name):
     config = own(name)
     check_config(config)
-    lane, data = start(config)
+    state, data = start(config)
     ended = None
     try:
-        (ended,) = fit(lane, data)
+        (ended,) = fit(state, data)
     except BaseException as e:
         ended = e  # its class is that of the copied code
     assert isinstance(ended, Divergence) or type(ended).__name__ in {

@@ -101,22 +101,22 @@ def test_losses_match_torch(kernels, name):
     ],
 )
 def test_stopped_training_resumes_with_other_threads(kernels, name, at, tmp_path):
-    lane, data = started(name)
+    state, data = started(name)
     asked = iter(range(1, 100))
-    fit_native(kernels, lane, data, stop=lambda: next(asked) == at)
-    tensors, values = snapshot(lane)
+    fit_native(kernels, state, data, stop=lambda: next(asked) == at)
+    tensors, values = snapshot(state)
     save_weights(tmp_path / "commit", tensors, {"values": values})
     tensors, metadata = load_weights(tmp_path / "commit")
     again, data = started(name, "num_threads=2")
     restore(again, tensors, metadata["values"])
-    again.best = lane.best
+    again.best = state.best
     fit_native(kernels, again, data)
     assert state_digest(again) == DIGESTS[name]
 
 
 def test_diverging_training_reports_divergence(kernels):
-    lane, data = started("selu, nesterov", "optimizer.lr=1e4", "num_epoch=5")
-    result = fit_native(kernels, lane, data)[-1]
+    state, data = started("selu, nesterov", "optimizer.lr=1e4", "num_epoch=5")
+    result = fit_native(kernels, state, data)[-1]
     assert isinstance(result, Divergence)
     assert not math.isfinite(result.loss)
 
@@ -125,12 +125,12 @@ def test_diverging_training_reports_divergence(kernels):
     ("what", "number"), [("labels", 10), ("labels", -1), ("train_index", 10**6)]
 )
 def test_labels_and_indices_out_of_range_are_refused(kernels, what, number):
-    lane, data = started("elu")
+    state, data = started("elu")
     numbers = getattr(data, what)  # shared with other tests
     before = int(numbers[3])
     numbers[3] = number
     try:
         with pytest.raises(ValueError, match=str(number)):
-            NativeEngine(kernels).stepper(lane, data, 10)
+            NativeEngine(kernels).stepper(state, data, 10)
     finally:
         numbers[3] = before

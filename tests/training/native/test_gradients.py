@@ -12,7 +12,7 @@ import torch
 
 from lenet_exp.training.native import library
 from lenet_exp.training.native.options import native_shape, network_options
-from lenet_exp.training.state import new_lane
+from lenet_exp.training.state import new_training_state
 from tests.training.native.reference import Reference
 from tests.training.native.trained import IN_CI, SHAPES
 from tests.training.small import ACTIVATIONS, configure
@@ -86,7 +86,7 @@ class Gradient:
 
 
 def network(options: list[str]) -> torch.nn.Module:
-    return new_lane(configure(*options), torch.device("cpu")).model
+    return new_training_state(configure(*options), torch.device("cpu")).model
 
 
 def compare(kernels, options: list[str], count: int) -> None:

@@ -19,7 +19,7 @@ from lenet_exp.training.native.initial import initialize
 from lenet_exp.training.native.options import why_unsupported
 from lenet_exp.training.native.target import AVX2, AVX512, NEON, find_target
 from lenet_exp.training.schedule import lr_factor
-from lenet_exp.training.state import new_lane
+from lenet_exp.training.state import new_training_state
 from tests.training.small import ACTIVATIONS, OPTIMIZERS, configure
 
 
@@ -44,7 +44,7 @@ def test_learning_rates_match_schedule(shape):
 @pytest.mark.parametrize("model", ["lenet5", "lenet_300_100", "linear"])
 def test_initial_weights_match_torch_up_to_rounding(model):
     flags = [f"model={model}", "seed=5", "activation=prelu"]
-    torchs, ours = (new_lane(configure(*flags), torch.device("cpu")) for _ in range(2))
+    torchs, ours = (new_training_state(configure(*flags), torch.device("cpu")) for _ in range(2))
     initialize(ours.model, 5)
     for mine, theirs in zip(ours.model.parameters(), torchs.model.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=2e-8)

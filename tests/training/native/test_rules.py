@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lenet_exp.training.native.rule import OptimizerRule
-from lenet_exp.training.state import new_lane, update_average
+from lenet_exp.training.state import new_training_state, update_average
 from tests.training.small import configure
 
 KEYWORDS = {
@@ -29,27 +29,27 @@ def gradients(model, step: int) -> dict[str, torch.Tensor]:
     return {n: torch.randn(p.shape, generator=rng) * 0.1 for n, p in model.named_parameters()}
 
 
-def steps(kernels, lane, first: int, last: int) -> torch.optim.Optimizer:
+def steps(kernels, state, first: int, last: int) -> torch.optim.Optimizer:
     """Run the steps with the kernels and with torch in double precision, and compare after each
     step.
     """
-    exact = deepcopy(lane.model).double()
-    (group,) = lane.optimizer.param_groups
+    exact = deepcopy(state.model).double()
+    (group,) = state.optimizer.param_groups
     values = {
         k: v
         for k, v in group.items()
         if k not in {"params", "fused", "foreach", "capturable", "differentiable"}
     }
-    if isinstance(lane.optimizer, torch.optim.AdamW):
+    if isinstance(state.optimizer, torch.optim.AdamW):
         del values["decoupled_weight_decay"]
-    optimizer = type(lane.optimizer)(exact.parameters(), **values)
-    average = None if lane.average is None else deepcopy(lane.average).double()
+    optimizer = type(state.optimizer)(exact.parameters(), **values)
+    average = None if state.average is None else deepcopy(state.average).double()
     weights, rule = (
-        kernels.layout.move_parameters(lane.model),
-        OptimizerRule(lane.optimizer, lane.model, kernels.layout),
+        kernels.layout.move_parameters(state.model),
+        OptimizerRule(state.optimizer, state.model, kernels.layout),
     )
-    averaged = None if lane.average is None else kernels.layout.move_parameters(lane.average)
-    training = lane.config.training
+    averaged = None if state.average is None else kernels.layout.move_parameters(state.average)
+    training = state.config.training
     rule.update.clip_norm = training.clip_norm or 0.0
     rule.update.average = None if averaged is None else averaged.data_ptr()
     for step in range(first, last):
@@ -66,13 +66,13 @@ def steps(kernels, lane, first: int, last: int) -> torch.optim.Optimizer:
             update_average(average, exact, training.ema_decay, step + 1)
             update.average_decay = min(training.ema_decay, (2 + step) / (11 + step))
         kernels.update(update, weights, gradient)
-        close(lane.model, exact)
+        close(state.model, exact)
         if average is not None:
-            close(lane.average, average)
-    for mine, theirs in zip(lane.model.parameters(), exact.parameters(), strict=True):
+            close(state.average, average)
+    for mine, theirs in zip(state.model.parameters(), exact.parameters(), strict=True):
         kept = optimizer.state[theirs]
-        assert set(lane.optimizer.state[mine]) == {k for k, v in kept.items() if v is not None}
-        for key, value in lane.optimizer.state[mine].items():
+        assert set(state.optimizer.state[mine]) == {k for k, v in kept.items() if v is not None}
+        for key, value in state.optimizer.state[mine].items():
             largest = max(float(kept[key].abs().max()), 1e-12)
             assert float((value.double() - kept[key]).abs().max()) <= 1e-5 * largest, key
     return optimizer
@@ -94,7 +94,12 @@ def test_optimizer_steps_match_torch(kernels, optimizer, keyword):
     ]
     if keyword == "nesterov=true":
         line.append("optimizer.momentum=0.8")
-    steps(kernels, new_lane(configure("activation=prelu", *line), torch.device("cpu")), 0, STEPS)
+    steps(
+        kernels,
+        new_training_state(configure("activation=prelu", *line), torch.device("cpu")),
+        0,
+        STEPS,
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +108,7 @@ def test_optimizer_steps_match_torch(kernels, optimizer, keyword):
 )
 def test_clipping_and_weight_average_match_torch(kernels, optimizer, clip_norm):
     line = (f"optimizer={optimizer}", f"training.clip_norm={clip_norm}", "training.ema_decay=0.3")
-    steps(kernels, new_lane(configure(*line), torch.device("cpu")), 0, STEPS)
+    steps(kernels, new_training_state(configure(*line), torch.device("cpu")), 0, STEPS)
 
 
 @pytest.mark.parametrize(
@@ -115,16 +120,16 @@ def test_zero_gradients_give_no_subnormal_numbers(kernels, optimizer, decay):
     times slower.
     """
     line = (f"optimizer={optimizer}", f"regularization.weight_decay={decay}")
-    lane, layout = new_lane(configure(*line), torch.device("cpu")), kernels.layout
-    weights, gradient = layout.move_parameters(lane.model), layout.new_array()
-    rule = OptimizerRule(lane.optimizer, lane.model, layout)
+    state, layout = new_training_state(configure(*line), torch.device("cpu")), kernels.layout
+    weights, gradient = layout.move_parameters(state.model), layout.new_array()
+    rule = OptimizerRule(state.optimizer, state.model, layout)
     for step in range(1500):
         if step < 2:
-            for name, g in gradients(lane.model, step).items():
+            for name, g in gradients(state.model, step).items():
                 layout.slots[name].of(gradient).copy_(g * (step == 0))
         kernels.update(rule.next_step(0.001), weights, gradient)
-    states = [value for state in lane.optimizer.state.values() for value in state.values()]
+    states = [value for entry in state.optimizer.state.values() for value in entry.values()]
     assert len(states) >= 10
-    for tensor in (*lane.model.parameters(), *states):
+    for tensor in (*state.model.parameters(), *states):
         size = tensor.detach().abs()
         assert not ((size > 0) & (size < 2**-126)).any()

@@ -25,7 +25,7 @@ from lenet_exp.training.native.layout import NativeShape
 from lenet_exp.training.native.library import Kernels, kernels
 from lenet_exp.training.native.options import native_shape
 from lenet_exp.training.snapshot import snapshot
-from lenet_exp.training.state import TrainingState, new_lane
+from lenet_exp.training.state import TrainingState, new_training_state
 from lenet_exp.training.trained.weights import weights_digest
 from tests.tools.configs import compose
 from tests.training.small import configure
@@ -83,35 +83,35 @@ MNIST = ["dataset=mnist", "dataset.train_size=4000", "dataset.val_size=1000", "s
 
 
 def started(name: str, *more: str) -> tuple[TrainingState, TrainingData]:
-    """Return the lane and the data of a configuration in `CONFIGURATIONS`."""
+    """Return the initial training state and the data of a configuration in `CONFIGURATIONS`."""
     config = configure(*SHORT, *CONFIGURATIONS[name], "engine=native", *more)
-    return new_lane(config, CPU), load_training_data(config, CPU)
+    return new_training_state(config, CPU), load_training_data(config, CPU)
 
 
 def fit_native(
     kernels: Kernels,
-    lane: TrainingState,
+    state: TrainingState,
     data: TrainingData,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[EpochResult | Divergence]:
     """Train with these kernels and return the results of the epochs."""
-    return list(fit(lane, data, stop=stop, engine=NativeEngine(kernels)))
+    return list(fit(state, data, stop=stop, engine=NativeEngine(kernels)))
 
 
-def state_digest(lane: TrainingState) -> str:
+def state_digest(state: TrainingState) -> str:
     """Return the digest of the checkpoint's content, except times, and of the best weights."""
-    tensors, _ = snapshot(lane)
-    assert lane.best is not None
-    return weights_digest(tensors | {f"best.{name}": t for name, t in lane.best.weights.items()})[
+    tensors, _ = snapshot(state)
+    assert state.best is not None
+    return weights_digest(tensors | {f"best.{name}": t for name, t in state.best.weights.items()})[
         :16
     ]
 
 
 def train_native(kernels: Kernels, name: str, threads: int = 1) -> str:
     """Return the digest of training a configuration in `CONFIGURATIONS`."""
-    lane, data = started(name, f"num_threads={threads}")
-    fit_native(kernels, lane, data)
-    return state_digest(lane)
+    state, data = started(name, f"num_threads={threads}")
+    fit_native(kernels, state, data)
+    return state_digest(state)
 
 
 def train_shape(
@@ -125,10 +125,10 @@ def train_shape(
         "augmentation=affine",
     ]
     config = configure(*SHORT, *SHAPES[name], *more, "engine=native", f"num_threads={threads}")
-    own, lane = build(native_shape(config)), new_lane(config, CPU)
+    own, state = build(native_shape(config)), new_training_state(config, CPU)
     assert isinstance(own, Kernels)
-    fit_native(own, lane, load_training_data(config, CPU))
-    return state_digest(lane)
+    fit_native(own, state, load_training_data(config, CPU))
+    return state_digest(state)
 
 
 def train_mnist(kernels: Kernels, data_root: str) -> str:
@@ -136,9 +136,9 @@ def train_mnist(kernels: Kernels, data_root: str) -> str:
     config = compose(
         [*MNIST, "num_threads=2", "device=cpu", "engine=native", f"data_root={data_root}"]
     )
-    lane = new_lane(config, CPU)
-    fit_native(kernels, lane, load_training_data(config, CPU))
-    return state_digest(lane)
+    state = new_training_state(config, CPU)
+    fit_native(kernels, state, load_training_data(config, CPU))
+    return state_digest(state)
 
 
 def note() -> None:

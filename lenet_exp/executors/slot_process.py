@@ -2,7 +2,7 @@
 
 The executor controls this process with messages. If this process dies, the running job writes a
 checkpoint and ends (see `lenet_exp.executors.local.pool`), unless the cluster kills the job, too,
-as Ray does. In this package, such a process is called a place.
+as Ray does. In this package, such a process is called a job slot, or a slot for short.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class PortableWork:
 
 @dataclass(frozen=True)
 class SlotInfo:
-    """Description of a place, which is a process that runs jobs on a cluster machine.
+    """Description of a slot, which is a process that runs jobs on a cluster machine.
 
     Attributes:
         host: name of the machine.
-        wrong: reason why the place cannot use the outputs folder; empty if it can.
-        lacks: reason why the place has no native engine; empty if it has one or does not need one.
+        wrong: reason why the slot cannot use the outputs folder; empty if it can.
+        lacks: reason why the slot has no native engine; empty if it has one or does not need one.
         source: digest of lenet_exp's source.
         torch: version of torch.
         data: description of a dataset that is missing or different on the machine; empty if all
@@ -77,47 +77,52 @@ def portable_work(
     work: WorkSpec, probe: tuple[Path, str], time_limit: float | None
 ) -> PortableWork:
     """Convert a `WorkSpec` into a form that can be sent to other machines."""
-    arrays = [
-        (from_shared_memory(s.images).numpy(), from_shared_memory(s.labels).numpy())
-        for s in work.sets
-    ]
+    arrays = []
+    for dataset in work.sets:
+        images = from_shared_memory(dataset.images).numpy()
+        labels = from_shared_memory(dataset.labels).numpy()
+        arrays.append((images, labels))
+
     asks = work.answer is not None
-    return PortableWork(
-        replace(work, answer=None, remote=None), arrays, time_limit, asks=asks, probe=probe
-    )
+    sent_work = replace(work, answer=None, remote=None)
+    return PortableWork(sent_work, arrays, time_limit, asks=asks, probe=probe)
 
 
-def check_place(place: SlotInfo, folder: Path) -> None:
-    """Check that a place on another machine can run jobs and would give the same results as this
-    machine.
+def check_slot(slot: SlotInfo, folder: Path) -> None:
+    """Check that a slot can run jobs and would give the same results as this machine.
 
     Args:
-        place: description of the place.
+        slot: description of the slot.
         folder: outputs folder, for the message.
 
     Raises:
-        ConfigError: the place cannot run jobs, or would give different results.
+        ConfigError: the slot cannot run jobs, or would give different results.
     """
-    where = f"node {place.host}"
-    if place.wrong:
+    node = f"node {slot.host}"
+    if slot.wrong:
         raise ConfigError(
-            f"{where} cannot use {folder} ({place.wrong}); set LENET_EXP_OUTPUTS to a folder that all nodes share"
+            f"{node} cannot use {folder} ({slot.wrong}); "
+            "set LENET_EXP_OUTPUTS to a folder that all nodes share"
         )
-    if place.source != source_digest():
-        here = source_digest()[:12]
+
+    source_here = source_digest()
+    if slot.source != source_here:
         raise ConfigError(
-            f"{where} has a different version of lenet_exp ({place.source[:12]}; this machine has {here}); "
+            f"{node} has a different version of lenet_exp ({slot.source[:12]}; "
+            f"this machine has {source_here[:12]}); install the same version on every node"
+        )
+
+    torch_here = versions()["torch"]
+    if slot.torch != torch_here:
+        raise ConfigError(
+            f"{node} has PyTorch {slot.torch}, but this machine has {torch_here}; "
             "install the same version on every node"
         )
-    if place.torch != versions()["torch"]:
-        raise ConfigError(
-            f"{where} has PyTorch {place.torch}, but this machine has {versions()['torch']}; install the same version "
-            "on every node"
-        )
-    if place.lacks:
-        raise ConfigError(f"{where} has no native engine ({place.lacks}); set engine=torch")
-    if place.data:
-        raise ConfigError(f"{where}: {place.data}")
+
+    if slot.lacks:
+        raise ConfigError(f"{node} has no native engine ({slot.lacks}); set engine=torch")
+    if slot.data:
+        raise ConfigError(f"{node}: {slot.data}")
 
 
 class SlotProcess:
@@ -127,35 +132,38 @@ class SlotProcess:
     job ends, a `JobEnd` is returned.
     """
 
-    def __init__(self, given: PortableWork) -> None:
-        self._given = given
+    def __init__(self, work: PortableWork) -> None:
+        self._portable_work = work
         self._pool: PoolExecutor | None = None
-        self._said: queue.SimpleQueue[EpochReport | JobEnd | None] = queue.SimpleQueue()
+        self._reports: queue.SimpleQueue[EpochReport | JobEnd | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stopping = False
 
     def describe(self) -> SlotInfo:
-        """Build the native engine if jobs need it, and describe this process. Call this before the
-        first job.
+        """Describe this process. Call this before the first job.
+
+        If jobs need the native engine, this builds it.
         """
-        lacks = why_no_kernels() if any(shared.exact for shared in self._given.work.sets) else ""
-        return SlotInfo(
-            host(), _wrong(*self._given.probe), lacks, source_digest(), torch=versions()["torch"]
-        )
+        lacks = ""
+        if any(dataset.exact for dataset in self._portable_work.work.sets):
+            lacks = why_no_kernels()
+        wrong = _why_not_shared(*self._portable_work.probe)
+        return SlotInfo(host(), wrong, lacks, source_digest(), torch=versions()["torch"])
 
     def start(self, job: Job) -> EpochReport | JobEnd | None:
-        """Run a job until it reports an epoch or ends. Return None if the job was stopped before it
-        started.
+        """Run a job until it reports an epoch or ends.
+
+        Return None if the job was stopped before it started.
         """
         if self._pool is None:
             self._pool = self._new_pool()
         threading.Thread(target=self._run, args=(self._pool, job), daemon=True).start()
-        return self._said.get()
+        return self._reports.get()
 
     def answer(self, answer: Any) -> EpochReport | JobEnd | None:
         """Pass the answer to the running job, and run it until it reports another epoch or ends."""
         self._answers.put(answer)
-        return self._said.get()
+        return self._reports.get()
 
     def stop(self) -> None:
         """Stop the running job gracefully. `start` or `answer` still returns its `JobEnd`."""
@@ -175,14 +183,14 @@ class SlotProcess:
                 pool.stop()
             done = pool.next_done(TICK_SECONDS)
             if done is not None or (self._stopping and not pool.running):
-                self._said.put(done)
+                self._reports.put(done)
                 return
 
     def _ask(self, report: EpochReport) -> Any:
         """Return the answer to a report; None if the job is being stopped."""
         answer = None
         if not self._stopping:
-            self._said.put(report)
+            self._reports.put(report)
             answer = self._answers.get()
         if self._stopping and self._pool is not None:
             # before the answer, because the job would train more epochs until it is stopped
@@ -190,27 +198,24 @@ class SlotProcess:
         return answer
 
     def _new_pool(self) -> PoolExecutor:
-        given, work = self._given, self._given.work
-        sets = [
-            replace(
-                s,
-                images=to_shared_memory(torch.tensor(images)),
-                labels=to_shared_memory(torch.tensor(labels)),
-            )
-            for s, (images, labels) in zip(work.sets, given.arrays, strict=True)
-        ]
-        output, answer = (
-            work.output.with_name(f"workers-{host()}.log"),
-            self._ask if given.asks else None,
-        )
-        work = replace(
-            work, sets=sets, output=output, answer=answer, devices=()
-        )  # the cluster assigns GPUs
-        return PoolExecutor(work, 1, retries=0, time_limit=given.time_limit)
+        portable_work = self._portable_work
+        work = portable_work.work
+
+        sets = []
+        for dataset, (images, labels) in zip(work.sets, portable_work.arrays, strict=True):
+            shared_images = to_shared_memory(torch.tensor(images))
+            shared_labels = to_shared_memory(torch.tensor(labels))
+            sets.append(replace(dataset, images=shared_images, labels=shared_labels))
+
+        output = work.output.with_name(f"workers-{host()}.log")
+        answer = self._ask if portable_work.asks else None
+        # The cluster assigns GPUs, so `devices` is empty.
+        local_work = replace(work, sets=sets, output=output, answer=answer, devices=())
+        return PoolExecutor(local_work, 1, retries=0, time_limit=portable_work.time_limit)
 
 
-def _wrong(path: Path, content: str) -> str:
-    """Return the reason why this machine cannot share a folder with the executor; empty if it can.
+def _why_not_shared(path: Path, content: str) -> str:
+    """Return why this machine cannot share a folder with the executor; empty if it can.
 
     A folder is shared if it contains the executor's file and if this machine can write to the
     folder and lock files in it.
@@ -222,13 +227,12 @@ def _wrong(path: Path, content: str) -> str:
     try:
         if path.read_text() != content:
             return "this node has a different folder at that path"
-        aside = path.with_name(
-            f"{path.name}-{host()}-{os.getpid()}"
-        )  # unique, because other machines also check
-        with aside.open("w") as file:
+        # The name is unique, because other machines also check.
+        own_file = path.with_name(f"{path.name}-{host()}-{os.getpid()}")
+        with own_file.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(content)
-        aside.unlink()
+        own_file.unlink()
     except FileNotFoundError:
         return "not found on this node"
     except OSError as e:

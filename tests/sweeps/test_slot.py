@@ -23,7 +23,7 @@ from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.runs.jobs import lone_job
-from lenet_exp.sweeps.place import _other_data
+from lenet_exp.sweeps.slot import _other_data
 from tests.tools.commands import end, start
 from tests.tools.configs import compose
 
@@ -59,11 +59,11 @@ class Sweep:
         self.job, self.channel = job, SlurmMessages(self.folder.path / "slurm")
         (self.folder.path / ".probe").write_text(".probe")
         self.open()
-        self.place = start(
+        self.slot = start(
             "slurm",
             str(self.folder.path),
             outputs=job.outputs,
-            module="lenet_exp.sweeps.place_task",
+            module="lenet_exp.sweeps.slot_task",
             env=AS_SLURM_SAYS,
         )
 
@@ -78,14 +78,14 @@ class Sweep:
         while not self._heard:
             self._heard = self.channel.driver(self.session).take()
             assert time.monotonic() < deadline
-            assert self.place.poll() is None or self._heard, end(self.place).stderr
+            assert self.slot.poll() is None or self._heard, end(self.slot).stderr
             time.sleep(0.02)
         name, message = self._heard.pop(0)
         assert (name, message["kind"]) == (NAME, kind), message
         return message
 
     def tell(self, message: dict[str, Any]) -> None:
-        self.channel.place(self.session, NAME).put(f"driver-{time.monotonic_ns()}", message)
+        self.channel.slot(self.session, NAME).put(f"driver-{time.monotonic_ns()}", message)
 
     def begins(self) -> None:
         """Start the job on the worker and wait for its question after the first epoch."""
@@ -98,7 +98,7 @@ class Sweep:
         found = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
-                if int(path.read_text().rpartition(")")[2].split()[1]) == self.place.pid:
+                if int(path.read_text().rpartition(")")[2].split()[1]) == self.slot.pid:
                     found.append(int(path.parent.name))
             except OSError:
                 continue
@@ -109,8 +109,8 @@ class Sweep:
 def sweep(job: Job) -> Iterator[Sweep]:
     found = Sweep(job)
     yield found
-    found.place.kill()
-    end(found.place)
+    found.slot.kill()
+    end(found.slot)
 
 
 @pytest.mark.by_hand  # tests/executors/slurm tests workers with a real queue
@@ -129,17 +129,17 @@ def test_slurm_worker_restarts_with_new_sweep_process(sweep):
     sweep.tell({"kind": "leave"})
     assert sweep.hear("left")["turn"] is None
     sweep.channel.close(sweep.session)
-    assert end(sweep.place).returncode == 0
+    assert end(sweep.slot).returncode == 0
 
 
 @pytest.mark.slow(seconds=3)
 def test_waiting_run_writes_checkpoint_on_slurm_warning_signal(sweep):
     """Slurm signals all processes of the allocation at once."""
     sweep.begins()
-    for pid in (sweep.place.pid, *sweep.workers()):
+    for pid in (sweep.slot.pid, *sweep.workers()):
         os.kill(pid, signal.SIGUSR2)
     assert sweep.hear("left")["turn"] == 1
-    assert end(sweep.place).returncode == 0
+    assert end(sweep.slot).returncode == 0
     record = sweep.job.folder.record()
     assert record.outcome is Outcome.killed
     assert 1 <= len(sweep.job.folder.history().epochs) < EPOCHS

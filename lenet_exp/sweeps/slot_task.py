@@ -1,4 +1,4 @@
-"""A task of an allocation, which starts it with `python -m lenet_exp.sweeps.place_task <queue>
+"""A task of an allocation, which starts it with `python -m lenet_exp.sweeps.slot_task <queue>
 <sweep folder>`.
 """
 
@@ -17,7 +17,7 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     from lenet_exp.errors import UserError
     from lenet_exp.folders.sweep_folder import SweepFolder
-    from lenet_exp.sweeps.place import serve
+    from lenet_exp.sweeps.slot import serve
 
     queue, folder = sys.argv[1:]
     try:
@@ -28,7 +28,7 @@ def main() -> None:
     if again:
         os.execv(
             sys.executable,
-            [sys.executable, "-P", "-m", "lenet_exp.sweeps.place_task", queue, folder],
+            [sys.executable, "-P", "-m", "lenet_exp.sweeps.slot_task", queue, folder],
         )
 
 

@@ -9,8 +9,8 @@ from lenet_exp.config.own_code import codes
 from lenet_exp.config.schema import EngineName
 from lenet_exp.data.images import data_digests
 from lenet_exp.errors import ConfigError, DataError
-from lenet_exp.executors.host import PortableWork, SlotInfo, SlotProcess
-from lenet_exp.executors.queues import serve_place
+from lenet_exp.executors.queues import serve_slot
+from lenet_exp.executors.slot_process import PortableWork, SlotInfo, SlotProcess
 from lenet_exp.executors.work import RemoteWork, WorkSpec
 from lenet_exp.folders.code_folder import load_code
 from lenet_exp.folders.job import Job, job_from_json
@@ -53,7 +53,7 @@ def serve(queue: str, sweep: SweepFolder) -> bool:
         )
         return host, replace(host.describe(), lacks=lacks, data=_other_data(sample_jobs))
 
-    return serve_place(queue, sweep, host_of)
+    return serve_slot(queue, sweep, host_of)
 
 
 def _other_data(sample_jobs: list[Job]) -> str:

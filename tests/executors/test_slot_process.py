@@ -1,4 +1,4 @@
-"""A place of a cluster, run in this process with a real pool."""
+"""A job slot of a cluster, run in this process with a real pool."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.executors.host import PortableWork, SlotProcess
+from lenet_exp.executors.slot_process import PortableWork, SlotProcess
 from lenet_exp.executors.work import EpochReport, WorkSpec
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import lone_job
@@ -41,7 +41,7 @@ def host(work) -> Iterator[SlotProcess]:
     made.close()
 
 
-def test_place_runs_a_job_and_reports_the_end(host, job):
+def test_slot_process_runs_a_job_and_reports_the_end(host, job):
     done = host.start(job)
     assert (done.job, done.value, done.lost) == (job.number, job.number, None)
 
