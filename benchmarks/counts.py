@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.simulated import Source
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, shaffer_levels, step_down
 from lenet_exp.comparison.pairs import AccuracyTable, Pairs, pairs
-from lenet_exp.comparison.statistics import intervals, judged
+from lenet_exp.comparison.statistics import intervals, pair_tests
 
 CHUNK = 4_000_000  # maximum number of values in memory at the same time
 
@@ -45,7 +45,7 @@ class Claims:
 
 def shipped(table: AccuracyTable, images: int | None = None) -> Claims:
     """Return the claims of lenet_exp. The first row of the table must be the leader."""
-    its = judged(table, images)
+    its = pair_tests(table, images)
     return Claims.of(its.found, its.differs & (its.found.points > 0), its.excluded)
 
 

@@ -13,7 +13,7 @@ from scipy.stats import norm
 from lenet_exp.comparison.images import image_variances
 from lenet_exp.comparison.multiplicity import Floats
 from lenet_exp.comparison.pairs import AccuracyTable
-from lenet_exp.comparison.statistics import judged
+from lenet_exp.comparison.statistics import pair_tests
 
 NEW_IMAGES = """
 ## New seeds and new images
@@ -141,7 +141,7 @@ class Scenario:
         lower = np.array(self.lower)[order]
         worse = lower[:, 1:] > lower[:, :1]
         found = []
-        for its in (judged(table, self.images), judged(table, self.images, variances)):
+        for its in (pair_tests(table, self.images), pair_tests(table, self.images, variances)):
             behind = its.differs & (its.found.points > 0)
             truly = worse[lower[:, 0] == 0]
             share = behind[lower[:, 0] == 0][truly].sum() / max(

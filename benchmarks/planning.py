@@ -32,7 +32,7 @@ from lenet_exp.comparison.multiplicity import Floats, holm_levels, step_down
 from lenet_exp.comparison.outliers import far_below
 from lenet_exp.comparison.pairs import AccuracyTable, first_against_others
 from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.comparison.statistics import judged
+from lenet_exp.comparison.statistics import pair_tests
 from lenet_exp.errors import ConfigError
 from lenet_exp.machine import cpu_model
 
@@ -190,7 +190,7 @@ def detected_lead(k: int, n: int, sweeps: int, rng: Generator) -> float:
         table[:, 0] += UNIT * lead
         order = np.argsort(-table.mean(axis=-1), axis=-1, kind="stable")
         ordered = np.take_along_axis(table, order[..., None], axis=1)
-        excluded = judged(
+        excluded = pair_tests(
             AccuracyTable(ordered, np.arange(n), np.zeros(n, dtype=np.int64))
         ).excluded
         found = (excluded & (order[:, 1:] != 0)).sum() / (sweeps * (k - 1))

@@ -81,7 +81,7 @@ class Comparison:
     @property
     def not_excluded(self) -> list[Group]:
         """The groups that could be the best: the leader and every group that is not excluded
-        (`statistics.judged`).
+        (`statistics.pair_tests`).
 
         Groups that have no result, have a diverged run, or were dropped by a search are excluded.
         """
@@ -97,17 +97,17 @@ class Comparison:
         return self.groups[0].metric
 
     @property
-    def by(self) -> EpochChoice:
+    def epoch_choice(self) -> EpochChoice:
         """The epoch whose accuracy was asked for: that of the runs' models, which is `best` by
         default, or the last.
         """
-        return self.groups[0].by
+        return self.groups[0].epoch_choice
 
     @property
     def epoch(self) -> EpochChoice:
         """The epoch whose accuracy is compared; `last` if all runs select their last epoch."""
         selected = {group.flags.get("training.select") for group in self.groups}
-        return EpochChoice.last if selected == {EpochChoice.last} else self.by
+        return EpochChoice.last if selected == {EpochChoice.last} else self.epoch_choice
 
     @property
     def num_runs(self) -> int:
@@ -137,7 +137,7 @@ class Comparison:
         return [(self.groups[i], list(self.groups[i].accuracy)[run]) for i, run in found]
 
     @cached_property
-    def tested(self) -> list[Group]:
+    def on_test_set(self) -> list[Group]:
         """The groups with their test accuracies; empty until `lenet-predict` has scored a run."""
         groups = [replace(g, on_test=True) for g in self.groups]
         return groups if any(g.n for g in groups) else []
@@ -151,11 +151,15 @@ class Comparison:
         covers all pairs, unless the leader was selected before these runs, as in a confirmation.
         """
         leader = next(
-            (its for g, its in zip(self.groups, self.tested, strict=False) if g is self.leader),
+            (
+                its
+                for g, its in zip(self.groups, self.on_test_set, strict=False)
+                if g is self.leader
+            ),
             None,
         )
         return _leads(
-            self.tested,
+            self.on_test_set,
             None if self.design.picked else leader,
             named=self.design.confirms is not None,
         )

@@ -30,14 +30,14 @@ class Group:
     Attributes:
         flags: the flags that all runs share, without the seed.
         runs: the runs of the configuration.
-        by: the epoch whose validation accuracy, or value of another metric, is compared.
+        epoch_choice: the epoch whose validation accuracy, or value of another metric, is compared.
         on_test: whether accuracies are test accuracies, which exist only for runs that
             `lenet-predict` has scored.
     """
 
     flags: dict[str, str]
     runs: list[ComparedRun]
-    by: EpochChoice = EpochChoice.best
+    epoch_choice: EpochChoice = EpochChoice.best
     on_test: bool = False
 
     def value(self, flag: str) -> str:
@@ -110,7 +110,7 @@ class Group:
     def _accuracy_of(self, run: ComparedRun) -> float | None:
         if self.on_test:
             return run.test_accuracy()
-        return run.last() if self.by is EpochChoice.last else run.best
+        return run.last() if self.epoch_choice is EpochChoice.last else run.best
 
     @property
     def metric(self) -> Metric:

@@ -13,7 +13,7 @@ import numpy as np
 from lenet_exp.comparison.moderation import prior_of
 from lenet_exp.comparison.multiplicity import holm_levels
 from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable
-from lenet_exp.comparison.statistics import judged
+from lenet_exp.comparison.statistics import pair_tests
 
 POWER = 0.8
 # power for planning, so that simulated sweeps reach 80% on average (`benchmarks/planning.py`)
@@ -148,7 +148,7 @@ def detectable(groups: int, seeds: int) -> float:
     def excluded(tenths: int) -> float:
         values = (noise - tenths / 10 * worse) * SMALL
         return float(
-            judged(
+            pair_tests(
                 AccuracyTable(values, np.arange(seeds), np.zeros(seeds, dtype=np.int64))
             ).excluded.mean()
         )

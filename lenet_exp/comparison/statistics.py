@@ -129,7 +129,7 @@ class Judged:
     typical: Floats
 
 
-def judged(
+def pair_tests(
     table: AccuracyTable, images: int | None = None, image_variance: Floats | None = None
 ) -> Judged:
     """Compare the leader with every other group, if the leader was selected by these accuracies as
@@ -203,7 +203,7 @@ def against_chosen(
     leader: Accuracies, others: Sequence[Accuracies], images: int | None = None
 ) -> list[Difference]:
     """Compare the leader with every other group, if the leader was selected by these accuracies;
-    see `judged`.
+    see `pair_tests`.
 
     The intervals are Bonferroni-corrected for all pairs. In about 95% of sweeps, all of them
     contain the true differences.
@@ -212,7 +212,7 @@ def against_chosen(
         others: accuracies of the other groups, at least one.
         images: number of images from which each accuracy was computed; None if unknown.
     """
-    its = judged(AccuracyTable.of([leader, *others]), images)
+    its = pair_tests(AccuracyTable.of([leader, *others]), images)
     found = _differences(its.found, its.differs, comb(len(others) + 1, 2))
     marks, typical = (
         zip(found, its.excluded.tolist(), its.unstable.tolist(), strict=True),
@@ -258,7 +258,7 @@ def behind_on_new_images(groups: Sequence[Right], *, fixed: bool) -> Bools:
         found = with_new_images(first_against_others(table), variance, images)
         differs = step_down(found.p, holm_levels(k - 1))
     else:
-        its = judged(table, images, variance)
+        its = pair_tests(table, images, variance)
         found, differs = its.found, its.differs
     return differs & (found.points > 0)
 

@@ -50,7 +50,7 @@ class Verdict:
         return [lead for _, lead, relation in self.compared if relation is not Relation.behind]
 
     @property
-    def judged(self) -> list[Group]:
+    def tested_groups(self) -> list[Group]:
         """The configurations that are compared with the leader by a test."""
         return [group for group, lead, _ in self.compared if lead.test != "none"]
 

@@ -152,7 +152,7 @@ def _warn_about_missing_runs(leader: ScoredConfiguration) -> None:
 def _print_comparison(sides: Sequence[ScoredConfiguration]) -> None:
     """Print how the test accuracies of configurations compare, where they were tested."""
     for scored in sides:
-        if scored.comparison.tested:
+        if scored.comparison.on_test_set:
             result = on_test(scored.comparison, scored.position)
             print(printable(f"{scored.name}: test accuracy {result}"))
 
@@ -189,7 +189,7 @@ def _ensemble_pictures(scored: ScoredConfiguration) -> dict[str, bytes]:
     """Return the pictures of an ensemble's test result, by name; empty if there is no ensemble."""
     if scored.ensemble is None:
         return {}
-    title = f"{scored.name}, {len(scored.tested)} models: {scored.comparison.dataset}"
+    title = f"{scored.name}, {len(scored.tested_runs)} models: {scored.comparison.dataset}"
     pictures = test_pictures(scored.ensemble, title)
     return {name.replace(".", "_ensemble."): content for name, content in pictures.items()}
 
@@ -206,7 +206,7 @@ def _score(
         The configuration with all results.
     """
     with_split = configuration.group.splits > 1
-    tested = []
+    tested_runs = []
     outputs = []
     for folder, record in configuration.runs:
         run_config = config
@@ -220,15 +220,15 @@ def _score(
         if len(configuration.runs) == 1:
             print_score(model, run_config, result.score)
         tested_run = ScoredRun(record, result.score, result.logged)
-        tested.append(tested_run)
+        tested_runs.append(tested_run)
         _save_test_result(folder, record, result)
         print(printable(run_line(tested_run, with_split=with_split)))
 
     ensemble = None
     if len(outputs) > 1:
         ensemble = score_of(ensemble_outputs(outputs))
-    scored = replace(configuration, tested=tested, ensemble=ensemble)
-    if len(tested) > 1:
+    scored = replace(configuration, tested_runs=tested_runs, ensemble=ensemble)
+    if len(tested_runs) > 1:
         print_means(scored)
     return scored
 

@@ -67,7 +67,7 @@ class ScoredConfiguration:
         comparison: comparison of the sweep's configurations on the dataset.
         position: position of the configuration in the comparison.
         runs: finished runs, sorted by seed.
-        tested: test results of the runs; empty before the evaluation.
+        tested_runs: test results of the runs; empty before the evaluation.
         ensemble: score of the ensemble of all runs; None if it was not evaluated.
     """
 
@@ -75,7 +75,7 @@ class ScoredConfiguration:
     comparison: Comparison
     position: int
     runs: list[tuple[RunFolder, Record]]
-    tested: Sequence[ScoredRun] = ()
+    tested_runs: Sequence[ScoredRun] = ()
     ensemble: Score | None = None
 
     @property
@@ -96,9 +96,9 @@ class ScoredConfiguration:
     @property
     def sd(self) -> float | None:
         """The sample standard deviation of the test accuracies; None for a single run."""
-        if len(self.tested) < 2:
+        if len(self.tested_runs) < 2:
             return None
-        return statistics.stdev(run.score.accuracy for run in self.tested)
+        return statistics.stdev(run.score.accuracy for run in self.tested_runs)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -106,7 +106,7 @@ class ScoredConfiguration:
 
         These are the standard deviation of the accuracy, and the metrics of the ensemble.
         """
-        metrics_of_runs = [run.score.metrics for run in self.tested]
+        metrics_of_runs = [run.score.metrics for run in self.tested_runs]
         metrics = {}
         for name in metrics_of_runs[0]:
             metrics[name] = statistics.fmean(values[name] for values in metrics_of_runs)
@@ -121,7 +121,7 @@ class ScoredConfiguration:
     @property
     def rows(self) -> list[dict[str, Json]]:
         """A row for each seed; see `ScoredRun.row`."""
-        return [run.row(self.sweep.id, self.name) for run in self.tested]
+        return [run.row(self.sweep.id, self.name) for run in self.tested_runs]
 
     def as_json(self) -> dict[str, Json]:
         """Return all results as JSON values."""
@@ -130,7 +130,7 @@ class ScoredConfiguration:
         about = {"sweep": self.sweep.id, "dataset": comparison.dataset, "configuration": self.name}
         runs = [
             row | {"score": run.score.as_json()}
-            for row, run in zip(self.rows, self.tested, strict=True)
+            for row, run in zip(self.rows, self.tested_runs, strict=True)
         ]
 
         metrics = self.metrics
@@ -200,12 +200,12 @@ def run_line(tested: ScoredRun, with_split: bool) -> str:
 
 def print_means(scored: ScoredConfiguration) -> None:
     """Print the mean results over seeds: accuracy, calibration, and, if evaluated, the ensemble."""
-    n = len(scored.tested)
+    n = len(scored.tested_runs)
     means = scored.metrics
     mean = means["test_accuracy"]
     sd = scored.sd or 0.0
 
-    images = scored.tested[0].score.total
+    images = scored.tested_runs[0].score.total
     error = math.sqrt(mean * (1 - mean) / images)
     sampling = ""
     if error:

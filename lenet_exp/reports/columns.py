@@ -120,8 +120,8 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
             "verdict": remark(comparison, position),
             "run_ids": " ".join(map(_run_id, group.finished)),
         }
-        if comparison.tested:
-            on_test = comparison.tested[position]
+        if comparison.on_test_set:
+            on_test = comparison.on_test_set[position]
             row |= {"test_n": on_test.n, "test_mean": on_test.mean, "test_sd": on_test.sd}
             row |= behind("test_behind", comparison.test_leads[position])
         found.append(row)
@@ -168,7 +168,7 @@ def on_test(comparison: Comparison, position: int) -> str:
     For example: `97.64 ± 0.30 (n = 3); lead +0.34 (-0.10 to +0.78)`.
     """
     lead = comparison.test_leads[position]
-    return tested(comparison.tested[position]) + (f"; lead {difference(lead)}" if lead else "")
+    return tested(comparison.on_test_set[position]) + (f"; lead {difference(lead)}" if lead else "")
 
 
 def tested(its: Group) -> str:
@@ -243,7 +243,7 @@ def _of(text: Callable[[Group], str]) -> Callable[[Comparison, int], str]:
     return lambda comparison, position: text(comparison.groups[position])
 
 
-SIZES_DIFFER, IS_TESTED = attrgetter("sizes_differ"), attrgetter("tested")
+SIZES_DIFFER, IS_TESTED = attrgetter("sizes_differ"), attrgetter("on_test_set")
 COLUMNS = (
     Column("rank", "#", lambda _, position: str(position + 1)),
     Column(
@@ -290,7 +290,7 @@ COLUMNS = (
     Column(
         "test_alone",
         "",
-        lambda c, position: tested(c.tested[position]),
+        lambda c, position: tested(c.on_test_set[position]),
         r"test, \%",
         is_shown=IS_TESTED,
     ),

@@ -19,7 +19,7 @@ from lenet_exp.comparison.multiplicity import LEVEL, holm_levels, shaffer_levels
 from lenet_exp.comparison.outliers import far_below
 from lenet_exp.comparison.pairs import AccuracyTable, first_against_others, means, pairs
 from lenet_exp.comparison.power import Power, detectable, shrunk
-from lenet_exp.comparison.statistics import against_chosen, against_fixed, judged
+from lenet_exp.comparison.statistics import against_chosen, against_fixed, pair_tests
 
 ACCURACY = st.floats(0.1, 1.0).map(lambda x: round(x, 4))
 SEEDED = st.dictionaries(st.tuples(st.integers(0, 7), st.just(0)), ACCURACY, min_size=1, max_size=6)
@@ -114,7 +114,7 @@ def test_moderated_p_values_match_published_formulas():
         [0.9, 0.904, 0.901],
     ]
     table = AccuracyTable.of([by_seed(row) for row in values])
-    judgment = judged(table, 10_000)
+    judgment = pair_tests(table, 10_000)
     assert judgment.found.p == pytest.approx(
         [0.623965, 0.000238431, 0.245317, 4.51408e-06], rel=1e-5
     )
@@ -136,7 +136,7 @@ def test_best_of_equal_configurations_is_rarely_excluded(k, n):
     values = np.random.default_rng(7).standard_normal((2000, k, n))
     order = np.argsort(-values.mean(axis=-1), axis=-1)
     values = np.take_along_axis(values, order[..., None], axis=1)
-    found = judged(AccuracyTable(values, np.arange(n), np.zeros(n, dtype=np.int64)))
+    found = pair_tests(AccuracyTable(values, np.arange(n), np.zeros(n, dtype=np.int64)))
     excluded = np.concatenate([np.zeros((2000, 1), dtype=bool), found.excluded], axis=1)
     # the first configuration stands for the truly best one
     assert excluded[order == 0].mean() <= 0.055
@@ -219,7 +219,7 @@ def test_array_of_sweeps_is_judged_like_single_sweeps(more):
     """`benchmarks/verdicts.py` judges arrays of sweeps."""
     draws = Scenario("", (2.0, 0.0, 0.0, -1.0, -3.0), 4, **more).draw(25, np.random.default_rng(3))
     for table, _, _ in draws.comparable():
-        judgment = judged(table, draws.images)
+        judgment = pair_tests(table, draws.images)
         for sweep, rows in enumerate(table.values):
             keys = list(zip(table.seeds.tolist(), table.splits.tolist(), strict=True))
             leader, *others = (
@@ -376,7 +376,7 @@ def test_detectable_differences_are_found_with_a_power_of_80_percent(groups, see
         rng.normal(size=(400, groups, seeds)) + rng.normal(size=(400, 1, seeds)) - least * worse
     )
     table = AccuracyTable(0.9 + 0.002 * values, np.arange(seeds), np.zeros(seeds, dtype=int))
-    assert judged(table).excluded.mean() == pytest.approx(0.8, abs=0.06)
+    assert pair_tests(table).excluded.mean() == pytest.approx(0.8, abs=0.06)
 
 
 def test_run_far_below_others_of_same_configuration_is_outlier():

@@ -44,7 +44,7 @@ def test_intervals_of_test_leads_are_corrected_for_chosen_leader(confirms, compa
         RELU,
         design=replace(SWEEP, confirms=confirms, points=0.01 if confirms else None),
     )
-    assert [dict(g.accuracy) for g in found.tested] == [
+    assert [dict(g.accuracy) for g in found.on_test_set] == [
         {(s, 0): a for s, a in x.items()} for x in (SELU, TANH, RELU)
     ]
     assert found.test_leads[0] is None
@@ -59,9 +59,9 @@ def test_intervals_of_test_leads_are_corrected_for_chosen_leader(confirms, compa
 
 
 def test_only_scored_runs_have_test_results():
-    assert compared().tested == compared().test_leads == []
+    assert compared().on_test_set == compared().test_leads == []
     found = compared(SELU)
-    assert [g.n for g in found.tested] == [4, 0, 0]
+    assert [g.n for g in found.on_test_set] == [4, 0, 0]
     assert found.test_leads == [None, None, None]
     found = compared(SELU, {}, {1: 0.97})  # too few seeds for a test
     assert found.test_leads[1] is None

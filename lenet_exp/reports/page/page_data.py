@@ -44,8 +44,8 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
         groups.append(
             _group(comparison, position, source) | {"curves": [curve for curve in curves if curve]}
         )
-        if comparison.tested:
-            groups[-1]["test"] = comparison.tested[position].mean
+        if comparison.on_test_set:
+            groups[-1]["test"] = comparison.on_test_set[position].mean
     return {
         "dataset": comparison.dataset,
         "metric": vars(comparison.metric),

@@ -49,7 +49,7 @@ def verdict(comparison: Comparison) -> str:
         ]
     )
     doubt = (
-        caution(comparison.design, comparison.by)
+        caution(comparison.design, comparison.epoch_choice)
         if tested is not None or len(comparison.groups) > 1
         else None
     )
@@ -124,13 +124,13 @@ def best_lines(comparison: Comparison) -> list[str]:
     steady = [
         group
         for group in could_be_best(comparison)
-        if group is comparison.leader or group in found.judged
+        if group is comparison.leader or group in found.tested_groups
     ]
     unstable = found.related(Relation.unstable)
     alone = len(steady) + len(unstable) < 2 and not found.related(Relation.excluded)
     if _is_test(comparison) or alone:  # a confirmation has its own result
         return []
-    k, its = 1 + len(found.judged), names(comparison, steady)
+    k, its = 1 + len(found.tested_groups), names(comparison, steady)
     if len(steady) == k:
         return [f"All {k} configurations could be the best."] if k > 2 else []
     noisy = f"; or {number_of(len(unstable), 'unstable one')}" if unstable else ""
@@ -284,7 +284,7 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
 def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
     """Return clauses about the configurations that are not behind the leader or cannot be tested."""
     clauses = []
-    if (judged := found.judged) and not found.related(Relation.behind):
+    if (judged := found.tested_groups) and not found.related(Relation.behind):
         other = comparison.name(judged[0]) if len(judged) == 1 else "any other configuration"
         clauses.append(f"no significant difference from {other}")
         most = max(lead.n for _, lead, _ in found.compared)
