@@ -16,6 +16,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -38,15 +39,21 @@ Export = Callable[[Path], bytes]
 
 
 class ModelExporter:
-    """Exports the best models of runs. Call `close` at the end."""
+    """Exports the best models of runs. Call `close` at the end.
+
+    `start` can be called from any thread, the other methods only from one.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start the process if there is none, so that it imports torch before the first export."""
-        if self._process is None:
-            self._process = processes.start_module("lenet_exp.tracking.models.exporter")
+    def start(self) -> subprocess.Popen[bytes]:
+        """Return the process. If there is none, start one, which imports torch at once."""
+        with self._lock:
+            if self._process is None:
+                self._process = processes.start_module("lenet_exp.tracking.models.exporter")
+            return self._process
 
     def export(self, source: Path) -> bytes:
         """Return a `.pt2` archive of a trained network; see `export_model`.
@@ -55,26 +62,27 @@ class ModelExporter:
             OSError: the process died, or the disk is full, so the same network can be exported
                 later.
         """
-        self.start()
-        assert self._process is not None
+        process = self.start()
         try:
-            return self._request(self._process, source)
+            return self._request(process, source)
         except (BrokenPipeError, EOFError, ValueError) as e:
             self.close()
             raise OSError("the process that exports models died") from e
 
     def close(self) -> None:
         """End the process."""
-        if self._process is None:
+        with self._lock:
+            process = self._process
+            self._process = None
+        if process is None:
             return
-        self._process.kill()  # it has nothing to save
-        self._process.wait()
 
-        for pipe in (self._process.stdin, self._process.stdout):
+        process.kill()  # it has nothing to save
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        self._process = None
 
     def _request(self, process: subprocess.Popen[bytes], source: Path) -> bytes:
         assert process.stdin is not None

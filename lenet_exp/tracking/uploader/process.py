@@ -78,11 +78,13 @@ class Channel:
             except OSError:
                 self.has_ended.set()
 
-    def read(self, limit: CallLimit) -> None:
+    def read(self, limit: CallLimit, exporter: ModelExporter) -> None:
         """Read requests until stdin ends or the parent dies. Runs in a thread.
 
         Args:
             limit: time limit of calls, which is shortened when the command waits for the uploads.
+            exporter: exporter, which is started when the command waits for the upload of a model.
+                At the end of a short run, it imports torch while the main thread imports mlflow.
         """
         parent = os.getppid()
         rest = b""
@@ -98,6 +100,8 @@ class Channel:
                 request = from_line(Request, line)
                 if request.kind is RequestKind.complete:
                     limit.shorten()
+                if request.exports:
+                    exporter.start()
                 self.requests.put(request)
         self.has_ended.set()
         self.requests.put(None)
@@ -123,12 +127,13 @@ class UploadProcess:
     Args:
         channel: messages to and from the training process.
         limit: time limit of calls to stores.
+        exporter: exporter of trained models.
     """
 
-    def __init__(self, channel: Channel, limit: CallLimit) -> None:
+    def __init__(self, channel: Channel, limit: CallLimit, exporter: ModelExporter) -> None:
         self._channel = channel
         self._limit = limit
-        self._exporter = ModelExporter()
+        self._exporter = exporter
         self._stores: dict[tuple[str | None, str, str], StoreConnection] = {}
         self._followers: dict[str, Follower] = {}
         self._rests = True
@@ -247,13 +252,17 @@ def main() -> None:
     log.propagate = False
     log.addHandler(ChannelHandler(channel))
     limit = CallLimit()
-    threading.Thread(target=channel.read, args=(limit,), name="requests", daemon=True).start()
+    exporter = ModelExporter()
+    reading = threading.Thread(
+        target=channel.read, args=(limit, exporter), name="requests", daemon=True
+    )
+    reading.start()
     import_mlflow()
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     status = 0
     try:
-        UploadProcess(channel, limit).run()
+        UploadProcess(channel, limit, exporter).run()
     except Exception as e:
         log.warning("the upload process failed: %s: %s", type(e).__name__, first_line(e))
         status = 1

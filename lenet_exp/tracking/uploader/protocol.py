@@ -75,11 +75,13 @@ class Request:
         kind: what to do.
         path: path of the run or sweep folder.
         follow: details of a request to follow the folder; None for other requests.
+        exports: for a request to complete the uploads, whether a trained model will be exported.
     """
 
     kind: RequestKind
     path: str
     follow: FolderToFollow | None = None
+    exports: bool = False
 
 
 @dataclass(frozen=True)

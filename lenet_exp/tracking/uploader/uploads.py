@@ -141,6 +141,14 @@ class Followed:
         results = job_results(self.folder, self.folder.jobs(), plan.started_ms)
         return remaining_sweep_uploads(self.folder, store, results)
 
+    def exports(self) -> bool:
+        """Return whether the remaining uploads will export a trained model. For a sweep, this is
+        assumed without reading its runs.
+        """
+        if self.tracking.models is LoggedModels.none:
+            return False
+        return isinstance(self.folder, SweepFolder) or self.remaining().models > 0
+
     def with_run_id(self, result: RunResult) -> RunResult:
         """Return the result of a run with the ID of its MLflow run, if it has one."""
         delivered = RunFolder(result.folder).delivered()
@@ -228,7 +236,8 @@ def _complete(uploader: Uploader, followed: Followed, seconds: float = math.inf)
         uploader.send(Request(RequestKind.forget, followed.path))
         followed.print_view()
         return
-    uploader.send(Request(RequestKind.complete, followed.path))
+    exports = followed.exports()
+    uploader.send(Request(RequestKind.complete, followed.path, exports=exports))
     deadline = time.monotonic() + seconds
     try:
         with uploading() as show:
