@@ -178,11 +178,14 @@ class GridSweeper(Sweeper):
         """Check the store, start logging to the terminal, and show a message. The subsequent
         imports take seconds.
         """
+        from lenet_exp.folders.find import has_finished
+        from lenet_exp.machine import command_line
         from lenet_exp.tracking.stores.usable import check_tracking_uri
         from lenet_exp.tracking.uploader.client import start_uploader
 
         check_tracking_uri(self.config.tracking.uri)
-        if not self.config.sweep.dry_run:
+        # A finished sweep that runs again rarely needs the process.
+        if not self.config.sweep.dry_run and not has_finished(command_line()):
             start_uploader()  # it imports mlflow while this process imports torch
         print_waiting("loading PyTorch")
         from lenet_exp.reports.terminal.progress import log_to_console

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, DamagedError
 from lenet_exp.files import user_path
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
 
 LEAST_CHARACTERS = 4  # of an ID that the user abbreviates
 FEW = 5  # maximum number of IDs in an error message
+LATEST = 20  # number of sweeps that `has_finished` reads
 
 
 def is_mlflow_run_id(which: str) -> bool:
@@ -70,6 +73,27 @@ def find_sweep(which: str, flag: str = "sweep") -> SweepFolder:
 
 def _is_abbreviation(which: str, name: str) -> bool:
     return len(which) >= LEAST_CHARACTERS and name.startswith(which)
+
+
+def has_finished(command: str) -> bool:
+    """Return whether a command trained one of the latest sweeps, which has finished.
+
+    This is a guess, because the option files may have changed since.
+
+    Args:
+        command: command as in sweep.json.
+    """
+    files = []
+    for file in (outputs_dir() / "sweeps").glob("*/sweep.json"):
+        with contextlib.suppress(OSError):  # removed in the meantime
+            files.append((file.stat().st_mtime_ns, file))
+
+    for _, file in sorted(files, reverse=True)[:LATEST]:
+        with contextlib.suppress(OSError, DamagedError):
+            plan = SweepFolder(file.parent).started()
+            if plan.command == command and plan.outcome is Outcome.finished:
+                return True
+    return False
 
 
 def find_run(which: str) -> RunFolder:

@@ -132,7 +132,7 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
             number_of(len(plan.jobs), "run"),
             plan.sweep.outputs,
         )
-        with launching.follow(plan.sweep, plan.config.tracking):
+        with launching.follow(plan.sweep, plan.config.tracking, trains=False):
             results = print_complete(plan.sweep, plan.jobs)
         run_hook(plan.sweep, results, plan.config, outcome=Outcome.finished, seconds=0.0)
         if not all(result.outcome.ended_well for result in results):

@@ -29,7 +29,9 @@ from lenet_exp.sweeps.workers import cores_of
 log = logging.getLogger("lenet_exp")
 
 
-def not_followed(sweep: SweepFolder, tracking: Tracking) -> AbstractContextManager[None]:
+def not_followed(
+    sweep: SweepFolder, tracking: Tracking, *, trains: bool = True
+) -> AbstractContextManager[None]:
     """Return a context for a sweep that nothing follows."""
     return nullcontext()
 
@@ -39,8 +41,7 @@ class Launching:
     """Launches jobs in processes on this machine, as specified by the `sweep.*` flags.
 
     Attributes:
-        follow: function that returns a context in which a sweep is trained. It receives the sweep
-            folder, which may not exist yet, and the values of `tracking.*`.
+        follow: function that returns a context in which a sweep is trained.
     """
 
     follow: Follow = not_followed

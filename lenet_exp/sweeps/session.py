@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lenet_exp.addresses import frozen_uri
 from lenet_exp.amounts import number_of
@@ -65,7 +65,19 @@ class SweepRequest:
     code: dict[str, str] = field(default_factory=dict)
 
 
-Follow = Callable[[SweepFolder, Tracking], AbstractContextManager[None]]
+class Follow(Protocol):
+    """A function that returns a context in which a sweep is trained and uploaded."""
+
+    def __call__(
+        self, sweep: SweepFolder, tracking: Tracking, *, trains: bool = True
+    ) -> AbstractContextManager[None]:
+        """Return the context.
+
+        Args:
+            sweep: folder of the sweep, which may not exist yet.
+            tracking: values of the `tracking.*` flags.
+            trains: whether any run will be trained; False for a sweep that is complete.
+        """
 
 
 class Session:

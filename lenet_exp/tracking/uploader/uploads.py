@@ -55,11 +55,13 @@ class Followed:
         folder: folder of the run or the sweep, which may not exist yet.
         tracking: values of its `tracking.*` flags.
         rests: whether to leave almost all of the machine's time to training on the same machine.
+        trains: whether anything will be trained.
     """
 
     folder: RunFolder | SweepFolder
     tracking: Tracking
     rests: bool = True
+    trains: bool = True
 
     @property
     def path(self) -> str:
@@ -174,6 +176,11 @@ def uploads(followed: Followed) -> Iterator[None]:
         KeyboardInterrupt, Terminated: a signal interrupted the uploads. What is missing was logged.
     """
     followed.check()
+    if not followed.trains and followed.is_up_to_date():
+        yield
+        followed.print_view()
+        return
+
     uploader = start_uploader()
     uploader.send(followed.request())
     if not followed.is_of_file:
@@ -197,14 +204,16 @@ def uploads(followed: Followed) -> Iterator[None]:
 
 
 @contextmanager
-def follow_sweep(sweep: SweepFolder, tracking: Tracking, *, rests: bool = True) -> Iterator[None]:
+def follow_sweep(
+    sweep: SweepFolder, tracking: Tracking, *, rests: bool = True, trains: bool = True
+) -> Iterator[None]:
     """Upload a sweep while it trains in a `with` block; see `uploads`. At the end, print the
     command that shows it.
 
     Args:
-        rests: see `Followed`.
+        rests, trains: see `Followed`.
     """
-    with uploads(Followed(sweep, tracking, rests)):
+    with uploads(Followed(sweep, tracking, rests, trains)):
         yield
 
 

@@ -107,6 +107,11 @@ def test_no_process_of_a_sweep_that_trains_imports_mlflow(ready, tmp_path):
     assert sum("uploader.process" in text for text in started) == 1
     assert [run.info.status for run in runs(client(ready))] == ["FINISHED"] * 2
 
+    notes.unlink()
+    again = succeeded(end(start(*line, outputs=ready, cold=True, env=environment)))
+    assert "uploader.process" not in notes.read_text()  # nothing is trained, nothing is missing
+    assert "lenet-ui sweep=" in again.stdout
+
 
 def test_run_survives_killed_uploader_and_sync_uploads_results(ready):
     process = start(*SMALL, "num_epoch=60", "num_threads=1", outputs=ready, cold=True)
