@@ -4,34 +4,35 @@ not comparable.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from lenet_exp.comparison.design import Design, design_of
+from lenet_exp.comparison.differing_flags import differing_flags, with_newest_code, with_recipes
 from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import ABSENT, Group, grouped
+from lenet_exp.comparison.leader import choose_leader, is_remaining, leads_over, tested_leader
 from lenet_exp.comparison.outliers import far_below
 from lenet_exp.comparison.pairs import Replicate
-from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, from_results
+from lenet_exp.comparison.runs import EXECUTION, ComparedRun, from_results
 from lenet_exp.comparison.search.summary import SearchSummary, searched
-from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
+from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.studies.interactions import Interactions, interactions
 from lenet_exp.comparison.studies.new_images import NewImages, new_images
-from lenet_exp.config.class_groups import CLASS_GROUPS, TARGET, VERSION
 from lenet_exp.config.metric import Metric, definition
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError
-from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 
 SPLIT = "split_seed"
-SIZES_DIFFER = (
-    1.01  # minimum ratio of numbers of parameters; PReLU's slopes alone are no difference in size
-)
+
+# The minimum ratio of numbers of parameters that counts as a difference in size. PReLU's slopes
+# alone are below it.
+SIZES_DIFFER = 1.01
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Comparison:
         """The differences from the leader with unmoderated variances, for `part.part_of`; see
         `leads`.
         """
-        return _leads(self.groups, None if self.design.picked else self.leader, named=True)
+        return leads_over(self.groups, self.leader, self.design, fixed=True)
 
     @property
     def has_trials(self) -> bool:
@@ -85,11 +86,15 @@ class Comparison:
 
         Groups that have no result, have a diverged run, or were dropped by a search are excluded.
         """
-        pairs = zip(self.groups, self.leads, strict=True)
-        found = [
-            g for g, lead in pairs if g is self.leader or (lead is not None and not lead.excluded)
-        ]
-        return [g for g in found if g.stable and _is_left(g, self.design)]
+        leads = zip(self.groups, self.leads, strict=True)
+        return [group for group, lead in leads if not self._is_excluded(group, lead)]
+
+    def _is_excluded(self, group: Group, lead: Difference | None) -> bool:
+        if not group.stable or not is_remaining(group, self.design):
+            return True
+        if group is self.leader:
+            return False
+        return lead is None or lead.excluded
 
     @property
     def metric(self) -> Metric:
@@ -98,21 +103,21 @@ class Comparison:
 
     @property
     def epoch_choice(self) -> EpochChoice:
-        """The epoch whose accuracy was asked for: that of the runs' models, which is `best` by
-        default, or the last.
-        """
+        """The epoch whose accuracy was requested (`by=`): by default, the best epoch."""
         return self.groups[0].epoch_choice
 
     @property
     def epoch(self) -> EpochChoice:
         """The epoch whose accuracy is compared; `last` if all runs select their last epoch."""
         selected = {group.flags.get("training.select") for group in self.groups}
-        return EpochChoice.last if selected == {EpochChoice.last} else self.epoch_choice
+        if selected == {EpochChoice.last}:
+            return EpochChoice.last
+        return self.epoch_choice
 
     @property
     def num_runs(self) -> int:
         """The number of runs in all groups."""
-        return sum(len(g.runs) for g in self.groups)
+        return sum(len(group.runs) for group in self.groups)
 
     @cached_property
     def effects(self) -> Effects:
@@ -133,14 +138,19 @@ class Comparison:
         """The runs far below the other runs of their configuration, as pairs of group and
         replicate.
         """
-        found = far_below([list(group.scores.values()) for group in self.groups])
-        return [(self.groups[i], list(self.groups[i].accuracy)[run]) for i, run in found]
+        scores = [list(group.scores.values()) for group in self.groups]
+        outliers = []
+        for group_position, run_position in far_below(scores):
+            group = self.groups[group_position]
+            replicates = list(group.accuracy)
+            outliers.append((group, replicates[run_position]))
+        return outliers
 
     @cached_property
     def on_test_set(self) -> list[Group]:
         """The groups with their test accuracies; empty until `lenet-predict` has scored a run."""
-        groups = [replace(g, on_test=True) for g in self.groups]
-        return groups if any(g.n for g in groups) else []
+        groups = [replace(group, on_test=True) for group in self.groups]
+        return groups if any(group.n for group in groups) else []
 
     @cached_property
     def test_leads(self) -> list[Difference | None]:
@@ -150,19 +160,13 @@ class Comparison:
         lucky on the validation set tends to be lucky on the test set. The correction therefore
         covers all pairs, unless the leader was selected before these runs, as in a confirmation.
         """
-        leader = next(
-            (
-                its
-                for g, its in zip(self.groups, self.on_test_set, strict=False)
-                if g is self.leader
-            ),
-            None,
-        )
-        return _leads(
-            self.on_test_set,
-            None if self.design.picked else leader,
-            named=self.design.confirms is not None,
-        )
+        leader = None
+        for group, group_on_test in zip(self.groups, self.on_test_set, strict=False):
+            if group is self.leader:
+                leader = group_on_test
+
+        is_confirmation = self.design.confirms is not None
+        return leads_over(self.on_test_set, leader, self.design, fixed=is_confirmation)
 
     @cached_property
     def new_images(self) -> NewImages | None:
@@ -171,23 +175,25 @@ class Comparison:
         others = [group for group, lead in leads if lead is not None and lead.test != "none"]
         if self.leader is None or not others:
             return None
-        best = self.epoch is EpochChoice.best
+
         return new_images(
-            [self.leader, *others], fixed=self.design.confirms is not None, test_first=best
+            [self.leader, *others],
+            fixed=self.design.confirms is not None,
+            test_first=self.epoch is EpochChoice.best,
         )
 
     @property
     def scored(self) -> bool:
         """Whether every finished run of the leader has a test result."""
-        return self.leader is not None and all(
-            run.test_accuracy() is not None for run in self.leader.finished
-        )
+        if self.leader is None:
+            return False
+        return all(run.test_accuracy() is not None for run in self.leader.finished)
 
     @cached_property
     def sizes_differ(self) -> bool:
         """Whether the networks of the configurations differ in size."""
-        known = [group.parameters for group in self.groups if group.parameters is not None]
-        return bool(known) and max(known) > SIZES_DIFFER * min(known)
+        sizes = [group.parameters for group in self.groups if group.parameters is not None]
+        return bool(sizes) and max(sizes) > SIZES_DIFFER * min(sizes)
 
     def is_baseline(self, group: Group) -> bool:
         """Return whether a group is a confirmation's baseline, which was not part of the confirmed
@@ -197,36 +203,41 @@ class Comparison:
 
     def is_dropped(self, group: Group) -> bool:
         """Return whether a search dropped a group, that is, trains it with no further seeds."""
-        return group.n > 0 and not _is_left(group, self.design)
+        return group.n > 0 and not is_remaining(group, self.design)
 
     def values(self, group: Group) -> list[str]:
         """Return a group's values for `flags`; the value is `-` for a flag that has no effect in
         the group.
         """
-        return list(map(group.value, self.flags))
+        return [group.value(flag) for flag in self.flags]
 
     def name(self, group: Group) -> str:
         """Return a short name that consists of a group's values, such as `relu lr=0.1`, or `no
         augmentation.own`.
         """
-        return name_of(self.flags, self.values(group)) or (
-            f"no {self.flags[0]}" if self.flags else self.dataset
-        )
+        if not self.flags:
+            return self.dataset
+        return name_of(self.flags, self.values(group)) or f"no {self.flags[0]}"
 
 
 def name_of(flags: Sequence[str], values: Sequence[str]) -> str:
     """Return a short name that consists of the values of flags, without `-`; empty if no flag has
     an effect.
     """
-    named = {flag: value for flag, value in zip(flags, values, strict=True) if value != ABSENT}
-    return job_name(0, named, set(config_groups())) if named else ""
+    value_of_flag = dict(zip(flags, values, strict=True))
+    present = {flag: value for flag, value in value_of_flag.items() if value != ABSENT}
+    return job_name(0, present, set(config_groups())) if present else ""
 
 
 def compare_sweep(sweep: SweepFolder, results: Sequence[JobResult]) -> list[Comparison]:
     """Compare the runs of a single sweep, given the results of its jobs."""
     plan = sweep.started()
-    design, search = design_of(plan, results, sweep), searched(plan, results)
-    return compare_runs(from_results(results), plan.swept, design=design, search=search)
+    return compare_runs(
+        from_results(results),
+        plan.swept,
+        design=design_of(plan, results, sweep),
+        search=searched(plan, results),
+    )
 
 
 def compare_runs(
@@ -251,187 +262,63 @@ def compare_runs(
     Raises:
         ConfigError: the runs have several metrics.
     """
-    if len(metrics := {definition(run.flags) for run in runs}) > 1:
-        raise ConfigError(
-            f"several metrics cannot be compared ({'; '.join(sorted(metrics))}); select one with filter="
-        )
-    by_dataset: dict[str, list[ComparedRun]] = {}
+    _check_same_metric(runs)
+    design = design or Design()
+    runs_by_dataset: dict[str, list[ComparedRun]] = {}
     for run in runs:
-        by_dataset.setdefault(run.flags["dataset"], []).append(run)
-    found = []
-    for dataset, its in by_dataset.items():
-        groups = _with_newest_code(_with_recipes(grouped(_configured(its, swept), by)))
-        flags, of_dataset = (
-            _differing(groups, swept),
-            search.of(dataset) if search is not None else None,
+        runs_by_dataset.setdefault(run.flags["dataset"], []).append(run)
+
+    comparisons = []
+    for dataset, runs_on_dataset in runs_by_dataset.items():
+        groups = grouped(_configured(runs_on_dataset, swept), by)
+        groups = with_newest_code(with_recipes(groups))
+        comparison = Comparison(
+            dataset,
+            groups,
+            differing_flags(groups, swept),
+            leads=[],
+            design=design,
+            searched=None if search is None else search.of(dataset),
         )
-        whole = Comparison(
-            dataset, groups, flags, leads=[], design=design or Design(), searched=of_dataset
-        )
-        found.append(with_leader(whole, leader_of(groups, whole.design)))
-    return found
+        leader = choose_leader(groups, design)
+        comparisons.append(with_leader(comparison, leader))
+    return comparisons
+
+
+def _check_same_metric(runs: Sequence[ComparedRun]) -> None:
+    metrics = {definition(run.flags) for run in runs}
+    if len(metrics) > 1:
+        names = "; ".join(sorted(metrics))
+        raise ConfigError(f"several metrics cannot be compared ({names}); select one with filter=")
 
 
 def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[ComparedRun]:
-    """Return the runs with only the flags that define a configuration."""
-    without = EXECUTION.difference(swept)
-    pooled = SPLIT in swept and len({run.data for run in runs if run.data}) <= 1
-    if pooled:
-        without = without | {SPLIT}
-    return [
-        replace(
-            run,
-            flags={flag: value for flag, value in run.flags.items() if flag not in without},
-            split=int(run.flags.get(SPLIT, 0)) if pooled else 0,
-        )
-        for run in runs
-    ]
+    """Return the runs with only the flags that define a configuration.
 
+    If the split was swept, it is moved from the flags to `ComparedRun.split`, so that splits are
+    replicates. Runs on other data files stay apart, because their splits hold other images.
+    """
+    data_versions = {run.data for run in runs if run.data}
+    splits_are_replicates = SPLIT in swept and len(data_versions) <= 1
 
-def leader_of(groups: Sequence[Group], design: Design) -> Group | None:
-    """Return the leader of groups, which are sorted by their mean; see `Comparison.leader`."""
-    judged = [g for g in groups if g.stable and g.n > 1]
-    racing = [
-        g for g in judged if _is_left(g, design)
-    ]  # configurations that a search dropped have fewer seeds
-    most = max((g.n for g in racing), default=0) if design.left is not None else 0
-    first = next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
-    leader = named_leader(groups, design) or first
-    return leader if leader is not None and leader.n else None
+    omitted = EXECUTION.difference(swept)
+    if splits_are_replicates:
+        omitted = omitted | {SPLIT}
+
+    configured = []
+    for run in runs:
+        flags = {flag: value for flag, value in run.flags.items() if flag not in omitted}
+        split = 0
+        if splits_are_replicates:
+            split = int(run.flags.get(SPLIT, 0))
+        configured.append(replace(run, flags=flags, split=split))
+    return configured
 
 
 def with_leader(comparison: Comparison, leader: Group | None) -> Comparison:
     """Return a comparison of the same groups with a leader."""
-    groups, design = comparison.groups, comparison.design
-    named = named_leader(groups, design) is not None
-    leads = _leads(groups, None if design.picked else leader, named=named)
+    groups = comparison.groups
+    design = comparison.design
+    is_confirmation = tested_leader(groups, design) is not None
+    leads = leads_over(groups, leader, design, fixed=is_confirmation)
     return replace(comparison, leader=leader, leads=leads)
-
-
-def _leads(
-    groups: Sequence[Group], leader: Group | None, *, named: bool
-) -> list[Difference | None]:
-    """Return the difference between the leader and each group; see `Comparison.leads`.
-
-    Args:
-        named: whether the leader was selected before these runs, as in a confirmation.
-    """
-    stable = [g for g in groups if g.stable]
-    judged = [g for g in stable if g.n > 1]
-    found: dict[Group, Difference] = {}
-    if leader in judged and len(judged) > 1:
-        others = [g for g in judged if g is not leader]
-        scores = [g.scores for g in others]
-        images = {g.images for g in judged} if not leader.on_test else set()
-        differences = (
-            against_fixed(leader.scores, scores)
-            if named
-            else against_chosen(leader.scores, scores, images.pop() if len(images) == 1 else None)
-        )
-        if leader.metric.is_accuracy:
-            differences = [
-                replace(d, low=max(d.low, -1.0), high=min(d.high, 1.0)) for d in differences
-            ]
-        found = dict(zip(others, differences, strict=True))
-    if leader in stable:
-        for g in stable:
-            if g is not leader and g not in found:  # a group with a single run
-                found[g] = Difference(leader.metric.sign * (leader.mean - g.mean), 1)
-    return [found.get(g) for g in groups]
-
-
-def _is_left(group: Group, design: Design) -> bool:
-    """Return whether the search kept a group."""
-    return design.left is None or any(run.id in design.left for run in group.runs)
-
-
-def named_leader(groups: Sequence[Group], design: Design) -> Group | None:
-    """Return the leader that a confirmation tests; None for other sweeps."""
-    if design.confirms is None:
-        return None
-    return next((g for g in groups if any(run.id == design.leader for run in g.runs)), None)
-
-
-def _with_recipes(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups with the recipe's name added to the flags of each group, if recipes were
-    swept for all groups."""
-    if not all(run.recipe for g in groups for run in g.runs):
-        return list(groups)
-    names = [" = ".join(dict.fromkeys(run.recipe for run in g.runs)) for g in groups]
-    return [
-        replace(g, flags=g.flags | {RECIPE: name}) for g, name in zip(groups, names, strict=True)
-    ]
-
-
-def _with_newest_code(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups with the newest version of the user's code marked, if a class has several
-    versions.
-    """
-    for flag in (f"{group}.{VERSION}" for group in CLASS_GROUPS):
-        began: dict[str, int] = {}
-        for group, run in ((g, run) for g in groups if flag in g.flags for run in g.runs):
-            created_ms = run.provenance.created_ms if isinstance(run.provenance, Record) else 0
-            began[group.flags[flag]] = max(began.get(group.flags[flag], 0), created_ms)
-        newest = max(began, key=lambda version: began[version], default="")
-        if len(began) > 1 and all(began.values()):
-            marked = {flag: f"{newest} (newest)"}
-            groups = [
-                replace(g, flags=g.flags | marked) if g.flags.get(flag) == newest else g
-                for g in groups
-            ]
-    return list(groups)
-
-
-def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
-    """Return the flags that differ between groups, except flags that merely accompany another flag
-    (such as `betas`, which accompanies Adam)."""
-    swept = [flag.lstrip("+") for flag in swept]
-    known = dict.fromkeys(flag for g in groups for flag in g.flags)
-    first = [flag for s in swept for flag in known if flag == s or flag.startswith(f"{s}.")]
-    order = list(dict.fromkeys([*first, *known]))
-    with_values = {flag: {g.flags[flag] for g in groups if flag in g.flags} for flag in order}
-    chosen = [
-        f
-        for f in order
-        if len(with_values[f]) > 1 and (f in swept or not _follows(f, swept, groups))
-    ]
-    for flag in order:  # flags whose mere presence distinguishes groups
-        if (
-            flag not in chosen
-            and any(flag not in g.flags for g in groups)
-            and _kinds(groups, chosen) < len(groups)
-        ):
-            more = [f for f in order if f in {*chosen, flag}]
-            chosen = more if _kinds(groups, more) > _kinds(groups, chosen) else chosen
-    if RECIPE in chosen:  # the recipe's name covers flags that differ only because of the recipe
-        named = [RECIPE, *(f for f in first if f != RECIPE)]
-        chosen = [
-            f
-            for f in chosen
-            if f in named or _kinds(groups, [RECIPE, f]) > _kinds(groups, [RECIPE])
-        ]
-    return chosen
-
-
-def _follows(flag: str, swept: Collection[str], groups: Sequence[Group]) -> bool:
-    """Return whether a keyword differs only because swept classes differ, such as `model.units` for
-    two models.
-    """
-    group, _, key = ("model" if flag == "regularization.dropout_rate" else flag).partition(
-        "."
-    )  # some have no dropout
-    if (
-        "." not in flag
-        or group not in CLASS_GROUPS
-        or (group not in swept and key not in {TARGET, VERSION})
-    ):
-        return False
-    values: dict[str, set[str]] = {}
-    for g in groups:
-        if flag in g.flags:
-            values.setdefault(g.flags.get(group, ""), set()).add(g.flags[flag])
-    return all(len(of_class) == 1 for of_class in values.values())
-
-
-def _kinds(groups: Sequence[Group], flags: Sequence[str]) -> int:
-    return len({tuple(g.flags.get(flag) for flag in flags) for g in groups})

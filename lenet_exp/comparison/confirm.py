@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lenet_exp.comparison.compare import Comparison, named_leader
+from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.leader import tested_leader
 from lenet_exp.comparison.power import MOST_SEEDS, Power, shrunk
 from lenet_exp.comparison.statistics import Accuracies, Difference
 from lenet_exp.comparison.verdict import could_be_best
@@ -60,7 +61,7 @@ def confirmation(comparison: Comparison) -> Confirmation | None:
     confirmation.
     """
     design, groups = comparison.design, comparison.groups
-    leader = named_leader(groups, design)
+    leader = tested_leader(groups, design)
     if leader is None or design.points is None:
         return None
     leads = [

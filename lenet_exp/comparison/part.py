@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
-from lenet_exp.comparison.compare import Comparison, leader_of, with_leader
+from lenet_exp.comparison.compare import Comparison, with_leader
 from lenet_exp.comparison.effects import Effects, number
 from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.leader import choose_leader
 from lenet_exp.comparison.multiplicity import LEVEL
 from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.studies.new_images import NewImages
@@ -103,7 +104,9 @@ def select_part(
         by_value: dict[Group | str, list[Group]] = {}
         for group in groups:
             by_value.setdefault(group if per is None else group.value(per), []).append(group)
-        members = {leader_of(its, comparison.design) or its[0]: its for its in by_value.values()}
+        members = {
+            choose_leader(its, comparison.design) or its[0]: its for its in by_value.values()
+        }
         members = {
             group: members[group] for group in groups if group in members
         }  # the best one first
@@ -144,7 +147,7 @@ def part_of(comparison: Comparison, members: Members, text: str) -> Comparison:
             for group, all_of in members.items()
         }
         comparison = comparison.whole
-    leader = leader_of(list(members), comparison.design)
+    leader = choose_leader(list(members), comparison.design)
     whole = with_leader(comparison, leader)
     leads = _of_part(whole, members, whole.leads)
     if sum(map(len, members.values())) < len(
