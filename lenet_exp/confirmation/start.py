@@ -26,7 +26,8 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.folders.sweep_progress import sweep_seconds
 from lenet_exp.machine import cpu_count
-from lenet_exp.reports.words.phrases import points_words, verdict
+from lenet_exp.reports.words.formatting import points_words
+from lenet_exp.reports.words.verdict import verdict
 from lenet_exp.stopping import run_child
 from lenet_exp.sweeps.confirms import configurations, is_in_own_outputs
 

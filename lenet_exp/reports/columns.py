@@ -22,7 +22,7 @@ from lenet_exp.config.class_groups import VERSION
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import rounded
 from lenet_exp.folders.records import Outcome
-from lenet_exp.reports.words.phrases import remark
+from lenet_exp.reports.words.remarks import remark
 
 ACCURACY = Metric()
 Cell = str | float | bool | None

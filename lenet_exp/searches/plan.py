@@ -28,7 +28,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SearchPlan
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.reports.words.search_words import how
+from lenet_exp.reports.words.search_words import search_method
 from lenet_exp.searches.jobs import JobMaker
 from lenet_exp.searches.sampling import has_start_option, new_pruner, new_sampler
 from lenet_exp.sweeps.estimate import search_estimate_lines
@@ -283,7 +283,7 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
     points = size(planned.flags) if planned.search.sampler is SamplerName.grid else None
     trials = min((n for n in (plan.n_trials, points) if n is not None), default=None)
     return [
-        f"search {planned.sweep.id}: {how(plan)}",
+        f"search {planned.sweep.id}: {search_method(plan)}",
         *(f"  {flag.typed}" for flag in planned.flags),
         f"  {', '.join(given) or 'the full grid'}",
         f"  each trial: at most {most}{seeds}; {checked}",

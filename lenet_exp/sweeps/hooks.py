@@ -24,7 +24,7 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import command_line
-from lenet_exp.reports.words.phrases import verdict
+from lenet_exp.reports.words.verdict import verdict
 
 COMMAND_SECONDS = 60.0  # time limit of the command
 KILLED_SECONDS = (

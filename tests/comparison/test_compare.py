@@ -21,8 +21,10 @@ from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError
 from lenet_exp.reports.files.comparison_tex import tex
 from lenet_exp.reports.run_source import RunSource
+from lenet_exp.reports.words.best_candidates import best_lines
 from lenet_exp.reports.words.next_steps import next_step, notes
-from lenet_exp.reports.words.phrases import best_lines, remark, verdict
+from lenet_exp.reports.words.remarks import remark
+from lenet_exp.reports.words.verdict import verdict
 from tests.comparison.made_up import made, many
 
 SWEEP = Design(8, 0, sweep="1f3a")

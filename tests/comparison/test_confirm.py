@@ -19,7 +19,8 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
-from lenet_exp.reports.words.phrases import caution, verdict
+from lenet_exp.reports.words.design_caution import design_caution
+from lenet_exp.reports.words.verdict import verdict
 from tests.comparison.made_up import made, many
 from tests.tools.records import a_record
 
@@ -130,9 +131,9 @@ def test_plan_requires_two_seeds_and_two_configurations():
 
 def test_caution_reports_earlier_results():
     fixed = Design(6, 0)
-    assert caution(Design()) is caution(fixed) is None
-    assert "2 of 6" in str(caution(replace(fixed, known=2)))
-    assert "2 sweeps" in str(caution(combined_design([fixed, fixed])))
+    assert design_caution(Design()) is design_caution(fixed) is None
+    assert "2 of 6" in str(design_caution(replace(fixed, known=2)))
+    assert "2 sweeps" in str(design_caution(combined_design([fixed, fixed])))
     assert (combined_design([fixed]), combined_design([])) == (fixed, None)
     for doubt, named in (
         ({"filter": "params.activation = 'selu'"}, "params.activation = 'selu'"),
@@ -140,8 +141,8 @@ def test_caution_reports_earlier_results():
         ({"unsigned": True}, "sweep.json"),
         ({"repeats": 2}, "2 earlier sweeps"),
     ):
-        assert named in str(caution(replace(fixed, **doubt)))
-    assert "by=last" in str(caution(fixed, EpochChoice.last))
+        assert named in str(design_caution(replace(fixed, **doubt)))
+    assert "by=last" in str(design_caution(fixed, EpochChoice.last))
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from lenet_exp.reports.files.matrix import matrix_of
 from lenet_exp.reports.page.page_data import page_data
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import effect_lines
+from lenet_exp.reports.words.best_candidates import best_lines
 from lenet_exp.reports.words.next_steps import cautions, next_step
-from lenet_exp.reports.words.phrases import best_lines
 from tests.comparison.made_up import made, many
 
 FLAGS = ["activation", "optimizer.lr"]

@@ -27,14 +27,9 @@ from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.files.comparison_plots import figures
 from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.words.search_words import (
-    best_words,
-    ended_words,
-    progress_line,
-    search_line,
-    search_lines,
-    trials_words,
-)
+from lenet_exp.reports.words.progress_words import best_words, ended_words, progress_line
+from lenet_exp.reports.words.search_history import search_lines
+from lenet_exp.reports.words.search_words import search_line, trials_words
 from tests.comparison.made_up import made as a_run
 from tests.reports.page.pages import data_of, page
 from tests.searches.searched import LINE, SPACE, only_sweep

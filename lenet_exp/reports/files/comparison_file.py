@@ -18,8 +18,8 @@ from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_tex import tex
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.words.next_steps import next_command, next_step, notes
-from lenet_exp.reports.words.phrases import verdict
 from lenet_exp.reports.words.study_words import interaction_record
+from lenet_exp.reports.words.verdict import verdict
 
 PULL_REQUEST = (
     10  # maximum number of rows in a Markdown table for pull requests; the HTML report has all rows

@@ -9,9 +9,11 @@ from lenet_exp.reports.columns import columns
 from lenet_exp.reports.escape import as_line, code, inline
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import effect_lines, more_line, shown_rows, title_of
+from lenet_exp.reports.words.best_candidates import best_lines
+from lenet_exp.reports.words.formatting import capital
 from lenet_exp.reports.words.next_steps import next_command, next_step, notes
-from lenet_exp.reports.words.phrases import best_lines, capital, verdict
 from lenet_exp.reports.words.study_words import dataset_lines
+from lenet_exp.reports.words.verdict import verdict
 
 ROWS = 100
 

@@ -30,7 +30,7 @@ from lenet_exp.config.params import rounded
 from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.reports.escape import no_math
 from lenet_exp.reports.files.plots import style
-from lenet_exp.reports.words.search_words import objective_words
+from lenet_exp.reports.words.search_history import objective_words
 
 LEADERS = 20  # maximum number of configurations in the leaderboard figure
 COLORED = 6  # maximum number of configurations whose curves all have a color

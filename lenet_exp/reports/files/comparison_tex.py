@@ -14,18 +14,18 @@ from lenet_exp.errors import one_of, printable
 from lenet_exp.reports.columns import Column, accuracy, columns
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import more_line, shown_rows
-from lenet_exp.reports.words.phrases import (
+from lenet_exp.reports.words.best_candidates import best_lines
+from lenet_exp.reports.words.formatting import capital
+from lenet_exp.reports.words.run_outcomes import (
     AT_CHANCE,
     COLLAPSED,
     at_chance,
-    best_lines,
-    capital,
     collapsed,
     diverged_on,
     unfinished,
-    verdict,
 )
 from lenet_exp.reports.words.study_words import contrast_lines, dataset_lines, interaction_lines
+from lenet_exp.reports.words.verdict import verdict
 
 SIGNS: dict[str, str | int | None] = {
     "\\": r"\textbackslash{}",

@@ -13,7 +13,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.reports.columns import accuracy
 from lenet_exp.reports.escape import html
-from lenet_exp.reports.words.phrases import verdict
+from lenet_exp.reports.words.verdict import verdict
 
 MOST = 10  # maximum number of configurations
 NAME = 60  # maximum number of characters in a configuration's name

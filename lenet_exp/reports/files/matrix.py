@@ -19,7 +19,8 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.reports.columns import accuracy, short
 from lenet_exp.reports.escape import csv_text, inline
 from lenet_exp.reports.files.comparison_tex import escaped, tex_table
-from lenet_exp.reports.words.phrases import capital, diverged_on, unfinished
+from lenet_exp.reports.words.formatting import capital
+from lenet_exp.reports.words.run_outcomes import diverged_on, unfinished
 
 DATASET = "dataset"
 LEAST_RANKED = 3  # minimum number of datasets for mean ranks

@@ -25,10 +25,12 @@ from lenet_exp.reports.page.page_data import page_data
 from lenet_exp.reports.page.provenance import facts, reproduce_command
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import effect_lines, title_of
+from lenet_exp.reports.words.best_candidates import best_lines
+from lenet_exp.reports.words.formatting import capital
 from lenet_exp.reports.words.method import METHOD
 from lenet_exp.reports.words.next_steps import next_command, next_step, notes
-from lenet_exp.reports.words.phrases import best_lines, capital, verdict
 from lenet_exp.reports.words.study_words import dataset_lines
+from lenet_exp.reports.words.verdict import verdict
 
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"

@@ -21,8 +21,9 @@ from lenet_exp.files import Json
 from lenet_exp.reports.columns import accuracy, interval, short, signed
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import MOST_VALUES
-from lenet_exp.reports.words.phrases import remark, unfinished
-from lenet_exp.reports.words.search_words import objective_words, value_words
+from lenet_exp.reports.words.remarks import remark
+from lenet_exp.reports.words.run_outcomes import unfinished
+from lenet_exp.reports.words.search_history import objective_words, value_words
 from lenet_exp.reports.words.study_words import interaction_words
 
 MOST_CURVES = 1000  # maximum number of runs whose curves the page contains

@@ -14,10 +14,12 @@ from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import rounded
 from lenet_exp.reports.columns import Column, columns, signed
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
+from lenet_exp.reports.words.best_candidates import best_lines
 from lenet_exp.reports.words.next_steps import cautions, next_step, notes
-from lenet_exp.reports.words.phrases import best_lines, outcomes, verdict
-from lenet_exp.reports.words.search_words import search_lines
+from lenet_exp.reports.words.run_outcomes import outcomes
+from lenet_exp.reports.words.search_history import search_lines
 from lenet_exp.reports.words.study_words import contrast_lines, dataset_lines, interaction_lines
+from lenet_exp.reports.words.verdict import verdict
 
 TERMINAL_ROWS = 50
 MOST_VALUES = 20  # maximum number of values of a flag whose effects are listed

@@ -25,7 +25,8 @@ from lenet_exp.amounts import number_of
 from lenet_exp.config.metric import Metric
 from lenet_exp.errors import printable
 from lenet_exp.folders.sweep_progress import RunningJob, SweepProgress
-from lenet_exp.reports.words.search_words import best_words, ended_words, progress_line, search_line
+from lenet_exp.reports.words.progress_words import best_words, ended_words, progress_line
+from lenet_exp.reports.words.search_words import search_line
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS, print_status
 

@@ -10,7 +10,7 @@ from lenet_exp.errors import first_line, printable
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.reports.words.phrases import AT_CHANCE, COLLAPSED
+from lenet_exp.reports.words.run_outcomes import AT_CHANCE, COLLAPSED
 
 
 def print_result(result: RunResult) -> None:

@@ -18,7 +18,8 @@ from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 from lenet_exp.reports.terminal.sweep_table import resume_line, went_wrong
-from lenet_exp.reports.words.search_words import left_words, search_line
+from lenet_exp.reports.words.progress_words import left_words
+from lenet_exp.reports.words.search_words import search_line
 
 
 def matches(sweep: SweepFolder, user: str | None, model: str | None, tag: str | None) -> bool:

@@ -11,7 +11,8 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.part import PartOfComparison
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.folders.sweep_progress import sweep_seconds
-from lenet_exp.reports.words.phrases import AT_CHANCE, COLLAPSED, at_chance, collapsed, points_words
+from lenet_exp.reports.words.formatting import points_words
+from lenet_exp.reports.words.run_outcomes import AT_CHANCE, COLLAPSED, at_chance, collapsed
 from lenet_exp.reports.words.scope import variation
 
 RATES = "0.0003,0.001,0.003,0.01,0.03,0.1"  # they contain good values for SGD and for Adam

@@ -13,7 +13,7 @@ from lenet_exp.comparison.studies.datasets import LEAST_DATASETS, across_dataset
 from lenet_exp.comparison.studies.interactions import Interaction, Interactions
 from lenet_exp.config.params import rounded
 from lenet_exp.files import Json
-from lenet_exp.reports.words.phrases import interval_words, p_words
+from lenet_exp.reports.words.formatting import interval_words, p_words
 
 STRONGEST = 3  # maximum number of interactions described
 MOST_NAMES = 10  # maximum number of configurations that a line names

@@ -17,7 +17,8 @@ from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.folders.sweep_progress import SweepProgress
 from lenet_exp.machine import git_state, host, versions
 from lenet_exp.reports.escape import html
-from lenet_exp.reports.words.search_words import best_words, ended_words, how
+from lenet_exp.reports.words.progress_words import best_words, ended_words
+from lenet_exp.reports.words.search_words import search_method
 from lenet_exp.tracking.models.code import log_code
 from lenet_exp.tracking.run_uploads.upload import NOTE, STATUS
 from lenet_exp.tracking.stores.batch import log_metrics
@@ -184,7 +185,7 @@ def _create(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str:
         "sweep": sweep.id,
         "overrides": " ".join(plan.overrides),
         "swept": " ".join(plan.swept),
-        **({"sweep_search": how(plan.search)} if plan.search is not None else {}),
+        **({"sweep_search": search_method(plan.search)} if plan.search is not None else {}),
         "host": host(),
     }
     origin = Origin(plan.command, versions(), git_state(), plan.users)

@@ -22,7 +22,7 @@ from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.description import final_description
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.words.phrases import points_words
+from lenet_exp.reports.words.formatting import points_words
 from lenet_exp.tracking.models.champion import champion
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.run_uploads.upload import passed_over_run

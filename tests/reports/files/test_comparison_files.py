@@ -31,14 +31,9 @@ from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import print_comparison
 from lenet_exp.reports.terminal.plain import PlainConsole
 from lenet_exp.reports.words.next_steps import cautions, notes
-from lenet_exp.reports.words.phrases import (
-    AT_CHANCE,
-    COLLAPSED,
-    at_chance,
-    collapsed,
-    remark,
-    verdict,
-)
+from lenet_exp.reports.words.remarks import remark
+from lenet_exp.reports.words.run_outcomes import AT_CHANCE, COLLAPSED, at_chance, collapsed
+from lenet_exp.reports.words.verdict import verdict
 from tests.comparison.made_up import made, many
 from tests.tools.records import a_record
 

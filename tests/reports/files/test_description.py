@@ -11,7 +11,7 @@ import pytest
 
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.reports.files.description import final_description
-from lenet_exp.reports.words.phrases import verdict
+from lenet_exp.reports.words.verdict import verdict
 from tests.comparison.made_up import many
 
 

@@ -24,8 +24,9 @@ from lenet_exp.reports.page.comparison_page import ASSETS, LIBRARY
 from lenet_exp.reports.page.provenance import facts
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import effect_lines, print_comparison
+from lenet_exp.reports.words.best_candidates import best_lines
 from lenet_exp.reports.words.next_steps import next_command, next_step, notes
-from lenet_exp.reports.words.phrases import best_lines, verdict
+from lenet_exp.reports.words.verdict import verdict
 from tests.comparison.made_up import made, many, scored
 from tests.reports.page.pages import Page, data_of, page
 

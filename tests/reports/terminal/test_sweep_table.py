@@ -14,7 +14,7 @@ from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.sweep_table import print_sweep, without_state
-from lenet_exp.reports.words.phrases import verdict
+from lenet_exp.reports.words.verdict import verdict
 from tests.comparison.made_up import made
 from tests.tools.configs import compose
 from tests.tools.records import a_record

@@ -1,0 +1,35 @@
+"""Explains why the error rate of a verdict may not hold."""
+
+from __future__ import annotations
+
+from lenet_exp.amounts import number_of
+from lenet_exp.comparison.design import Design
+from lenet_exp.config.schema import EpochChoice
+
+
+def design_caution(design: Design, by: EpochChoice = EpochChoice.best) -> str | None:
+    """Return the reason why the stated error rate may not hold, or None if the design was fixed in
+    advance.
+    """
+    holds = "the 5% error rate holds only if"
+    if design.filter:
+        return (
+            f"{holds} the filter was chosen before any result was seen; it selected {design.filter}"
+        )
+    if design.unsigned:
+        return f"{holds} sweep.json, which has no digest, was not edited"
+    if design.retrained:
+        return f"{holds} no result was seen before runs were retrained (sweep.force)"
+    if by is EpochChoice.last and not design.confirms:
+        return f"{holds} by=last was chosen before any result was seen"
+    if design.sweeps > 1:
+        return f"{holds} all {design.sweeps} sweeps were planned before any result was seen"
+    if design.known:
+        return (
+            f"{design.known} of {design.runs} runs are older than this sweep; {holds} seeds and configurations were "
+            "chosen before any result was seen"
+        )
+    if design.repeats:
+        again = number_of(design.repeats, "earlier sweep")
+        return f"{holds} all seeds are compared, but {again} of the same configurations had other seeds"
+    return None
