@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.simulated import Source
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, shaffer_levels, step_down
-from lenet_exp.comparison.pairs import AccuracyTable, Pairs, pairs
+from lenet_exp.comparison.pairs import AccuracyTable, Pairs, compare_all_pairs
 from lenet_exp.comparison.statistics import intervals, pair_tests
 
 CHUNK = 4_000_000  # maximum number of values in memory at the same time
@@ -53,7 +53,7 @@ def release_0_2(table: AccuracyTable) -> Claims:
     """Return the claims of release 0.2, which did not moderate variances, and excluded only
     configurations that were behind. The first row of the table must be the leader."""
     k = table.values.shape[-2]
-    everything = pairs(table)
+    everything = compare_all_pairs(table)
     found = everything.first(k - 1)
     wins = ((found.points > 0) & (found.p <= LEVEL)).all(axis=-1, keepdims=True)
     differs = step_down(everything.p, shaffer_levels(k))[..., : k - 1] | wins

@@ -30,7 +30,7 @@ from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.confirm import plan
 from lenet_exp.comparison.multiplicity import Floats, holm_levels, step_down
 from lenet_exp.comparison.outliers import far_below
-from lenet_exp.comparison.pairs import AccuracyTable, first_against_others
+from lenet_exp.comparison.pairs import AccuracyTable, compare_first_with_others
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics import pair_tests
 from lenet_exp.errors import ConfigError
@@ -153,7 +153,7 @@ def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
         chosen = [int(group.flags["activation"]) for group in planned.groups]
         fresh = values([means[c] for c in chosen], spreads[chosen], (AGAIN,), planned.seeds, rng)
         columns = np.arange(planned.seeds)
-        found = first_against_others(AccuracyTable(fresh, columns, np.zeros_like(columns)))
+        found = compare_first_with_others(AccuracyTable(fresh, columns, np.zeros_like(columns)))
         ahead = step_down(found.p, holm_levels(len(chosen) - 1)) & (found.points > 0)
         counts.seeds.append(planned.seeds)
         counts.confirmed.append(float(ahead.all(axis=-1).mean()))

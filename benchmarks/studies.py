@@ -13,7 +13,7 @@ from scipy.stats import rankdata, studentized_range
 from benchmarks.simulated import Scenario, simulated
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_adjusted
-from lenet_exp.comparison.pairs import pairs
+from lenet_exp.comparison.pairs import compare_all_pairs
 from lenet_exp.comparison.part import select_part
 from lenet_exp.comparison.studies.contrasts import value_contrasts
 from lenet_exp.comparison.studies.datasets import better_on_each, rank_test
@@ -369,7 +369,9 @@ def on_each(
     """
     sds = tuple(np.geomspace(1, 4, k)) if spreads == "1 to 4" else ()
     found = [
-        pairs(simulated(Scenario("", tuple(-gap * np.arange(k)), n, sds, True), sweeps, rng))
+        compare_all_pairs(
+            simulated(Scenario("", tuple(-gap * np.arange(k)), n, sds, True), sweeps, rng)
+        )
         for gap in gaps
     ]
     return better_on_each(

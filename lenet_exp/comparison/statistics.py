@@ -23,9 +23,9 @@ from lenet_exp.comparison.pairs import (
     AccuracyTable,
     Pairs,
     Replicate,
-    first_against_others,
-    means,
-    pairs,
+    compare_all_pairs,
+    compare_first_with_others,
+    group_means,
 )
 
 # maximum number of groups for tests of all pairs; the cost grows with the square of the number
@@ -97,7 +97,7 @@ def mean_interval(values: Accuracies, *, limited: bool = True) -> tuple[float, f
         limited: whether the values are accuracies, so that the interval is limited to 0 to 1.
     """
     table = AccuracyTable.of([values])
-    found = means(table.values, table)
+    found = group_means(table.values, table)
     mean, error, df = float(found.mean[0]), math.sqrt(found.variance[0]), float(found.df[0])
     if not df >= 1:
         return math.nan, math.nan
@@ -162,7 +162,7 @@ def pair_tests(
     """
     k = table.values.shape[-2]
     leading, everything = k - 1, k <= MOST_GROUPS
-    plain = pairs(table) if everything else first_against_others(table)
+    plain = compare_all_pairs(table) if everything else compare_first_with_others(table)
     by = moderated(table, images) if _can_moderate(table) else None
     found = plain
     first, second = np.triu_indices(k, 1)
@@ -235,7 +235,7 @@ def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Diff
     Args:
         others: accuracies of the other groups, at least one.
     """
-    found = first_against_others(AccuracyTable.of([leader, *others]))
+    found = compare_first_with_others(AccuracyTable.of([leader, *others]))
     differs = step_down(found.p, holm_levels(len(others)))
     behind = _differences(found, differs, len(others))
     return [replace(one, excluded=one.ahead) for one in behind]
@@ -255,7 +255,7 @@ def behind_on_new_images(groups: Sequence[Right], *, fixed: bool) -> Bools:
     )
     variance = image_variances(groups, leading=fixed or k > MOST_GROUPS)
     if fixed:
-        found = with_new_images(first_against_others(table), variance, images)
+        found = with_new_images(compare_first_with_others(table), variance, images)
         differs = step_down(found.p, holm_levels(k - 1))
     else:
         its = pair_tests(table, images, variance)

@@ -13,7 +13,7 @@ from scipy import stats
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.images import image_variances, with_new_images
-from lenet_exp.comparison.pairs import AccuracyTable, pairs
+from lenet_exp.comparison.pairs import AccuracyTable, compare_all_pairs
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.studies.new_images import Basis
 from lenet_exp.folders.records import TestResult
@@ -98,7 +98,7 @@ def test_variance_of_images_is_that_of_a_two_way_table(clear):
 
 def test_critical_value_is_mean_of_quantiles_weighted_by_variance(clear):
     table = AccuracyTable(clear.mean(axis=-1), np.arange(5), np.zeros(5, dtype=np.int64))
-    seeds = pairs(table)
+    seeds = compare_all_pairs(table)
     assert with_new_images(seeds, np.zeros(1), IMAGES).p == pytest.approx(seeds.p)
     found = with_new_images(seeds, 2 * seeds.error**2, IMAGES)
     quantiles = stats.t.isf(found.p / 2, 4), stats.t.isf(found.p / 2, IMAGES - 1)

@@ -17,7 +17,12 @@ from scipy import stats
 from benchmarks.simulated import Scenario
 from lenet_exp.comparison.multiplicity import LEVEL, holm_levels, shaffer_levels, step_down
 from lenet_exp.comparison.outliers import far_below
-from lenet_exp.comparison.pairs import AccuracyTable, first_against_others, means, pairs
+from lenet_exp.comparison.pairs import (
+    AccuracyTable,
+    compare_all_pairs,
+    compare_first_with_others,
+    group_means,
+)
 from lenet_exp.comparison.power import Power, detectable, shrunk
 from lenet_exp.comparison.statistics import against_chosen, against_fixed, pair_tests
 
@@ -127,7 +132,7 @@ def test_three_seeds_separate_configurations_that_are_clearly_worse():
     found = against_chosen(leader, others, 10_000)
     assert sum(d.excluded for d in found) >= 5
     assert all(d.excluded for d in found if d.differs)
-    alone = pairs(AccuracyTable.of([leader, *others])).p
+    alone = compare_all_pairs(AccuracyTable.of([leader, *others])).p
     assert sum(alone[:9] <= LEVEL / 45) < sum(d.differs for d in found)
 
 
@@ -201,7 +206,10 @@ def test_significance_agrees_with_intervals(groups):
 @given(st.lists(SEEDED, min_size=2, max_size=3))
 def test_leader_without_win_differs_only_if_some_pair_differs(groups):
     leader, *others = best_first(groups)
-    chosen, p = against_chosen(leader, others), pairs(AccuracyTable.of([leader, *others])).p
+    chosen, p = (
+        against_chosen(leader, others),
+        compare_all_pairs(AccuracyTable.of([leader, *others])).p,
+    )
     if any(d.differs for d in chosen) and not all(d.ahead for d in chosen):
         assert np.nanmin(p) <= LEVEL / len(p)
 
@@ -237,7 +245,7 @@ PAIRED = st.dictionaries(st.tuples(st.integers(0, 9), st.just(0)), ACCURACY, min
 @pytest.mark.filterwarnings("ignore:Precision loss")  # scipy warns about nearly equal values
 @given(st.lists(PAIRED, min_size=2, max_size=4))
 def test_each_pair_agrees_with_scipy(groups):
-    found = pairs(AccuracyTable.of(groups))
+    found = compare_all_pairs(AccuracyTable.of(groups))
     for i, (a, b) in enumerate(itertools.combinations(groups, 2)):
         common = sorted(a.keys() & b.keys())
         paired = len(common) >= 2 and 2 * len(common) >= min(len(a), len(b))
@@ -273,7 +281,7 @@ def test_runs_that_share_a_split_are_not_independent():
     effect = {0: 0.01, 1: -0.004, 2: 0.003}
     values = {(seed, split): 0.9 + effect[split] for seed in range(5) for split in range(3)}
     draws = AccuracyTable.of([values])
-    found = means(draws.values, draws)
+    found = group_means(draws.values, draws)
     assert (found.n[0], found.df[0]) == (15, 2)
     assert found.variance[0] == pytest.approx(np.var(list(effect.values()), ddof=1) / 3)
     by_seed = {
@@ -282,7 +290,7 @@ def test_runs_that_share_a_split_are_not_independent():
         for split in range(3)
     }
     draws = AccuracyTable.of([by_seed])
-    found = means(draws.values, draws)
+    found = group_means(draws.values, draws)
     assert found.variance[0] == pytest.approx(np.var([0.01, -0.004, 0.003, 0.02, 0], ddof=1) / 5)
 
 
@@ -296,7 +304,7 @@ def test_crossed_design_keeps_the_error_rate(seeds, splits, sizes):
     effects = [size * rng.normal(size=shape) for size, shape in zip(sizes, shapes, strict=True)]
     x = np.broadcast_to(sum(effects), shapes[2])
     seed, split = np.divmod(np.arange(seeds * splits), splits)
-    found = means(x.reshape(sweeps, 1, -1), AccuracyTable(x, seed, split))
+    found = group_means(x.reshape(sweeps, 1, -1), AccuracyTable(x, seed, split))
     p = 2 * stats.t.sf(np.abs(found.mean) / np.sqrt(found.variance), found.df)
     assert np.mean(p <= 0.05) < 0.055
     independent = stats.ttest_1samp(x.reshape(sweeps, -1), 0, axis=1).pvalue
@@ -338,7 +346,7 @@ def test_seeds_reach_80_percent_power_for_known_variance(ratio):
 def test_power_against_several_rivals_matches_simulated_tests():
     rng, n, lead = np.random.default_rng(0), 8, 1.5
     values = rng.normal(size=(20_000, 4, n)) + np.array([lead, 0, 0, 0])[:, None]
-    found = first_against_others(AccuracyTable(values, np.arange(n), np.zeros(n, dtype=int)))
+    found = compare_first_with_others(AccuracyTable(values, np.arange(n), np.zeros(n, dtype=int)))
     ahead = step_down(found.p, holm_levels(3)) & (found.points > 0)
     planned = Power([math.sqrt(2)] * 3, [KNOWN] * 3).of(lead, n)
     assert planned == pytest.approx(ahead.all(axis=1).mean(), abs=0.03)

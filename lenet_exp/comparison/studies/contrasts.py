@@ -9,7 +9,7 @@ from math import comb
 import numpy as np
 
 from lenet_exp.comparison.multiplicity import shaffer_levels, step_down
-from lenet_exp.comparison.pairs import AccuracyTable, pairs
+from lenet_exp.comparison.pairs import AccuracyTable, compare_all_pairs
 from lenet_exp.comparison.statistics import intervals
 from lenet_exp.comparison.studies.full_grid import FullGrid
 
@@ -59,7 +59,7 @@ def value_contrasts(grid: FullGrid, sign: int) -> list[ValueContrast]:
             .mean(axis=1)
         )
         order, seeds = np.argsort(-means.mean(axis=1), kind="stable"), np.arange(means.shape[1])
-        its = pairs(AccuracyTable(means[order], seeds, np.zeros_like(seeds)))
+        its = compare_all_pairs(AccuracyTable(means[order], seeds, np.zeros_like(seeds)))
         differs = step_down(its.p, shaffer_levels(len(levels)))
         columns = (its.points, *intervals(its, comb(len(levels), 2)), its.p)
         for (one, other), numbers, differ in zip(

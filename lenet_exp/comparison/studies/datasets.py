@@ -11,7 +11,7 @@ import numpy as np
 from lenet_exp.comparison.compare import Comparison, name_of
 from lenet_exp.comparison.group import ABSENT, Group
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, step_down
-from lenet_exp.comparison.pairs import AccuracyTable, pairs
+from lenet_exp.comparison.pairs import AccuracyTable, compare_all_pairs
 from lenet_exp.comparison.statistics import MOST_GROUPS
 
 LEAST_DATASETS = 5  # minimum number of datasets for a test of the ranks
@@ -108,7 +108,8 @@ def _beaten(groups: Sequence[Sequence[Group]]) -> Bools:
     dataset.
     """
     found = [
-        pairs(AccuracyTable.of([{} if g.diverged else g.scores for g in its])) for its in groups
+        compare_all_pairs(AccuracyTable.of([{} if g.diverged else g.scores for g in its]))
+        for its in groups
     ]
     better = better_on_each(
         np.array([its.p for its in found]), np.array([its.points for its in found])
