@@ -534,8 +534,8 @@ BREAKS = {
         promise="total number of epochs trained for this search",
         page="docs/how-to/search.md",
         file="lenet_exp/searches/epoch_counts.py",
-        old="max(had, folder.inherited_epochs())",
-        new="had",
+        old="max(epochs_before, folder.inherited_epochs())",
+        new="epochs_before",
         tests="tests/searches/test_search.py -k inherited",
     ),
     "starting worker": Break(  # a worker that starts while its pool dies begins a job

@@ -137,19 +137,19 @@ def race(scenario: Scenario, dice: Generator, workers: int) -> Raced:
     while True:
         runs: list[tuple[int, int]] = []
         while len(runs) < workers:
-            run = seeds.next(asking=trials < k)
+            run = seeds.next_seed(can_create_trial=trials < k)
             if run is None:
                 if trials == k:
                     break
                 run, trials = (trials, 0), trials + 1
-            seeds.asked(*run)
+            seeds.request(*run)
             runs.append(run)
         for trial, seed in runs:
-            seeds.ended(trial, seed, float(table[trial, seed]))
+            seeds.record(trial, seed, float(table[trial, seed]))
         spent += len(runs)
         if not runs:
             break
-    left, best, with_all = seeds.left(), int(truth.argmax()), int(table.mean(1).argmax())
+    left, best, with_all = seeds.could_be_best(), int(truth.argmax()), int(table.mean(1).argmax())
     below, below_with_all = (float(truth[best] - truth[chosen]) for chosen in (left[0], with_all))
     return Raced(best not in left, spent / (k * n), below, below_with_all)
 

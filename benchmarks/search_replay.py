@@ -30,8 +30,8 @@ from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import PrunerName, SamplerName, Search
 from lenet_exp.config.space import Choice, Flag
 from lenet_exp.folders.records import Outcome
+from lenet_exp.searches.budget import MOST_WITHOUT_TRAINING
 from lenet_exp.searches.sampling import check_installed, suggest
-from lenet_exp.searches.search import MOST_REPEATED
 from lenet_exp.searches.trials import Choose, Trials
 
 Floats = NDArray[np.float64]
@@ -352,7 +352,7 @@ class _Replay:
         """
         repeated = 0
         while not (self._over() or self.trials.exhausted()):
-            if max(repeated, self.fruitless) >= MOST_REPEATED:
+            if max(repeated, self.fruitless) >= MOST_WITHOUT_TRAINING:
                 return None
             configuration, trial = self._ask()
             repeated += 1

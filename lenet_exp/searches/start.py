@@ -18,10 +18,10 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.machine import command_line
 from lenet_exp.reports.words.search_words import best_result
-from lenet_exp.searches.epoch_counts import HAD, RUN
 from lenet_exp.searches.plan import PlannedSearch, plan_lines, plan_search
 from lenet_exp.searches.search import SearchRun
 from lenet_exp.searches.study import StudyDatabase, open_database
+from lenet_exp.searches.trial_attributes import EPOCHS_BEFORE, RUN
 from lenet_exp.sweeps.launching import Launching
 from lenet_exp.sweeps.session import Follow, SweepRequest, sweep_session
 
@@ -67,25 +67,41 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
         print(*plan_lines(planned), sep="\n")
         return
     launching.check(planned.corners, planned.config)
-    swept = [flag.name for flag in planned.flags]
-    code = codes(*(job.config for job in planned.corners))
     request = SweepRequest(
-        command=command, overrides=planned.overrides, swept=swept, search=planned.plan, code=code
+        command=command,
+        overrides=planned.overrides,
+        swept=[flag.name for flag in planned.flags],
+        search=planned.plan,
+        code=codes(*(job.config for job in planned.corners)),
     )
-    databases: list[StudyDatabase] = []
-
-    def open_jobs() -> list[Job]:
-        databases.append(
-            open_database(planned.sweep.path, planned.study_name, planned.objective.directions)
-        )
-        return known_jobs(planned, databases[0].trials)
-
+    study = _Study(planned)
     with sweep_session(
-        planned.sweep, open_jobs, planned.config, request, follow=launching.follow
+        planned.sweep, study.open_jobs, planned.config, request, follow=launching.follow
     ) as session:
         launcher, environment = launching.launcher(session)
-        with contextlib.closing(databases[0]) as database:
+        assert study.database is not None
+        with contextlib.closing(study.database) as database:
             SearchRun(planned, session, database).run(launcher, environment)
+
+
+class _Study:
+    """The study of a search, which is opened once this process owns the sweep folder.
+
+    Attributes:
+        database: the open database; None before `open_jobs` was called.
+    """
+
+    def __init__(self, planned: PlannedSearch) -> None:
+        self._planned = planned
+        self.database: StudyDatabase | None = None
+
+    def open_jobs(self) -> list[Job]:
+        """Open the database, and return the jobs of its trials."""
+        planned = self._planned
+        self.database = open_database(
+            planned.sweep.path, planned.study_name, planned.objective.directions
+        )
+        return known_jobs(planned, self.database.trials)
 
 
 def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Job]:
@@ -94,33 +110,41 @@ def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Jo
     A missing job for a trial's first seed is recreated. A missing job for a later seed is recreated
     only when the search needs it.
     """
+    jobs: list[Job] = []
+    trials_with_job: set[int] = set()
+    for job in _stored_jobs(planned):
+        number = job.trial_number
+        is_first_seed = planned.seed_number(job) == 0
+        if not is_first_seed and number in trials_with_job:
+            jobs.append(replace(job, trial=number))
+        elif is_first_seed and number not in trials_with_job and _is_job_of_trial(job, trials):
+            jobs.append(replace(job, trial=number))
+            trials_with_job.add(number)
+
+    for trial in trials:
+        if trial.number not in trials_with_job:
+            epochs_before = int(trial.user_attrs.get(EPOCHS_BEFORE, 0))
+            job = planned.job(trial)
+            jobs.append(replace(job, trial=trial.number, epochs_before=epochs_before))
+    return [replace(job, number=number) for number, job in enumerate(jobs)]
+
+
+def _stored_jobs(planned: PlannedSearch) -> list[Job]:
+    """Return the jobs that earlier sessions stored. Warn if they are corrupt, and return none."""
     try:
-        kept = planned.sweep.jobs() if planned.sweep.kept_plan() is not None else []
+        if planned.sweep.kept_plan() is None:
+            return []
+        return planned.sweep.jobs()
     except DamagedError as e:
         warn_once(e)
-        kept = []
-    jobs = []
-    firsts: set[int] = set()
-    for job in kept:
-        number = job.trial_number
-        if planned.seed_number(job):
-            known = number in firsts
-        else:
-            known = (
-                number < len(trials)
-                and number not in firsts
-                and job.run == trials[number].user_attrs.get(RUN)
-            )
-            firsts |= {number} if known else set()
-        if known:
-            jobs.append(replace(job, trial=number))
-    for trial in trials:
-        if trial.number not in firsts:
-            job = planned.job(trial)
-            jobs.append(
-                replace(job, trial=trial.number, epochs_before=int(trial.user_attrs.get(HAD, 0)))
-            )
-    return [replace(job, number=number) for number, job in enumerate(jobs)]
+        return []
+
+
+def _is_job_of_trial(job: Job, trials: Sequence[FrozenTrial]) -> bool:
+    """Return whether the trial of a job exists and has the same run."""
+    if job.trial_number >= len(trials):
+        return False
+    return job.run == trials[job.trial_number].user_attrs.get(RUN)
 
 
 def search_here(overrides: Sequence[str], follow: Follow) -> tuple[PlannedSearch, SearchResult]:
@@ -143,22 +167,31 @@ def search_here(overrides: Sequence[str], follow: Follow) -> tuple[PlannedSearch
         StoreError: the store cannot be used.
     """
     with composing():
-        planned = plan_search(
-            OverridesParser.create().parse_overrides(allow_new_keys(list(overrides))), composed
-        )
+        parser = OverridesParser.create()
+        parsed_overrides = parser.parse_overrides(allow_new_keys(list(overrides)))
+        planned = plan_search(parsed_overrides, composed)
         with contextlib.suppress(RunsFailed):  # the result shows which runs failed
             train_search(planned, command_line(), Launching(follow=follow))
-    plan = None if planned.config.sweep.dry_run else planned.sweep.kept_plan()
-    found = plan.search if plan is not None else None
-    if plan is None or found is None:
-        return planned, SearchResult(planned.sweep.path, [], None, None)
+    return planned, _result(planned)
+
+
+def _result(planned: PlannedSearch) -> SearchResult:
+    """Return the result of a search; an empty one after a dry run."""
+    plan = None
+    if not planned.config.sweep.dry_run:
+        plan = planned.sweep.kept_plan()
+    if plan is None or plan.search is None:
+        return SearchResult(planned.sweep.path, [], None, None)
+
     results = job_results(planned.sweep, planned.sweep.jobs(), plan.started_ms)
-    runs = {result.job.run: result for result in reversed(results)}
-    left = [runs[run] for run in found.left or [] if run in runs]
-    return planned, SearchResult(
+    first_results: dict[str, JobResult] = {}  # keyed by run, which several trials can share
+    for result in results:
+        first_results.setdefault(result.job.run, result)
+
+    return SearchResult(
         folder=planned.sweep.path,
         trials=results,
-        best=best_result(found, results),
-        value=found.best_value,
-        left=left,
+        best=best_result(plan.search, results),
+        value=plan.search.best_value,
+        left=[first_results[run] for run in plan.search.left or [] if run in first_results],
     )

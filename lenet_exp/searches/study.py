@@ -34,12 +34,25 @@ from lenet_exp.folders.damage import damage_error, warn_once
 
 FILE = "study.db"
 SECONDS = "seconds"  # attribute of the study: seconds spent searching
-BROKEN = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
+
+# Errors of an unavailable or corrupt database.
+DATABASE_ERRORS = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
+
 # Errors that contain one of these texts do not mean that the file is corrupt.
-SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")
-WAIT_SECONDS = (
-    10.0  # maximum time to wait until a trial is written; after that, its job starts anyway
+ERRORS_OF_INTACT_FILE = (
+    "locked",
+    "table schema",
+    "unable to open",
+    "readonly",
+    "disk is full",
+    "disk I/O",
 )
+
+# The maximum time to wait until a trial is written; after that, its job starts anyway.
+WAIT_SECONDS = 10.0
+POLL_SECONDS = 0.05
+
+# The interval between two attempts to write to an unavailable database.
 RETRY_SECONDS = 5.0
 
 log = logging.getLogger("lenet_exp")
@@ -62,15 +75,15 @@ class StudyDatabase:
         self._study = study
         self.trials: list[FrozenTrial] = storage.get_all_trials(study, deepcopy=False)
         self.seconds = float(storage.get_study_user_attrs(study).get(SECONDS, 0.0))
-        self._reported: set[tuple[int, int]] = set()
-        self._written = {trial.number for trial in self.trials}
         if [trial.number for trial in self.trials] != list(range(len(self.trials))):
             raise ValueError("its trials are not numbered consecutively")
+
+        self._reported: set[tuple[int, int]] = set()  # trials and epochs
+        self._stored_trials = {trial.number for trial in self.trials}
         self._closing = threading.Event()
-        self._unwritable = (
-            False  # whether the last write failed, or some data could not be written at the end
-        )
-        self._lost = 0
+        # Whether the last write failed, or some data could not be written at the end.
+        self._unwritable = False
+        self._lost_writes = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="study")
 
     def add(self, trial: FrozenTrial) -> None:
@@ -81,21 +94,22 @@ class StudyDatabase:
         """
         write = self._writer.submit(self._write, partial(self._add, trial))
         deadline = time.monotonic() + WAIT_SECONDS
-        while wait([write], 0.05).not_done and not self._unwritable and time.monotonic() < deadline:
-            pass
+        while time.monotonic() < deadline:
+            is_done = not wait([write], POLL_SECONDS).not_done
+            if is_done or self._unwritable:
+                return
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Store the value of a trial after an epoch."""
+        """Store the value of a trial after an epoch. Repeated calls change nothing."""
         if (number, epoch) not in self._reported:
             self._reported.add((number, epoch))
-            send = self._storage.set_trial_intermediate_value
-            self._writer.submit(self._write, lambda: send(self._id(number), epoch, value))
+            self._writer.submit(self._write, partial(self._report, number, epoch, value))
 
     def end(self, trial: FrozenTrial) -> None:
         """Store the end of a trial. Repeated calls change nothing."""
         self._writer.submit(self._write, partial(self._end, copy.deepcopy(trial)))
 
-    def keep_seconds(self, seconds: float) -> None:
+    def store_seconds(self, seconds: float) -> None:
         """Store the number of seconds spent searching."""
         write = partial(self._storage.set_study_user_attr, self._study, SECONDS, seconds)
         self._writer.submit(self._write, write)
@@ -106,38 +120,42 @@ class StudyDatabase:
         self._writer.shutdown()
         self._storage.remove_session()
         self._storage.engine.dispose()
-        if self._lost:
+        if self._lost_writes:
             log.warning(
-                "%s: the last trials of this search are missing; rerun the same command to add them",
+                "%s: the last trials of this search are missing; "
+                "rerun the same command to add them",
                 FILE,
             )
 
     def _add(self, trial: FrozenTrial) -> None:
         if self._unwritable:  # the failed attempt may have written the trial
-            self._written |= {
-                t.number for t in self._storage.get_all_trials(self._study, deepcopy=False)
-            }
-        if trial.number not in self._written:
+            stored_trials = self._storage.get_all_trials(self._study, deepcopy=False)
+            self._stored_trials |= {stored.number for stored in stored_trials}
+        if trial.number not in self._stored_trials:
             self._storage.create_new_trial(self._study, template_trial=trial)
-            self._written.add(trial.number)
+            self._stored_trials.add(trial.number)
+
+    def _report(self, number: int, epoch: int, value: float) -> None:
+        self._storage.set_trial_intermediate_value(self._trial_id(number), epoch, value)
 
     def _end(self, trial: FrozenTrial) -> None:
-        which = self._id(trial.number)
-        kept = self._storage.get_trial(which)
-        if kept.state.is_finished():
+        trial_id = self._trial_id(trial.number)
+        stored = self._storage.get_trial(trial_id)
+        if stored.state.is_finished():
             return
-        for epoch, value in trial.intermediate_values.items():
-            if kept.intermediate_values.get(epoch) != value:
-                self._storage.set_trial_intermediate_value(which, epoch, value)
-        for name, value in trial.user_attrs.items():
-            if kept.user_attrs.get(name) != value:
-                self._storage.set_trial_user_attr(which, name, value)
-        for name, value in trial.system_attrs.items():
-            if kept.system_attrs.get(name) != value:
-                self._storage.set_trial_system_attr(which, name, value)
-        self._storage.set_trial_state_values(which, trial.state, trial.values)
 
-    def _id(self, number: int) -> int:
+        for epoch, value in trial.intermediate_values.items():
+            if stored.intermediate_values.get(epoch) != value:
+                self._storage.set_trial_intermediate_value(trial_id, epoch, value)
+        for name, value in trial.user_attrs.items():
+            if stored.user_attrs.get(name) != value:
+                self._storage.set_trial_user_attr(trial_id, name, value)
+        for name, value in trial.system_attrs.items():
+            if stored.system_attrs.get(name) != value:
+                self._storage.set_trial_system_attr(trial_id, name, value)
+        self._storage.set_trial_state_values(trial_id, trial.state, trial.values)
+
+    def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
 
     def _write(self, action: Callable[[], None]) -> None:
@@ -147,21 +165,26 @@ class StudyDatabase:
         while True:
             try:
                 action()
-            except BROKEN as e:
-                # Optuna hides the database's
-                cause = e.__cause__ if isinstance(e.__cause__, SQLAlchemyError) else e
+            except DATABASE_ERRORS as e:
                 if not self._unwritable:
-                    log.warning(
-                        "%s cannot be written (%s); the search continues", FILE, first_line(cause)
-                    )
+                    reason = first_line(_cause(e))
+                    log.warning("%s cannot be written (%s); the search continues", FILE, reason)
                 self._unwritable = True
             else:
-                self._unwritable = bool(self._lost)
+                self._unwritable = self._lost_writes > 0
                 return
+
             if self._closing.is_set():
-                self._lost += 1
+                self._lost_writes += 1
                 return
             self._closing.wait(RETRY_SECONDS)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the database's error, which Optuna hides behind one of its own."""
+    if isinstance(error.__cause__, SQLAlchemyError):
+        return error.__cause__
+    return error
 
 
 def open_database(folder: Path, name: str, directions: Sequence[Direction]) -> StudyDatabase:
@@ -180,20 +203,20 @@ def open_database(folder: Path, name: str, directions: Sequence[Direction]) -> S
     """
     path = folder / FILE
     try:
-        return _opened(path, name, directions)
-    except BROKEN as e:
+        return _open(path, name, directions)
+    except DATABASE_ERRORS as e:
         if not path.exists():
             raise
-        if any(word in str(e) for word in SOUND):
+        if any(word in str(e) for word in ERRORS_OF_INTACT_FILE):
             raise ConfigError(f"{path}: cannot currently be used ({first_line(e)})") from e
         warn_once(damage_error(path, first_line(e), "it will be rebuilt without retraining"))
         os.replace(path, folder / f"{FILE}.damaged")
-        for left in folder.glob(f"{FILE}-*"):  # journals of the renamed database
-            left.unlink()
-        return _opened(path, name, directions)
+        for journal in folder.glob(f"{FILE}-*"):  # of the renamed database
+            journal.unlink()
+        return _open(path, name, directions)
 
 
-def _opened(path: Path, name: str, directions: Sequence[Direction]) -> StudyDatabase:
+def _open(path: Path, name: str, directions: Sequence[Direction]) -> StudyDatabase:
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
     optuna.create_study(
         storage=storage, study_name=name, directions=directions, load_if_exists=True

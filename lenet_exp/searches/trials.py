@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import optuna
@@ -23,20 +24,27 @@ from lenet_exp.config.space import Flag, size
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
 from lenet_exp.searches.sampling import new_pruner, new_sampler, seed_of, suggest
+from lenet_exp.searches.trial_attributes import SAMPLER_STATE
 
-ATTEMPTS = 20  # maximum number of attempts to draw a valid configuration that is new
-MOST_TOO_LARGE = (
-    1000  # number of configurations in a row that are too large, after which the search ends
-)
-# number of attempts by the sampler; later attempts are random, because a sampler can repeat itself
-BY_SAMPLER = 4
-DRAWN = "drawn"  # user attribute that contains the sampler's state
+# The maximum number of attempts to draw a valid configuration that is new. The sampler makes the
+# first ones; later attempts are random, because a sampler can repeat itself.
+MOST_ATTEMPTS = 20
+SAMPLER_ATTEMPTS = 4
+
+# The number of configurations in a row that are too large, after which the search ends.
+MOST_TOO_LARGE = 1000
+
 STATES = {
     Outcome.finished: TrialState.COMPLETE,
     Outcome.diverged: TrialState.COMPLETE,  # with the worst value, so that the sampler avoids it
     Outcome.pruned: TrialState.PRUNED,
     Outcome.failed: TrialState.FAIL,
 }
+
+# A system attribute that Optuna's grid sampler sets: the index of a trial's point in the grid.
+GRID_POINT = "grid_id"
+# The prefix of the system attributes in which Optuna's ASHA pruner stores a trial's rungs.
+RUNG_PREFIX = "completed_rung"
 
 Choose = Callable[[Flag], object]
 Baseline = dict[str, object]  # values of flags, by name
@@ -48,10 +56,9 @@ class TooLarge(ConfigError):
     smallest network.
     """
 
-    def __init__(self, most: int, parameters: int) -> None:
-        super().__init__(
-            f"search.max_parameters={most}: the smallest network found has {parameters:,} parameters"
-        )
+    def __init__(self, max_parameters: int, parameters: int) -> None:
+        limit = f"search.max_parameters={max_parameters}"
+        super().__init__(f"{limit}: the smallest network found has {parameters:,} parameters")
         self.parameters = parameters
 
 
@@ -63,9 +70,10 @@ class Trials:
         search: the sampler, pruner, and objective.
         flags: the searched flags.
         num_epoch: the maximum number of epochs per trial.
-        known: trials from earlier sessions, in order.
-        first: the epoch after which the pruner starts, unless an option sets that epoch.
+        earlier_trials: trials from earlier sessions, in order.
+        first_pruned: the epoch after which the pruner starts, unless an option sets that epoch.
         baseline: values of the first trial; None if the sampler draws them.
+        metric: metric of the runs; by default, the accuracy.
 
     Raises:
         ConfigError: an option of the sampler or pruner is invalid.
@@ -77,8 +85,8 @@ class Trials:
         search: Search,
         flags: Sequence[Flag],
         num_epoch: int,
-        known: Sequence[FrozenTrial] = (),
-        first: int = 1,
+        earlier_trials: Sequence[FrozenTrial] = (),
+        first_pruned: int = 1,
         baseline: Baseline | None = None,
         metric: Metric | None = None,
     ) -> None:
@@ -88,34 +96,21 @@ class Trials:
             search.objective, search.target, metric=metric or Metric()
         )
         self._flags = flags
-        self._pruner = new_pruner(search, num_epoch, first)
+        self._pruner = new_pruner(search, num_epoch, first_pruned)
         self._baseline = baseline
-        self._decided: dict[int, dict[int, bool]] = {}
-        self._too_large: set[int] = set()  # points of the grid
+        # Whether each report pruned its trial, keyed by trial and epoch.
+        self._prune_decisions: dict[int, dict[int, bool]] = {}
+        self._too_large_points: set[int] = set()  # points of the grid
+
         # A run waits for the decision on each report. Therefore, a run was not pruned before the
         # last reported epoch.
-        self._passed = {
-            t.number: max(t.intermediate_values, default=0)
-            for t in known
-            if t.state is TrialState.RUNNING
-        }
-        self._fill([_fresh(trial) for trial in known])
-        new_sampler(search, flags, 0)
+        self._last_epochs: dict[int, int] = {}
+        for trial in earlier_trials:
+            if trial.state is TrialState.RUNNING:
+                self._last_epochs[trial.number] = max(trial.intermediate_values, default=0)
 
-    def _fill(self, trials: Sequence[FrozenTrial]) -> None:
-        self._storage = optuna.storages.InMemoryStorage()
-        self._study = optuna.create_study(
-            study_name=self._name,
-            storage=self._storage,
-            directions=self._objective.directions,
-            pruner=self._pruner,
-            sampler=optuna.samplers.RandomSampler(0),
-        )
-        self._study_id = self._storage.get_study_id_from_name(self._name)
-        for trial in trials:
-            self._study.add_trial(trial)
-        for name, value in (trials[-1].user_attrs.get(DRAWN, {}) if trials else {}).items():
-            self._storage.set_study_system_attr(self._study_id, name, value)
+        self._rebuild_study([_without_reports(trial) for trial in earlier_trials])
+        new_sampler(search, flags, 0)  # checks the options
 
     def __len__(self) -> int:
         return len(self.all())
@@ -132,11 +127,13 @@ class Trials:
         """Return whether the grid sampler has used all points of the grid."""
         if self._search.sampler is not SamplerName.grid:
             return False
-        known = [t.system_attrs["grid_id"] for t in self.all() if "grid_id" in t.system_attrs]
-        return len({*known, *self._too_large}) >= (size(self._flags) or 0)
+        used_points = set(self._too_large_points)
+        for trial in self.all():
+            used_points |= _grid_points(trial)
+        return len(used_points) >= (size(self._flags) or 0)
 
     def ask(
-        self, make: Callable[[Choose], T], had: Callable[[T], bool] = lambda made: False
+        self, make: Callable[[Choose], T], is_repeated: Callable[[T], bool] = lambda made: False
     ) -> tuple[T, FrozenTrial]:
         """Create the next trial, and return both the object that `make` builds from its values and
         the trial itself.
@@ -145,89 +142,69 @@ class Trials:
             make: function that builds an object from values. Its argument is a function that draws
                 a value for a flag. If the values are incompatible, `make` raises ConfigError, and
                 different values are drawn.
-            had: function that returns whether an equal object was built for an earlier trial. If
-                so, different values are drawn, up to a limit, unless the number of trials already
-                equals the number of possible configurations.
+            is_repeated: function that returns whether an equal object was built for an earlier
+                trial. If so, different values are drawn, up to a limit, unless the number of trials
+                already equals the number of possible configurations.
 
         Raises:
             ConfigError: the values of the last attempt are incompatible.
             TooLarge: `make` raised TooLarge `MOST_TOO_LARGE` times, or for every remaining point of
                 the grid.
         """
-        before, refused, too_large = self.all(), False, 0
-        all_had = len(before) >= (size(self._flags) or math.inf)
-        if self._baseline is not None and not before:
+        earlier_trials = self.all()
+        must_repeat = len(earlier_trials) >= (size(self._flags) or math.inf)
+        if self._baseline is not None and not earlier_trials:
             self._study.enqueue_trial(self._baseline)
-        for attempt in range(ATTEMPTS + MOST_TOO_LARGE):
-            last = attempt - too_large == ATTEMPTS - 1
-            self._study.sampler = self._new_sampler(len(before), attempt)
+
+        too_large = 0
+        for attempt in range(MOST_ATTEMPTS + MOST_TOO_LARGE):
+            is_last = attempt - too_large == MOST_ATTEMPTS - 1
+            self._study.sampler = self._sampler(len(earlier_trials), attempt)
             trial = self._study.ask()
             try:
-                made = make(lambda flag, trial=trial: suggest(trial, flag))  # type: ignore[misc]
+                made = make(partial(suggest, trial))
             except TooLarge:
                 too_large += 1
-                self._too_large |= {
-                    n
-                    for key, n in self._frozen(trial.number).system_attrs.items()
-                    if key == "grid_id"
-                }
+                self._too_large_points |= _grid_points(self._trial(trial.number))
                 if too_large == MOST_TOO_LARGE or self.exhausted():
-                    self._fill(before)
+                    self._rebuild_study(earlier_trials)
                     raise
             except ConfigError:
-                if last:
-                    self._fill(before)
+                if is_last:
+                    self._rebuild_study(earlier_trials)
                     raise
             else:
-                if last or all_had or not had(made):
-                    return made, self._take(before, trial, refused)
-            refused = True
-            # the grid sampler would fail after its last trial
-            self._study.sampler = optuna.samplers.RandomSampler(0)
-            self._study.tell(trial, state=TrialState.FAIL)  # samplers ignore failed trials
+                if is_last or must_repeat or not is_repeated(made):
+                    has_rejected_draws = attempt > 0
+                    return made, self._accept(trial, earlier_trials, has_rejected_draws)
+            self._reject(trial)
         raise AssertionError
 
-    def _take(
-        self, before: Sequence[FrozenTrial], trial: optuna.Trial, refused: bool
-    ) -> FrozenTrial:
-        """Make a drawn trial the next trial, remove rejected draws from the study, and return the
-        trial.
-        """
-        trial.set_user_attr(DRAWN, self._storage.get_study_system_attrs(self._study_id))
-        if refused:
-            self._fill([*before, self._frozen(trial.number)])
-        return self._frozen(len(before))
-
-    def _new_sampler(self, number: int, attempt: int) -> Any:
-        seed = seed_of(self._search, number, attempt)
-        if attempt >= BY_SAMPLER and self._search.sampler is not SamplerName.grid:
-            return optuna.samplers.RandomSampler(seed)
-        return new_sampler(self._search, self._flags, seed)
-
-    def note(self, number: int, name: str, value: Any) -> None:
+    def set_attribute(self, number: int, name: str, value: Any) -> None:
         """Set a user attribute of a running trial."""
         self._storage.set_trial_user_attr(self._trial_id(number), name, value)
 
-    def report(self, number: int, epoch: int, value: float, *, spared: bool = False) -> bool:
+    def report(self, number: int, epoch: int, value: float, *, exempt: bool = False) -> bool:
         """Report a trial's value after an epoch, and return whether to prune the trial.
 
         Repeating a report returns the same decision. With two objectives, no trial is pruned.
 
         Args:
-            spared: whether to exempt the trial from pruning this time. The pruner still records the
+            exempt: whether to exempt the trial from pruning this time. The pruner still records the
                 value to compare it with those of other trials.
         """
         if not self._objective.may_prune:
             return False
-        decided = self._decided.setdefault(number, {})
-        if epoch not in decided:
+        decisions = self._prune_decisions.setdefault(number, {})
+        if epoch not in decisions:
             self._study.sampler = optuna.samplers.RandomSampler(0)  # pruners draw no values
             trial = optuna.Trial(self._study, self._trial_id(number))
             trial.report(value, epoch)
-            decided[epoch] = (
-                bool(trial.should_prune()) and not spared and epoch >= self._passed.get(number, 0)
-            )
-        return decided[epoch]
+            # Optuna also records the trial's rung here, so it must decide on exempt trials too.
+            should_prune = bool(trial.should_prune())
+            was_decided = epoch < self._last_epochs.get(number, 0)
+            decisions[epoch] = should_prune and not exempt and not was_decided
+        return decisions[epoch]
 
     def end(
         self, number: int, outcome: Outcome, value: float | Sequence[float] | None
@@ -237,49 +214,108 @@ class Trials:
         Args:
             value: value of each objective; used only for a finished trial.
         """
-        # the grid sampler would fail after its last trial
+        # The grid sampler would fail after its last trial.
         self._study.sampler = optuna.samplers.RandomSampler(0)
-        if outcome is Outcome.diverged:
-            value = self._objective.worst
-        told = value if outcome in {Outcome.finished, Outcome.diverged} else None
-        self._study.tell(number, told, state=STATES[outcome])
-        return self._frozen(number)
+        stored_value = None
+        if outcome is Outcome.finished:
+            stored_value = value
+        elif outcome is Outcome.diverged:
+            stored_value = self._objective.worst
+        self._study.tell(number, stored_value, state=STATES[outcome])
+        return self._trial(number)
 
     def best(self) -> FrozenTrial | None:
         """Return the best finished trial by the first objective, and by the second in a tie; None
         if no trial finished."""
 
         def rank(trial: FrozenTrial) -> tuple[float, ...]:
-            first, *costs = trial.values
-            return self._objective.sign * first, *(-cost for cost in costs), -trial.number
+            value, *costs = trial.values
+            return self._objective.sign * value, *(-cost for cost in costs), -trial.number
 
-        return max(filter(self._is_whole, self.all()), key=rank, default=None)
+        return max(filter(self._has_values, self.all()), key=rank, default=None)
 
-    def value(self, number: int) -> list[float] | None:
+    def values(self, number: int) -> list[float] | None:
         """Return a trial's value for each objective; None if the trial has no value or diverged."""
-        trial = self._frozen(number)
-        return trial.values if self._is_whole(trial) else None
-
-    def _is_whole(self, trial: FrozenTrial) -> bool:
-        return trial.state is TrialState.COMPLETE and trial.values != self._objective.worst
+        trial = self._trial(number)
+        return trial.values if self._has_values(trial) else None
 
     def front(self) -> list[FrozenTrial]:
         """Return the trials on the Pareto front of two objectives, sorted by the first objective,
         best first.
         """
-        whole = [] if self._objective.may_prune else filter(self._is_whole, self._study.best_trials)
-        ordered = sorted(whole, key=lambda t: (-t.values[0], t.number))
-        # keep the first of equal trials
-        return list({tuple(t.values): t for t in reversed(ordered)}.values())[::-1]
+        if self._objective.may_prune:  # there is a single objective
+            return []
+        trials = list(filter(self._has_values, self._study.best_trials))
+        trials.sort(key=lambda trial: (-trial.values[0], trial.number))
 
-    def _frozen(self, number: int) -> FrozenTrial:
+        first_trials: dict[tuple[float, ...], FrozenTrial] = {}  # keyed by their values
+        for trial in trials:
+            first_trials.setdefault(tuple(trial.values), trial)
+        return list(first_trials.values())
+
+    def _rebuild_study(self, trials: Sequence[FrozenTrial]) -> None:
+        """Replace the study with one that contains only these trials."""
+        self._storage = optuna.storages.InMemoryStorage()
+        self._study = optuna.create_study(
+            study_name=self._name,
+            storage=self._storage,
+            directions=self._objective.directions,
+            pruner=self._pruner,
+            sampler=optuna.samplers.RandomSampler(0),
+        )
+        self._study_id = self._storage.get_study_id_from_name(self._name)
+        for trial in trials:
+            self._study.add_trial(trial)
+
+        if trials:
+            sampler_state = trials[-1].user_attrs.get(SAMPLER_STATE, {})
+            for name, value in sampler_state.items():
+                self._storage.set_study_system_attr(self._study_id, name, value)
+
+    def _sampler(self, number: int, attempt: int) -> Any:
+        """Return the sampler for an attempt to draw the values of a trial."""
+        seed = seed_of(self._search, number, attempt)
+        if attempt >= SAMPLER_ATTEMPTS and self._search.sampler is not SamplerName.grid:
+            return optuna.samplers.RandomSampler(seed)
+        return new_sampler(self._search, self._flags, seed)
+
+    def _accept(
+        self, trial: optuna.Trial, earlier_trials: Sequence[FrozenTrial], has_rejected_draws: bool
+    ) -> FrozenTrial:
+        """Make a drawn trial the next trial, remove rejected draws from the study, and return the
+        trial.
+        """
+        sampler_state = self._storage.get_study_system_attrs(self._study_id)
+        trial.set_user_attr(SAMPLER_STATE, sampler_state)
+        if has_rejected_draws:
+            self._rebuild_study([*earlier_trials, self._trial(trial.number)])
+        return self._trial(len(earlier_trials))
+
+    def _reject(self, trial: optuna.Trial) -> None:
+        """End a drawn trial whose values are not used."""
+        # The grid sampler would fail after its last trial.
+        self._study.sampler = optuna.samplers.RandomSampler(0)
+        self._study.tell(trial, state=TrialState.FAIL)  # samplers ignore failed trials
+
+    def _has_values(self, trial: FrozenTrial) -> bool:
+        """Return whether a trial finished without diverging."""
+        return trial.state is TrialState.COMPLETE and trial.values != self._objective.worst
+
+    def _trial(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
 
-def _fresh(trial: FrozenTrial) -> FrozenTrial:
+def _grid_points(trial: FrozenTrial) -> set[int]:
+    """Return the point of the grid that a trial uses; an empty set without a grid."""
+    if GRID_POINT not in trial.system_attrs:
+        return set()
+    return {trial.system_attrs[GRID_POINT]}
+
+
+def _without_reports(trial: FrozenTrial) -> FrozenTrial:
     """Prepare a trial from an earlier session for resuming.
 
     A trial that was running will report its epochs again, so the pruner's data about the trial is
@@ -287,9 +323,11 @@ def _fresh(trial: FrozenTrial) -> FrozenTrial:
     """
     if trial.state is not TrialState.RUNNING:
         return trial
-    fresh = copy.deepcopy(trial)
-    fresh.intermediate_values = {}
-    fresh.system_attrs = {
-        k: v for k, v in trial.system_attrs.items() if not k.startswith("completed_rung")
+    copied_trial = copy.deepcopy(trial)
+    copied_trial.intermediate_values = {}
+    copied_trial.system_attrs = {
+        name: value
+        for name, value in trial.system_attrs.items()
+        if not name.startswith(RUNG_PREFIX)
     }
-    return fresh
+    return copied_trial

@@ -218,16 +218,16 @@ def test_metrics_match_the_code():
 
 def test_attributes_of_studies_match_the_code():
     pytest.importorskip("optuna")
-    from lenet_exp.searches import epoch_counts, search, study, trials
+    from lenet_exp.searches import study, trial_attributes
 
     of_study = {study.SECONDS}
     of_trial = {
-        epoch_counts.HAD,
-        epoch_counts.EPOCHS,
-        epoch_counts.RUN,
-        search.OUTCOME,
-        search.REASON,
-        trials.DRAWN,
+        trial_attributes.EPOCHS_BEFORE,
+        trial_attributes.EPOCHS,
+        trial_attributes.RUN,
+        trial_attributes.OUTCOME,
+        trial_attributes.REASON,
+        trial_attributes.SAMPLER_STATE,
     }
     found = {(name, row.cells["of"]) for row in table("attribute") for name in row.names}
     assert found == {(name, "study") for name in of_study} | {(name, "trial") for name in of_trial}

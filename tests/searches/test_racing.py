@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenet_exp.searches.racing import FEW, LEAST, dropped
+from lenet_exp.searches.racing import FEWEST_TO_DROP, FEWEST_TO_SHRINK, configurations_behind
 
 
 def race(
@@ -18,29 +18,34 @@ def race(
 
 
 def test_far_worse_configuration_is_dropped_after_first_seed():
-    had = race([0.9] * LEAST, 3)
+    had = race([0.9] * FEWEST_TO_SHRINK, 3)
     common_first_seed = float(np.mean([values[0] for values in had.values()]))
-    assert dropped(had, seeds=5, configurations=20) == set()
+    assert configurations_behind(had, seeds=5, configurations=20) == set()
     had[99] = [common_first_seed - 0.1]
-    assert dropped(had, seeds=5, configurations=20) == {99}
+    assert configurations_behind(had, seeds=5, configurations=20) == {99}
     had[99] = [common_first_seed - 0.002]
-    assert dropped(had, seeds=5, configurations=20) == set()
+    assert configurations_behind(had, seeds=5, configurations=20) == set()
 
 
 def test_no_configuration_is_dropped_while_deviation_is_uncertain():
-    had = race([0.9] * (FEW - 1), 2)
+    had = race([0.9] * (FEWEST_TO_DROP - 1), 2)
     had[99] = [0.1]
-    assert dropped(had, seeds=5, configurations=20) == set()
-    assert dropped(race([0.9] * FEW, 2) | {99: [0.1]}, seeds=5, configurations=20) == {99}
-    assert dropped({}, seeds=5, configurations=20) == set()
-    assert dropped({0: [], 1: [0.5]}, seeds=1, configurations=2) == set()
-    assert dropped({i: [0.5, 0.5] for i in range(20)}, seeds=3, configurations=20) == set()
+    assert configurations_behind(had, seeds=5, configurations=20) == set()
+    assert configurations_behind(
+        race([0.9] * FEWEST_TO_DROP, 2) | {99: [0.1]}, seeds=5, configurations=20
+    ) == {99}
+    assert configurations_behind({}, seeds=5, configurations=20) == set()
+    assert configurations_behind({0: [], 1: [0.5]}, seeds=1, configurations=2) == set()
+    assert (
+        configurations_behind({i: [0.5, 0.5] for i in range(20)}, seeds=3, configurations=20)
+        == set()
+    )
 
 
-@given(st.integers(0, 10**6), st.integers(LEAST, 30), st.integers(2, 6))
+@given(st.integers(0, 10**6), st.integers(FEWEST_TO_SHRINK, 30), st.integers(2, 6))
 def test_leader_over_all_seeds_is_never_dropped(seed, k, n):
     dice = np.random.default_rng(seed)
     had = race(list(dice.normal(0.9, 0.01, k)), n, seed=seed)
-    out = dropped(had, seeds=n, configurations=k)
+    out = configurations_behind(had, seeds=n, configurations=k)
     assert max(had, key=lambda c: np.mean(had[c])) not in out
     assert out < set(had)

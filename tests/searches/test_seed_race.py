@@ -32,24 +32,24 @@ def test_remaining_configurations_end_with_all_seeds_once(seed, trials, most, pl
     asked, flying, had = 0, [], []
     while True:
         while len(flying) < places:
-            again = seeds.next(asking=asked < trials)
+            again = seeds.next_seed(can_create_trial=asked < trials)
             if again is None:
                 if asked == trials:
                     break
                 again = (asked, 0)
-                seeds.asked(asked, 0)
+                seeds.request(asked, 0)
                 asked += 1
             else:
-                seeds.asked(*again)
+                seeds.request(*again)
             flying.append(again)
         if not flying:
             break
         trial, number = flying.pop(int(dice.integers(len(flying))))  # runs end in any order
         had.append((trial, number))
-        seeds.ended(trial, number, float(means[trial] + dice.normal(0, 0.002)))
+        seeds.record(trial, number, float(means[trial] + dice.normal(0, 0.002)))
     assert len(set(had)) == len(had)
     assert {trial for trial, number in had if number == 0} == set(range(trials))
-    left = seeds.left()
+    left = seeds.could_be_best()
     assert left
     assert all(len(seeds.values(trial)) == most for trial in left)
     assert seeds.mean(left[0]) == max(map(seeds.mean, left))
@@ -58,24 +58,24 @@ def test_remaining_configurations_end_with_all_seeds_once(seed, trials, most, pl
 def test_configuration_with_diverged_seed_is_dropped():
     seeds = SeedRace(3, 1)
     for trial in (0, 1):
-        seeds.ended(trial, 0, 0.9 + trial / 100)
-    assert seeds.next(asking=False) == (1, 1)
-    seeds.asked(1, 1)
-    seeds.ended(1, 1, None)
-    assert seeds.left() == [0]
-    assert seeds.next(asking=False) == (0, 1)
+        seeds.record(trial, 0, 0.9 + trial / 100)
+    assert seeds.next_seed(can_create_trial=False) == (1, 1)
+    seeds.request(1, 1)
+    seeds.record(1, 1, None)
+    assert seeds.could_be_best() == [0]
+    assert seeds.next_seed(can_create_trial=False) == (0, 1)
 
 
 def test_only_better_half_gets_seeds_while_trials_are_created():
     seeds = SeedRace(3, -1)  # minimizes a loss
-    assert seeds.next(asking=True) is None
-    seeds.ended(0, 0, 0.5)
-    assert seeds.next(asking=True) is None
-    seeds.ended(1, 0, 0.4)
-    assert seeds.next(asking=True) == (1, 1)
-    seeds.asked(1, 1)
-    assert seeds.next(asking=True) is None
-    assert seeds.next(asking=False) == (0, 1)
+    assert seeds.next_seed(can_create_trial=True) is None
+    seeds.record(0, 0, 0.5)
+    assert seeds.next_seed(can_create_trial=True) is None
+    seeds.record(1, 0, 0.4)
+    assert seeds.next_seed(can_create_trial=True) == (1, 1)
+    seeds.request(1, 1)
+    assert seeds.next_seed(can_create_trial=True) is None
+    assert seeds.next_seed(can_create_trial=False) == (0, 1)
 
 
 @pytest.mark.slow(seconds=14)

@@ -115,7 +115,7 @@ def test_first_trial_is_baseline_and_sampler_draws_others():
     assert [t.params for t in trials.all()] == [t.params for t in again.all()]
     picky = Trials("made up", SEARCH, space, EPOCHS, baseline=baseline)
     _, drawn = picky.ask(
-        lambda choose: draw(choose, space), had=lambda values: values["x"] == "0.25"
+        lambda choose: draw(choose, space), is_repeated=lambda values: values["x"] == "0.25"
     )
     assert (drawn.number, drawn.params["x"] != 0.25) == (0, True)
 
@@ -154,7 +154,7 @@ def test_pruner_starts_at_default_or_requested_epoch(pruner):
 
     def first_pruned(options: dict[str, Any], first: int) -> int:
         search = replace(SEARCH, pruner=pruner, pruner_options=options)
-        trials, found = Trials("made up", search, flags(*SPACE), EPOCHS, first=first), EPOCHS
+        trials, found = Trials("made up", search, flags(*SPACE), EPOCHS, first_pruned=first), EPOCHS
         for number in range(20):  # each trial is worse than the previous trial
             trials.ask(lambda choose: draw(choose, flags(*SPACE)))
             for epoch in range(1, EPOCHS):
@@ -217,7 +217,7 @@ def test_too_large_networks_are_no_trials_and_exhaust_search(sampler):
     limit, search = 3, replace(SEARCH, sampler=sampler)
     trials, made = Trials("made up", search, space, EPOCHS), set()
     for n in range(3):
-        value, trial = trials.ask(make, had=made.__contains__)
+        value, trial = trials.ask(make, is_repeated=made.__contains__)
         made.add(value)
         assert trial.number == n
         trials.end(n, Outcome.finished, 0.1 * value)
@@ -244,7 +244,7 @@ def test_configurations_are_repeated_only_if_few_remain(sampler):
             trials = Trials(
                 "made up", replace(SEARCH, sampler=sampler), space, EPOCHS, trials.all()
             )
-        values, trial = trials.ask(make, had=found.__contains__)
+        values, trial = trials.ask(make, is_repeated=found.__contains__)
         found.append(values)
         assert trial.number == n
         trials.end(n, Outcome.finished, 0.1 * int(values[0]))
@@ -252,7 +252,9 @@ def test_configurations_are_repeated_only_if_few_remain(sampler):
     assert len(set(found)) >= 32
     assert [t.number for t in trials.all()] == list(range(34))
     assert {t.state.name for t in trials.all()} == {"COMPLETE"}
-    trials.ask(make, had=lambda values: True)  # returns although every configuration is known
+    trials.ask(
+        make, is_repeated=lambda values: True
+    )  # returns although every configuration is known
 
 
 WRONG = {
