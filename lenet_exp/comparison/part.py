@@ -5,24 +5,21 @@ whole comparison.
 from __future__ import annotations
 
 import math
-import operator
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lenet_exp.comparison.compare import Comparison, with_leader
-from lenet_exp.comparison.effects import Effects, number
+from lenet_exp.comparison.conditions import Condition, find_flag, parse_condition
+from lenet_exp.comparison.design import Design
+from lenet_exp.comparison.effects import Effects
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.leader import choose_leader
 from lenet_exp.comparison.multiplicity import LEVEL
 from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.studies.new_images import NewImages
-from lenet_exp.errors import ConfigError, one_of
+from lenet_exp.errors import ConfigError
 
-CONDITION = re.compile(r"\s*([\w.]+)\s*(<=|>=|!=|<|>|=)\s*(.*\S)\s*")
-COMMA = re.compile(r",(?![^\[]*\])")  # outside of lists
-ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 Members = Mapping[Group, Sequence[Group]]
 Leads = list[Difference | None]
 
@@ -44,7 +41,7 @@ class PartOfComparison(Comparison):
     @cached_property
     def test_leads(self) -> Leads:
         """The differences in test accuracy between the leader and each group."""
-        return _of_part(self.whole, self.members, self.whole.test_leads)
+        return _leads_over_members(self.whole, self.members, self.whole.test_leads)
 
     @cached_property
     def effects(self) -> Effects:
@@ -58,15 +55,16 @@ class PartOfComparison(Comparison):
     @cached_property
     def new_images(self) -> NewImages | None:
         """Whether the leader's leads hold on new images; None if no lead was tested."""
-        if (its := self.whole.new_images) is None:
+        new_images = self.whole.new_images
+        if new_images is None:
             return None
-        behind = set(its.behind)
-        shown = [
-            g
-            for g, members in self.members.items()
-            if g in behind and behind.issuperset(_judged(members))
-        ]
-        return replace(its, behind=shown)
+
+        behind_in_whole = set(new_images.behind)
+        behind = []
+        for group, represented in self.members.items():
+            if group in behind_in_whole and behind_in_whole.issuperset(_stable(represented)):
+                behind.append(group)
+        return replace(new_images, behind=behind)
 
 
 def select_part(
@@ -86,40 +84,74 @@ def select_part(
     """
     if only is None and best_per is None:
         return list(comparisons)
-    flags = list(
-        dict.fromkeys(
-            ["dataset", *(flag for comparison in comparisons for flag in comparison.flags)]
-        )
-    )
-    per = None if best_per is None else flag_named("best_per", best_per, flags)
-    conditions = [] if only is None else [_condition(text, flags) for text in only.split(" and ")]
-    words = [only, f"the best of each {per}" if per is not None else None]
-    found = []
+
+    differing = [flag for comparison in comparisons for flag in comparison.flags]
+    flags = list(dict.fromkeys(["dataset", *differing]))
+    per_flag = find_flag("best_per", best_per, flags) if best_per is not None else None
+    conditions = []
+    if only is not None:
+        conditions = [parse_condition(text, flags) for text in only.split(" and ")]
+
+    parts = []
     for comparison in comparisons:
-        groups = [
-            g
-            for g in comparison.groups
-            if all(_matches(g.value(flag), *rest) for flag, *rest in conditions)
-        ]
-        by_value: dict[Group | str, list[Group]] = {}
-        for group in groups:
-            by_value.setdefault(group if per is None else group.value(per), []).append(group)
-        members = {
-            choose_leader(its, comparison.design) or its[0]: its for its in by_value.values()
-        }
-        members = {
-            group: members[group] for group in groups if group in members
-        }  # the best one first
+        groups = _matching(comparison.groups, conditions)
+        members = _members(groups, per_flag, comparison.design)
         if members:
-            found.append(part_of(comparison, members, "; ".join(filter(None, words))))
-    if not found:
-        values = {
-            flag: dict.fromkeys(g.value(flag) for c in comparisons for g in c.groups)
-            for flag, *_ in conditions
-        }
-        known = "; ".join(f"{flag} has the values {', '.join(its)}" for flag, its in values.items())
-        raise ConfigError(f"only={only}: no configuration matches; {known}")
-    return found
+            parts.append(part_of(comparison, members, _description(only, per_flag)))
+
+    if not parts:
+        existing = _existing_values(comparisons, conditions)
+        raise ConfigError(f"only={only}: no configuration matches; {existing}")
+    return parts
+
+
+def _description(only: str | None, per_flag: str | None) -> str:
+    """Return the selection in words, such as `optimizer.lr<0.05; the best of each activation`."""
+    words = []
+    if only:
+        words.append(only)
+    if per_flag is not None:
+        words.append(f"the best of each {per_flag}")
+    return "; ".join(words)
+
+
+def _matching(groups: Sequence[Group], conditions: Sequence[Condition]) -> list[Group]:
+    """Return the groups that satisfy all conditions."""
+    return [group for group in groups if all(condition.matches(group) for condition in conditions)]
+
+
+def _members(groups: Sequence[Group], per_flag: str | None, design: Design) -> Members:
+    """Return the groups of a part with the groups that they represent, best first.
+
+    Args:
+        groups: the selected groups, best first.
+        per_flag: flag of which each value is represented by its best group; None if each group
+            represents itself.
+    """
+    if per_flag is None:
+        return {group: [group] for group in groups}
+
+    groups_by_value: dict[str, list[Group]] = {}
+    for group in groups:
+        groups_by_value.setdefault(group.value(per_flag), []).append(group)
+
+    represented_by: dict[Group, list[Group]] = {}
+    for groups_with_value in groups_by_value.values():
+        best = choose_leader(groups_with_value, design) or groups_with_value[0]
+        represented_by[best] = groups_with_value
+    return {group: represented_by[group] for group in groups if group in represented_by}
+
+
+def _existing_values(comparisons: Sequence[Comparison], conditions: Sequence[Condition]) -> str:
+    """Return the values of the flags in conditions, in words."""
+    groups = [group for comparison in comparisons for group in comparison.groups]
+    values_of_flag: dict[str, list[str]] = {}
+    for condition in conditions:
+        values = dict.fromkeys(group.value(condition.flag) for group in groups)
+        values_of_flag[condition.flag] = list(values)
+    return "; ".join(
+        f"{flag} has the values {', '.join(values)}" for flag, values in values_of_flag.items()
+    )
 
 
 def part_of(comparison: Comparison, members: Members, text: str) -> Comparison:
@@ -142,102 +174,128 @@ def part_of(comparison: Comparison, members: Members, text: str) -> Comparison:
     if comparison.design.confirms is not None:
         raise ConfigError("only=, best_per=, and matrix= cannot show a part of a confirmation")
     if isinstance(comparison, PartOfComparison):
-        members = {
-            group: [g for its in all_of for g in comparison.members[its]]
-            for group, all_of in members.items()
-        }
+        members = _members_of_whole(comparison, members)
         comparison = comparison.whole
+
     leader = choose_leader(list(members), comparison.design)
     whole = with_leader(comparison, leader)
-    leads = _of_part(whole, members, whole.leads)
-    if sum(map(len, members.values())) < len(
-        whole.groups
-    ):  # others could have been selected instead
-        leads = [replace(lead, excluded=lead.ahead) if lead is not None else None for lead in leads]
-    elif leader is not None and _wins(whole, members[leader]):
-        leads = [
-            replace(lead, differs=True, excluded=True) if lead is not None else None
-            for lead in leads
+    leads = _leads_over_members(whole, members, whole.leads)
+
+    represented = sum(len(groups) for groups in members.values())
+    if represented < len(whole.groups):
+        # Other groups could have been selected instead, so only significant leads count.
+        leads = [_excluded_if_behind(lead) for lead in leads]
+    elif leader is not None and _value_wins(whole, members[leader]):
+        leads = [_significant(lead) for lead in leads]
+
+    return PartOfComparison(
+        dataset=whole.dataset,
+        groups=list(members),
+        flags=whole.flags,
+        leads=leads,
+        leader=whole.leader,
+        design=whole.design,
+        searched=None,
+        part=text,
+        whole=whole,
+        members=members,
+    )
+
+
+def _members_of_whole(part: PartOfComparison, members: Members) -> Members:
+    """Return the members of a part of a part as groups of the whole comparison.
+
+    For example, let A represent A and B, and C represent C and D. A part of this part in which A
+    represents A and C is a part of the whole in which A represents all four groups.
+    """
+    members_of_whole = {}
+    for group, represented in members.items():
+        members_of_whole[group] = [
+            member for representative in represented for member in part.members[representative]
         ]
-    kept = {f.name: getattr(whole, f.name) for f in fields(Comparison)}
-    kept |= {"groups": list(members), "leads": leads, "searched": None, "part": text}
-    return PartOfComparison(**kept, whole=whole, members=members)
+    return members_of_whole
 
 
-def _wins(whole: Comparison, own: Sequence[Group]) -> bool:
-    """Return whether the leader, the best of the groups with its value, is ahead of all groups with
-    other values.
+def _excluded_if_behind(lead: Difference | None) -> Difference | None:
+    """Return a lead over a group that is excluded only if it is significantly behind."""
+    return replace(lead, excluded=lead.ahead) if lead is not None else None
+
+
+def _significant(lead: Difference | None) -> Difference | None:
+    """Return a lead that is significant because the leader's value wins."""
+    return replace(lead, differs=True, excluded=True) if lead is not None else None
+
+
+def _value_wins(whole: Comparison, with_leaders_value: Sequence[Group]) -> bool:
+    """Return whether the leader is ahead of all groups with other values.
+
+    The leader is the best of n groups with its value, so the level of these tests is 5% x 2 / n:
+    5% for one or two groups, and 2% for five groups.
+
+    Args:
+        whole: the whole comparison, with the part's leader.
+        with_leaders_value: the groups that have the leader's value, including the leader.
     """
-    leads = [
-        lead
-        for g, lead in zip(whole.groups, whole.plain_leads, strict=True)
-        if lead is not None and g not in own
-    ]
-    level = LEVEL * 2 / max(len(_judged(own)), 2)
-    return bool(leads) and all(lead.points > 0 and lead.p <= level for lead in leads)
+    leads = []
+    for group, lead in zip(whole.groups, whole.plain_leads, strict=True):
+        if lead is not None and group not in with_leaders_value:
+            leads.append(lead)
+    if not leads:
+        return False
+
+    level = LEVEL * 2 / max(len(_stable(with_leaders_value)), 2)
+    return all(lead.points > 0 and lead.p <= level for lead in leads)
 
 
-def _of_part(whole: Comparison, members: Members, leads: Leads) -> Leads:
-    """Return the leads over the groups of a part, given those over all groups of the whole
-    comparison.
+def _leads_over_members(whole: Comparison, members: Members, leads: Leads) -> Leads:
+    """Return the leads over the groups of a part.
+
+    Args:
+        leads: the leads over all groups of the whole comparison.
     """
-    by_group = dict(zip(whole.groups, leads, strict=True))
-    return [
-        _over_all(by_group[group], [by_group[g] for g in _judged(its)])
-        for group, its in members.items()
-    ]
+    lead_over = dict(zip(whole.groups, leads, strict=True))
+    leads_of_part = []
+    for group, represented in members.items():
+        over_members = [lead_over[member] for member in _stable(represented)]
+        leads_of_part.append(_lead_over_all(lead_over[group], over_members))
+    return leads_of_part
 
 
-def _over_all(lead: Difference | None, over: Leads) -> Difference | None:
+def _lead_over_all(lead: Difference | None, over_members: Leads) -> Difference | None:
     """Return the lead over the best of several groups, which is significant only if the leads over
     all of them are.
 
+    For example, let tanh be represented by its best group, over which the lead is 0.2 points (p =
+    0.001, from 0.1 points), and let the lead over tanh's other group be 0.4 points (p = 0.02, from
+    -0.1 points, not significant). The lead over tanh is 0.2 points with p = 0.02, from -0.1 points,
+    and is not significant.
+
     Other groups that are unstable do not count, because no number of seeds would show a lead over
     them.
+
+    Args:
+        lead: the lead over the best group.
+        over_members: the leads over all groups that this group represents, including itself.
     """
     if lead is None:
         return None
-    known = [lead, *(its for its in over if its is not None and not its.unstable)]
-    ahead = None not in over and all(its.ahead for its in known)
-    excluded = all(its.excluded for its in known)
-    p, low = max(its.p for its in known), min(its.low for its in known)
+
+    leads = [lead]
+    for other in over_members:
+        if other is not None and not other.unstable:
+            leads.append(other)
+
+    differs = lead.differs
+    if len(over_members) > 1:
+        differs = None not in over_members and all(other.ahead for other in leads)
     return replace(
-        lead, differs=ahead if len(over) > 1 else lead.differs, excluded=excluded, p=p, low=low
+        lead,
+        differs=differs,
+        excluded=all(other.excluded for other in leads),
+        p=max(other.p for other in leads),
+        low=min(other.low for other in leads),
     )
 
 
-def _judged(groups: Sequence[Group]) -> list[Group]:
+def _stable(groups: Sequence[Group]) -> list[Group]:
     return [group for group in groups if group.stable]
-
-
-def flag_named(key: str, name: str, flags: Sequence[str]) -> str:
-    """Return the flag with a name, of which the last part is enough; `key` is the argument that
-    contains the name.
-    """
-    return next(
-        (flag for flag in flags if flag == name or flag.endswith(f".{name}")), None
-    ) or one_of(key, name, flags)
-
-
-def _condition(text: str, flags: Sequence[str]) -> tuple[str, str, str]:
-    """Return the flag, the sign, and the value of a condition."""
-    found = CONDITION.fullmatch(text)
-    if found is None:
-        raise ConfigError(
-            f"only={text}: must be conditions such as 'optimizer.lr<0.05 and activation=relu,selu'"
-        )
-    name, sign, value = found.groups()
-    if sign in ORDER and number(value) is None:
-        raise ConfigError(f"only={text}: '{value}' must be a number")
-    return flag_named("only", name, flags), sign, value
-
-
-def _matches(value: str, sign: str, wanted: str) -> bool:
-    if sign in ORDER:
-        size, limit = number(value), number(wanted)
-        return size is not None and limit is not None and bool(ORDER[sign](size, limit))
-    given, *alternatives = (text.replace(" ", "").lower() for text in [value, *COMMA.split(wanted)])
-    same = given in alternatives or (
-        number(given) is not None and number(given) in map(number, alternatives)
-    )
-    return same is (sign == "=")

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from html import escape
 
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.conditions import find_flag
 from lenet_exp.comparison.effects import value_order
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.part import flag_named, part_of
+from lenet_exp.comparison.part import part_of
 from lenet_exp.comparison.studies.datasets import ranks_of
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.params import rounded
@@ -134,7 +135,7 @@ def matrix_of(comparisons: Sequence[Comparison], asked: str) -> Matrix:
             f"matrix={asked}: must be the flags of the rows and of the columns, such as model,dataset"
         )
     sides = [
-        [flag_named("matrix", flag, flags) for flag in side.split("+")] for side in asked.split(",")
+        [find_flag("matrix", flag, flags) for flag in side.split("+")] for side in asked.split(",")
     ]
     rows, columns = sides
     cells: dict[tuple[Values, Values], Group] = {}
