@@ -89,8 +89,15 @@ def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
 
 # Built-in exceptions that Hydra raises for some invalid overrides, in addition to its own classes.
 PLAIN_ERRORS = (
-    ValueError, AssertionError, TypeError, AttributeError, LookupError, ArithmeticError, OSError, RuntimeError,
-)  # fmt: skip
+    ValueError,
+    AssertionError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    OSError,
+    RuntimeError,
+)
 
 
 def from_hydra(error: BaseException) -> bool:

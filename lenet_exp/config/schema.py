@@ -285,8 +285,12 @@ class Augmentation:
     elastic: float = result_flag(
         "mean displacement from elastic distortion, in pixels", ge=0, le=16, neutral=0.0
     )
-    elastic_sigma: float = result_flag("standard deviation of the elastic smoothing, in pixels", ge=1, le=32,
-                                only_with="augmentation.elastic")  # fmt: skip
+    elastic_sigma: float = result_flag(
+        "standard deviation of the elastic smoothing, in pixels",
+        ge=1,
+        le=32,
+        only_with="augmentation.elastic",
+    )
     flip: float = result_flag("fraction of images flipped horizontally", ge=0, le=1, neutral=0.0)
     erase: float = result_flag(
         "fraction of images with an erased rectangle", ge=0, le=1, neutral=0.0

@@ -99,8 +99,10 @@ def clear() -> Comparison:
 def front() -> Comparison:
     """Return a comparison of a search for accurate and small networks."""
     found = searched()
-    groups = [replace(g, runs=[replace(run, parameters=1000 + 37 * i % 400) for run in g.runs])
-              for i, g in enumerate(found.groups)]  # fmt: skip
+    groups = [
+        replace(g, runs=[replace(run, parameters=1000 + 37 * i % 400) for run in g.runs])
+        for i, g in enumerate(found.groups)
+    ]
     return replace(
         found, groups=groups, leader=groups[0], searched=replace(found.searched, cost="parameters")
     )

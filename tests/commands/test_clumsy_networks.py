@@ -14,8 +14,13 @@ from tests.tools.stores import client, runs
 
 HERE = "tests.training.clumsy"
 SMALL = (
-    "dataset=digits", "batch_size=128", "num_epoch=1", "num_threads=1", "tracking.plots=false", "tracking.models=none",
-)  # fmt: skip
+    "dataset=digits",
+    "batch_size=128",
+    "num_epoch=1",
+    "num_threads=1",
+    "tracking.plots=false",
+    "tracking.models=none",
+)
 
 
 def line(folder: Path, target: str) -> tuple[str, ...]:

@@ -283,12 +283,14 @@ TYPED = re.compile(r": (lenet-(?!ui )[^:;]+?)(?:;.*)?$", re.MULTILINE)  # tests/
         pytest.param((*SEARCH, LR), "seeds=5", id="accuracy"),
         pytest.param((*SEARCH, LR, "seeds=3"), None, id="accuracy over seeds"),
         pytest.param((*SEARCH, LR, "search.objective=loss"), "seeds=5", id="loss"),
-        pytest.param((*SEARCH, NAMES, "search.objective=front"), "search.objective=front", id="Pareto front"),
+        pytest.param(
+            (*SEARCH, NAMES, "search.objective=front"), "search.objective=front", id="Pareto front"
+        ),
         pytest.param((*SEARCH, NAMES, "search.objective=epochs", REACHED), REACHED, id="epochs"),
         pytest.param((*GRID, "seed=0,1", "num_epoch=30"), "num_epoch=30", id="interrupted"),
         pytest.param((*GRID, "seed=0,1,2", "confirmed"), None, id="confirmed"),
     ],
-)  # fmt: skip
+)
 def test_every_command_that_a_report_suggests_runs(line, following, tmp_path, empty_store):
     outputs = Path(shutil.copytree(empty_store, tmp_path / "outputs"))
 

@@ -22,9 +22,16 @@ from tests.tools.stores import champions, client, runs
 from tests.tools.until import until
 
 LINE = (
-    f"--config-dir={MINE}", *SMALL, "model=residual", "activation=tanh", "num_epoch=30", "num_threads=1",
-    "optimizer.lr=0.05", "training.ema_decay=0.9", "tracking.plots=false",
-)  # fmt: skip
+    f"--config-dir={MINE}",
+    *SMALL,
+    "model=residual",
+    "activation=tanh",
+    "num_epoch=30",
+    "num_threads=1",
+    "optimizer.lr=0.05",
+    "training.ema_decay=0.9",
+    "tracking.plots=false",
+)
 
 
 def only_run(outputs: Path) -> RunFolder:
@@ -91,8 +98,9 @@ def test_every_command_accepts_own_network_on_color_images(ready, tmp_path, main
     assert list(table["multiply_adds"]) == list(49 * (75 * maps + 9 * maps**2) + 20 * maps)
     logged = [run.data.params for run in runs(client(outputs))]
     assert {(p["model"], p["model.maps"], p["parameters"]) for p in logged} == {
-        ("residual", "2", "258"), ("residual", "4", "568"),
-    }  # fmt: skip
+        ("residual", "2", "258"),
+        ("residual", "4", "568"),
+    }
     assert champions(client(outputs)).keys() == {"tests_tools_networks_Residual-colors"}
 
     named = "trained_model=tests_tools_networks_Residual-colors"

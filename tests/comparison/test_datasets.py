@@ -47,9 +47,14 @@ def test_better_on_each_dataset_includes_the_closest_dataset():
     assert (turned.ranks, turned.beaten) == ([1.5, 1.5], [])
 
 
-@pytest.mark.parametrize(("p", "points", "better"), [
-    ([0.001, 0.002], [0.1, 0.1], True), ([0.001, 0.3], [0.1, 0.1], False), ([0.001, 0.002], [0.1, -0.1], False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("p", "points", "better"),
+    [
+        ([0.001, 0.002], [0.1, 0.1], True),
+        ([0.001, 0.3], [0.1, 0.1], False),
+        ([0.001, 0.002], [0.1, -0.1], False),
+    ],
+)
 def test_least_significant_dataset_decides(p, points, better):
     assert better_on_each(np.array(p)[:, None], np.array(points)[:, None]) == [better]
 
@@ -120,12 +125,20 @@ def test_equal_configurations_are_rarely_ranked_significantly_better(datasets, k
 
 
 def test_diverged_configuration_ranks_last_and_missing_is_left_out():
-    comparisons = compare_runs([
-        *(run for c in over({"mnist": [0.9, 0.95], "kmnist": [0.9, 0.95]}) for g in c.groups for run in g.runs),
-        *many([0.99, 0.99], dataset="mnist", activation="elu"), made(0, 0.99, "diverged", dataset="kmnist",
-                                                                     activation="elu"),
-        *many([0.99], dataset="mnist", activation="tanh"),
-    ], ["dataset", "activation"])  # fmt: skip
+    comparisons = compare_runs(
+        [
+            *(
+                run
+                for c in over({"mnist": [0.9, 0.95], "kmnist": [0.9, 0.95]})
+                for g in c.groups
+                for run in g.runs
+            ),
+            *many([0.99, 0.99], dataset="mnist", activation="elu"),
+            made(0, 0.99, "diverged", dataset="kmnist", activation="elu"),
+            *many([0.99], dataset="mnist", activation="tanh"),
+        ],
+        ["dataset", "activation"],
+    )
     found = across_datasets(comparisons)
     assert found is not None
     assert (found.names, found.ranks, found.left_out) == (

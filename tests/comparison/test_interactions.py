@@ -148,8 +148,13 @@ def test_seeds_are_left_out_rather_than_values():
 
 
 def test_grid_without_complete_part_has_reason_for_no_test():
-    (found,) = compare_runs([made(s, 0.9 + s / 100, activation=a, optimizer__lr=lr) for s in range(3)
-                             for a, lr in (("relu", "1"), ("selu", "2"), ("selu", "1"))])  # fmt: skip
+    (found,) = compare_runs(
+        [
+            made(s, 0.9 + s / 100, activation=a, optimizer__lr=lr)
+            for s in range(3)
+            for a, lr in (("relu", "1"), ("selu", "2"), ("selu", "1"))
+        ]
+    )
     assert found.interactions.pairs == []
     assert any(found.interactions.no_test in line for line in effect_lines(found))
 
@@ -325,10 +330,18 @@ def test_flags_that_change_together_have_no_shares():
 
 def test_values_are_compared_by_their_averages_over_the_other_flags():
     found = sweep(n=4).interactions
-    by_cell = {group.value("activation") + group.value("optimizer.lr") + group.value("batch_size"): group.accuracy
-               for group in sweep(n=4).groups}  # fmt: skip
-    average = {a: np.mean([list(acc.values()) for cell, acc in by_cell.items() if cell.startswith(a)], axis=0)
-               for a in ("relu", "selu")}  # fmt: skip
+    by_cell = {
+        group.value("activation")
+        + group.value("optimizer.lr")
+        + group.value("batch_size"): group.accuracy
+        for group in sweep(n=4).groups
+    }
+    average = {
+        a: np.mean(
+            [list(acc.values()) for cell, acc in by_cell.items() if cell.startswith(a)], axis=0
+        )
+        for a in ("relu", "selu")
+    }
     (its,) = (its for its in found.contrasts if its.flag == "activation")
     test = stats.ttest_rel(average[its.better], average[its.worse])
     interval = test.confidence_interval(0.95)

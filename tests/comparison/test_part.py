@@ -22,8 +22,14 @@ from lenet_exp.reports.words.next_steps import cautions, next_step
 from tests.comparison.made_up import made, many
 
 FLAGS = ["activation", "optimizer.lr"]
-MEANS = {("selu", "0.1"): 0.98, ("selu", "0.01"): 0.97, ("tanh", "0.1"): 0.95, ("tanh", "0.01"): 0.96,
-         ("relu", "0.1"): 0.94, ("relu", "0.01"): 0.93}  # fmt: skip
+MEANS = {
+    ("selu", "0.1"): 0.98,
+    ("selu", "0.01"): 0.97,
+    ("tanh", "0.1"): 0.95,
+    ("tanh", "0.01"): 0.96,
+    ("relu", "0.1"): 0.94,
+    ("relu", "0.01"): 0.93,
+}
 
 
 def grid(spread: float = 0.001, n: int = 3, dataset: str = "mnist", means=MEANS) -> Comparison:
@@ -117,9 +123,14 @@ def test_only_value_that_could_be_the_best_is_named_without_a_win():
 
 @pytest.mark.parametrize(
     ("only", "per", "expected"),
-    [("lr", None, "optimizer.lr<0.05"), ("lr<x", None, "'x'"), ("size<3", None, "optimizer.lr"),
-     ("lr>3", None, "0.1"), (None, "size", "best_per=size")],
-)  # fmt: skip
+    [
+        ("lr", None, "optimizer.lr<0.05"),
+        ("lr<x", None, "'x'"),
+        ("size<3", None, "optimizer.lr"),
+        ("lr>3", None, "0.1"),
+        (None, "size", "best_per=size"),
+    ],
+)
 def test_wrong_condition_is_one_line(only, per, expected):
     with pytest.raises(ConfigError, match=expected):
         select_part([grid()], only, per)
@@ -132,8 +143,10 @@ def test_matrix_marks_best_of_each_column_and_ranks_rows():
     head, *rows = matrix.table(str, "{} *")
     assert head == ["activation", "mnist", "kmnist", "digits", "mean rank"]
     assert [(row[0], [cell.endswith("*") for cell in row[1:4]], row[4]) for row in rows] == [
-        ("selu", [True] * 3, "1.00"), ("tanh", [False] * 3, "2.00"), ("relu", [False] * 3, "3.00"),
-    ]  # fmt: skip
+        ("selu", [True] * 3, "1.00"),
+        ("tanh", [False] * 3, "2.00"),
+        ("relu", [False] * 3, "3.00"),
+    ]
     by_lr = matrix_of([datasets[0]], "activation,optimizer.lr").table(str, "{} *")
     assert [row[0] for row in by_lr if row[1].endswith("*")] == ["selu"]
     assert by_lr[0] == ["activation", "0.01", "0.1"]
@@ -188,8 +201,15 @@ def test_no_value_wins_if_all_configurations_have_diverged_runs():
 
 
 def test_matrix_has_marks_only_after_valid_tests():
-    single = compare_runs([run for lr in ("0.1", "0.10000001") for a in ("relu", "selu")
-                           for run in many([0.9], activation=a, optimizer__lr=lr)], FLAGS)  # fmt: skip
+    single = compare_runs(
+        [
+            run
+            for lr in ("0.1", "0.10000001")
+            for a in ("relu", "selu")
+            for run in many([0.9], activation=a, optimizer__lr=lr)
+        ],
+        FLAGS,
+    )
     matrix = matrix_of(single, "activation,lr")
     assert (matrix.best, "±" in matrix.caption("*"), "best of its" in matrix.caption("*")) == (
         [],
@@ -197,8 +217,11 @@ def test_matrix_has_marks_only_after_valid_tests():
         False,
     )
     assert matrix.text(".csv").splitlines()[0] == "activation,0.1,0.10000001"
-    picked = compare_runs([run for group in grid().groups for run in group.runs], FLAGS,
-                          design=Design(filter="metrics.best_val_accuracy > 0.9"))  # fmt: skip
+    picked = compare_runs(
+        [run for group in grid().groups for run in group.runs],
+        FLAGS,
+        design=Design(filter="metrics.best_val_accuracy > 0.9"),
+    )
     assert matrix_of(picked, "activation,lr").best == []
 
 

@@ -28,9 +28,26 @@ from lenet_exp.errors import ConfigError
 # Hydra takes 0.1 s to compose
 NO_SHRINKING = [phase for phase in Phase if phase is not Phase.shrink]
 TEXTS = [
-    "1", "0", "0.1", "1e-3", "-2", "true", "null", "relu", "nan", "inf", "007", "1_000", "a.b", "08", "1.0", ".5",
-    "native", "best", "BEST",
-]  # fmt: skip
+    "1",
+    "0",
+    "0.1",
+    "1e-3",
+    "-2",
+    "true",
+    "null",
+    "relu",
+    "nan",
+    "inf",
+    "007",
+    "1_000",
+    "a.b",
+    "08",
+    "1.0",
+    ".5",
+    "native",
+    "best",
+    "BEST",
+]
 FLAGS = [flag for flag, _, _ in all_flags()] + ["optimizer.lr", "optimizer.momentum", "no_such"]
 JOBS = [  # each kind of override, alone and combined
     [

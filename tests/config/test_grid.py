@@ -52,16 +52,25 @@ def test_impossible_grid_of_lenet_predict_is_one_line(values, main, outputs):
 
 TWO = "optimizer=sgd,adam optimizer.lr=0.1,0.001"
 PARTS = {  # of grids
-    f"sweep.zip=[optimizer,optimizer.lr] {TWO} seed=1,2": ["sgd 0.1 1", "adam 0.001 1", "sgd 0.1 2", "adam 0.001 2"],
+    f"sweep.zip=[optimizer,optimizer.lr] {TWO} seed=1,2": [
+        "sgd 0.1 1",
+        "adam 0.001 1",
+        "sgd 0.1 2",
+        "adam 0.001 2",
+    ],
     f"sweep.zip=[[optimizer.lr,optimizer],[seed,activation]] {TWO} seed=1,2 activation=relu,selu": [
-        "sgd 0.1 1 relu", "adam 0.001 1 relu", "sgd 0.1 2 selu", "adam 0.001 2 selu"
+        "sgd 0.1 1 relu",
+        "adam 0.001 1 relu",
+        "sgd 0.1 2 selu",
+        "adam 0.001 2 selu",
     ],
     f"sweep.skip=[{{optimizer:adam,optimizer.lr:[0.1]}},{{optimizer:sgd,optimizer.lr:0.001}}] {TWO}": [
-        "sgd 0.1", "adam 0.001"
+        "sgd 0.1",
+        "adam 0.001",
     ],
     f"sweep.skip=[{{optimizer:sgd}}] {TWO}": ["adam 0.1", "adam 0.001"],
     f"sweep.skip=[] {TWO}": ["sgd 0.1", "sgd 0.001", "adam 0.1", "adam 0.001"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("line", PARTS)

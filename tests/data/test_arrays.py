@@ -149,10 +149,13 @@ BAD: dict[str, tuple[bytes, str]] = {
     ".npy file": (npy(GRAY), "numpy.savez"),
     "truncated": (saved(images=GRAY, labels=LABELS)[:-300], "numpy.savez"),
     "one pixel changed": (flipped(saved(images=GRAY, labels=LABELS)), "CRC"),
-    "other keys": (saved(x_train=GRAY, y_train=LABELS),  "'x_train', 'y_train'"),
+    "other keys": (saved(x_train=GRAY, y_train=LABELS), "'x_train', 'y_train'"),
     "half a test set": (saved(images=GRAY, labels=LABELS, test_images=GRAY), "test_images"),
     "object images": (saved(images=np.array([None] * 100), labels=LABELS), "allow_pickle"),
-    "numbers as class names": (saved(images=GRAY, labels=LABELS, class_names=range(7)), "one text for each class"),
+    "numbers as class names": (
+        saved(images=GRAY, labels=LABELS, class_names=range(7)),
+        "one text for each class",
+    ),
     "equal class names": (saved(images=GRAY, labels=LABELS, class_names=["a"] * 7), "distinct"),
     "floats": (saved(images=GRAY / 255, labels=LABELS), "(x * 255).astype('uint8')"),
     "int64": (saved(images=GRAY.astype(int), labels=LABELS), "images is int64"),
@@ -166,10 +169,19 @@ BAD: dict[str, tuple[bytes, str]] = {
     "negative label": (saved(images=GRAY, labels=LABELS - 1), "-1"),
     "largest label": (saved(images=GRAY, labels=np.where(LABELS > 0, LABELS, 2**63 - 1)), "1,000"),
     "too many classes": (saved(images=GRAY, labels=LABELS + 1000), "1,000"),
-    "20 GB in the header": (zipped(images=header_of(10, (2 * 10**9, 10)), labels=npy(LABELS)), "x.npz"),
-    "larger than its file": (zipped(images=header_of(10, (100, 9, 9)), labels=npy(LABELS)), "8100 bytes"),
-    "broken header": (zipped(images=b"\x93NUMPY\x01\x00\x10\x00{'a': (((((", labels=npy(LABELS)), "x.npz"),
-}  # fmt: skip
+    "20 GB in the header": (
+        zipped(images=header_of(10, (2 * 10**9, 10)), labels=npy(LABELS)),
+        "x.npz",
+    ),
+    "larger than its file": (
+        zipped(images=header_of(10, (100, 9, 9)), labels=npy(LABELS)),
+        "8100 bytes",
+    ),
+    "broken header": (
+        zipped(images=b"\x93NUMPY\x01\x00\x10\x00{'a': (((((", labels=npy(LABELS)),
+        "x.npz",
+    ),
+}
 
 
 @pytest.mark.parametrize("content", BAD)

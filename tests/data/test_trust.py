@@ -46,16 +46,37 @@ def alter(path: Path, position: int, value: bytes) -> None:
 
 # The change to the files, the file that the error names, and a text in the error.
 DAMAGE: dict[str, tuple[Callable[[Path, Path], object], str, str]] = {
-    "truncated": (lambda raw, _: (raw / TRAIN_IMAGES).write_bytes((raw / TRAIN_IMAGES).read_bytes()[:-1000]),
-                  TRAIN_IMAGES, "SHA-256"),
-    "one byte more": (lambda raw, _: (raw / TRAIN_LABELS).open("ab").write(b"\0"), TRAIN_LABELS, "60,009 bytes"),
-    "a pixel altered": (lambda raw, _: alter(raw / TRAIN_IMAGES, 20_000_000, b"\x07"), TRAIN_IMAGES, "SHA-256"),
-    "images and labels swapped": (lambda raw, _: shutil.copy(raw / TRAIN_LABELS, raw / TRAIN_IMAGES), TRAIN_IMAGES,
-                                  f"the {TRAIN_LABELS} file of mnist"),
-    "another set's labels": (lambda raw, real: shutil.copy(real / "FashionMNIST" / "raw" / TRAIN_LABELS, raw),
-                             TRAIN_LABELS, f"the {TRAIN_LABELS} file of fashion_mnist"),
-    "a web page": (lambda raw, _: (raw / TRAIN_IMAGES).write_text("<html>Sign in</html>"), TRAIN_IMAGES, "20 bytes"),
-}  # fmt: skip
+    "truncated": (
+        lambda raw, _: (raw / TRAIN_IMAGES).write_bytes((raw / TRAIN_IMAGES).read_bytes()[:-1000]),
+        TRAIN_IMAGES,
+        "SHA-256",
+    ),
+    "one byte more": (
+        lambda raw, _: (raw / TRAIN_LABELS).open("ab").write(b"\0"),
+        TRAIN_LABELS,
+        "60,009 bytes",
+    ),
+    "a pixel altered": (
+        lambda raw, _: alter(raw / TRAIN_IMAGES, 20_000_000, b"\x07"),
+        TRAIN_IMAGES,
+        "SHA-256",
+    ),
+    "images and labels swapped": (
+        lambda raw, _: shutil.copy(raw / TRAIN_LABELS, raw / TRAIN_IMAGES),
+        TRAIN_IMAGES,
+        f"the {TRAIN_LABELS} file of mnist",
+    ),
+    "another set's labels": (
+        lambda raw, real: shutil.copy(real / "FashionMNIST" / "raw" / TRAIN_LABELS, raw),
+        TRAIN_LABELS,
+        f"the {TRAIN_LABELS} file of fashion_mnist",
+    ),
+    "a web page": (
+        lambda raw, _: (raw / TRAIN_IMAGES).write_text("<html>Sign in</html>"),
+        TRAIN_IMAGES,
+        "20 bytes",
+    ),
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -71,8 +71,13 @@ class Whole:
 def made(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     path, copy = tmp_path_factory.mktemp("files"), tmp_path_factory.mktemp("copy") / "files"
     outputs = Path(shutil.copytree(empty_store, path / "outputs"))
-    lenet_train(f"--config-dir={MINE}", *SHORT, "activation=relu,raises",
-                f"model_path={path / 'models'}", outputs=outputs)  # fmt: skip
+    lenet_train(
+        f"--config-dir={MINE}",
+        *SHORT,
+        "activation=relu,raises",
+        f"model_path={path / 'models'}",
+        outputs=outputs,
+    )
     (one,) = all_sweeps(outputs)
     lenet_train(*SHORT, "activation=tanh", "tracking.models=none", outputs=outputs)
     (other,) = [sweep for sweep in all_sweeps(outputs) if sweep.id != one.id]

@@ -319,8 +319,11 @@ def test_missing_optuna_names_extra_to_install(outputs):
     code = "import lenet_exp; lenet_exp.search({'activation': ['relu', 'elu']}, ['dataset=digits'], n_trials=2)"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.modules['optuna'] = None; {code}"],
-        env=os.environ | {"LENET_EXP_OUTPUTS": str(outputs)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=os.environ | {"LENET_EXP_OUTPUTS": str(outputs)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     last = done.stderr.splitlines()[-1]
     assert "pip install 'lenet_exp[search]'" in last, done.stderr
     assert "ModuleNotFoundError" not in last

@@ -31,15 +31,25 @@ from lenet_exp.training.trained.trust import check_network, foreign_class
 from lenet_exp.training.trained.weights import weights_digest
 from tests.training.small import configure, start, train
 
-PARAMETERS = {"lenet5": 61_706, "lenet_300_100": 338_610, "linear": 10_250, "lenet5_1998": 60_000 + 850,
-              "convnet": 8 * 9 + 8 * 9 * 16 + 16 * 9 * 16 + 2 * (8 + 16 + 16) + 170}  # fmt: skip
+PARAMETERS = {
+    "lenet5": 61_706,
+    "lenet_300_100": 338_610,
+    "linear": 10_250,
+    "lenet5_1998": 60_000 + 850,
+    "convnet": 8 * 9 + 8 * 9 * 16 + 16 * 9 * 16 + 2 * (8 + 16 + 16) + 170,
+}
 CONVOLVED = (
     28**2 * 25 * 6,
     10**2 * 25 * 60,
     48_000 + 10_080 + 840,
 )  # C1, the sparse C3, and the later layers
-MULTIPLY_ADDS = {"lenet5": 416_520, "lenet_300_100": 338_200, "linear": 10_240, "lenet5_1998": sum(CONVOLVED),
-                 "convnet": 32**2 * 8 * 9 + 16**2 * 8 * 9 * 16 + 8**2 * 16 * 9 * 16 + 160}  # fmt: skip
+MULTIPLY_ADDS = {
+    "lenet5": 416_520,
+    "lenet_300_100": 338_200,
+    "linear": 10_240,
+    "lenet5_1998": sum(CONVOLVED),
+    "convnet": 32**2 * 8 * 9 + 16**2 * 8 * 9 * 16 + 8**2 * 16 * 9 * 16 + 160,
+}
 MODERN = {"_target_": "lenet_exp.training.convnet.ConvNet", "name": "convnet"}
 OWN = {"_target_": "tests.tools.networks.Residual", "name": "residual", "maps": 3}
 
@@ -124,8 +134,15 @@ def test_any_convnet_has_layers_given_by_options(
     channels, kernel, pooling, depthwise, norm, residual, head, size
 ):
     depthwise = depthwise and kernel > 1
-    options = {"channels": channels, "kernel_size": kernel, "pooling": pooling, "depthwise": depthwise,
-               "batch_norm": norm, "residual": residual, "head": head}  # fmt: skip
+    options = {
+        "channels": channels,
+        "kernel_size": kernel,
+        "pooling": pooling,
+        "depthwise": depthwise,
+        "batch_norm": norm,
+        "residual": residual,
+        "head": head,
+    }
     config = replace(
         own(MODERN | options), dataset=replace(configure().dataset, image_size=size, channels=3)
     )

@@ -332,8 +332,11 @@ def test_parameters_figure_has_pareto_front_and_requires_several_sizes():
         "1.0": (61_706, 0.96),
         "2.0": (244_362, 0.98),
     }
-    runs = [replace(run, parameters=n) for width, (n, reached) in sizes.items()
-            for run in many([reached, reached], model__width=width)]  # fmt: skip
+    runs = [
+        replace(run, parameters=n)
+        for width, (n, reached) in sizes.items()
+        for run in many([reached, reached], model__width=width)
+    ]
     (axes,) = paper_figure(compare_runs(runs)[0], "parameters").axes
     (front,) = (line for line in axes.lines if line.get_color() == "#8b93a1")
     assert list(front.get_xdata()) == [4_157, 15_738, 244_362]
@@ -373,9 +376,12 @@ def test_leaderboard_figure_grays_configurations_that_cannot_be_best(comparison)
 def test_figures_mark_means_beyond_axis_with_arrow_and_value(kind, expected):
     noise = cycle([0.001, -0.001, 0, -0.002, 0.001, 0.001, 0, 0.001, -0.001])
     means = {"0.01": (0.97, 0.96), "0.02": (0.98, 0.965), "0.1": (0.12, 0.11)}
-    runs = [replace(run, parameters=1000 + 100 * (name == "relu")) for lr, reached in means.items()
-            for name, mean in zip(("selu", "relu"), reached, strict=True)
-            for run in many([mean + next(noise) for _ in range(3)], optimizer__lr=lr, activation=name)]  # fmt: skip
+    runs = [
+        replace(run, parameters=1000 + 100 * (name == "relu"))
+        for lr, reached in means.items()
+        for name, mean in zip(("selu", "relu"), reached, strict=True)
+        for run in many([mean + next(noise) for _ in range(3)], optimizer__lr=lr, activation=name)
+    ]
     (axes,) = paper_figure(compare_runs(runs, ["activation", "optimizer.lr"])[0], kind).axes
     arrows = [
         line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() in ("<", "v")
@@ -414,5 +420,9 @@ def test_interaction_figure_has_line_per_value_of_first_flag():
     # bars do not overlap
     assert [*np.diff([container[0].get_xdata()[0] for container in axes.containers])] != [0]
     lines = {container.get_label(): list(container[0].get_ydata()) for container in axes.containers}
-    assert lines == {row: pytest.approx(list(means)) for row, means in zip(
-        found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True)}  # fmt: skip
+    assert lines == {
+        row: pytest.approx(list(means))
+        for row, means in zip(
+            found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True
+        )
+    }

@@ -19,16 +19,31 @@ FLAGS = {
 }
 # the group, the class or function, and a part of the message, which names the rule that it breaks
 REFUSED = {
-    "loss Mean": "one loss per image", "loss Number": "one loss per image", "loss Nan": "nan",
-    "loss NoGradient": "gradient", "loss Flat": "gradient", "loss Learned": "parameters",
-    "loss Counting": "deterministic", "loss Noisy": "torch's global random state", "loss Raising": "no loss today",
-    "loss Absent": "cannot be imported", "loss top2": "subclass",
-    "metric raising": "no metric today", "metric nan": "nan", "metric text": "good",
-    "metric drawn": "Python's global random state", "metric one_argument": "positional argument",
-    "schedule negative": "at least 0", "schedule none": "None", "schedule one_argument": "positional argument",
-    "augmentation cropped": "shape", "augmentation double": "float32", "augmentation infinite": "finite",
-    "augmentation unseeded": "torch's global random state", "augmentation Hinge": "cannot be used",
-}  # fmt: skip
+    "loss Mean": "one loss per image",
+    "loss Number": "one loss per image",
+    "loss Nan": "nan",
+    "loss NoGradient": "gradient",
+    "loss Flat": "gradient",
+    "loss Learned": "parameters",
+    "loss Counting": "deterministic",
+    "loss Noisy": "torch's global random state",
+    "loss Raising": "no loss today",
+    "loss Absent": "cannot be imported",
+    "loss top2": "subclass",
+    "metric raising": "no metric today",
+    "metric nan": "nan",
+    "metric text": "good",
+    "metric drawn": "Python's global random state",
+    "metric one_argument": "positional argument",
+    "schedule negative": "at least 0",
+    "schedule none": "None",
+    "schedule one_argument": "positional argument",
+    "augmentation cropped": "shape",
+    "augmentation double": "float32",
+    "augmentation infinite": "finite",
+    "augmentation unseeded": "torch's global random state",
+    "augmentation Hinge": "cannot be used",
+}
 
 
 def own(group: str, name: str, **keywords: object):

@@ -21,8 +21,17 @@ from tests.training.small import configure
 
 DRIVER = Path(__file__).with_name("driver.cpp")
 COMPARE = DRIVER.with_name("compare.cpp")
-FLAGS = ["-std=c++17", f"-I{KERNELS}", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti", "-Wall", "-Wextra",
-         "-Werror", "-pthread"]  # fmt: skip
+FLAGS = [
+    "-std=c++17",
+    f"-I{KERNELS}",
+    "-ffp-contract=off",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-pthread",
+]
 DIGESTS = DRIVER.with_name("driver.txt")
 IN_ARM_CI = ("all of it", "all of it, averaged")
 

@@ -15,11 +15,24 @@ from tests.training.small import configure
 
 KEYWORDS = {
     "sgd": ["momentum=0", "momentum=0.9", "nesterov=true", "dampening=0.3", "maximize=true"],
-    "adam": ["betas=[0.9,0.999]", "betas=[0.5,0.7]", "eps=0.01", "amsgrad=true", "maximize=true",
-             "decoupled_weight_decay=true"],
+    "adam": [
+        "betas=[0.9,0.999]",
+        "betas=[0.5,0.7]",
+        "eps=0.01",
+        "amsgrad=true",
+        "maximize=true",
+        "decoupled_weight_decay=true",
+    ],
     "adamw": ["betas=[0.9,0.999]", "betas=[0.5,0.7]", "eps=0.01", "amsgrad=true", "maximize=true"],
-    "rmsprop": ["momentum=0", "momentum=0.9", "alpha=0.5", "eps=0.01", "centered=true", "maximize=true"],
-}  # fmt: skip
+    "rmsprop": [
+        "momentum=0",
+        "momentum=0.9",
+        "alpha=0.5",
+        "eps=0.01",
+        "centered=true",
+        "maximize=true",
+    ],
+}
 CASES = [(optimizer, keyword) for optimizer, keywords in KEYWORDS.items() for keyword in keywords]
 STEPS = 6
 

@@ -34,20 +34,41 @@ CPU = torch.device("cpu")
 NOTED = Path(__file__).with_name("digests.json")
 SHORT = ["dataset.train_size=200", "num_epoch=2"]
 CONFIGURATIONS = {
-    "selu, nesterov": ["activation=selu", "optimizer.nesterov=true", "schedule=cosine", "schedule.warmup=0.1"],
-    "relu, adam, averaged": ["activation=relu", "optimizer=adam", "optimizer.lr=0.001", "training.ema_decay=0.9",
-                             "optimizer.amsgrad=true"],
-    "rrelu, adamw, dropout": ["activation=rrelu", "optimizer=adamw", "optimizer.lr=0.001",
-                              "regularization=dropout_weight_decay"],
-    "prelu, rmsprop, clipped": ["activation=prelu", "optimizer=rmsprop", "optimizer.lr=0.0005",
-                                "optimizer.momentum=0.9", "optimizer.centered=true", "training.clip_norm=1",
-                                "training.label_smoothing=0.1", "schedule=step"],
+    "selu, nesterov": [
+        "activation=selu",
+        "optimizer.nesterov=true",
+        "schedule=cosine",
+        "schedule.warmup=0.1",
+    ],
+    "relu, adam, averaged": [
+        "activation=relu",
+        "optimizer=adam",
+        "optimizer.lr=0.001",
+        "training.ema_decay=0.9",
+        "optimizer.amsgrad=true",
+    ],
+    "rrelu, adamw, dropout": [
+        "activation=rrelu",
+        "optimizer=adamw",
+        "optimizer.lr=0.001",
+        "regularization=dropout_weight_decay",
+    ],
+    "prelu, rmsprop, clipped": [
+        "activation=prelu",
+        "optimizer=rmsprop",
+        "optimizer.lr=0.0005",
+        "optimizer.momentum=0.9",
+        "optimizer.centered=true",
+        "training.clip_norm=1",
+        "training.label_smoothing=0.1",
+        "schedule=step",
+    ],
     "tanh, odd batches": ["activation=tanh", "batch_size=37", "schedule=one_cycle"],
     "elu": ["activation=elu", "optimizer.dampening=0.2"],
     "leaky relu that falls": ["activation=leaky_relu", "activation.negative_slope=-0.1"],
     "resampled": ["augmentation=[affine,elastic,flip,erase]"],
     "moved": ["augmentation=[shift,flip]", "batch_size=37"],
-}  # fmt: skip
+}
 CLASSES_62 = f"dataset.class_names=[{','.join(f'c{i}' for i in range(62))}]"
 AVERAGED = ["model.pooling=average", "dataset.image_size=28"]
 SHAPES: dict[str, list[str]] = {
@@ -78,8 +99,17 @@ SHAPES: dict[str, list[str]] = {
 }
 IN_CI = ("all of it", "all of it, averaged", "300-100")  # compiling a shape takes 4 to 8 s
 # Not a recipe, so that the digest changes only with the kernels.
-MNIST = ["dataset=mnist", "dataset.train_size=4000", "dataset.val_size=1000", "schedule=linear", "schedule.warmup=0.2",
-         "optimizer.lr=0.1", "optimizer.nesterov=true", "num_epoch=1", "batch_size=128"]  # fmt: skip
+MNIST = [
+    "dataset=mnist",
+    "dataset.train_size=4000",
+    "dataset.val_size=1000",
+    "schedule=linear",
+    "schedule.warmup=0.2",
+    "optimizer.lr=0.1",
+    "optimizer.nesterov=true",
+    "num_epoch=1",
+    "batch_size=128",
+]
 
 
 def started(name: str, *more: str) -> tuple[TrainingState, TrainingData]:
