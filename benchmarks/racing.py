@@ -80,7 +80,9 @@ def twofold(dice: Generator, k: int) -> Floats:
 
 
 def tenfold(dice: Generator, k: int) -> Floats:
-    """Draw standard deviations of which nine in ten are between a third and three times the median."""
+    """Draw standard deviations of which nine in ten are between a third and three times the
+    median.
+    """
     return np.exp(dice.standard_normal(k) * 0.7)
 
 

@@ -226,7 +226,9 @@ def sweep(arguments: Sequence[str], outputs: Path) -> tuple[Cost, dict[str, floa
 
 
 def of_process(pid: int) -> tuple[float, float]:
-    """Return the CPU time in seconds of a process without its children, and its own memory in MB."""
+    """Return the CPU time in seconds of a process without its children, and its own memory in
+    MB.
+    """
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     rss = next(
         (

@@ -1,4 +1,6 @@
-"""Simulate the tests of interactions, values, and several datasets, for `benchmarks/verdicts.py`."""
+"""Simulate the tests of interactions, values, and several datasets, for
+`benchmarks/verdicts.py`.
+"""
 
 from __future__ import annotations
 

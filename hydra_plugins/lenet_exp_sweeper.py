@@ -136,7 +136,9 @@ class GridSweeper(Sweeper):
             self.search(planned, resume.resumed_command(sweep, given))
 
     def plan_search(self, given: list[str], kept: "SweepFolder | None" = None) -> "PlannedSearch":
-        """Check a search and return its plan; `kept` is the search to resume with `sweep.resume=`."""
+        """Check a search and return its plan; `kept` is the search to resume with
+        `sweep.resume=`.
+        """
         from lenet_exp.searches.sampling import check_installed
 
         check_installed()  # before the imports that need Optuna

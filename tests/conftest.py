@@ -42,7 +42,9 @@ settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the longest tests first to keep all cores busy, and require a duration of each slow test."""
+    """Run the longest tests first to keep all cores busy, and require a duration of each slow
+    test.
+    """
 
     def seconds(item: pytest.Item) -> float:
         marker = item.get_closest_marker("slow")

@@ -297,7 +297,9 @@ def test_lab_server_can_be_used_and_restored_from_backup(tmp_path, monkeypatch):
 
 
 def check_colleague_writes_only_own_experiment(lab, bob, store):
-    """A missing permission is an error before training; another user's champion causes one warning."""
+    """A missing permission is an error before training; another user's champion causes one
+    warning.
+    """
     done = lab.command(bob, "bob", *ONE, "seed=10")
     assert done.returncode == 2
     assert is_one_line(done.stderr), done.stderr
@@ -381,7 +383,9 @@ def docker(folder, groups, cluster, artifacts):
 
 
 def service_of(name, variables, folder, database_port, port, artifacts):
-    """Return a service's command and environment from the compose file, with paths of this machine."""
+    """Return a service's command and environment from the compose file, with paths of this
+    machine.
+    """
     replacements = {
         "@postgres:5432/": f"@127.0.0.1:{database_port}/",
         "/etc/mlflow/auth.ini": str(folder / "auth.ini"),

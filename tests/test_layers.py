@@ -261,7 +261,9 @@ def test_no_module_shadows_a_function_of_the_api():
 
 
 def private_names(module: str) -> set[str]:
-    """Return the private names of libraries that a module uses in imports, attributes, and strings."""
+    """Return the private names of libraries that a module uses in imports, attributes, and
+    strings.
+    """
     found = set()
     for node in ast.walk(ast.parse(FILES[module].read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):

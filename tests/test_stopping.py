@@ -63,7 +63,8 @@ def test_graceful_in_another_thread_changes_no_handler():
 CHILD = (
     "import signal, sys, time\n"
     "seen = []\n"
-    "for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(s, lambda n, frame: seen.append(n))\n"
+    "for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):\n"
+    "    signal.signal(number, lambda n, frame: seen.append(n))\n"
     "print('ready', flush=True)\n"
     "while not seen: time.sleep(0.01)\n"
     "time.sleep(0.5)\n"

@@ -1,1 +1,3 @@
-"""Makes each kind of figure and table from small sweeps, and compiles a two-column paper with them."""
+"""Makes each kind of figure and table from small sweeps, and compiles a two-column paper with
+them.
+"""

@@ -282,22 +282,28 @@ def test_page_fits_any_window_width(alone, files, scheme, name):
         cut = alone.locator("p.verdict, .command code").evaluate_all(
             """(cells) => cells.filter(cell => {
               const box = cell.getBoundingClientRect();
-              return box.right > innerWidth || box.left < 0 || cell.scrollWidth > cell.clientWidth + 1;
+              const isOutside = box.right > innerWidth || box.left < 0;
+              return isOutside || cell.scrollWidth > cell.clientWidth + 1;
             }).map(cell => cell.innerText)"""
         )
         assert cut == []
         empty = alone.locator(".card:not([hidden])").evaluate_all(
             """(cards) => cards.filter((card) => {
-              const [box, drawn] = [card.getBoundingClientRect(), card.querySelector("canvas").getBoundingClientRect()];
+              const box = card.getBoundingClientRect();
+              const drawn = card.querySelector("canvas").getBoundingClientRect();
               const note = card.querySelector(".note").getBoundingClientRect();
-              const under = Math.max(Math.abs(drawn.bottom - note.top) - 12, box.bottom - note.bottom - 24);
-              return under > 0 || drawn.width < 0.9 * box.width;
+              const spaceAboveNote = Math.abs(drawn.bottom - note.top);
+              const spaceBelowNote = box.bottom - note.bottom;
+              const isNarrow = drawn.width < 0.9 * box.width;
+              return spaceAboveNote > 12 || spaceBelowNote > 24 || isNarrow;
             }).map((card) => card.dataset.chart)"""
         )
         assert empty == []
         rows = alone.locator(".card:not([hidden])").evaluate_all(
-            """(cards) => Object.entries(Object.groupBy(cards, (card) => card.offsetTop)).map(([, row]) =>
-              row.reduce((sum, card) => sum + card.offsetWidth + 16, -16))"""
+            """(cards) => {
+              const rows = Object.values(Object.groupBy(cards, (card) => card.offsetTop));
+              return rows.map((row) => row.reduce((sum, card) => sum + card.offsetWidth + 16, -16));
+            }"""
         )
         assert max(rows) - min(rows) < 3  # all rows of charts are equally wide
     alone.screenshot(path=SCREENSHOTS / f"report_{name}_{scheme}.png", full_page=True)

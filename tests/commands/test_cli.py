@@ -201,8 +201,8 @@ try:
     runpy.run_module("lenet_exp", run_name="__main__", alter_sys=True)
 except SystemExit as left:
     assert not left.code, left.code
-heavy = {{"torch", "mlflow", "pandas", "numpy", "matplotlib", "sklearn", "torchvision"}} & set(sys.modules)
-print("heavy:", sorted(heavy), file=sys.stderr)
+heavy = {{"torch", "mlflow", "pandas", "numpy", "matplotlib", "sklearn", "torchvision"}}
+print("heavy:", sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
 
 
@@ -232,7 +232,7 @@ QUICKLY_FOUND = """
     train -m dataset=digits num_epoch=1,x
     train -m dataset=digits seed=1,2 hydra.launcher.workers=0
     train -m hydra/sweeper=search dataset=digits optimizer.lr=0.1,0.2 n_trials=0
-    train -m hydra/sweeper=search dataset=digits regularization.dropout_rate=interval(0,2) n_trials=2
+    train -m hydra/sweeper=search n_trials=2 regularization.dropout_rate=interval(0,2)
     predict batch_size=0
     predict device=gpu
     compare by=worst

@@ -298,7 +298,9 @@ def test_runs_that_share_a_split_are_not_independent():
     ("seeds", "splits", "sizes"), [(3, 3, (1.0, 1.0, 1.0)), (10, 3, (0.3, 1.0, 0.0))]
 )
 def test_crossed_design_keeps_the_error_rate(seeds, splits, sizes):
-    """The simulated groups do not differ; the seed, the split, and their combination have effects."""
+    """The simulated groups do not differ; the seed, the split, and their combination have
+    effects.
+    """
     rng, sweeps = np.random.default_rng(2), 4000
     shapes = [(sweeps, 1, seeds, 1), (sweeps, 1, 1, splits), (sweeps, 1, seeds, splits)]
     effects = [size * rng.normal(size=shape) for size, shape in zip(sizes, shapes, strict=True)]

@@ -14,16 +14,20 @@ from tests.tools.configs import compose
 DIGESTS = {"train": "a" * 64, "validation": "b" * 64}
 DEFAULTS = "23443987c11d7822bc95ebbb2b0e6cac984862779e5f7ab82812f849900b47ea"
 RESULT = """
-    seed=4611686018427387904 num_epoch=51 batch_size=255 optimizer.lr=0.010000000000000002 optimizer.momentum=0.8
+    seed=4611686018427387904 num_epoch=51 batch_size=255
+    optimizer.lr=0.010000000000000002 optimizer.momentum=0.8
     regularization.weight_decay=6e-4 regularization.dropout_rate=0.1 schedule.shape=cosine
     augmentation.shift=1 augmentation.rotate=1e-3 augmentation.scale=0.1 augmentation.shear=0.1
     augmentation.elastic=0.1 augmentation.flip=1.0 augmentation.erase=0.1
-    training.label_smoothing=0.1 training.clip_norm=10.0 training.ema_decay=0.9 training.patience=100
+    training.label_smoothing=0.1 training.clip_norm=10.0 training.ema_decay=0.9
+    training.patience=100
 """
 # The split seed changes the digests of the data instead.
 NO_RESULT = """
-    num_iter_echo=7 num_threads=3 device=cuda engine=torch data_root=elsewhere model_path=models split_seed=1
-    tracking.experiment=mine tracking.plots=false tracking.models=none tracking.tags.note=x dataset.name=other
+    num_iter_echo=7 num_threads=3 device=cuda engine=torch data_root=elsewhere model_path=models
+    split_seed=1
+    tracking.experiment=mine tracking.plots=false tracking.models=none tracking.tags.note=x
+    dataset.name=other
     tracking.uri=http://127.0.0.1:5000 sweep.force=true sweep.workers=64 sweep.time_limit=1.5
 """
 

@@ -51,6 +51,8 @@ def test_impossible_grid_of_lenet_predict_is_one_line(values, main, outputs):
 
 
 TWO = "optimizer=sgd,adam optimizer.lr=0.1,0.001"
+ADAM_01 = "{optimizer:adam,optimizer.lr:[0.1]}"
+SGD_0001 = "{optimizer:sgd,optimizer.lr:0.001}"
 PARTS = {  # of grids
     f"sweep.zip=[optimizer,optimizer.lr] {TWO} seed=1,2": [
         "sgd 0.1 1",
@@ -64,7 +66,7 @@ PARTS = {  # of grids
         "sgd 0.1 2 selu",
         "adam 0.001 2 selu",
     ],
-    f"sweep.skip=[{{optimizer:adam,optimizer.lr:[0.1]}},{{optimizer:sgd,optimizer.lr:0.001}}] {TWO}": [
+    f"sweep.skip=[{ADAM_01},{SGD_0001}] {TWO}": [
         "sgd 0.1",
         "adam 0.001",
     ],
@@ -89,7 +91,8 @@ def test_sweep_over_part_of_grid_trains_and_resumes(main, ready):
     small = (
         "dataset=digits hydra/launcher=basic num_epoch=1 dataset.train_size=64 tracking.models=none"
     )
-    grid = "sweep.zip=[activation,optimizer.lr] activation=relu,selu optimizer.lr=0.05,0.1 seed=0,1 sweep.max_jobs=4"
+    pairs = "sweep.zip=[activation,optimizer.lr] activation=relu,selu optimizer.lr=0.05,0.1"
+    grid = f"{pairs} seed=0,1 sweep.max_jobs=4"
     line = (
         "-m",
         *small.split(),

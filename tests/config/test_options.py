@@ -27,7 +27,9 @@ EXPERIMENTS = OPTIONS.pop("experiment")
 
 @pytest.mark.parametrize("nth", range(max(map(len, OPTIONS.values()))))
 def test_every_option_composes_with_common_flags(nth):
-    """Each case takes the nth option of every group, so that each option is composed at least once."""
+    """Each case takes the nth option of every group, so that each option is composed at least
+    once.
+    """
     options = [f"{group}={names[-1 - nth % len(names)]}" for group, names in OPTIONS.items()]
     options += (
         ["dataset.class_names=[a,b]"] if {"dataset=folder", "dataset=arrays"} & {*options} else []

@@ -93,7 +93,10 @@ def test_module_of_copy_can_be_looked_up_by_its_classes(root):
     write(
         root,
         {
-            "mine.py": "from __future__ import annotations\nclass Kind: ...\nclass Net:\n    kind: Kind\n"
+            "mine.py": "from __future__ import annotations\n"
+            "class Kind: ...\n"
+            "class Net:\n"
+            "    kind: Kind\n"
         },
     )
     net = find_class("mine.Net", object, identity_of("mine.Net"))

@@ -1,4 +1,6 @@
-"""Datasets from arrays: .npz files, and arrays that a Python program passes to `train` or `sweep`."""
+"""Datasets from arrays: .npz files, and arrays that a Python program passes to `train` or
+`sweep`.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,9 @@ REQUESTS = 2 * len(FILES)  # torchvision requests the location of a file, then t
 
 
 class Mirror(http.server.SimpleHTTPRequestHandler):
-    """Serve a folder, record the requested paths, and optionally send truncated or altered files."""
+    """Serve a folder, record the requested paths, and optionally send truncated or altered
+    files.
+    """
 
     requested: list[str]
     sends: Callable[[bytes], bytes] | None
@@ -139,7 +141,9 @@ def test_concurrent_processes_download_dataset_only_once(mirror, tmp_path):
 
 @pytest.mark.parametrize("kind", ["zip", "gztar"])
 def test_archive_is_used_only_if_digest_matches(kind, tmp_path):
-    """The archive contains files in folders, plain or compressed, and others that are not needed."""
+    """The archive contains files in folders, plain or compressed, and others that are not
+    needed.
+    """
     images, labels = pictures(20)
     packed = tmp_path / "packed" / "gzip"
     write_idx(packed / "images", images)

@@ -16,7 +16,12 @@ from tests.data.idx import png
 from tests.data.test_trust import dataset
 from tests.tools.configs import compose
 
-POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(%pipe%touch ran) (w) file\n%%EOF\n"
+POSTSCRIPT = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 8 8
+%%EndComments
+(%pipe%touch ran) (w) file
+%%EOF
+"""
 
 
 @pytest.fixture

@@ -52,7 +52,8 @@ from lenet_exp.data import images
 sets, config = cloudpickle.loads(sys.stdin.buffer.read())
 images.read_images = None
 images.use_shared_datasets(sets)
-print(float(images.load_training_data(config, torch.device("cpu")).images.sum()), open("/proc/self/smaps").read())
+data = images.load_training_data(config, torch.device("cpu"))
+print(float(data.images.sum()), open("/proc/self/smaps").read())
 """
 
 

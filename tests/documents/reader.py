@@ -186,7 +186,9 @@ class Reader(contextlib.ExitStack):
         assert done.returncode == 0, (line, done.stderr)
 
     def _filled(self, command: Command, rule: Rule) -> str:
-        """Return the command with its placeholders replaced by existing runs, sweeps, and folders."""
+        """Return the command with its placeholders replaced by existing runs, sweeps, and
+        folders.
+        """
         text = command.text.replace("$PWD", str(self.folder))
         if not command.is_compared:
             text = re.sub(r"\brange\((?:(\d+),)?\d+\)", fewer, text)

@@ -99,7 +99,8 @@ RULES = (
         covered=("tests/documents/test_contributing.py",),
     ),
     Rule(
-        r"(docker|cp deploy/|chmod 600 deploy/|deploy/|curl --cacert|python -m mlflow\.server|mlflow server)",
+        r"(docker|cp deploy/|chmod 600 deploy/|deploy/|curl --cacert|python -m mlflow\.server"
+        r"|mlflow server)",
         "needs Docker or a lab's server",
         Way.elsewhere,
         covered=("tests/test_deploy.py",),

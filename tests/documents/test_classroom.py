@@ -21,7 +21,9 @@ STUDENTS = ("ada", "ben", "cleo")
 
 
 def blocks(port: int) -> list[str]:
-    """Return the code blocks of the page for a server on this port, with commands of this checkout."""
+    """Return the code blocks of the page for a server on this port, with commands of this
+    checkout.
+    """
     text = PAGE.read_text().replace("teacher.example.org:5000", f"127.0.0.1:{port}")
     text = text.replace("--host 0.0.0.0 --port 5000", f"--host 127.0.0.1 --port {port}")
     text = text.replace(

@@ -46,7 +46,9 @@ NOT_STORED = {"other", "outputs"}
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: the heading above the table, and the cells by the titles of their columns."""
+    """A row of a table: the heading above the table, and the cells by the titles of their
+    columns.
+    """
 
     heading: str
     cells: dict[str, str]

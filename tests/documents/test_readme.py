@@ -53,7 +53,10 @@ def _number(text: str) -> float | None:
 
 
 def test_flag_table_has_every_flag_of_the_original_script():
-    ancestor = "dataset activation dropout_rate optimizer lr momentum weight_decay num_epoch batch_size num_iter_echo"
+    ancestor = (
+        "dataset activation dropout_rate optimizer lr momentum weight_decay num_epoch batch_size "
+        "num_iter_echo"
+    )
     assert {flag for flag, _, _ in ROWS} == {*ancestor.split(), "data_root", "model_path"}
 
 

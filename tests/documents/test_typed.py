@@ -1,4 +1,6 @@
-"""The commands of each page run in order in a new folder and end as the page states (see rules.py)."""
+"""The commands of each page run in order in a new folder and end as the page states (see
+rules.py).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ OFTEN = [page for page in PAGES if page not in (*FRESH, *SELDOM, OWN)]
 
 
 def bring(folder: Path) -> None:
-    """Write a model with a user's own activation, and the module that defines it, for the reader."""
+    """Write a model with a user's own activation, and the module that defines it, for the
+    reader.
+    """
     own = {"activation": {"_target_": "mine.activations.Swish", "monotone": False}}
     changed_model(folder / "given.safetensors", lambda record: record["config"].update(own))
     (folder / "mine").mkdir()

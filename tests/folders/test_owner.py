@@ -28,7 +28,9 @@ from tests.tools.until import until
 
 HOLD = (
     "import sys; from pathlib import Path; from lenet_exp.folders.owner import locked_folder\n"
-    "with locked_folder(Path(sys.argv[1]), 'it'):\n    print('mine', flush=True)\n    sys.stdin.read()"
+    "with locked_folder(Path(sys.argv[1]), 'it'):\n"
+    "    print('mine', flush=True)\n"
+    "    sys.stdin.read()"
 )
 
 

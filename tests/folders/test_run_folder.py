@@ -1,4 +1,6 @@
-"""A run on disk: its owner, the files that a restart keeps, and the files that remain at the end."""
+"""A run on disk: its owner, the files that a restart keeps, and the files that remain at the
+end.
+"""
 
 from __future__ import annotations
 

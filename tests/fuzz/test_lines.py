@@ -1,4 +1,6 @@
-"""Any command line gives a result or a one-line error with status 2, without a traceback or a hang."""
+"""Any command line gives a result or a one-line error with status 2, without a traceback or a
+hang.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""lenet-export: exported files compute what the model computes, and a failed export leaves no file."""
+"""lenet-export: exported files compute what the model computes, and a failed export leaves no
+file.
+"""
 
 from __future__ import annotations
 
@@ -193,7 +195,9 @@ WRONG = {
     "format=pt2 output=no/such/x.pt2": "output=no/such/x.pt2",
     "format=pt2 output=/proc/x.pt2": "output=/proc/x.pt2",
     "format=pt2 dataset=digits": "lenet-train dataset=digits",
-    "format=pt2 trained_model=lenet5-other dataset=digits": "dataset=digits and trained_model=lenet5-other",
+    "format=pt2 trained_model=lenet5-other dataset=digits": (
+        "dataset=digits and trained_model=lenet5-other"
+    ),
 }
 
 

@@ -37,7 +37,9 @@ def outputs_of_four(trained_outputs):
 
 @pytest.fixture
 def swept(outputs_of_four, monkeypatch):
-    """Return a function from an activation to its MLflow runs, and one that returns the parent run."""
+    """Return a function from an activation to its MLflow runs, and one that returns the parent
+    run.
+    """
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs_of_four))
 
     def found(activation):

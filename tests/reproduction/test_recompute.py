@@ -1,4 +1,6 @@
-"""lenet-reproduce check=true compares the stored results of a run with those of its stored weights."""
+"""lenet-reproduce check=true compares the stored results of a run with those of its stored
+weights.
+"""
 
 from __future__ import annotations
 

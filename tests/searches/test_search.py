@@ -305,7 +305,8 @@ def test_recipe_can_define_search_space(main, outputs, tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
         "# @package _global_\n"
-        "hydra: {sweeper: {params: {activation: 'relu,selu', optimizer.lr: 'tag(log,interval(0.01,0.1))'}}}\n"
+        "hydra: {sweeper: {params: {activation: 'relu,selu', "
+        "optimizer.lr: 'tag(log,interval(0.01,0.1))'}}}\n"
         "n_trials: 7\n"
     )
     line = ("--config-dir", str(tmp_path), "-m", "hydra/sweeper=search", "experiment=mine", *QUICK)
@@ -316,7 +317,10 @@ def test_recipe_can_define_search_space(main, outputs, tmp_path):
 
 
 def test_missing_optuna_names_extra_to_install(outputs):
-    code = "import lenet_exp; lenet_exp.search({'activation': ['relu', 'elu']}, ['dataset=digits'], n_trials=2)"
+    code = (
+        "import lenet_exp; "
+        "lenet_exp.search({'activation': ['relu', 'elu']}, ['dataset=digits'], n_trials=2)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.modules['optuna'] = None; {code}"],
         env=os.environ | {"LENET_EXP_OUTPUTS": str(outputs)},
@@ -418,7 +422,9 @@ REFUSED = {  # what the message must contain
     "n_trials=3": "search",
     "optimizer.lr=interval(1e-3,1)": "n_trials",
     "n_trials=3 regularization.dropout_rate=interval(0,1)": "regularization.dropout_rate=1.0",
-    "n_trials=3 optimizer=adam optimizer.momentum=interval(0,0.9)": "optimizer.momentum=interval(0,0.9)",
+    "n_trials=3 optimizer=adam optimizer.momentum=interval(0,0.9)": (
+        "optimizer.momentum=interval(0,0.9)"
+    ),
     "n_trials=3 activation=relu,selu seed=1,2": "seed=1,2",
     "n_trials=3 activation=relu,selu engine=native,torch": "engine=native,torch",
     "n_trials=3 activation=relu,selu hydra/launcher=basic": "cluster_ray, cluster_slurm, local",

@@ -1,4 +1,6 @@
-"""A search's decisions depend only on its events, so a restarted process makes the same decisions."""
+"""A search's decisions depend only on its events, so a restarted process makes the same
+decisions.
+"""
 
 from __future__ import annotations
 

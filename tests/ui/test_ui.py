@@ -131,7 +131,9 @@ OPEN = re.compile(r"/health|/static-files/.*|/(ajax-)?api/3\.0/mlflow/server-inf
 
 @pytest.mark.slow(seconds=30)
 def test_every_mlflow_route_requires_password(ready):
-    """The server's password protects MLflow's assistant, too, which could run commands as the user."""
+    """The server's password protects MLflow's assistant, too, which could run commands as the
+    user.
+    """
     routes = mlflow_routes()
     assert {
         ("PUT", "/api/2.0/mlflow-artifacts/artifacts/1"),

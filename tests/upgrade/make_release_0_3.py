@@ -114,7 +114,9 @@ def worst_recall(labels, logits):
     correct = logits.argmax(1) == labels
     return min(correct[labels == label].float().mean() for label in labels.unique())
 ''',
-    "conf/model/residual.yaml": "name: residual\n_target_: mine.Residual\nmaps: 4 # number of maps\n",
+    "conf/model/residual.yaml": (
+        "name: residual\n_target_: mine.Residual\nmaps: 4 # number of maps\n"
+    ),
     "conf/activation/leaky.yaml": "_target_: leaky.Leaky\nslope: 0.1\n",
     "conf/loss/margin.yaml": "_target_: mine.Margin\nmargin: 1.0\n",
     "conf/augmentation/noise.yaml": "own:\n  _target_: mine.noise\n  strength: 0.1\n",
@@ -416,7 +418,8 @@ def make() -> dict[str, str]:
     )
     note("init_from", "runs")
     arrays = "import lenet_exp, numpy; cells = numpy.load('cells.npz');"
-    arrays += f"lenet_exp.train({[*SHORT, 'batch_size=32', 'model.width=0.25', 'seed=9', 'dataset.val_size=100']},"
+    overrides = [*SHORT, "batch_size=32", "model.width=0.25", "seed=9", "dataset.val_size=100"]
+    arrays += f"lenet_exp.train({overrides},"
     arrays += "images=cells['images'], labels=cells['labels'])"
     environment = {"LENET_EXP_OUTPUTS": str(OUTPUTS), "PYTHONPATH": f"{PLACE}/source"}
     subprocess.run(

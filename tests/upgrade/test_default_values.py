@@ -45,7 +45,9 @@ def as_in_release_0_3(sweep: SweepFolder) -> None:
 
 @pytest.fixture
 def grid(ready: Path) -> SweepFolder:
-    """Return a grid of release 0.3 over two optimizers, in which Adam has its former learning rate."""
+    """Return a grid of release 0.3 over two optimizers, in which Adam has its former learning
+    rate.
+    """
     succeeded(lenet_train(*QUICK, "optimizer=sgd,adam", "seed=0,1", FORMER, outputs=ready))
     (sweep,) = all_sweeps(ready)
     as_in_release_0_3(sweep)

@@ -76,7 +76,9 @@ def unpacked(upgraded: Path) -> Iterator[None]:
 
 
 def untimed(value: Any) -> Any:
-    """Remove durations from a comparison, which are rounded differently in means of other orders."""
+    """Remove durations from a comparison, which are rounded differently in means of other
+    orders.
+    """
     if isinstance(value, dict):
         return {key: untimed(part) for key, part in value.items() if "seconds" not in key}
     return [untimed(part) for part in value] if isinstance(value, list) else value

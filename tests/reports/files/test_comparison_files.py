@@ -43,7 +43,9 @@ ALL_PICTURES = {"leaderboard", "learning_curves"}
 
 @pytest.fixture
 def comparison() -> Comparison:
-    """Return a comparison of two flags over three seeds, with a configuration that always diverged."""
+    """Return a comparison of two flags over three seeds, with a configuration that always
+    diverged.
+    """
     (found,) = compare_runs(
         [
             *many([0.91, 0.92, 0.914], activation="selu", optimizer__lr="0.1"),

@@ -42,7 +42,9 @@ def epochs(accuracies: list[float], loss: float = 3.0) -> list[EpochResult]:
 
 
 def texts(svg: str) -> list[tuple[str, float, float]]:
-    """Return each text with its coordinates, and check that all coordinates lie within the chart."""
+    """Return each text with its coordinates, and check that all coordinates lie within the
+    chart.
+    """
     chart = ET.fromstring(svg)
     width, height = float(chart.attrib["width"]), float(chart.attrib["height"])
     found = [

@@ -37,7 +37,9 @@ SOURCE = RunSource(COMMAND, COMMAND, SERVER)
 
 @pytest.fixture
 def comparison() -> Comparison:
-    """Return a comparison with accuracies that round half to even, a diverged run and a failed run."""
+    """Return a comparison with accuracies that round half to even, a diverged run and a failed
+    run.
+    """
     runs = [
         *many([0.91125, 0.92125, 0.92375], activation="selu", optimizer__lr="0.1"),
         *many([0.9, 0.908, 0.905], activation="relu", optimizer__lr="0.1"),

@@ -1,4 +1,6 @@
-"""Each loss, metric, schedule, and augmentation in parts.py trains, or is refused before training."""
+"""Each loss, metric, schedule, and augmentation in parts.py trains, or is refused before
+training.
+"""
 
 from __future__ import annotations
 

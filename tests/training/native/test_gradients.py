@@ -172,7 +172,9 @@ def test_gradient_does_not_depend_on_threads(kernels, activation):
 
 
 def test_first_of_equal_maxima_gets_gradient(kernels):
-    """On a blank image, all four values of each window are equal, and torch also selects the first."""
+    """On a blank image, all four values of each window are equal, and torch also selects the
+    first.
+    """
     Gradient(
         kernels, ["activation=selu"], torch.arange(3), images=torch.full((3, 1, 32, 32), 0.25)
     ).check()
