@@ -170,14 +170,17 @@ class Group:
         return _mean(run.seconds_to_best for run in self.finished)
 
     @cached_property
+    def size(self) -> dict[str, int]:
+        """The network's size, keyed by `records.SIZES`; unknown sizes are missing."""
+        sizes: dict[str, int] = {}
+        for run in self.runs:
+            sizes = {**run.size, **sizes}  # all runs that know a size agree
+        return sizes
+
+    @property
     def parameters(self) -> int | None:
         """The network's number of parameters, or None if unknown."""
-        return next((run.parameters for run in self.runs if run.parameters is not None), None)
-
-    @cached_property
-    def multiply_adds(self) -> int | None:
-        """The network's number of multiply-adds per image, or None if unknown."""
-        return next((run.multiply_adds for run in self.runs if run.multiply_adds is not None), None)
+        return self.size.get("parameters")
 
     @cached_property
     def outcomes(self) -> dict[str, int]:

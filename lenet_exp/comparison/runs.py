@@ -11,7 +11,7 @@ from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import params, params_of, text
 from lenet_exp.config.schema import ALWAYS, NEUTRAL, Config, all_flags
 from lenet_exp.config.targets import canonical_config
-from lenet_exp.folders.records import Record, TestResult
+from lenet_exp.folders.records import SIZES, Record, TestResult
 from lenet_exp.folders.results import JobResult
 from lenet_exp.training.score import unpacked
 from lenet_exp.training.trained.trust import foreign_class
@@ -19,7 +19,7 @@ from lenet_exp.training.trained.trust import foreign_class
 # the group of recipes; not part of a configuration, but users identify configurations by recipe
 RECIPE = "experiment"
 # The seed, flags that never distinguish configurations, and params in MLflow that are not flags.
-_OMITTED = {"seed", "data_root", "model_path", "num_iter_echo", "parameters", "multiply_adds"}
+_OMITTED = {"seed", "data_root", "model_path", "num_iter_echo", *SIZES}
 COLLAPSE = 0.1  # minimum fall from the best to the last epoch, as a fraction
 EXECUTION = {"device", "num_threads", "engine"}  # flags that affect only how a run is executed
 
@@ -61,7 +61,7 @@ class ComparedRun:
         mlflow_runs: function that returns the IDs of the corresponding MLflow runs, keyed by store
             name.
         epochs, seconds: number of finished epochs, and training time in seconds; None if unknown.
-        parameters, multiply_adds: size of the network (`NetworkSize`); None if unknown.
+        size: size of the network, keyed by `records.SIZES`; unknown sizes are missing.
         provenance: provenance of the run; None if unknown.
         metric: metric by which the run is compared.
     """
@@ -82,8 +82,7 @@ class ComparedRun:
     mlflow_runs: Callable[[], Mapping[str, str]] = dict
     epochs: int | None = None
     seconds: float | None = None
-    parameters: int | None = None
-    multiply_adds: int | None = None
+    size: Mapping[str, int] = field(default_factory=dict)
     provenance: Provenance | Record | None = None
     metric: Metric = field(default_factory=Metric)
 
@@ -185,8 +184,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         mlflow_runs=lambda: {run.store: run.run_id for run in folder.delivered().mlflow_runs},
         epochs=record.epochs if record is not None else None,
         seconds=record.seconds if record is not None else None,
-        parameters=record.parameters if record is not None else None,
-        multiply_adds=record.multiply_adds if record is not None else None,
+        size=record.size if record is not None else {},
         provenance=record,
         metric=Metric.of(config.metric),
     )

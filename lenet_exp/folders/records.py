@@ -10,6 +10,7 @@ from typing import Any
 
 from lenet_exp.config.image_shape import Normalization
 from lenet_exp.config.metric import Metric
+from lenet_exp.config.params import params
 from lenet_exp.config.schema import Config, EngineName, EpochChoice
 from lenet_exp.config.typed_json import read_as
 from lenet_exp.folders.digests import redacted, verified
@@ -48,6 +49,9 @@ class Outcome(StrEnum):
 
 
 RESULTS = frozenset({Outcome.finished, Outcome.diverged})
+# Sizes of a network (see `NetworkSize`): fields of a record, params in MLflow, and columns of
+# tables.
+SIZES = ("parameters", "multiply_adds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +171,19 @@ class Record(Stored):
         return "-" if self.value is None else self.metric.text(self.value)
 
     @property
-    def size(self) -> dict[str, str]:
-        """The network's size as MLflow params; empty in records from older releases."""
-        numbers = {"parameters": self.parameters, "multiply_adds": self.multiply_adds}
-        return {name: str(number) for name, number in numbers.items() if number is not None}
+    def size(self) -> dict[str, int]:
+        """The network's size, keyed by `SIZES`; records from older releases lack some of them."""
+        sizes = {}
+        for name in SIZES:
+            number = getattr(self, name)
+            if number is not None:
+                sizes[name] = number
+        return sizes
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The run's params in MLflow: its flags, and the size of its network."""
+        return params(self.config) | {name: str(number) for name, number in self.size.items()}
 
     def selected(self, epochs: Sequence[EpochResult]) -> EpochResult | None:
         """Return the epoch whose weights are the run's model; see `training.select`.

@@ -21,7 +21,7 @@ from lenet_exp.comparison.verdict import relation_of
 from lenet_exp.config.class_groups import VERSION
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import rounded
-from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.records import SIZES, Outcome
 from lenet_exp.reports.words.remarks import remark
 
 ACCURACY = Metric()
@@ -41,6 +41,8 @@ class Column:
         hint: explanation that the HTML report shows with the title.
         is_shown: function that returns whether the tables of a comparison contain the column.
         wraps: whether cells contain text that can be wrapped.
+        importance: order in which columns are left out if the terminal is too narrow: the lowest
+            first; a column with the default value is never left out.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Column:
     hint: str = ""
     is_shown: Callable[[Comparison], object] = lambda comparison: True
     wraps: bool = False
+    importance: int | None = None
 
 
 def columns(comparison: Comparison, *, tex: bool = False) -> list[Column]:
@@ -105,10 +108,9 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
             "high": high,
             "best_epoch": group.best_epoch,
             "seconds_to_best": group.seconds_to_best,
-            "parameters": math.nan if group.parameters is None else group.parameters,
-            "multiply_adds": math.nan if group.multiply_adds is None else group.multiply_adds,
-            "runs": len(group.runs),
         }
+        row |= {name: group.size.get(name, math.nan) for name in SIZES}
+        row["runs"] = len(group.runs)
         row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in told}
         row |= behind("behind", lead)
         row |= {
@@ -253,30 +255,44 @@ COLUMNS = (
         "{name}{unit}",
         hint="mean ± standard deviation",
     ),
-    Column("interval", "95% CI", _of(interval), r"95\% CI", hint="confidence interval of the mean"),
+    Column(
+        "interval",
+        "95% CI",
+        _of(interval),
+        r"95\% CI",
+        hint="confidence interval of the mean",
+        importance=5,
+    ),
     Column("n", "n", _of(lambda group: str(group.n)), "$n$"),
     Column(
-        "epoch", "epoch", _of(lambda group: _number(group.best_epoch, ".0f")), hint="best epoch"
+        "epoch",
+        "epoch",
+        _of(lambda group: _number(group.best_epoch, ".0f")),
+        hint="best epoch",
+        importance=3,
     ),
     Column(
         "seconds",
         "seconds",
         _of(lambda g: _number(g.seconds_to_best, ".1f")),
         hint="training time to the best epoch",
+        importance=2,
     ),
     Column(
         "parameters",
         "parameters",
-        _of(lambda g: _count(g.parameters)),
+        _of(lambda g: _count(g.size.get("parameters"))),
         "parameters",
         is_shown=SIZES_DIFFER,
+        importance=4,
     ),
     Column(
         "multiply_adds",
         "multiply-adds",
-        _of(lambda g: _count(g.multiply_adds)),
+        _of(lambda g: _count(g.size.get("multiply_adds"))),
         hint=ADDS,
         is_shown=SIZES_DIFFER,
+        importance=1,
     ),
     Column("lead", "", lambda c, position: difference(c.leads[position], c.metric), "lead"),
     Column(

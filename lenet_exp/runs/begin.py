@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import torch
 
 from lenet_exp.config.fingerprint import TRAINING_VERSION
@@ -28,7 +30,6 @@ def begin(
         device: device that the run trains on.
         engine_why: reason for choosing the engine; see `describe_execution`.
     """
-    size = network_size(config)
     normalization = None if data.shape.is_standard else data.normalization
 
     return Record(
@@ -47,7 +48,6 @@ def begin(
         user=user(),
         command=command_line(),
         normalization=normalization,
-        parameters=size.parameters,
-        multiply_adds=size.multiply_adds,
+        **asdict(network_size(config)),
         created_ms=now_ms(),
     )

@@ -100,7 +100,7 @@ def front() -> Comparison:
     """Return a comparison of a search for accurate and small networks."""
     found = searched()
     groups = [
-        replace(g, runs=[replace(run, parameters=1000 + 37 * i % 400) for run in g.runs])
+        replace(g, runs=[replace(run, size={"parameters": 1000 + 37 * i % 400}) for run in g.runs])
         for i, g in enumerate(found.groups)
     ]
     return replace(

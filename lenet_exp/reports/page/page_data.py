@@ -18,6 +18,7 @@ from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import rounded
 from lenet_exp.files import Json
+from lenet_exp.folders.records import SIZES
 from lenet_exp.reports.columns import accuracy, interval, short, signed
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import MOST_VALUES
@@ -88,8 +89,7 @@ def _group(comparison: Comparison, position: int, source: RunSource) -> dict[str
         "interval": interval(group),
         "epoch": group.best_epoch,
         "seconds": group.seconds_to_best,
-        "parameters": group.parameters,
-        "multiply_adds": group.multiply_adds,
+        **{name: group.size.get(name) for name in SIZES},
         "state": "" if group.stable else unfinished(group),
         "best": group in could_be_best(comparison),
         "remark": remark(comparison, position),

@@ -132,20 +132,25 @@ def print_datasets(comparisons: Sequence[Comparison]) -> None:
     wide_console().lines(*dataset_lines(comparisons))
 
 
-def _fitting(shown: Sequence[Column], cells: list[list[str]], width: int) -> list[int]:
+def _fitting(columns: Sequence[Column], cells: list[list[str]], width: int) -> list[int]:
     """Return the indices of the columns to show, without the least important ones if the table is
     too wide.
     """
-    names = [column.name for column in shown]
-    widths = [
-        3 + max(len(text) for text in [c.title, *(row[i] for row in cells)])
-        for i, c in enumerate(shown)
-    ]
-    widths = [LEAST_WORDS if c.wraps else width for c, width in zip(shown, widths, strict=True)]
-    fitting = list(range(len(shown)))
-    for name in ("multiply_adds", "seconds", "epoch", "parameters", "interval"):
-        if name in names and sum(widths[i] for i in fitting) > width:
-            fitting.remove(names.index(name))
+    widths = []
+    for i, column in enumerate(columns):
+        longest = max(len(text) for text in [column.title, *(row[i] for row in cells)])
+        widths.append(LEAST_WORDS if column.wraps else 3 + longest)
+
+    by_importance = []
+    for i, column in enumerate(columns):
+        if column.importance is not None:
+            by_importance.append((column.importance, i))
+
+    fitting = list(range(len(columns)))
+    for _, i in sorted(by_importance):
+        if sum(widths[i] for i in fitting) <= width:
+            break
+        fitting.remove(i)
     return fitting
 
 

@@ -23,7 +23,6 @@ import numpy as np
 from lenet_exp.config.class_groups import TARGET, is_own, option_name
 from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.metric import Metric
-from lenet_exp.config.params import params
 from lenet_exp.config.schema import LENET5, Config
 from lenet_exp.files import write_atomic
 from lenet_exp.folders.records import Record, record_to_json
@@ -186,7 +185,7 @@ def _create(record: Record, store: Store, run_id: str) -> LoggedModel:
         store.experiment_id,
         name=registered_name(record.dataset, record.config),
         source_run_id=run_id,
-        params=params(record.config) | record.size,
+        params=record.params,
         tags={"fingerprint": record.fingerprint, "weights_digest": record.weights_digest or ""},
         model_type="classifier",
     )

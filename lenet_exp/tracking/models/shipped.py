@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lenet_exp.config.params import params
 from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.tracking.models.exporter import Export
 from lenet_exp.tracking.models.model import link_model, log_model
@@ -55,7 +54,7 @@ def log_shipped(store: Store, record: Record, export: Export) -> tuple[Record, s
         Metric(name, getattr(record, name), record.ended_ms, 0)
         for name in ("best_val_accuracy", "best_epoch")
     ]
-    values = params(record.config) | record.size
+    values = record.params
     params_to_log = [Param(name, value) for name, value in values.items()]
     client.log_batch(run_id, metrics=metrics, params=params_to_log)
     client.log_text(run_id, metadata["record"], "record.json")

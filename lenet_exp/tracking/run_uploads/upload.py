@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from omegaconf import OmegaConf
 
 from lenet_exp.addresses import hide_password
-from lenet_exp.config.params import params
 from lenet_exp.config.typed_json import to_plain
 from lenet_exp.files import Json, read_regular
 from lenet_exp.folders.delivered import DeliveredRun
@@ -237,7 +236,7 @@ def _upload_results(
     """Upload everything that the store lacks, except for the best model. Return the updated entry."""
     batch = RunBatch()
     if not entry.begun:  # the MLflow run is new, or everything is uploaded again
-        batch.params = params(begun.config) | begun.size
+        batch.params = begun.params
         batch.files["config.yaml"] = OmegaConf.to_yaml(
             OmegaConf.create(to_plain(begun.config))
         ).encode()

@@ -10,7 +10,7 @@ from lenet_exp.addresses import store_name
 from lenet_exp.comparison.runs import ComparedRun, Provenance, flags_and_seed
 from lenet_exp.config.metric import Metric
 from lenet_exp.errors import ConfigError, StoreError, first_line
-from lenet_exp.folders.records import TestResult
+from lenet_exp.folders.records import SIZES, TestResult
 from lenet_exp.tracking.stores.store import answering, connect, pages
 
 if TYPE_CHECKING:
@@ -145,15 +145,19 @@ def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
         test_result=test_result,
         last=lambda: metrics.get(metric.key),
         mlflow_runs=lambda: {store: run_id},
-        parameters=_number(run, "parameters"),
-        multiply_adds=_number(run, "multiply_adds"),
+        size=_size(run),
         provenance=_provenance(run),
     )
 
 
-def _number(run: Run, param: str) -> int | None:
-    text = run.data.params.get(param, "")
-    return int(text) if text.isdigit() else None
+def _size(run: Run) -> dict[str, int]:
+    """Return the size of a run's network, keyed by `SIZES`."""
+    sizes = {}
+    for name in SIZES:
+        text = run.data.params.get(name, "")
+        if text.isdigit():
+            sizes[name] = int(text)
+    return sizes
 
 
 def _provenance(run: Run) -> Provenance:

@@ -212,9 +212,12 @@ def test_sizes_of_networks_are_shown_if_different(capsys):
         many([0.97, 0.975, 0.98], model__width="0.5"),
         many([0.98, 0.985, 0.99], model__width="1.0"),
     )
-    runs = [replace(run, parameters=16_111, multiply_adds=100) for run in small]
+    runs = [replace(run, size={"parameters": 16_111, "multiply_adds": 100}) for run in small]
     (found,) = compare_runs(
-        [*runs, *(replace(run, parameters=61_706, multiply_adds=416_520) for run in large)]
+        [
+            *runs,
+            *(replace(run, size={"parameters": 61_706, "multiply_adds": 416_520}) for run in large),
+        ]
     )
     print_comparison(found)
     assert re.search(r"1 +1 .* 3 +2 +1.5 +61,706 +416,520", capsys.readouterr().out)
@@ -233,7 +236,7 @@ def test_sizes_of_networks_are_shown_if_different(capsys):
         [16_111, pytest.approx(0.975)],
     ]
     assert png(drawn["accuracy_versus_parameters"])
-    same = compare_runs([replace(run, parameters=10) for run in (*small, *large)])[0]
+    same = compare_runs([replace(run, size={"parameters": 10}) for run in (*small, *large)])[0]
     assert not same.sizes_differ
 
 
@@ -335,14 +338,14 @@ def test_parameters_figure_has_pareto_front_and_requires_several_sizes():
         "2.0": (244_362, 0.98),
     }
     runs = [
-        replace(run, parameters=n)
+        replace(run, size={"parameters": n})
         for width, (n, reached) in sizes.items()
         for run in many([reached, reached], model__width=width)
     ]
     (axes,) = paper_figure(compare_runs(runs)[0], "parameters").axes
     (front,) = (line for line in axes.lines if line.get_color() == "#8b93a1")
     assert list(front.get_xdata()) == [4_157, 15_738, 244_362]
-    (same,) = compare_runs([replace(run, parameters=1000) for run in runs])
+    (same,) = compare_runs([replace(run, size={"parameters": 1000}) for run in runs])
     with pytest.raises(ConfigError, match="same number of parameters"):
         paper_figure(same, "parameters")
 
@@ -379,7 +382,7 @@ def test_figures_mark_means_beyond_axis_with_arrow_and_value(kind, expected):
     noise = cycle([0.001, -0.001, 0, -0.002, 0.001, 0.001, 0, 0.001, -0.001])
     means = {"0.01": (0.97, 0.96), "0.02": (0.98, 0.965), "0.1": (0.12, 0.11)}
     runs = [
-        replace(run, parameters=1000 + 100 * (name == "relu"))
+        replace(run, size={"parameters": 1000 + 100 * (name == "relu")})
         for lr, reached in means.items()
         for name, mean in zip(("selu", "relu"), reached, strict=True)
         for run in many([mean + next(noise) for _ in range(3)], optimizer__lr=lr, activation=name)
@@ -398,7 +401,11 @@ def test_figures_mark_means_beyond_axis_with_arrow_and_value(kind, expected):
 def test_labels_in_parameters_figure_do_not_overlap():
     sizes = {"0.25": 4_157, "0.5": 15_738, "1.0": 61_706, "2.0": 244_362}
     of_width = {width: many([0.98, 0.982], model__width=width) for width in sizes}
-    runs = [replace(run, parameters=sizes[width]) for width in sizes for run in of_width[width]]
+    runs = [
+        replace(run, size={"parameters": sizes[width]})
+        for width in sizes
+        for run in of_width[width]
+    ]
     figure = paper_figure(compare_runs(runs)[0], "parameters")
     figure.draw_without_rendering()
     (axes,) = figure.axes
