@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lenet_exp.folders.records import Outcome, Record
-from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.epoch import MODEL_METRICS, EpochResult
 
-FIGURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_metric", "lr")
+EXACT_VALUES = (*MODEL_METRICS, "val_metric", "lr")  # of an epoch; the durations always differ
 
 
 def differing_epochs(
@@ -35,7 +35,7 @@ def _differing_values(original: EpochResult, repeated: EpochResult) -> list[str]
 
     Weights are compared only if both epochs have their digest.
     """
-    names = [name for name in FIGURES if getattr(original, name) != getattr(repeated, name)]
+    names = [name for name in EXACT_VALUES if getattr(original, name) != getattr(repeated, name)]
     digests = {original.weights_digest, repeated.weights_digest} - {None}
     if len(digests) == 2:
         names.append("weights")

@@ -6,6 +6,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# The metrics that depend on the model, in the order in which MLflow shows them: its comparison of
+# runs initially shows the first metric.
+MODEL_METRICS = ("val_accuracy", "val_loss", "train_loss", "train_accuracy")
+EPOCH_METRICS = (*MODEL_METRICS, "lr", "epoch_seconds", "images_per_second")
+
 
 @dataclass(frozen=True)
 class EpochResult:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.tags import is_own
 from lenet_exp.files import Json
+from lenet_exp.training.epoch import MODEL_METRICS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,8 +32,8 @@ TRAINING = "workflowType=machine_learning"
 CHARTS = "&compareRunsMode=CHART"
 MOST_COLUMNS = 8  # maximum number of params that fit on a screen
 MOST_RUNS = 1000  # maximum number of runs that are searched for differing params
-CURVES = ("val_accuracy", "val_loss", "train_loss", "train_accuracy", "step_loss", "lr")
-LOSSES = ("val_loss", "train_loss", "step_loss")
+CURVES = (*MODEL_METRICS, "step_loss", "lr")
+LOSSES = tuple(name for name in CURVES if name.endswith("_loss"))
 SEED_FLAGS = ("seed", "split_seed")  # not part of a configuration
 OF_EXPERIMENT = ("dataset", "model", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")
 SECTION = "lenet-metrics"

@@ -27,9 +27,9 @@ from lenet_exp.folders.records import Outcome, exact_result_properties
 from lenet_exp.folders.results import JobResult, counts
 from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.tracking.run_uploads import class_accuracy
-from lenet_exp.tracking.stores.points import BEST_METRICS, EPOCH_METRICS
+from lenet_exp.tracking.stores.points import BEST_METRICS
 from lenet_exp.training import execution
-from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.epoch import EPOCH_METRICS, EpochResult
 from lenet_exp.training.score import Calibration, Score
 from tests.test_layers import FILES
 from tests.tools.commands import ROOT

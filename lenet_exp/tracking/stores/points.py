@@ -7,22 +7,11 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.epoch import EPOCH_METRICS, MODEL_METRICS, EpochResult
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
-EPOCH_METRICS = (
-    # the first metric, because MLflow's comparison of runs initially shows the first metric
-    "val_accuracy",
-    "val_loss",
-    "train_loss",
-    "train_accuracy",
-    "lr",
-    "epoch_seconds",
-    "images_per_second",
-)
-MODEL_METRICS = EPOCH_METRICS[:4]  # the metrics that depend on the model: accuracies and losses
 BEST_METRICS = ("best_val_accuracy", "best_epoch", "seconds_to_best")
 DIGEST = 36  # number of characters to which MLflow truncates the digest of a dataset
 
