@@ -13,19 +13,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lenet_exp.comparison.pairs import AccuracyTable, Floats, Pairs
+from lenet_exp.comparison.pairs import AccuracyTable, Bools, Floats, Pairs
 
 MODERATED_FROM = 4  # minimum number of groups for moderated variances
-LEAST_FLOOR = (
-    1e-18  # smallest variance if the number of images is unknown; accuracies are fractions
-)
+
+# The smallest variance if the number of images is unknown. Accuracies are fractions.
+LEAST_FLOOR = 1e-18
+
 CERTAINTY = {4: 0.05}  # lower quantile for the prior's variance by number of groups
 USUAL_CERTAINTY = 0.10  # the same for five or more groups
 LEAST_DF = 0.5  # smallest degrees of freedom of a group's residuals
 OUTLYING = 0.01  # level of the F test for a variance that is too large to be typical
 NO_VARIATION = 1e-6  # variation of the log variances beyond chance that is treated as none
 PASSES = 6  # passes of the fit if runs are missing; without missing runs, one pass is exact
+
+# The median absolute deviation of a normal distribution times this is its standard deviation.
+MAD_TO_SD = 1.4826
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,15 @@ class Prior:
         """
         from scipy.special import fdtri
 
-        typical, prior_df = self.variance[..., None], self.df[..., None]
-        usual = variance <= typical * fdtri(df, prior_df, 1 - OUTLYING)
-        shrunken = (prior_df * typical + df * variance) / (prior_df + df)
-        return np.maximum(variance, shrunken), df + np.where(usual, prior_df, 0.0)
+        prior_variance = self.variance[..., None]  # shape (..., 1)
+        prior_df = self.df[..., None]
+        is_usual = variance <= prior_variance * fdtri(df, prior_df, 1 - OUTLYING)
+        shrunken = (prior_df * prior_variance + df * variance) / (prior_df + df)
+        return np.maximum(variance, shrunken), df + np.where(is_usual, prior_df, 0.0)
 
 
 @dataclass(frozen=True)
-class Moderated:
+class ModeratedVariances:
     """Moderated variances of groups. Each array has the shape (..., groups), `typical` (...).
 
     Attributes:
@@ -71,7 +77,7 @@ class Moderated:
         typical: median standard deviation over seeds.
         spread: own standard deviation of each group over seeds, not moderated.
         flat: whether at least half of the groups have no variance beyond rounding, so that nothing
-            can be moderated.
+            can be moderated, with shape (...).
     """
 
     own: Floats
@@ -81,10 +87,10 @@ class Moderated:
     most_df: Floats
     typical: Floats
     spread: Floats
-    flat: np.ndarray
+    flat: Bools
 
 
-def prior_of(variance: Floats, df: Floats, *, cautious: bool = True) -> Prior:
+def estimate_prior(variance: Floats, df: Floats, *, cautious: bool = True) -> Prior:
     """Estimate the typical variance from the median and the median absolute deviation of the log
     variances.
 
@@ -99,18 +105,26 @@ def prior_of(variance: Floats, df: Floats, *, cautious: bool = True) -> Prior:
     from scipy.special import chdtri, digamma, polygamma
 
     k = variance.shape[-1]
-    logs = np.log(variance) - digamma(df / 2) + np.log(df / 2)
-    chance = polygamma(1, df / 2).mean(axis=-1)
-    middle = np.median(logs, axis=-1)
-    seen = (1.4826 * np.median(np.abs(logs - middle[..., None]), axis=-1)) ** 2 * k / (k - 1)
-    limit = (k - 1) / chdtri(k - 1, 1 - CERTAINTY.get(k, USUAL_CERTAINTY))
-    beyond = (
-        np.maximum(seen, chance) * limit - chance
-        if cautious
-        else np.maximum(seen - chance, NO_VARIATION)
-    )
-    half = trigamma_inverse(beyond)
-    return Prior(np.exp(middle + digamma(half) - np.log(half)), 2 * half, np.exp(middle))
+    # A log variance is biased, because the logarithm of chi2(df) / df is negative on average.
+    logs = np.log(variance) - digamma(df / 2) + np.log(df / 2)  # shape (..., groups)
+    median_log = np.median(logs, axis=-1)  # shape (...)
+
+    # The variance of the log variances, as observed, and as it would be by chance alone if all
+    # groups had the same true variance.
+    deviation = np.median(np.abs(logs - median_log[..., None]), axis=-1)
+    observed = (MAD_TO_SD * deviation) ** 2 * k / (k - 1)
+    by_chance = polygamma(1, df / 2).mean(axis=-1)
+    if cautious:
+        certainty = CERTAINTY.get(k, USUAL_CERTAINTY)
+        upper_limit = (k - 1) / chdtri(k - 1, 1 - certainty)  # as a multiple of the estimate
+        beyond_chance = np.maximum(observed, by_chance) * upper_limit - by_chance
+    else:
+        beyond_chance = np.maximum(observed - by_chance, NO_VARIATION)
+
+    # The prior's degrees of freedom are those of a chi2(df) / df whose logarithm varies that much.
+    half_df = trigamma_inverse(beyond_chance)
+    prior_variance = np.exp(median_log + digamma(half_df) - np.log(half_df))
+    return Prior(prior_variance, df=2 * half_df, median=np.exp(median_log))
 
 
 def trigamma_inverse(x: Floats) -> Floats:
@@ -127,77 +141,157 @@ def trigamma_inverse(x: Floats) -> Floats:
     return y
 
 
-def moderated(table: AccuracyTable, images: int | None = None) -> Moderated:
+def moderate_variances(table: AccuracyTable, images: int | None = None) -> ModeratedVariances:
     """Return the moderated variances of at least two groups with at least two runs each.
+
+    For example, groups A to D have these accuracies in percent, with seeds 0 to 2:
+
+        A  94.7  95.1  95.1  standard deviation 0.23
+        B  94.9  94.8  94.9  standard deviation 0.06
+        C  94.4  94.4  94.3  standard deviation 0.06
+        D  94.0  93.6  93.9  standard deviation 0.21
+
+    These standard deviations differ, so the prior has only 0.32 degrees of freedom. They are added
+    to the 2 of each group, so `own_df` is 2.32. A and D are noisy and determine only 3 and 4% of
+    the effect of each seed on all groups, B and C 47% each. The effects of the seeds therefore use
+    47% of the 2 degrees of freedom of B, so 1.07 remain. The prior of the residuals adds 0.43, so
+    `residual_df` is 1.49 for B, and 2.37 for A.
 
     Args:
         table: accuracies of the groups on a single split.
         images: number of images from which each accuracy was computed, which limits how small a
             variance can be; None if unknown.
     """
-    known = ~np.isnan(table.values)
-    values, n = np.where(known, table.values, 0.0), known.sum(axis=-1)
-    floor = LEAST_FLOOR if images is None else max(images**-2 / 12, LEAST_FLOOR)
-    mean, own_df = values.sum(axis=-1) / n, n - 1.0
-    raw = np.where(known, values - mean[..., None], 0.0)
-    variance = (raw**2).sum(axis=-1) / own_df
-    own = np.maximum(variance, floor)
-    prior = prior_of(own, own_df)
-    shrunken, shrunken_df = prior.moderate(own, own_df)
+    has_run = ~np.isnan(table.values)  # shape (..., groups, seeds)
+    values = np.where(has_run, table.values, 0.0)
+    n = has_run.sum(axis=-1)  # shape (..., groups)
+    mean = values.sum(axis=-1) / n
+    deviations = np.where(has_run, values - mean[..., None], 0.0)
+    own_df = n - 1.0
+    variance = (deviations**2).sum(axis=-1) / own_df
+
+    floor = _smallest_variance(images)
+    floored = np.maximum(variance, floor)
+    prior = estimate_prior(floored, own_df)
+    own, moderated_own_df = prior.moderate(floored, own_df)
+
     # A noisy group has less weight in the estimated effects of the seeds; no group has more weight
     # than usual.
-    weight = np.where(known, 1 / np.maximum(shrunken, prior.variance[..., None])[..., None], 0.0)
-    total = np.maximum(weight.sum(axis=-2, keepdims=True), 1e-300)
-    fitted = mean
-    for _ in range(1 if known.all() else PASSES):
-        seed = (weight * (values - fitted[..., None])).sum(axis=-2, keepdims=True) / total
-        seed = seed - seed.mean(axis=-1, keepdims=True)
-        fitted = np.where(known, values - seed, 0.0).sum(axis=-1) / n
-    used = np.where(known, weight / total, 0.0).sum(axis=-1) / n
-    rest = np.where(known, values - fitted[..., None] - seed, 0.0)
-    alone = used > 1 - 1e-9  # no other group has any of its seeds
-    residual_df = np.where(alone, own_df, np.maximum(own_df * (1 - used), LEAST_DF))
-    residual = np.where(
-        alone, variance, (rest**2).sum(axis=-1) / np.maximum(own_df * (1 - used), 1e-9)
-    )
-    residual = np.maximum(residual, floor)
-    rest, rest_df = prior_of(residual, residual_df).moderate(residual, residual_df)
-    return Moderated(
-        own=shrunken,
-        own_df=shrunken_df,
-        residual=rest,
-        residual_df=rest_df,
+    run_variance = np.maximum(own, prior.variance[..., None])
+    weight = np.where(has_run, 1 / run_variance[..., None], 0.0)  # shape (..., groups, seeds)
+    fit = _fit_seed_effects(values, has_run, weight)
+
+    remaining_df = own_df * (1 - fit.used)
+    residual_variance = (fit.residuals**2).sum(axis=-1) / np.maximum(remaining_df, 1e-9)
+    has_own_seeds = fit.used > 1 - 1e-9  # no other group has any of the group's seeds
+    residual_variance = np.where(has_own_seeds, variance, residual_variance)
+    residual_variance = np.maximum(residual_variance, floor)
+    residual_df = np.where(has_own_seeds, own_df, np.maximum(remaining_df, LEAST_DF))
+    residual_prior = estimate_prior(residual_variance, residual_df)
+    residual, moderated_residual_df = residual_prior.moderate(residual_variance, residual_df)
+
+    flat_groups = (variance <= floor * (1 + 1e-9)).sum(axis=-1)  # shape (...)
+    return ModeratedVariances(
+        own=own,
+        own_df=moderated_own_df,
+        residual=residual,
+        residual_df=moderated_residual_df,
         most_df=np.maximum(residual_df.sum(axis=-1), 1.0),
         typical=np.sqrt(prior.median),
         spread=np.sqrt(variance),
-        flat=2 * (variance <= floor * (1 + 1e-9)).sum(axis=-1) >= variance.shape[-1],
+        flat=2 * flat_groups >= variance.shape[-1],
     )
 
 
-def moderated_pairs(
-    found: Pairs, by: Moderated, counts: Floats, first: np.ndarray, second: np.ndarray
+def _smallest_variance(images: int | None) -> float:
+    """Return the variance of the error from rounding an accuracy to a multiple of 1 / images."""
+    if images is None:
+        return LEAST_FLOOR
+    return max(images**-2 / 12, LEAST_FLOOR)
+
+
+@dataclass(frozen=True)
+class _SeedFit:
+    """The fit of a model in which a run's accuracy is the sum of an effect of its group, an effect
+    that its seed has on all groups, and a residual.
+
+    Attributes:
+        residuals: residuals, with shape (..., groups, seeds); 0 for missing runs.
+        used: fraction of each group's degrees of freedom that the effects of the seeds use, with
+            shape (..., groups). It is the average fraction of the weight that the group has among
+            all groups with the same seed.
+    """
+
+    residuals: Floats
+    used: Floats
+
+
+def _fit_seed_effects(values: Floats, has_run: Bools, weight: Floats) -> _SeedFit:
+    """Fit the effects of groups and seeds, each in turn while the others are fixed.
+
+    Args:
+        values: accuracies, with shape (..., groups, seeds); 0 for missing runs.
+        has_run: whether each run is present, with shape (..., groups, seeds).
+        weight: weight of each run, with shape (..., groups, seeds); 0 for missing runs.
+    """
+    n = has_run.sum(axis=-1)  # shape (..., groups)
+    total_weight = weight.sum(axis=-2, keepdims=True)  # shape (..., 1, seeds)
+    total_weight = np.maximum(total_weight, 1e-300)
+
+    group_effects = values.sum(axis=-1) / n  # shape (..., groups)
+    passes = 1 if has_run.all() else PASSES
+    for _ in range(passes):
+        rest = weight * (values - group_effects[..., None])
+        seed_effects = rest.sum(axis=-2, keepdims=True) / total_weight  # shape (..., 1, seeds)
+        seed_effects = seed_effects - seed_effects.mean(axis=-1, keepdims=True)
+        group_effects = np.where(has_run, values - seed_effects, 0.0).sum(axis=-1) / n
+
+    residuals = np.where(has_run, values - group_effects[..., None] - seed_effects, 0.0)
+    used = np.where(has_run, weight / total_weight, 0.0).sum(axis=-1) / n
+    return _SeedFit(residuals, used)
+
+
+def moderate_pairs(
+    pairs: Pairs,
+    moderated: ModeratedVariances,
+    *,
+    counts: Floats,
+    first: NDArray[np.intp],
+    second: NDArray[np.intp],
 ) -> Pairs:
     """Return the comparisons of pairs of groups with moderated variances (degrees of freedom:
     Satterthwaite 1946).
 
     Args:
-        found: the comparisons without moderation, with shape (..., pairs).
-        by: moderated variances of the groups.
+        pairs: the comparisons without moderation, with shape (..., pairs).
+        moderated: moderated variances of the groups.
         counts: number of runs of each group, with shape (..., groups).
         first, second: indices of the groups in each pair, with shape (pairs,).
     """
     from scipy.special import stdtr
 
-    def of(part: np.ndarray, own: Floats, residual: Floats) -> Floats:
-        return np.where(found.paired, residual[..., part], own[..., part])
+    first_variance, first_df = _variance_of_mean(pairs, moderated, counts, first)
+    second_variance, second_df = _variance_of_mean(pairs, moderated, counts, second)
+    variance = first_variance + second_variance
+    df = variance**2 / (first_variance**2 / first_df + second_variance**2 / second_df)
+    df = np.clip(df, 1.0, moderated.most_df[..., None])
 
-    share = [np.where(found.paired, found.n, counts[..., part]) for part in (first, second)]
-    one, other = (
-        of(part, by.own, by.residual) / n for part, n in zip((first, second), share, strict=True)
-    )
-    one_df, other_df = (of(part, by.own_df, by.residual_df) for part in (first, second))
-    df = (one + other) ** 2 / (one**2 / one_df + other**2 / other_df)
-    df = np.clip(df, 1.0, by.most_df[..., None])
-    error = np.sqrt(one + other)
-    p = 2 * stdtr(df, -np.abs(found.points) / error)
-    return replace(found, error=error, spread=error * np.sqrt(found.n), df=df, p=p)
+    error = np.sqrt(variance)
+    p = 2 * stdtr(df, -np.abs(pairs.points) / error)
+    return replace(pairs, error=error, spread=error * np.sqrt(pairs.n), df=df, p=p)
+
+
+def _variance_of_mean(
+    pairs: Pairs, moderated: ModeratedVariances, counts: Floats, group: NDArray[np.intp]
+) -> tuple[Floats, Floats]:
+    """Return the moderated variance of the mean of one group of each pair, and its degrees of
+    freedom. Both have the shape (..., pairs).
+
+    Args:
+        pairs, moderated, counts: see `moderate_pairs`.
+        group: index of the group in each pair, with shape (pairs,).
+    """
+    variance = np.where(pairs.paired, moderated.residual[..., group], moderated.own[..., group])
+    df = np.where(pairs.paired, moderated.residual_df[..., group], moderated.own_df[..., group])
+    n = np.where(pairs.paired, pairs.n, counts[..., group])
+    return variance / n, df

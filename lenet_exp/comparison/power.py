@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lenet_exp.comparison.moderation import prior_of
+from lenet_exp.comparison.moderation import estimate_prior
 from lenet_exp.comparison.multiplicity import holm_levels
 from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable
 from lenet_exp.comparison.statistics import pair_tests
@@ -98,7 +98,7 @@ class Power:
 
 def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[tuple[float, float]]:
     """Shrink variances toward their typical value, to the extent that they agree
-    (`moderation.prior_of`).
+    (`moderation.estimate_prior`).
 
     Args:
         variances: variances, each with its degrees of freedom.
@@ -113,7 +113,7 @@ def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[t
     v, df = np.array(variances, dtype=float).T
     tame, prior = np.ones(len(v), dtype=bool), None
     if len(v) > 1:
-        prior = prior_of(np.maximum(v, 1e-3 * v.mean() + 1e-300), df, cautious=False)
+        prior = estimate_prior(np.maximum(v, 1e-3 * v.mean() + 1e-300), df, cautious=False)
         tame = v <= WILD * prior.variance
     if (
         prior is None or prior.df > MOST_DF

@@ -10,7 +10,7 @@ from math import comb
 import numpy as np
 
 from lenet_exp.comparison.images import Right, image_variances, with_new_images
-from lenet_exp.comparison.moderation import MODERATED_FROM, moderated, moderated_pairs
+from lenet_exp.comparison.moderation import MODERATED_FROM, moderate_pairs, moderate_variances
 from lenet_exp.comparison.multiplicity import (
     LEVEL,
     Bools,
@@ -163,13 +163,16 @@ def pair_tests(
     k = table.values.shape[-2]
     leading, everything = k - 1, k <= MOST_GROUPS
     plain = compare_all_pairs(table) if everything else compare_first_with_others(table)
-    by = moderated(table, images) if _can_moderate(table) else None
+    by = moderate_variances(table, images) if _can_moderate(table) else None
     found = plain
     first, second = np.triu_indices(k, 1)
     if by is not None:
         counts = (~np.isnan(table.values)).sum(axis=-1).astype(float)
         which = (first, second) if everything else (np.zeros(leading, dtype=int), np.arange(1, k))
-        found = plain.where(by.flat[..., None], moderated_pairs(plain, by, counts, *which))
+        found = plain.where(
+            by.flat[..., None],
+            moderate_pairs(plain, by, counts=counts, first=which[0], second=which[1]),
+        )
     if image_variance is not None and images is not None:
         plain, found = (with_new_images(its, image_variance, images) for its in (plain, found))
     significant: Bools = found.p <= LEVEL / comb(k, 2)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_exp.comparison.moderation import prior_of
+from lenet_exp.comparison.moderation import estimate_prior
 
 DROP_LEVEL = 0.05  # maximum fraction of searches that drop the best configuration
 
@@ -128,7 +128,7 @@ def seed_variances(table: Floats) -> SeedVariances | None:
     prior_df = float(df.sum())  # at most the total of all configurations
     is_positive = has_two & (own > 0)
     if is_positive.sum() >= FEWEST_TO_DROP:
-        prior = prior_of(own[is_positive], df[is_positive])
+        prior = estimate_prior(own[is_positive], df[is_positive])
         prior_variance = float(prior.variance)
         prior_df = min(float(prior.df), prior_df)
 
