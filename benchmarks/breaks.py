@@ -375,7 +375,7 @@ BREAKS = {
     ),
     "intervals of stored runs": Break(
         promise=RELEASES,
-        file="lenet_exp/comparison/moderation.py",
+        file="lenet_exp/comparison/statistics/moderation.py",
         old="USUAL_CERTAINTY = 0.10",
         new="USUAL_CERTAINTY = 0.12",
         tests="tests/upgrade/test_release_0_3.py -k same_values",
@@ -413,7 +413,7 @@ BREAKS = {
     "verdict": Break(
         promise="corrected for all pairs of configurations, because any two of them could have become the leader",
         page="docs/explanation/statistics.md",
-        file="lenet_exp/comparison/statistics.py",
+        file="lenet_exp/comparison/statistics/differences.py",
         old="significant = step_down(found.p, levels)",
         new="significant = step_down(found.p, np.full(comb(k, 2), LEVEL))",
         tests="tests/comparison/test_statistics.py",
@@ -421,7 +421,7 @@ BREAKS = {
     "could be the best": Break(
         promise="the best one is missing",
         page="docs/explanation/statistics.md",
-        file="lenet_exp/comparison/statistics.py",
+        file="lenet_exp/comparison/statistics/differences.py",
         old="small = found.p <= EXCLUDED_LEVEL / leading",
         new="small = found.p <= EXCLUDED_LEVEL",
         tests="tests/comparison/test_statistics.py",

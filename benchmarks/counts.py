@@ -9,9 +9,15 @@ from math import comb
 import numpy as np
 
 from benchmarks.simulated import Source
-from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, shaffer_levels, step_down
-from lenet_exp.comparison.pairs import AccuracyTable, Pairs, compare_all_pairs
-from lenet_exp.comparison.statistics import intervals, pair_tests
+from lenet_exp.comparison.statistics.differences import intervals, pair_tests
+from lenet_exp.comparison.statistics.multiplicity import (
+    LEVEL,
+    Bools,
+    Floats,
+    shaffer_levels,
+    step_down,
+)
+from lenet_exp.comparison.statistics.pairs import AccuracyTable, Pairs, compare_all_pairs
 
 CHUNK = 4_000_000  # maximum number of values in memory at the same time
 

@@ -10,10 +10,10 @@ from math import sqrt
 import numpy as np
 from scipy.stats import norm
 
-from lenet_exp.comparison.images import image_variances
-from lenet_exp.comparison.multiplicity import Floats
-from lenet_exp.comparison.pairs import AccuracyTable
-from lenet_exp.comparison.statistics import pair_tests
+from lenet_exp.comparison.statistics.differences import pair_tests
+from lenet_exp.comparison.statistics.images import image_variances
+from lenet_exp.comparison.statistics.multiplicity import Floats
+from lenet_exp.comparison.statistics.pairs import AccuracyTable
 
 NEW_IMAGES = """
 ## New seeds and new images

@@ -28,11 +28,11 @@ from numpy.random import Generator
 from benchmarks.measure import positive
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.confirm import plan
-from lenet_exp.comparison.multiplicity import Floats, holm_levels, step_down
-from lenet_exp.comparison.outliers import far_below
-from lenet_exp.comparison.pairs import AccuracyTable, compare_first_with_others
 from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.comparison.statistics import pair_tests
+from lenet_exp.comparison.statistics.differences import pair_tests
+from lenet_exp.comparison.statistics.multiplicity import Floats, holm_levels, step_down
+from lenet_exp.comparison.statistics.outliers import far_below
+from lenet_exp.comparison.statistics.pairs import AccuracyTable, compare_first_with_others
 from lenet_exp.errors import ConfigError
 from lenet_exp.machine import cpu_model
 

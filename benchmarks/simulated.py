@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lenet_exp.comparison.pairs import AccuracyTable, Floats
+from lenet_exp.comparison.statistics.pairs import AccuracyTable, Floats
 
 ACCURACY, SD, NO_IMAGES = (
     0.9,

@@ -14,9 +14,9 @@ from scipy.stats import rankdata, studentized_range
 
 from benchmarks.simulated import Scenario, simulated
 from lenet_exp.comparison.compare import compare_runs
-from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_adjusted
-from lenet_exp.comparison.pairs import compare_all_pairs
 from lenet_exp.comparison.part import select_part
+from lenet_exp.comparison.statistics.multiplicity import LEVEL, Bools, Floats, holm_adjusted
+from lenet_exp.comparison.statistics.pairs import compare_all_pairs
 from lenet_exp.comparison.studies.contrasts import value_contrasts
 from lenet_exp.comparison.studies.datasets import better_on_each, rank_test
 from lenet_exp.comparison.studies.full_grid import FullGrid

@@ -218,7 +218,7 @@ def _number(
 def _seeds(value: str | None) -> int | None:
     if value is None:
         return None
-    from lenet_exp.comparison.power import LEAST_SEEDS, MOST_SEEDS
+    from lenet_exp.comparison.statistics.power import LEAST_SEEDS, MOST_SEEDS
 
     if not re.fullmatch(r"\d{1,4}", value) or not LEAST_SEEDS <= int(value) <= MOST_SEEDS:
         raise ConfigError(f"seeds={value}: must be an integer from {LEAST_SEEDS} to {MOST_SEEDS:,}")

@@ -11,7 +11,7 @@ from functools import partial
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import confirmation, plan
-from lenet_exp.comparison.statistics import Difference
+from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
 from lenet_exp.config.class_groups import VERSION
 from lenet_exp.errors import ConfigError

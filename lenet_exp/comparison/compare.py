@@ -13,11 +13,11 @@ from lenet_exp.comparison.differing_flags import differing_flags, with_newest_co
 from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import ABSENT, Group, grouped
 from lenet_exp.comparison.leader import choose_leader, is_remaining, leads_over, tested_leader
-from lenet_exp.comparison.outliers import far_below
-from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.runs import EXECUTION, ComparedRun, from_results
 from lenet_exp.comparison.search.summary import SearchSummary, searched
-from lenet_exp.comparison.statistics import Difference
+from lenet_exp.comparison.statistics.differences import Difference
+from lenet_exp.comparison.statistics.outliers import far_below
+from lenet_exp.comparison.statistics.pairs import Replicate
 from lenet_exp.comparison.studies.interactions import Interactions, interactions
 from lenet_exp.comparison.studies.new_images import NewImages, new_images
 from lenet_exp.config.metric import Metric, definition
@@ -82,7 +82,7 @@ class Comparison:
     @property
     def not_excluded(self) -> list[Group]:
         """The groups that could be the best: the leader and every group that is not excluded
-        (`statistics.pair_tests`).
+        (`differences.pair_tests`).
 
         Groups that have no result, have a diverged run, or were dropped by a search are excluded.
         """

@@ -11,8 +11,8 @@ import numpy as np
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.leader import tested_leader
-from lenet_exp.comparison.power import MOST_SEEDS, Power, shrunk
-from lenet_exp.comparison.statistics import Accuracies, Difference
+from lenet_exp.comparison.statistics.differences import Accuracies, Difference
+from lenet_exp.comparison.statistics.power import MOST_SEEDS, Power, shrunk
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import RESULTS

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, GroupMeans, group_means
+from lenet_exp.comparison.statistics.pairs import NO_SPREAD, AccuracyTable, GroupMeans, group_means
 
 WIDE_RANGE = 20  # minimum ratio of the largest value to the smallest value for a logarithmic axis
 

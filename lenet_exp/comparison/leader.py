@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
+from lenet_exp.comparison.statistics.differences import Difference, against_chosen, against_fixed
 
 
 def choose_leader(groups: Sequence[Group], design: Design) -> Group | None:

@@ -15,8 +15,8 @@ from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.effects import Effects
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.leader import choose_leader
-from lenet_exp.comparison.multiplicity import LEVEL
-from lenet_exp.comparison.statistics import Difference
+from lenet_exp.comparison.statistics.differences import Difference
+from lenet_exp.comparison.statistics.multiplicity import LEVEL
 from lenet_exp.comparison.studies.new_images import NewImages
 from lenet_exp.errors import ConfigError
 
@@ -162,7 +162,7 @@ def part_of(comparison: Comparison, members: Members, text: str) -> Comparison:
     in tests that are corrected for all pairs of configurations. In addition, the leader's value
     wins if its configuration is ahead of all configurations with other values by unmoderated tests
     at the level 5% x 2 / n, because it is the best of n configurations with its value; see
-    `statistics.pair_tests`.
+    `differences.pair_tests`.
 
     Args:
         members: see `PartOfComparison`.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from lenet_exp.comparison.pairs import Replicate
+from lenet_exp.comparison.statistics.pairs import Replicate
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import params, params_of, text
 from lenet_exp.config.schema import ALWAYS, NEUTRAL, Config, all_flags

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.statistics import Difference
+from lenet_exp.comparison.statistics.differences import Difference
 
 
 class Relation(StrEnum):

@@ -15,7 +15,7 @@ from operator import attrgetter
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.comparison.statistics import Difference
+from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.comparison.studies.datasets import across_datasets
 from lenet_exp.comparison.verdict import relation_of
 from lenet_exp.config.class_groups import VERSION

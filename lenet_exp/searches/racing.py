@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_exp.comparison.moderation import estimate_prior
+from lenet_exp.comparison.statistics.moderation import estimate_prior
 
 DROP_LEVEL = 0.05  # maximum fraction of searches that drop the best configuration
 

@@ -13,7 +13,7 @@ import torch
 
 from lenet_exp.addresses import SQLITE, store_uri
 from lenet_exp.amounts import duration, megabytes, number_of
-from lenet_exp.comparison.power import detectable
+from lenet_exp.comparison.statistics.power import detectable
 from lenet_exp.config.schema import LENET5, Config, LoggedModels
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.checkpoints import keeps_state

@@ -12,9 +12,9 @@ from scipy import stats
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design
-from lenet_exp.comparison.images import image_variances, with_new_images
-from lenet_exp.comparison.pairs import AccuracyTable, compare_all_pairs
 from lenet_exp.comparison.runs import ComparedRun
+from lenet_exp.comparison.statistics.images import image_variances, with_new_images
+from lenet_exp.comparison.statistics.pairs import AccuracyTable, compare_all_pairs
 from lenet_exp.comparison.studies.new_images import Basis
 from lenet_exp.folders.records import TestResult
 from lenet_exp.reports.words.scope import scope

@@ -15,16 +15,21 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.simulated import Scenario
-from lenet_exp.comparison.multiplicity import LEVEL, holm_levels, shaffer_levels, step_down
-from lenet_exp.comparison.outliers import far_below
-from lenet_exp.comparison.pairs import (
+from lenet_exp.comparison.statistics.differences import against_chosen, against_fixed, pair_tests
+from lenet_exp.comparison.statistics.multiplicity import (
+    LEVEL,
+    holm_levels,
+    shaffer_levels,
+    step_down,
+)
+from lenet_exp.comparison.statistics.outliers import far_below
+from lenet_exp.comparison.statistics.pairs import (
     AccuracyTable,
     compare_all_pairs,
     compare_first_with_others,
     group_means,
 )
-from lenet_exp.comparison.power import Power, detectable, shrunk
-from lenet_exp.comparison.statistics import against_chosen, against_fixed, pair_tests
+from lenet_exp.comparison.statistics.power import Power, detectable, shrunk
 
 ACCURACY = st.floats(0.1, 1.0).map(lambda x: round(x, 4))
 SEEDED = st.dictionaries(st.tuples(st.integers(0, 7), st.just(0)), ACCURACY, min_size=1, max_size=6)

@@ -8,9 +8,9 @@ from math import comb
 
 import numpy as np
 
-from lenet_exp.comparison.multiplicity import shaffer_levels, step_down
-from lenet_exp.comparison.pairs import AccuracyTable, compare_all_pairs
-from lenet_exp.comparison.statistics import intervals
+from lenet_exp.comparison.statistics.differences import intervals
+from lenet_exp.comparison.statistics.multiplicity import shaffer_levels, step_down
+from lenet_exp.comparison.statistics.pairs import AccuracyTable, compare_all_pairs
 from lenet_exp.comparison.studies.full_grid import FullGrid
 
 MOST_VALUES = (

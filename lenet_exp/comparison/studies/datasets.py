@@ -10,9 +10,15 @@ import numpy as np
 
 from lenet_exp.comparison.compare import Comparison, name_of
 from lenet_exp.comparison.group import ABSENT, Group
-from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, step_down
-from lenet_exp.comparison.pairs import AccuracyTable, compare_all_pairs
-from lenet_exp.comparison.statistics import MOST_GROUPS
+from lenet_exp.comparison.statistics.differences import MOST_GROUPS
+from lenet_exp.comparison.statistics.multiplicity import (
+    LEVEL,
+    Bools,
+    Floats,
+    holm_levels,
+    step_down,
+)
+from lenet_exp.comparison.statistics.pairs import AccuracyTable, compare_all_pairs
 
 LEAST_DATASETS = 5  # minimum number of datasets for a test of the ranks
 TIE = 1e-9  # tolerance for equal mean ranks

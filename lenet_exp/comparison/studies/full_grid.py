@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lenet_exp.comparison.effects import changing_together, value_order
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.pairs import Floats
+from lenet_exp.comparison.statistics.pairs import Floats
 from lenet_exp.config.params import rounded
 
 LEAST_SEEDS = 3  # minimum number of seeds for each combination

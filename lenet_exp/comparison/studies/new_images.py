@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.images import Right
 from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.comparison.statistics import behind_on_new_images
+from lenet_exp.comparison.statistics.differences import behind_on_new_images
+from lenet_exp.comparison.statistics.images import Right
 from lenet_exp.folders.records import Record
 from lenet_exp.training.score import unpacked
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.images import Right
-from lenet_exp.comparison.pairs import Replicate
+from lenet_exp.comparison.statistics.images import Right
+from lenet_exp.comparison.statistics.pairs import Replicate
 from lenet_exp.errors import UserError
 from lenet_exp.folders.records import Record
 from lenet_exp.training.score import unpacked

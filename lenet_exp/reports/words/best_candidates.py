@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.statistics import UNSTABLE
+from lenet_exp.comparison.statistics.differences import UNSTABLE
 from lenet_exp.comparison.verdict import Relation, could_be_best, verdict_of
 from lenet_exp.reports.words.names import names
 from lenet_exp.reports.words.remarks import chosen_in_advance

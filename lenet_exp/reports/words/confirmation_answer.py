@@ -7,7 +7,7 @@ import math
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import Confirmation
-from lenet_exp.comparison.statistics import Difference
+from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.reports.words.formatting import ACCURACY, interval_words, points_words
 from lenet_exp.reports.words.names import NAMED
 from lenet_exp.reports.words.scope import elsewhere

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lenet_exp.comparison.statistics import WIDE
+from lenet_exp.comparison.statistics.differences import WIDE
 from lenet_exp.config.metric import Metric
 
 ACCURACY = Metric()

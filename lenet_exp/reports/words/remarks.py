@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.statistics import Difference
+from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.comparison.verdict import Relation, relation_of
 from lenet_exp.reports.words.formatting import interval_words
 from lenet_exp.reports.words.run_outcomes import (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from lenet_exp.amounts import first_of, number_of
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.multiplicity import LEVEL
+from lenet_exp.comparison.statistics.multiplicity import LEVEL
 from lenet_exp.comparison.studies.datasets import LEAST_DATASETS, across_datasets
 from lenet_exp.comparison.studies.interactions import Interaction, Interactions
 from lenet_exp.config.params import rounded

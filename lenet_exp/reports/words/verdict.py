@@ -13,8 +13,8 @@ from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import confirmation
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.pairs import Replicate
-from lenet_exp.comparison.power import detectable
+from lenet_exp.comparison.statistics.pairs import Replicate
+from lenet_exp.comparison.statistics.power import detectable
 from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.words.confirmation_answer import confirmation_answer

@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_exp.comparison.pairs import Floats, Pairs, Replicate
+from lenet_exp.comparison.statistics.pairs import Floats, Pairs, Replicate
 
 Right = Mapping[
     Replicate, NDArray[np.bool_]

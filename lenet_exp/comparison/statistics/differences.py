@@ -9,9 +9,13 @@ from math import comb
 
 import numpy as np
 
-from lenet_exp.comparison.images import Right, image_variances, with_new_images
-from lenet_exp.comparison.moderation import MODERATED_FROM, moderate_pairs, moderate_variances
-from lenet_exp.comparison.multiplicity import (
+from lenet_exp.comparison.statistics.images import Right, image_variances, with_new_images
+from lenet_exp.comparison.statistics.moderation import (
+    MODERATED_FROM,
+    moderate_pairs,
+    moderate_variances,
+)
+from lenet_exp.comparison.statistics.multiplicity import (
     LEVEL,
     Bools,
     Floats,
@@ -19,7 +23,7 @@ from lenet_exp.comparison.multiplicity import (
     shaffer_levels,
     step_down,
 )
-from lenet_exp.comparison.pairs import (
+from lenet_exp.comparison.statistics.pairs import (
     AccuracyTable,
     Pairs,
     Replicate,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lenet_exp.comparison.multiplicity import Floats
+from lenet_exp.comparison.statistics.multiplicity import Floats
 
 FEWEST = 3  # minimum number of runs in a configuration
 FAR = 6.0  # minimum distance from the median, in standard deviations

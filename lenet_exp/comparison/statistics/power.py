@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lenet_exp.comparison.moderation import estimate_prior
-from lenet_exp.comparison.multiplicity import holm_levels
-from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable
-from lenet_exp.comparison.statistics import pair_tests
+from lenet_exp.comparison.statistics.differences import pair_tests
+from lenet_exp.comparison.statistics.moderation import estimate_prior
+from lenet_exp.comparison.statistics.multiplicity import holm_levels
+from lenet_exp.comparison.statistics.pairs import NO_SPREAD, AccuracyTable
 
 POWER = 0.8
 # power for planning, so that simulated sweeps reach 80% on average (`benchmarks/planning.py`)

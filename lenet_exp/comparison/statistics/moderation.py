@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_exp.comparison.pairs import AccuracyTable, Bools, Floats, Pairs
+from lenet_exp.comparison.statistics.pairs import AccuracyTable, Bools, Floats, Pairs
 
 MODERATED_FROM = 4  # minimum number of groups for moderated variances
 

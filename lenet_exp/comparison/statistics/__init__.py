@@ -1,0 +1,1 @@
+"""The statistics of comparisons: tests, corrections, intervals, and power, for arrays of accuracies."""
