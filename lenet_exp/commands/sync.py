@@ -60,7 +60,8 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.folders.sweep_folder import all_sweeps
     from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.tracking.stores.usable import check_store
-    from lenet_exp.tracking.uploader.sync import Stores, Sync
+    from lenet_exp.tracking.uploader.outputs_stores import OutputsStores
+    from lenet_exp.tracking.uploader.sync import Sync
     from lenet_exp.waiting import print_waiting
 
     log_to_console()
@@ -73,25 +74,25 @@ def run(arguments: list[str]) -> int:
         return _make_champion(values["champion"], uri)
     if which is not None or follows:
         sweep = find_sweep(which or "last")
-        sync = Sync(Stores(sweep.outputs, uri), again=again)
+        sync = Sync(OutputsStores(sweep.outputs, uri), everything=again)
         if follows:
             sync.follow(sweep)
         sync.sync_sweeps([sweep])
     elif run is not None:
         folder = find_run(run)
-        sync = Sync(Stores(folder.path.parent.parent, uri), again=again)
+        sync = Sync(OutputsStores(folder.path.parent.parent, uri), everything=again)
         sync.learn_sweeps(all_sweeps(folder.path.parent.parent))
         sync.sync_runs([folder])
     else:
-        sync = Sync(Stores(outputs_dir(), uri), again=again)
+        sync = Sync(OutputsStores(outputs_dir(), uri), everything=again)
         sync.sync_sweeps(all_sweeps(outputs_dir()))
         sync.sync_runs(all_runs(outputs_dir()))
     sync.close()
     if sync.owned:
         print(f"skipped, still running: {sync.owned}")
-    print(f"uploaded: {sync.delivered}")
-    print(f"missing: {sync.left}")
-    return EXIT_FAILED if sync.left else 0
+    print(f"uploaded: {sync.uploaded}")
+    print(f"missing: {sync.missing}")
+    return EXIT_FAILED if sync.missing else 0
 
 
 def _make_champion(run_id: str, uri: str | None) -> int:

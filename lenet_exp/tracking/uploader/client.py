@@ -26,9 +26,8 @@ from lenet_exp.tracking.uploader.protocol import (
     to_line,
 )
 
-STUCK_SECONDS = (
-    8.0  # a call to a store that exceeds its time limit by this much cannot be interrupted
-)
+# a call to a store that exceeds its time limit by this much cannot be interrupted
+STUCK_SECONDS = 8.0
 SILENT_SECONDS = 30.0  # an uploading process that sends nothing for this long hangs
 CLOSE_SECONDS = 10.0  # maximum time for the uploading process to finish the upload in progress
 TICK_SECONDS = 0.1
@@ -37,7 +36,14 @@ log = logging.getLogger("lenet_exp")
 
 
 class Uploader:
-    """The uploading process, as the training process sees it."""
+    """The uploading process, as the training process sees it.
+
+    Attributes:
+        environment: environment variables for MLflow when the process was started.
+        pid: ID of the process that started it. A forked child must start its own.
+        started: value of `time.monotonic()` when it was started.
+        has_warned: whether its end was reported, or needs no report.
+    """
 
     def __init__(self) -> None:
         self.environment = mlflow_environment()
@@ -63,45 +69,60 @@ class Uploader:
         """Send a request to the uploading process, if it still exists."""
         if request.kind is RequestKind.follow:
             self._answers[request.path] = queue.Queue()
+
         assert self._process.stdin is not None
         with contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(to_line(request))
             self._process.stdin.flush()
 
     def answer(self, path: str, deadline: float) -> Answer | None:
-        """Return the next answer about a run or a sweep, or None if there is none before a deadline
-        (`time.monotonic`), the process has exited, or it hangs."""
+        """Return the next answer about a run or a sweep, or None if none arrives.
+
+        The result is None if the deadline has passed, the process has exited, or it hangs.
+
+        Args:
+            path: path of the run or the sweep.
+            deadline: value of `time.monotonic()`.
+        """
         while True:
             raise_discarded()
             try:
                 return self._answers[path].get(timeout=TICK_SECONDS)
             except queue.Empty:
-                if self.is_lost or self.hangs() or time.monotonic() > deadline:
+                if self.is_lost or self.hangs():
+                    return None
+                if time.monotonic() > deadline:
                     return None
 
     def hangs(self) -> bool:
-        """Return whether the process is in a call to a store that never ends, or sends no messages
-        any more.
-        """
-        silent = time.monotonic() - self._last_message
-        return self._overdue_seconds > STUCK_SECONDS or silent > SILENT_SECONDS
+        """Return whether a call of the process to a store never ends, or the process is silent."""
+        if self._overdue_seconds > STUCK_SECONDS:
+            return True
+        silent_seconds = time.monotonic() - self._last_message
+        return silent_seconds > SILENT_SECONDS
 
     def warn_if_lost(self) -> None:
         """Warn once if the process has exited on its own."""
-        if self.is_lost and not self.has_warned:
-            self.has_warned = True
-            status = self._process.wait()
-            log.warning(
-                "the upload process exited (status %d); run lenet-sync to upload the rest", status
-            )
+        if not self.is_lost or self.has_warned:
+            return
+        self.has_warned = True
+        status = self._process.wait()
+        log.warning(
+            "the upload process exited (status %d); run lenet-sync to upload the rest", status
+        )
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """End the process: let it finish the upload in progress for some seconds, and kill it then."""
+        """End the process, and kill it if it has not ended after some time.
+
+        Args:
+            seconds: maximum time for the process to finish the upload in progress.
+        """
         self.has_warned = True
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        if not self._has_begun:  # it still imports mlflow
+
+        if not self._has_begun:  # it still imports mlflow, so there is no upload to finish
             seconds = 0.0
         try:
             self._process.wait(seconds)
@@ -118,6 +139,7 @@ class Uploader:
             if answer.kind is AnswerKind.alive:
                 self._overdue_seconds = answer.seconds
                 continue
+
             self._has_begun = True
             if answer.kind is AnswerKind.log:
                 log.log(answer.level, "%s", answer.text)
@@ -135,12 +157,20 @@ def start_uploader() -> Uploader:
     Call this function early, so that the process imports mlflow while this one imports torch.
     """
     global _current
-    usable = _current is not None and not _current.is_lost and _current.pid == os.getpid()
-    if _current is None or not usable or _current.environment != mlflow_environment():
-        if _current is not None and _current.pid == os.getpid():
-            _current.close()
-        _current = Uploader()
+    if _current is not None and _is_usable(_current):
+        return _current
+
+    if _current is not None and _current.pid == os.getpid():
+        _current.close()
+    _current = Uploader()
     return _current
+
+
+def _is_usable(uploader: Uploader) -> bool:
+    """Return whether an uploading process is alive, is this process's own, and has its settings."""
+    if uploader.is_lost or uploader.pid != os.getpid():
+        return False
+    return uploader.environment == mlflow_environment()
 
 
 @atexit.register

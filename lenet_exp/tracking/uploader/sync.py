@@ -1,21 +1,19 @@
-"""Uploads the results in an outputs folder that are missing from their MLflow stores, for
-`lenet-sync`.
+"""Uploads the results in an outputs folder that are missing from their MLflow stores.
+
+This is the work of `lenet-sync`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from lenet_exp.addresses import frozen_uri, store_uri
 from lenet_exp.amounts import number_of
-from lenet_exp.config.schema import LoggedModels, StoreAddress, Tracking
+from lenet_exp.config.schema import LoggedModels, Tracking
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
@@ -33,103 +31,44 @@ from lenet_exp.tracking.run_uploads.remaining import (
 )
 from lenet_exp.tracking.run_uploads.upload import RunUpload
 from lenet_exp.tracking.stores.connection import StoreConnection
-from lenet_exp.tracking.stores.time_limit import CallLimit
 from lenet_exp.tracking.sweep_runs.upload import SweepUpload, send_run
 from lenet_exp.tracking.uploader.follow import SweepFollower
+from lenet_exp.tracking.uploader.outputs_stores import Destination, OutputsStores
 from lenet_exp.waiting import Counting
 
 LOOK_SECONDS = 0.5
-DAMAGED = (
-    OSError,
-    ValueError,
-    UserError,
-)  # errors of a corrupt folder, which must not affect others
+# errors of a corrupt folder, which must not affect other folders
+DAMAGED = (OSError, ValueError, UserError)
 
 log = logging.getLogger("lenet_exp")
 
 
-class Stores:
-    """The MLflow stores for the runs in an outputs folder. Each of them is opened only once.
-
-    Args:
-        outputs: path of the outputs folder.
-        uri: address of a store that replaces all others; by default, the value of
-            MLFLOW_TRACKING_URI.
-
-    Attributes:
-        given: whether a single specified store receives all results.
-    """
-
-    def __init__(self, outputs: Path, uri: str | None = None) -> None:
-        self._outputs = outputs
-        self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or None
-        self.given = self._uri is not None
-        self._limit = CallLimit()
-        self._connections: dict[tuple[str, str], StoreConnection | None] = {}
-
-    def place(self, tracking: Tracking, kept: str | None) -> tuple[str, str]:
-        """Return the address of a run's store, without a password, and the name of the run's
-        experiment.
-
-        Args:
-            tracking: values of the run's `tracking.*` flags.
-            kept: stored address of the sweep's store; None for a single run or the default store.
-        """
-        return self.name(kept or tracking.uri), tracking.experiment
-
-    def name(self, kept: str | None) -> str:
-        """Return the name of the store at a stored address. The name contains no password."""
-        return frozen_uri(store_uri(self._uri or kept, self._outputs)) or ""
-
-    def connection(self, tracking: Tracking, kept: str | None) -> StoreConnection | None:
-        """Return the connection to a store, or None if the store cannot be used. A warning is
-        logged once.
-
-        Args:
-            tracking, kept: see `place`.
-        """
-        place = self.place(tracking, kept)
-        if place not in self._connections:
-            address = StoreAddress(
-                uri=self._uri or kept or tracking.uri, experiment=tracking.experiment
-            )
-            connection = StoreConnection(address, self._outputs, self._limit)
-            self._connections[place] = connection
-            try:
-                connection.open()
-            except UserError as e:
-                log.warning("%s", e)
-                self._connections[place] = None
-        return self._connections[place]
-
-
-@dataclass
 class Sync:
     """One execution of `lenet-sync`.
 
-    Attributes:
+    Args:
         stores: MLflow stores of the outputs folder.
-        again: whether to upload everything again, because a store was restored from a backup.
-        delivered, left: numbers of uploaded results and remaining results, for all sweeps and runs
-            checked so far.
+        everything: whether to upload everything again, because a store was restored from a backup.
+
+    Attributes:
+        uploaded: number of results that were uploaded so far.
+        missing: number of results that the stores of the checked sweeps and runs still lack.
         owned: number of sweeps and runs that were skipped because a running process owns them.
     """
 
-    stores: Stores
-    again: bool = False
-    delivered: UploadCount = UploadCount()
-    left: UploadCount = UploadCount()
-    owned: int = 0
-    _exporter: ModelExporter = field(default_factory=ModelExporter)
-    _seen: set[tuple[Path, tuple[str, str]]] = field(
-        default_factory=set
-    )  # run folders of sweeps, and their stores
-    _swept: dict[Path, SweepFolder] = field(
-        default_factory=dict
-    )  # for each run folder, a sweep that contains it
-    _forgotten: set[tuple[Path, str]] = field(
-        default_factory=set
-    )  # run folders that are uploaded again, and the store
+    def __init__(self, stores: OutputsStores, *, everything: bool = False) -> None:
+        self.uploaded = UploadCount()
+        self.missing = UploadCount()
+        self.owned = 0
+        self._stores = stores
+        self._everything = everything
+        self._exporter = ModelExporter()
+        # Run folders that belong to a sweep, and the destination of the sweep.
+        self._in_sweeps: set[tuple[Path, Destination]] = set()
+        # A sweep that contains the run, keyed by run folder.
+        self._sweep_of: dict[Path, SweepFolder] = {}
+        # Run folders that are uploaded again, and the name of the store.
+        self._forgotten: set[tuple[Path, str]] = set()
 
     def close(self) -> None:
         """End the process that exports models."""
@@ -139,28 +78,33 @@ class Sync:
         """Record which runs belong to sweeps, without uploading anything."""
         for sweep in sweeps:
             with contextlib.suppress(*DAMAGED):
-                self._swept.update((job.folder.path, sweep) for job in sweep.jobs())
+                self._learn_sweep(sweep, sweep.jobs())
 
     def sync_sweeps(self, sweeps: Iterable[SweepFolder]) -> None:
         """Upload each sweep's own MLflow run, with all runs of the sweep nested under it."""
         for sweep in sweeps:
-            self._guarded(f"sweep {sweep.path}", UploadCount(sweeps=1), partial(self._sweep, sweep))
+            sync = partial(self._sync_sweep, sweep)
+            self._count_failure(f"sweep {sweep.path}", UploadCount(sweeps=1), sync)
 
     def sync_runs(self, folders: Iterable[RunFolder]) -> None:
-        """Upload each run to the store in its configuration, unless its sweep has already uploaded
-        it there.
+        """Upload each run to the store in its configuration.
+
+        A run whose sweep has already uploaded it there is skipped.
         """
         for folder in folders:
             begun = folder.begun()
             if begun is None:
                 continue
+
             tracking = begun.config.tracking
-            place = self.stores.place(tracking, None)
-            if (folder.path, place) in self._seen or self._is_elsewhere(folder, tracking, place[0]):
+            destination = self._stores.destination(tracking, None)
+            if (folder.path, destination) in self._in_sweeps:
                 continue
-            self._guarded(
-                f"run {folder.path}", UploadCount(runs=1), partial(self._run, folder, tracking)
-            )
+            if self._is_elsewhere(folder, tracking, destination.store):
+                continue
+
+            sync = partial(self._sync_run, folder, tracking)
+            self._count_failure(f"run {folder.path}", UploadCount(runs=1), sync)
 
     def follow(self, sweep: SweepFolder) -> None:
         """Upload a sweep while it runs in another process, until it ends."""
@@ -174,47 +118,63 @@ class Sync:
             time.sleep(LOOK_SECONDS)
 
     def _follower(self, sweep: SweepFolder) -> SweepFollower | None:
+        """Return a follower of a sweep; None if it has no jobs yet, or its store is unusable."""
         jobs = sweep.jobs()
         if not jobs:
             return None
-        connection = self.stores.connection(jobs[0].config.tracking, sweep.started().tracking_uri)
+        connection = self._stores.connection(jobs[0].config.tracking, sweep.started().tracking_uri)
         if connection is None:
             return None
         return SweepFollower(sweep, SweepUpload(sweep, connection, self._exporter, user=None))
 
-    def _is_elsewhere(self, folder: RunFolder, tracking: Tracking, name: str) -> bool:
-        """Return whether a run was completely uploaded, but only to stores other than the one in
-        its configuration.
+    def _learn_sweep(self, sweep: SweepFolder, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            self._sweep_of[job.folder.path] = sweep
+
+    def _is_elsewhere(self, folder: RunFolder, tracking: Tracking, store: str) -> bool:
+        """Return whether a run was completely uploaded, but only to other stores.
 
         The store address in the configuration may contain a typo, so such a run is not uploaded to
         that store.
+
+        Args:
+            folder: folder of the run.
+            tracking: values of the run's `tracking.*` flags.
+            store: name of the store in its configuration.
         """
         record = folder.record()
         entries = folder.delivered().mlflow_runs
-        if (
-            self.stores.given
-            or tracking.uri is None
-            or any(entry.store == name for entry in entries)
-        ):
+        if self._stores.are_replaced or tracking.uri is None:
             return False
-        return any(record is not None and entry.ended_ms == record.ended_ms for entry in entries)
+        if record is None or any(entry.store == store for entry in entries):
+            return False
+        return any(entry.ended_ms == record.ended_ms for entry in entries)
 
-    def _guarded(self, what: str, lost: UploadCount, upload: Callable[[], None]) -> None:
+    def _count_failure(self, subject: str, lost: UploadCount, sync: Callable[[], None]) -> None:
+        """Call a function, and count its results as missing if the folder is corrupt.
+
+        Args:
+            subject: the sweep or the run, for the warning.
+            lost: what is missing if the function fails.
+            sync: function that uploads the sweep or the run.
+        """
         try:
-            upload()
+            sync()
         except DAMAGED as e:
-            log.warning("%s: cannot be uploaded (%s: %s)", what, type(e).__name__, first_line(e))
-            self.left += lost
+            error = f"{type(e).__name__}: {first_line(e)}"
+            log.warning("%s: cannot be uploaded (%s)", subject, error)
+            self.missing += lost
 
-    def _sweep(self, sweep: SweepFolder) -> None:
+    def _sync_sweep(self, sweep: SweepFolder) -> None:
         plan = sweep.started()
         jobs = sweep.jobs()
         if not jobs:  # no jobs have been created yet
             return
+
         tracking = jobs[0].config.tracking
-        place = self.stores.place(tracking, plan.tracking_uri)
-        self._seen |= {(job.folder.path, place) for job in jobs}
-        self._swept.update((job.folder.path, sweep) for job in jobs)
+        destination = self._stores.destination(tracking, plan.tracking_uri)
+        self._in_sweeps |= {(job.folder.path, destination) for job in jobs}
+        self._learn_sweep(sweep, jobs)
         if sweep.owner() is not None:
             self.owned += 1
             return
@@ -222,58 +182,71 @@ class Sync:
         if plan.outcome is Outcome.running:
             with sweep.claim():
                 end_killed_sweep(sweep)
-        connection = self.stores.connection(tracking, plan.tracking_uri)
-        if connection is None:
-            results = job_results(sweep, jobs, plan.started_ms)
-            self.left += remaining_sweep_uploads(sweep, place[0], results)
-        else:
+
+        connection = self._stores.connection(tracking, plan.tracking_uri)
+        if connection is not None:
             self._upload_sweep(sweep, jobs, connection)
+            return
+        results = job_results(sweep, jobs, plan.started_ms)
+        self.missing += remaining_sweep_uploads(sweep, destination.store, results)
 
     def _upload_sweep(
         self, sweep: SweepFolder, jobs: list[Job], connection: StoreConnection
     ) -> None:
         store = connection.name
         folders = {job.run: job.folder for job in jobs}
-        if self.again:
+        if self._everything:
             sweep.forget_upload(store)
             for folder in folders.values():
                 self._forget(folder, store)
 
-        before = {run: folder.delivered().run_in(store) for run, folder in folders.items()}
+        entries_before = {run: folder.delivered().run_in(store) for run, folder in folders.items()}
         ended_before = self._ended_run(sweep, store)
+
         upload = SweepUpload(sweep, connection, self._exporter, user=None)
         counting = Counting(f"uploading runs of sweep {sweep.id}")
-        self.left += upload.complete(lambda done, of: counting.show(done, number_of(of, "run")))
+        self.missing += upload.complete(lambda done, of: counting.show(done, number_of(of, "run")))
+
         for run, folder in folders.items():
-            self.delivered += uploaded_between(before[run], folder.delivered().run_in(store))
+            entry = folder.delivered().run_in(store)
+            self.uploaded += uploaded_between(entries_before[run], entry)
         ended = self._ended_run(sweep, store)
-        self.delivered += UploadCount(sweeps=int(ended not in (None, ended_before)))
+        if ended is not None and ended != ended_before:
+            self.uploaded += UploadCount(sweeps=1)
 
     def _ended_run(self, sweep: SweepFolder, store: str) -> str | None:
-        """Return the ID of the sweep's MLflow run if it shows the end of the sweep; otherwise,
-        None.
-        """
+        """Return the ID of the sweep's MLflow run; None if it does not show the sweep's end."""
         entry = sweep.delivered().run_in(store)
         if entry is None or entry.ended != sweep.started().starts:
             return None
         return entry.run_id
 
-    def _run(self, folder: RunFolder, tracking: Tracking) -> None:
-        sweep = self._swept.get(folder.path)
-        if owner_of(folder.path) is not None or (sweep is not None and sweep.owner() is not None):
+    def _sync_run(self, folder: RunFolder, tracking: Tracking) -> None:
+        sweep = self._sweep_of.get(folder.path)
+        if owner_of(folder.path) is not None:
+            self.owned += 1
+            return
+        if sweep is not None and sweep.owner() is not None:
             self.owned += 1
             return
 
         end_killed_run(folder)
-        connection = self.stores.connection(tracking, None)
-        name = connection.name if connection is not None else self.stores.place(tracking, None)[0]
-        parent = sweep.delivered().run_id(name) if sweep is not None else None
+        connection = self._stores.connection(tracking, None)
+        if connection is not None:
+            store = connection.name
+        else:
+            store = self._stores.destination(tracking, None).store
+
+        parent = None
+        if sweep is not None:
+            parent = sweep.delivered().run_id(store)
         wants_model = tracking.models is LoggedModels.all
-        if tracking.models is LoggedModels.best and sweep is None:
+        if sweep is None and tracking.models is LoggedModels.best:
             wants_model = True
+
         if connection is not None:
             self._upload_run(folder, connection, parent=parent, wants_model=wants_model)
-        self.left += remaining_uploads(folder, name, model=wants_model, parent=parent)
+        self.missing += remaining_uploads(folder, store, model=wants_model, parent=parent)
 
     def _upload_run(
         self,
@@ -283,15 +256,18 @@ class Sync:
         parent: str | None,
         wants_model: bool,
     ) -> None:
-        if self.again:
-            self._forget(folder, connection.name)
-        before = folder.delivered().run_in(connection.name)
+        store = connection.name
+        if self._everything:
+            self._forget(folder, store)
+
+        entry_before = folder.delivered().run_in(store)
         export = self._exporter.export if wants_model else None
         send_run(connection, folder, RunUpload(parent=parent, export=export))
-        self.delivered += uploaded_between(before, folder.delivered().run_in(connection.name))
+        self.uploaded += uploaded_between(entry_before, folder.delivered().run_in(store))
 
     def _forget(self, folder: RunFolder, store: str) -> None:
         """Record that a store may lack any result of a run, once for each run and store."""
-        if (folder.path, store) not in self._forgotten and folder.begun() is not None:
-            self._forgotten.add((folder.path, store))
-            folder.forget_upload(store)
+        if (folder.path, store) in self._forgotten or folder.begun() is None:
+            return
+        self._forgotten.add((folder.path, store))
+        folder.forget_upload(store)

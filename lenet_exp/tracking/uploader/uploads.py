@@ -1,8 +1,9 @@
 """Uploads of a run or a sweep while it trains, from the view of the process that trains it.
 
-with uploads(Followed(folder, config.tracking)):
-    ...                                    the uploading process follows the folder
-                                           afterward, this process waits for the rest of the uploads
+    with uploads(Followed(folder, config.tracking)):
+        train()  # Meanwhile, the uploading process follows the folder.
+
+After the block, this process waits for the rest of the uploads.
 """
 
 from __future__ import annotations
@@ -79,14 +80,15 @@ class Followed:
         return store_uri(self.tracking.uri, self.outputs)
 
     @property
-    def is_of_file(self) -> bool:
+    def is_sqlite(self) -> bool:
         """Whether the store is a SQLite file."""
         return self.uri.startswith(SQLITE)
 
     def request(self) -> Request:
         """Return the request to follow the folder."""
+        kind = FolderKind.sweep if isinstance(self.folder, SweepFolder) else FolderKind.run
         follow = FolderToFollow(
-            kind=FolderKind.sweep if isinstance(self.folder, SweepFolder) else FolderKind.run,
+            kind=kind,
             outputs=str(self.outputs),
             uri=self.tracking.uri,
             experiment=self.tracking.experiment,
@@ -105,26 +107,34 @@ class Followed:
         check_tracking_uri(self.tracking.uri, self.outputs)
 
     def is_up_to_date(self) -> bool:
-        """Return whether the store is a SQLite file that has not changed since it received all
-        results of a sweep.
+        """Return whether a SQLite file is unchanged since it received all results of a sweep.
+
+        The result is False for a run, and for other stores.
         """
-        if not isinstance(self.folder, SweepFolder) or not self.is_of_file:
+        if not isinstance(self.folder, SweepFolder) or not self.is_sqlite:
             return False
         plan = self.folder.kept_plan()
         entry = self.folder.delivered().run_in(store_name(self.uri))
         if plan is None or entry is None or entry.ended != plan.starts:
             return False
-        return entry.database == database_state(self.uri) != ""
 
-    def state(self) -> list[int]:
-        """Return the times at which the files changed that the start of a run or sweep writes or
-        removes.
+        state = database_state(self.uri)
+        return state != "" and entry.database == state
+
+    def file_times(self) -> dict[str, int]:
+        """Return when the files changed that the start of a run or a sweep writes or removes.
 
         The files are not read, because reading a corrupt file logs a warning.
+
+        Returns:
+            times in nanoseconds since 1970, keyed by the file's name; missing files have none.
         """
-        names = ("sweep.json", "job.json", "record.json")
-        files = [self.folder.path / name for name in names]
-        return [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
+        times: dict[str, int] = {}
+        for name in ("sweep.json", "job.json", "record.json"):
+            file = self.folder.path / name
+            if file.exists():
+                times[name] = file.stat().st_mtime_ns
+        return times
 
     def print_view(self) -> None:
         """Print the command that shows a sweep in MLflow's UI. For a run, the caller prints it."""
@@ -137,6 +147,7 @@ class Followed:
         if isinstance(self.folder, RunFolder):
             wants_model = self.tracking.models is not LoggedModels.none
             return remaining_uploads(self.folder, store, model=wants_model)
+
         plan = self.folder.kept_plan()
         if plan is None:
             return UploadCount()
@@ -165,11 +176,10 @@ class Followed:
 
 @contextmanager
 def uploads(followed: Followed) -> Iterator[None]:
-    """Upload a run or a sweep while it trains in a `with` block, and wait for the rest of the
-    uploads after the block.
+    """Upload a run or a sweep while it trains in a `with` block, and upload the rest afterwards.
 
-    If the block raises a UserError before anything was trained, nothing is waited for. After a
-    signal that stopped the training, the wait ends after 20 s.
+    If the block raises a UserError before anything was trained, there is no wait for uploads. After
+    a signal that stopped the training, the wait ends after 20 s.
 
     Raises:
         ConfigError, StoreError: the store cannot be used, as far as this is known before training.
@@ -183,13 +193,14 @@ def uploads(followed: Followed) -> Iterator[None]:
 
     uploader = start_uploader()
     uploader.send(followed.request())
-    if not followed.is_of_file:
+    if not followed.is_sqlite:
         _wait_for_server(uploader, followed.path)
-    before = followed.state()
+
+    times_before = followed.file_times()
     try:
         yield
     except UserError:
-        if followed.state() == before:
+        if followed.file_times() == times_before:  # nothing has started
             uploader.send(Request(RequestKind.forget, followed.path))
         else:
             _complete(uploader, followed)
@@ -207,8 +218,9 @@ def uploads(followed: Followed) -> Iterator[None]:
 def follow_sweep(
     sweep: SweepFolder, tracking: Tracking, *, rests: bool = True, trains: bool = True
 ) -> Iterator[None]:
-    """Upload a sweep while it trains in a `with` block; see `uploads`. At the end, print the
-    command that shows it.
+    """Upload a sweep while it trains in a `with` block; see `uploads`.
+
+    At the end, print the command that shows the sweep in MLflow.
 
     Args:
         rests, trains: see `Followed`.
@@ -218,21 +230,18 @@ def follow_sweep(
 
 
 def _wait_for_server(uploader: Uploader, path: str) -> None:
-    """Wait until the uploading process has opened the store, but only for a short time after its
-    start.
+    """Wait until the uploading process has opened the store, but at most 3 s from its start.
 
     Raises:
         StoreError: the server responds but cannot be used.
     """
     deadline = uploader.started + CHECK_SECONDS
-    while True:
+    answer = uploader.answer(path, deadline)
+    while answer is not None and answer.kind is not AnswerKind.opened:
         answer = uploader.answer(path, deadline)
-        if answer is None:
-            return
-        if answer.kind is AnswerKind.opened:
-            if answer.text:
-                raise StoreError(answer.text)
-            return
+
+    if answer is not None and answer.text:
+        raise StoreError(answer.text)
 
 
 def _complete(uploader: Uploader, followed: Followed, seconds: float = math.inf) -> None:
@@ -245,6 +254,7 @@ def _complete(uploader: Uploader, followed: Followed, seconds: float = math.inf)
         uploader.send(Request(RequestKind.forget, followed.path))
         followed.print_view()
         return
+
     exports = followed.exports()
     uploader.send(Request(RequestKind.complete, followed.path, exports=exports))
     deadline = time.monotonic() + seconds
@@ -255,6 +265,7 @@ def _complete(uploader: Uploader, followed: Followed, seconds: float = math.inf)
         close_uploader(seconds=1.0)
         warn_remaining(followed)
         raise
+
     if left is None:
         uploader.warn_if_lost()
         close_uploader(seconds=0.0)
@@ -268,32 +279,42 @@ def _wait(
 ) -> UploadCount | None:
     """Wait for the end of the uploads, and return what is missing.
 
-    The result is None if that is unknown: the process died or hangs, or the deadline has passed.
+    Args:
+        uploader: the uploading process.
+        path: path of the run or the sweep.
+        show: function that shows a text about the progress.
+        deadline: value of `time.monotonic()` at which the wait ends.
+
+    Returns:
+        The missing results; None if they are unknown, because the process died or hangs, or because
+        the deadline has passed.
     """
     while time.monotonic() < deadline:
         answer = uploader.answer(path, deadline)
         if answer is None:
             return None
+        if answer.kind is AnswerKind.completed:
+            return None if answer.left is None else UploadCount(*answer.left)
+
         if answer.kind is AnswerKind.opened and answer.text:
             log.warning(
-                "%s (results are saved in the outputs folder; to upload them later, run lenet-sync)",
+                "%s (results are saved in the outputs folder; to upload them later, "
+                "run lenet-sync)",
                 answer.text,
             )
         if answer.kind is AnswerKind.progress and answer.of > 1:
             show(f"{answer.done} of {number_of(answer.of, 'run')}")
-        if answer.kind is AnswerKind.completed:
-            return None if answer.left is None else UploadCount(*answer.left)
     return None
 
 
 def warn_remaining(followed: Followed) -> None:
     """Warn about results that the store lacks, if there are any."""
     left = followed.remaining()
-    if left:
-        store = store_name(followed.uri)
-        log.warning(
-            "missing in MLflow (%s): %s; to upload them, run: %s",
-            store,
-            left,
-            followed.sync_command(),
-        )
+    if not left:
+        return
+    log.warning(
+        "missing in MLflow (%s): %s; to upload them, run: %s",
+        store_name(followed.uri),
+        left,
+        followed.sync_command(),
+    )
