@@ -22,9 +22,10 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.runs.former_defaults import former_overrides, has_former_defaults
 from lenet_exp.sweeps.confirms import Flags, flags_of
 
-FIRST = 1000  # new seeds start at a multiple of this number
+SEED_STEP = 1000  # New seeds start at a multiple of this number.
+
 # The `sweep.*` flags that are not copied from the sweep's command.
-NOT_KEPT = "zip", "skip", "confirms", "points", "against", "resume", "force", "dry_run"
+_NOT_COPIED = ("zip", "skip", "confirms", "points", "against", "resume", "force", "dry_run")
 
 
 @dataclass(frozen=True)
@@ -85,18 +86,20 @@ def confirmed_sweep(which: str | None) -> SweepFolder:
         ConfigError: the sweep was not found.
     """
     sweep = find_sweep(which or "last")
-    confirms = sweep.started().confirms
-    return (
-        sweep
-        if confirms is None or which is not None
-        else find_sweep(str(sweep.path.parent / confirms))
-    )
+    confirmed_id = sweep.started().confirms
+    if which is not None or confirmed_id is None:
+        return sweep
+    return find_sweep(str(sweep.path.parent / confirmed_id))
 
 
 def confirmations(sweep: SweepFolder, dataset: str) -> list[SweepFolder]:
     """Return all confirmations of a sweep on the given dataset, ended or not."""
-    found = [s for s in all_sweeps(sweep.outputs) if s.started().confirms == sweep.id]
-    return [s for s in found if s.jobs()[0].config.dataset.name == dataset]
+    found = []
+    for other in all_sweeps(sweep.outputs):
+        confirms_sweep = other.started().confirms == sweep.id
+        if confirms_sweep and other.jobs()[0].config.dataset.name == dataset:
+            found.append(other)
+    return found
 
 
 def confirmation_command(
@@ -111,66 +114,92 @@ def confirmation_command(
     Raises:
         ConfigError: the confirmation cannot be planned, or the store's address lacks the password.
     """
-    baseline = request.against is not None
-    wanted = plan(comparison, request.points / 100, request.seeds, baseline=baseline)
-    by_run = {job.run: job for job in sweep.jobs()}
-    chosen = _with_former_defaults([by_run[group.runs[0].id] for group in wanted.groups])
-    ended = [
-        s for s in confirmations(sweep, comparison.dataset) if s.started().confirmed is not None
-    ]
-    with_splits = SPLIT in sweep.started().swept
-    tested = [s for s in all_sweeps(sweep.outputs) if s.started().confirmed is not None]
-    before = [
-        job.config
-        for s in [sweep, *tested]
-        for job in s.jobs()
-        if job.config.dataset.name == comparison.dataset
-    ]
-    seen = max(max(c.seed, c.split_seed if with_splits else 0) for c in before)
-    seeds = range((seen // FIRST + 1) * FIRST, (seen // FIRST + 1) * FIRST + wanted.seeds)
-    own = [f"sweep.confirms={sweep.id}", request.flag]
-    config_dir, columns, configs = (
-        config_dir_of(sweep.started()),
-        _columns(chosen),
-        [job.config for job in chosen],
+    wanted = plan(
+        comparison, request.points / 100, request.seeds, baseline=request.against is not None
     )
+    job_of_run = {job.run: job for job in sweep.jobs()}
+    jobs = [job_of_run[group.runs[0].id] for group in wanted.groups]
+    jobs = _with_former_defaults(jobs)
+
+    ended = [
+        other
+        for other in confirmations(sweep, comparison.dataset)
+        if other.started().confirmed is not None
+    ]
+
+    with_splits = SPLIT in sweep.started().swept
+    first_seed = _first_new_seed(sweep, comparison.dataset, with_splits=with_splits)
+    seeds = range(first_seed, first_seed + wanted.seeds)
+
+    config_dir = config_dir_of(sweep.started())
+    columns = _columns(jobs)
+    trained = [job.config for job in jobs]
     if request.against is not None:
-        sides = leader_and_baseline(
-            chosen[0], request.against, Path(config_dir[-1]) if config_dir else None
-        )
-        columns = _columns([replace(chosen[0], overrides=sides.fixed)])
+        own_options = Path(config_dir[-1]) if config_dir else None
+        sides = leader_and_baseline(jobs[0], request.against, own_options)
+        columns = _columns([replace(jobs[0], overrides=sides.fixed)])
         columns |= {f"{flag}=": list(values) for flag, values in sides.differing.items()}
-        configs.append(sides.baseline)
-        own.append("sweep.against=true")
-    arguments = [*config_dir, "-m", *_overrides(columns, seeds, with_splits, request.uri)]
-    trained = frozenset(map(flags_of, configs))
-    return ConfirmationCommand(wanted, [*arguments, *own], ended, trained)
+        trained.append(sides.baseline)
+
+    overrides = _overrides(columns, seeds, with_splits, request.uri)
+
+    arguments = [*config_dir, "-m", *overrides, f"sweep.confirms={sweep.id}", request.flag]
+    if request.against is not None:
+        arguments.append("sweep.against=true")
+    configurations = frozenset(flags_of(config) for config in trained)
+    return ConfirmationCommand(wanted, arguments, ended, configurations)
+
+
+def _first_new_seed(sweep: SweepFolder, dataset: str, *, with_splits: bool) -> int:
+    """Return the lowest multiple of `SEED_STEP` above all seeds that were seen on a dataset.
+
+    Seen are the seeds of the sweep and of all ended confirmations. For example, it is 1000 after
+    the seeds 0 to 4, and 2000 after the seeds 1000 to 1019.
+
+    Args:
+        with_splits: whether new splits are needed, so that `split_seed` counts as a seed.
+    """
+    sweeps = [sweep]
+    for other in all_sweeps(sweep.outputs):
+        if other.started().confirmed is not None:
+            sweeps.append(other)
+
+    seen = []
+    for seen_sweep in sweeps:
+        for job in seen_sweep.jobs():
+            config = job.config
+            if config.dataset.name != dataset:
+                continue
+            seen.append(config.seed)
+            if with_splits:
+                seen.append(config.split_seed)
+    return (max(seen) // SEED_STEP + 1) * SEED_STEP
 
 
 def _with_former_defaults(jobs: Sequence[Job]) -> list[Job]:
     """Return jobs whose overrides give the same configurations as in release 0.3, whose default
     values changed.
     """
-    of_release_0_3 = [job for job in jobs if has_former_defaults(job.config)]
-    added = dict.fromkeys(
-        override for job in of_release_0_3 for override in former_overrides(job.overrides)
-    )
+    added: dict[str, None] = {}
+    for job in jobs:
+        if has_former_defaults(job.config):
+            added |= dict.fromkeys(former_overrides(job.overrides))
     return [replace(job, overrides=[*job.overrides, *added]) for job in jobs]
 
 
 def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """Return the overrides from which the jobs were composed, as lists with one value per job,
-    keyed by flag.
+    """Return the overrides from which the jobs were composed, as one column of values per flag.
 
-    The flags of the first job come first.
+    For example, `{"num_epoch=": ["5", "5"], "optimizer=": ["sgd", "adam"]}` for two jobs. The flags
+    of the first job come first. The last of repeated overrides counts.
     """
     columns: dict[str, list[str]] = {}
     for job in jobs:
-        own = {
-            key + sign: _absolute(job, key, v)
-            for key, sign, v in (o.partition("=") for o in job.overrides)
-        }
-        for key, value in own.items():  # the last of repeated overrides counts
+        row: dict[str, str] = {}
+        for override in job.overrides:
+            flag, sign, value = override.partition("=")
+            row[flag + sign] = _absolute(job, flag, value)
+        for key, value in row.items():
             columns.setdefault(key, []).append(value)
     return columns
 
@@ -180,43 +209,71 @@ def _overrides(
 ) -> list[str]:
     """Return the columns as the overrides of a single sweep, with new seeds and, if the split was
     swept, new splits.
+
+    For example, the columns above give `num_epoch=5 optimizer=sgd,adam seed=range(1000,1005)`. If
+    several columns differ, `sweep.zip=` makes their values change together.
     """
-    fresh = {"seed=", "split_seed="} if with_splits else {"seed="}
-    left_out = fresh | {f"sweep.{flag}=" for flag in NOT_KEPT} | {"sweep=", f"{HOOK}="}
-    kept = {k: v for k, v in columns.items() if k.lstrip("+") not in left_out}
+    seed_keys = ["seed=", "split_seed="] if with_splits else ["seed="]
+    copied = _copied(columns, seed_keys)
     if uri is not None:
-        kept["tracking.uri="] = [uri]
-    if any("***" in value for values in kept.values() for value in values):
-        raise ConfigError(
-            "tracking.uri: its password is not stored; set tracking.uri= to the URI with the password"
-        )
-    several = [key for key, values in kept.items() if len(set(values)) > 1]
-    found = [
-        f"{key}{','.join(values if key in several else values[:1])}" for key, values in kept.items()
-    ]
-    found += [f"{key}range({seeds.start},{seeds.stop})" for key in sorted(fresh)]
-    zipped = [_names(several)] if len(several) > 1 else []
-    zipped += [_names(sorted(fresh))] if with_splits else []
-    if zipped:
-        found.append(
-            f"sweep.zip=[{','.join(zipped)}]" if len(zipped) > 1 else f"sweep.zip={zipped[0]}"
-        )
-    return found
+        copied["tracking.uri="] = [uri]
+    _check_no_hidden_password(copied)
+
+    overrides = []
+    differing = []
+    for key, values in copied.items():
+        if len(set(values)) > 1:
+            differing.append(key)
+            overrides.append(f"{key}{','.join(values)}")
+        else:
+            overrides.append(f"{key}{values[0]}")
+    for key in seed_keys:
+        overrides.append(f"{key}range({seeds.start},{seeds.stop})")
+
+    zipped = []
+    if len(differing) > 1:
+        zipped.append(_list_of_flags(differing))
+    if with_splits:
+        zipped.append(_list_of_flags(seed_keys))
+    if len(zipped) == 1:
+        overrides.append(f"sweep.zip={zipped[0]}")
+    elif zipped:
+        overrides.append(f"sweep.zip=[{','.join(zipped)}]")
+    return overrides
 
 
-def _names(keys: Iterable[str]) -> str:
+def _copied(columns: Mapping[str, list[str]], seed_keys: Sequence[str]) -> dict[str, list[str]]:
+    """Return the columns without seeds and without flags that belong to the earlier sweep."""
+    of_sweep = [f"sweep.{flag}=" for flag in _NOT_COPIED]
+    omitted = {*seed_keys, *of_sweep, "sweep=", f"{HOOK}="}
+    return {key: values for key, values in columns.items() if key.lstrip("+") not in omitted}
+
+
+def _check_no_hidden_password(columns: Mapping[str, list[str]]) -> None:
+    """Check that no stored address contains `***` instead of its password."""
+    for values in columns.values():
+        if any("***" in value for value in values):
+            raise ConfigError(
+                "tracking.uri: its password is not stored; set tracking.uri= to the URI with the "
+                "password"
+            )
+
+
+def _list_of_flags(keys: Iterable[str]) -> str:
+    """Return keys such as `+optimizer.lr=` as a list of flags for `sweep.zip`."""
     return f"[{','.join(key.rstrip('=').lstrip('+') for key in keys)}]"
 
 
-def _absolute(job: Job, key: str, value: str) -> str:
+def _absolute(job: Job, flag: str, value: str) -> str:
     """Replace a relative path with the job's absolute path, and return any other value unchanged.
 
     The job may have been created in a different working directory.
     """
-    its = job.config
-    path = {
-        "data_root": its.data_root,
-        "model_path": its.model_path,
-        "dataset.file": its.dataset.file,
-    }.get(key)
+    config = job.config
+    path_of_flag = {
+        "data_root": config.data_root,
+        "model_path": config.model_path,
+        "dataset.file": config.dataset.file,
+    }
+    path = path_of_flag.get(flag)
     return value if path is None else quoted(path)
