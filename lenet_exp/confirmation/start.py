@@ -8,7 +8,7 @@ import shlex
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lenet_exp.amounts import duration, number_of
@@ -34,7 +34,7 @@ from lenet_exp.sweeps.confirms import configurations, is_in_own_outputs
 if TYPE_CHECKING:
     from lenet_exp.searches.plan import PlannedSearch  # needs Optuna
 
-LESS = "; each further test of the same sweep increases the risk of a false confirmation by up to 5 percentage points"
+MOST_RIVALS_NAMED = 3
 
 
 def confirm(
@@ -55,17 +55,25 @@ def confirm(
     """
     sweep = confirmed_sweep(which)
     results = job_results(sweep, sweep.jobs(), since_ms=0)
-    if run and not is_in_own_outputs(
-        sweep
-    ):  # its jobs can contain Python classes that this user did not choose
+    # Jobs of other outputs folders can contain Python classes that this user did not choose.
+    if run and not is_in_own_outputs(sweep):
         raise ConfigError(
-            f"run=true: the sweep is in a different outputs folder; set LENET_EXP_OUTPUTS={sweep.outputs}"
+            "run=true: the sweep is in a different outputs folder; "
+            f"set LENET_EXP_OUTPUTS={sweep.outputs}"
         )
+
     comparisons = compare_sweep(sweep, results)
-    planned = [_planned(sweep, c, results, request, where=where) for c in comparisons]
-    for lines, _ in planned:
-        print(*lines, sep="\n")
-    return max((_train(line) for _, line in planned if line is not None and run), default=0)
+    planned = [
+        _planned(sweep, comparison, results, request, where=where) for comparison in comparisons
+    ]
+    for confirmation in planned:
+        print(*confirmation.lines, sep="\n")
+
+    exit_statuses = []
+    for confirmation in planned:
+        if run and confirmation.command is not None:
+            exit_statuses.append(_train(confirmation.command))
+    return max(exit_statuses, default=0)
 
 
 def confirm_search(planned: PlannedSearch, where: Sequence[str] = ()) -> int:
@@ -76,12 +84,29 @@ def confirm_search(planned: PlannedSearch, where: Sequence[str] = ()) -> int:
         where: overrides that determined where the search was trained.
     """
     plan = planned.sweep.kept_plan()
-    if planned.confirm is None or planned.config.sweep.dry_run or plan is None:
+    if planned.confirm is None or planned.config.sweep.dry_run:
         return 0
-    if plan.search is None or not plan.search.ended_by or plan.search.best_trial is None:
+    if plan is None or plan.search is None:
+        return 0
+
+    has_ended = bool(plan.search.ended_by)
+    if not has_ended or plan.search.best_trial is None:
         return 0
     request = ConfirmationRequest(points=planned.confirm, uri=planned.config.tracking.uri)
     return confirm(str(planned.sweep.path), request, run=True, where=where)
+
+
+@dataclass(frozen=True)
+class PlannedConfirmation:
+    """A confirmation on one dataset.
+
+    Attributes:
+        lines: the lines to print.
+        command: the command to run; None if the same confirmation has already ended.
+    """
+
+    lines: list[str]
+    command: ConfirmationCommand | None
 
 
 def _planned(
@@ -90,65 +115,106 @@ def _planned(
     results: list[JobResult],
     request: ConfirmationRequest,
     where: Sequence[str],
-) -> tuple[list[str], ConfirmationCommand | None]:
-    """Return the lines to print, and the command to run or None if the same confirmation has
-    already ended.
-    """
-    lines = []
-    line = confirmation_command(sweep, comparison, request)
-    for done in confirmations(sweep, comparison.dataset):
-        plan, jobs = done.started(), done.jobs()
-        same = _tested(plan) == request.flag and configurations(done) == line.configurations
-        again = request.seeds not in {
-            None,
-            len({job.config.seed for job in jobs}),
-        }  # with more or fewer seeds
-        if plan.confirmed is not None and same and not again:
-            for found in compare_sweep(done, job_results(done, jobs, since_ms=0)):
-                lines.append(f"sweep {done.id}: {verdict(found)}")
-            return lines, None
-    line = replace(line, arguments=[*line.arguments, *where])
-    for earlier in line.before:
-        said = "confirmed" if earlier.started().confirmed else "not confirmed"
-        lines.append(
-            f"sweep {earlier.id} tested this with {_tested(earlier.started())}: {said}{LESS}"
-        )
-    wanted = line.plan
-    names = request.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
-    more = f", and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
-    points = None if wanted.detects is None else points_words(round(wanted.detects * 100, 2))
-    how = (
-        ""
-        if points is None
-        else f", {'which' if request.seeds else 'to'} detect a lead of {points} with 80% power"
-    )
-    lines.append(
-        f"{comparison.name(wanted.groups[0])} vs. {names}{more}: {wanted.seeds} new seeds each{how}"
-    )
-    if missing := sum(g.missing for g in comparison.groups):
+) -> PlannedConfirmation:
+    """Plan the confirmation on one dataset, unless the same confirmation has already ended."""
+    command = confirmation_command(sweep, comparison, request)
+    for earlier in confirmations(sweep, comparison.dataset):
+        if _is_same_and_ended(earlier, command, request):
+            return PlannedConfirmation(_verdicts(earlier), command=None)
+
+    command = replace(command, arguments=[*command.arguments, *where])
+    lines = [_describe_earlier_test(earlier) for earlier in command.before]
+    lines.append(_describe_test(comparison, command, request))
+
+    missing = sum(group.missing for group in comparison.groups)
+    if missing:
         lines.append(
             f"missing runs: {missing}; another configuration may lead once they are trained"
         )
-    known = [r.record.seconds for r in results if r.record is not None and r.record.seconds]
-    runs = wanted.seeds * len(line.configurations)
-    if known:
-        took = duration(sweep_seconds(statistics.fmean(known) * runs, runs))
+
+    run_seconds = [
+        result.record.seconds
+        for result in results
+        if result.record is not None and result.record.seconds
+    ]
+    if run_seconds:
+        runs = command.plan.seeds * len(command.configurations)
+        took = duration(sweep_seconds(statistics.fmean(run_seconds) * runs, runs))
         lines.append(f"{runs:,} runs, about {took} with {number_of(cpu_count(), 'worker')}")
-    prefix = (
-        "" if is_in_own_outputs(sweep) else f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
+
+    prefix = ""
+    if not is_in_own_outputs(sweep):
+        prefix = f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
+    lines.append(f"  {prefix}{command.line}")
+    return PlannedConfirmation(lines, command)
+
+
+def _is_same_and_ended(
+    earlier: SweepFolder, command: ConfirmationCommand, request: ConfirmationRequest
+) -> bool:
+    """Return whether an earlier confirmation has ended and answers the request.
+
+    Its seeds are others than those of the command. Their number must match only if it was
+    requested.
+    """
+    plan = earlier.started()
+    if plan.confirmed is None or _points_flag(plan) != request.flag:
+        return False
+    if configurations(earlier) != command.configurations:
+        return False
+
+    seeds = {job.config.seed for job in earlier.jobs()}
+    return request.seeds is None or request.seeds == len(seeds)
+
+
+def _verdicts(confirmed: SweepFolder) -> list[str]:
+    """Return the lines that state the result of an ended confirmation."""
+    results = job_results(confirmed, confirmed.jobs(), since_ms=0)
+    return [
+        f"sweep {confirmed.id}: {verdict(comparison)}"
+        for comparison in compare_sweep(confirmed, results)
+    ]
+
+
+def _describe_earlier_test(earlier: SweepFolder) -> str:
+    """Return the line that states the result of an earlier confirmation of the same sweep."""
+    plan = earlier.started()
+    answer = "confirmed" if plan.confirmed else "not confirmed"
+    return (
+        f"sweep {earlier.id} tested this with {_points_flag(plan)}: {answer}; each further test of "
+        "the same sweep increases the risk of a false confirmation by up to 5 percentage points"
     )
-    lines.append(f"  {prefix}{line.line}")
-    return lines, line
 
 
-def _tested(plan: SweepPlan) -> str:
+def _describe_test(
+    comparison: Comparison, command: ConfirmationCommand, request: ConfirmationRequest
+) -> str:
+    """Return, for example, `selu vs. relu, tanh: 12 new seeds each, to detect a lead of 0.2
+    percentage points with 80% power`.
+    """
+    plan = command.plan
+    leader, *rivals = plan.groups
+    named_rivals = rivals[:MOST_RIVALS_NAMED]
+    names = request.against or ", ".join(comparison.name(rival) for rival in named_rivals)
+    if len(rivals) > MOST_RIVALS_NAMED:
+        names += f", and {len(rivals) - MOST_RIVALS_NAMED} more"
+    line = f"{comparison.name(leader)} vs. {names}: {plan.seeds} new seeds each"
+    if plan.detects is None:
+        return line
+
+    lead = points_words(round(plan.detects * 100, 2))
+    aim = "which" if request.seeds else "to"
+    return f"{line}, {aim} detect a lead of {lead} with 80% power"
+
+
+def _points_flag(plan: SweepPlan) -> str:
     """Return the flag that states the lead that a confirmation detects; see
     `ConfirmationRequest.flag`.
     """
     return f"sweep.points={plan.points:g}"
 
 
-def _train(line: ConfirmationCommand) -> int:
+def _train(command: ConfirmationCommand) -> int:
     """Run the command in a child process, which receives this process's signals."""
     sys.stdout.flush()
-    return run_child([sys.executable, "-P", "-m", "lenet_exp", "train", *line.arguments])
+    return run_child([sys.executable, "-P", "-m", "lenet_exp", "train", *command.arguments])
