@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from functools import partial
 
 from rich.console import Console
 
@@ -17,8 +18,8 @@ from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.stopping import raise_discarded
 
 TICK_SECONDS = 1.0
-# length of a pause, as a multiple of the time that a check takes; checking 10,000 runs is slow
-RESTS = 9
+# Length of a pause, as a multiple of the time that a check takes; checking 10,000 runs is slow.
+PAUSE_FACTOR = 9
 
 
 def follow(sweep: SweepFolder) -> None:
@@ -26,15 +27,18 @@ def follow(sweep: SweepFolder) -> None:
     30 s.
     """
     monitor = SweepMonitor(sweep)
-    display = Display(
-        Console(), say=lambda line: print(printable(f"sweep {sweep.id}: {line}"), flush=True)
-    )
+    display = Display(Console(), say=partial(_print_line, sweep.id))
     with display.sweep():
         while sweep.owner() is not None:
             raise_discarded()
             start = time.monotonic()
             display.show_sweep(monitor.progress())
-            time.sleep(max(TICK_SECONDS, RESTS * (time.monotonic() - start)))
+            seconds = time.monotonic() - start
+            time.sleep(max(TICK_SECONDS, PAUSE_FACTOR * seconds))
+
+
+def _print_line(sweep_id: str, line: str) -> None:
+    print(printable(f"sweep {sweep_id}: {line}"), flush=True)
 
 
 def allocation_status(sweep: SweepFolder) -> str:
@@ -44,9 +48,11 @@ def allocation_status(sweep: SweepFolder) -> str:
         return ""
     if sweep.owner() is None:
         ids = ", ".join(allocations)
-        stop = f"lenet-sweep stop sweep={sweep.id}"
-        return f"Slurm allocations {ids} are still in the queue; rerun the same command to use them, or run: {stop}"
-    counts = ", ".join(
-        f"{count} {state}" for state, count in Counter(allocations.values()).most_common()
-    )
-    return f"Slurm allocations: {counts}"
+        return (
+            f"Slurm allocations {ids} are still in the queue; rerun the same command to use them, "
+            f"or run: lenet-sweep stop sweep={sweep.id}"
+        )
+
+    count_of_state = Counter(allocations.values())
+    counts = [f"{count} {state}" for state, count in count_of_state.most_common()]
+    return f"Slurm allocations: {', '.join(counts)}"

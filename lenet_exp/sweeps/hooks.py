@@ -16,7 +16,7 @@ from subprocess import PIPE, STDOUT, Popen, TimeoutExpired
 from threading import Thread
 
 from lenet_exp.addresses import store_name, store_uri
-from lenet_exp.comparison.compare import compare_sweep
+from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.config.schema import HOOK, Config
 from lenet_exp.errors import first_line, printable
 from lenet_exp.files import Json
@@ -27,10 +27,9 @@ from lenet_exp.machine import command_line
 from lenet_exp.reports.words.verdict import verdict
 
 COMMAND_SECONDS = 60.0  # time limit of the command
-KILLED_SECONDS = (
-    1.0  # maximum time for a killed command to end, and to read the last line of a failed command
-)
-SHOWN = 200  # maximum number of bytes that are shown of the command's output
+# Maximum time for a killed command to end, and to read the last line of a failed command.
+KILLED_SECONDS = 1.0
+MOST_OUTPUT_BYTES = 200  # maximum number of bytes that are shown of the command's output
 
 log = logging.getLogger("lenet_exp")
 
@@ -76,64 +75,63 @@ def _summary(
     seconds: float,
 ) -> dict[str, Json]:
     """Return the summary of a sweep, which the command receives."""
-    plan, store = sweep.started(), store_name(store_uri(config.tracking.uri, sweep.outputs))
-    run_id = sweep.delivered().run_id(store) if store.startswith("http") else None
-    # The terminal shows no verdict for a stopped search, either.
-    compared = [] if plan.search is not None and plan.stopped_by else compare_sweep(sweep, results)
-    said = [f"{c.dataset}: {verdict(c)}" if len(compared) > 1 else verdict(c) for c in compared]
-    link = (
-        f"{store.rstrip('/')}/#/runs/{run_id}"
-        if run_id is not None
-        else f"lenet-ui sweep={sweep.id}"
-    )
-    summary: dict[str, Json] = {
+    plan = sweep.started()
+    is_stopped_search = plan.search is not None and bool(plan.stopped_by)
+    verdicts = ""
+    if not is_stopped_search:  # the terminal shows no verdict for a stopped search, either
+        verdicts = _verdicts(compare_sweep(sweep, results))
+
+    return {
         "sweep": sweep.id,
         "experiment": plan.experiment,
         "outcome": outcome,
-    }
-    summary |= {
         "counts": Counter(result.outcome for result in results),
-        "verdict": " ".join(said),
-        "link": link,
+        "verdict": verdicts,
+        "link": _link(sweep, config),
+        "seconds": round(seconds, 1),
+        "command": command_line(),
     }
-    return summary | {"seconds": round(seconds, 1), "command": command_line()}
+
+
+def _verdicts(comparisons: Sequence[Comparison]) -> str:
+    """Return the verdict of each comparison, with its dataset if there are several."""
+    if len(comparisons) == 1:
+        return verdict(comparisons[0])
+    return " ".join(f"{comparison.dataset}: {verdict(comparison)}" for comparison in comparisons)
+
+
+def _link(sweep: SweepFolder, config: Config) -> str:
+    """Return the address of a sweep in MLflow or, without a server, the command that shows it."""
+    store = store_name(store_uri(config.tracking.uri, sweep.outputs))
+    run_id = sweep.delivered().run_id(store) if store.startswith("http") else None
+    if run_id is None:
+        return f"lenet-ui sweep={sweep.id}"
+    return f"{store.rstrip('/')}/#/runs/{run_id}"
 
 
 def _run(command: str, summary: Mapping[str, Json]) -> str:
     """Run a shell command. Return why it failed, or an empty string if it succeeded."""
-    own = {
-        f"LENET_EXP_{key.upper()}": str(summary[key])
-        for key in ("sweep", "outcome", "verdict", "link")
-    }
+    environment = dict(os.environ)
+    for key in ("sweep", "outcome", "verdict", "link"):
+        environment[f"LENET_EXP_{key.upper()}"] = str(summary[key])
     process = Popen(
         command,
         shell=True,
-        env={**os.environ, **own},
+        env=environment,
         stdin=PIPE,
         stdout=PIPE,
         stderr=STDOUT,
         start_new_session=True,
     )
-    output = bytearray()
-
-    def talk() -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with (
-            contextlib.suppress(OSError),
-            process.stdin as pipe,
-        ):  # the command may not read the summary
-            pipe.write(json.dumps(summary).encode())
-        while chunk := process.stdout.read(1 << 12):
-            output[:] = (output + chunk)[-SHOWN:]
-
+    pipes = _CommandPipes(process, json.dumps(summary).encode())
     # A process that the command leaves behind can keep the pipes open, so another thread reads and
     # writes.
-    talking = Thread(target=talk, daemon=True)
+    thread = Thread(target=pipes.communicate, daemon=True)
     try:
-        talking.start()
+        thread.start()
         status = process.wait(COMMAND_SECONDS)
-        talking.join(KILLED_SECONDS if status else 0)
+        # The output is shown only if the command failed.
+        thread.join(KILLED_SECONDS if status else 0)
     except TimeoutExpired:
         return f"stopped after {COMMAND_SECONDS:g} s"
     finally:
@@ -141,7 +139,48 @@ def _run(command: str, summary: Mapping[str, Json]) -> str:
             with contextlib.suppress(OSError, TimeoutExpired):
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(KILLED_SECONDS)
-    last = "".join(
-        f" ({line})" for line in output.decode(errors="replace").strip().splitlines()[-1:]
-    )
-    return f"exit status {status if status > 0 else 128 - status}{last}" if status else ""
+
+    if status == 0:
+        return ""
+    failure = f"exit status {_shell_status(status)}"
+    last_line = pipes.last_line()
+    if last_line is not None:
+        failure += f" ({last_line})"
+    return failure
+
+
+def _shell_status(status: int) -> int:
+    """Return an exit status as a shell shows it: -9, a death by signal 9, becomes 137."""
+    return status if status > 0 else 128 - status
+
+
+class _CommandPipes:
+    """The standard input and output of a command, which a thread writes and reads.
+
+    Args:
+        process: process of the command.
+        content: content for the standard input.
+    """
+
+    def __init__(self, process: Popen[bytes], content: bytes) -> None:
+        self._process = process
+        self._content = content
+        self._end_of_output = b""
+
+    def communicate(self) -> None:
+        """Write the input, and keep the end of the output, until the command closes its pipes."""
+        stdin = self._process.stdin
+        stdout = self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        # An OSError means that the command does not read the summary.
+        with contextlib.suppress(OSError), stdin:
+            stdin.write(self._content)
+        while chunk := stdout.read(1 << 12):
+            self._end_of_output = (self._end_of_output + chunk)[-MOST_OUTPUT_BYTES:]
+
+    def last_line(self) -> str | None:
+        """Return the last line of the output so far; None if there was no output."""
+        lines = self._end_of_output.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from lenet_exp.errors import UserError, message_of, shortened
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import outcome_line
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.runs.run import run
@@ -43,30 +45,31 @@ def run_job(
     """
     log.setLevel(logging.DEBUG)
     log.propagate = False
-    started = False
 
-    def on_start(_: object) -> None:
-        nonlocal started
-        started = True
-        sweep.begin_job(job.number)
-
-    error, is_over = None, True
+    start = _JobStart(sweep, job)
+    started_ms = 0
+    error: str | None = None
+    is_over = True
     try:
-        forced_ms = sweep.started().forced_ms
+        # Another session can start while this job trains on a cluster. The job keeps the plan of
+        # the session that started it.
+        plan = sweep.started()
+        started_ms = plan.started_ms
         result = run(
             job,
             default_threads=SWEEP_THREADS,
-            forced_ms=forced_ms,
-            on_start=on_start,
+            forced_ms=plan.forced_ms,
+            on_start=start.mark,
             prune=prune,
             display=display,
         )
     except Exception as e:
-        error = (
-            None if started and job.folder.record() is not None else one_line(e)
-        )  # no record if the disk is full
-        if error is not None and not isinstance(e, UserError):
-            traceback.print_exc()  # there is no run log yet
+        # A run that has started has no record if, for example, the disk is full.
+        is_recorded = start.has_started and job.folder.record() is not None
+        if not is_recorded:
+            error = one_line(e)
+            if not isinstance(e, UserError):
+                traceback.print_exc()  # there is no run log yet
         raise
     except BaseException:
         is_over = not interruptible
@@ -74,8 +77,28 @@ def run_job(
     finally:
         if is_over:
             sweep.end_job(job.number, error)
-            log.info("%s: %s", job.name, outcome_line(job, error, sweep.started().started_ms))
+            log.info("%s: %s", job.name, outcome_line(job, error, started_ms))
     return result.value
+
+
+@dataclass
+class _JobStart:
+    """Whether the run of a job has started.
+
+    Attributes:
+        sweep: folder of the sweep.
+        job: the job.
+        has_started: whether `run` has called `mark`.
+    """
+
+    sweep: SweepFolder
+    job: Job
+    has_started: bool = False
+
+    def mark(self, folder: RunFolder) -> None:
+        """Mark the job as being trained. `run` calls this once the run folder is ready."""
+        self.has_started = True
+        self.sweep.begin_job(self.job.number)
 
 
 def one_line(error: BaseException) -> str:

@@ -63,7 +63,8 @@ class Launching:
         processes.
         """
         flags = session.config.sweep
-        return LocalLauncher(flags.workers, flags.retries, flags.time_limit, flags.max_failures), {}
+        launcher = LocalLauncher(flags.workers, flags.retries, flags.time_limit, flags.max_failures)
+        return launcher, {}
 
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
         """Train the jobs of a grid."""
@@ -86,10 +87,12 @@ class HydraLaunching(Launching):
     def check(self, jobs: Sequence[Job], config: Config) -> None:
         """Check that jobs can be launched; see `Launching.check`."""
         devices = config.sweep.devices
-        if devices and not str(self.config.hydra.launcher._target_).endswith(".LocalLauncher"):
+        if devices and self._launcher_class != "LocalLauncher":
             raise ConfigError(
-                f"sweep.devices={shown(devices)}: requires hydra/launcher=local; Ray and Slurm assign GPUs"
+                f"sweep.devices={shown(devices)}: requires hydra/launcher=local; "
+                "Ray and Slurm assign GPUs"
             )
+
         super().check(jobs, config)
         if not self._in_this_process:
             self._launcher(config.sweep).check(cores_of(jobs))
@@ -106,22 +109,38 @@ class HydraLaunching(Launching):
         if not self._in_this_process:
             super().train(session, jobs)
             return
-        flags = session.config.sweep
-        if ignored := [
-            f"sweep.{f}" for f in ("workers", "max_failures", "time_limit") if getattr(flags, f)
-        ]:
-            log.warning(
-                "hydra/launcher=basic ignores %s; set hydra/launcher=local", ", ".join(ignored)
-            )
-        sweep, display = session.sweep, session.display
-        with display.sweep(), watching(sweep, session.jobs, display, elsewhere=False):
+
+        self._warn_of_ignored_flags(session.config.sweep)
+        sweep = session.sweep
+        display = session.display
+        watch = watching(
+            sweep, session.jobs, display, started_ms=session.started_ms, elsewhere=False
+        )
+        with display.sweep(), watch:
             for job in jobs:
                 with suppress(Exception):  # saved in the record of the run, or in the sweep folder
                     run_job(sweep, job, display=display)
 
+    @staticmethod
+    def _warn_of_ignored_flags(flags: Sweep) -> None:
+        ignored = []
+        for flag in ("workers", "max_failures", "time_limit"):
+            if getattr(flags, flag):
+                ignored.append(f"sweep.{flag}")
+        if ignored:
+            log.warning(
+                "hydra/launcher=basic ignores %s; set hydra/launcher=local", ", ".join(ignored)
+            )
+
+    @property
+    def _launcher_class(self) -> str:
+        """The class of the launcher without its module, such as `LocalLauncher`."""
+        target = str(self.config.hydra.launcher._target_)
+        return target.rpartition(".")[2]
+
     @property
     def _in_this_process(self) -> bool:
-        return str(self.config.hydra.launcher._target_).endswith(".BasicLauncher")
+        return self._launcher_class == "BasicLauncher"
 
     def _launcher(self, flags: Sweep) -> ExecutorLauncher:
         composed = copy.deepcopy(self.config)

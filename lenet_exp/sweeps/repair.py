@@ -46,11 +46,14 @@ def repair(sweep: SweepFolder) -> None:
     """End a sweep whose process died, and end its runs. The sweep and its runs can be resumed."""
     if sweep.owner() is not None or sweep.started().outcome is not Outcome.running:
         return
+
     with sweep.claim():
-        if end_killed_sweep(sweep):  # no other process has resumed or repaired it
+        # `end_killed_sweep` reads the outcome again, because another process may have resumed or
+        # repaired the sweep before this process owned it.
+        if end_killed_sweep(sweep):
             log.info(
-                "sweep %s: its process died, so the sweep and its runs were marked as killed; you can resume the "
-                "sweep, or run lenet-sync to update MLflow",
+                "sweep %s: its process died, so the sweep and its runs were marked as killed; "
+                "you can resume the sweep, or run lenet-sync to update MLflow",
                 sweep.id,
             )
 
@@ -63,21 +66,21 @@ def settle(sweep: SweepFolder, jobs: Sequence[Job]) -> None:
         sweep: folder of the sweep.
         jobs: all jobs of the sweep.
     """
-    open_jobs = {
-        job.run: job
-        for job in jobs
-        if job.folder.record() is None and job.folder.begun() is not None
-    }
-    active_runs = {jobs[n].run for n in sweep.active() if n < len(jobs)}
+    open_jobs = {}
+    for job in jobs:
+        if job.folder.record() is None and job.folder.begun() is not None:
+            open_jobs[job.run] = job
+    active_runs = {jobs[number].run for number in sweep.active() if number < len(jobs)}
+
+    # The processes of active runs may be about to exit.
     deadline = time.monotonic() + LEAVING_SECONDS
-    living = _living(open_jobs)
-    while active_runs & living and time.monotonic() < deadline:
+    while active_runs & _owned_runs(open_jobs) and time.monotonic() < deadline:
         time.sleep(0.1)
-        living = _living(open_jobs)
+
     for job in open_jobs.values():
         end_killed_run(job.folder)
 
 
-def _living(jobs: dict[str, Job]) -> set[str]:
+def _owned_runs(jobs: dict[str, Job]) -> set[str]:
     """Return the runs that a process owns."""
     return {run for run, job in jobs.items() if owner_of(job.folder.path) is not None}

@@ -146,7 +146,13 @@ class Session:
             )
             executor = launcher.executor(work)
             on_done = partial(self._on_done, ended)
-            with watching(self.sweep, self.jobs, self.display, elsewhere=True):
+            with watching(
+                self.sweep,
+                self.jobs,
+                self.display,
+                started_ms=self.started_ms,
+                elsewhere=True,
+            ):
                 drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
 
     def _on_done(self, ended: Callable[[int], bool] | None, done: JobEnd) -> bool:

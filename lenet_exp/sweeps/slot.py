@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.own_code import codes
@@ -31,32 +32,42 @@ def serve(queue: str, sweep: SweepFolder) -> bool:
         UserError, OSError, ValueError: a file in the sweep folder is missing, unreadable, or
             corrupt.
     """
-
-    def host_of(
-        work: RemoteWork, asks: bool, time_limit: float | None, probe: str
-    ) -> tuple[SlotProcess, SlotInfo]:
-        task, prepare = remote_task(sweep, work)
-        sample_jobs = [job_from_json(value, sweep.outputs) for value in work.sample_jobs]
-        spec = WorkSpec(
-            task,
-            prepare,
-            [],
-            cores=cores_of(sample_jobs),
-            jobs=None,
-            output=sweep.path / "workers.log",
-        )
-        host = SlotProcess(
-            PortableWork(spec, [], time_limit, asks=asks, probe=(sweep.path / probe, probe))
-        )
-        lacks = (
-            why_no_kernels() if any(job.engine is EngineName.native for job in sample_jobs) else ""
-        )
-        return host, replace(host.describe(), lacks=lacks, data=_other_data(sample_jobs))
-
-    return serve_slot(queue, sweep, host_of)
+    return serve_slot(queue, sweep, partial(_new_process, sweep))
 
 
-def _other_data(sample_jobs: list[Job]) -> str:
+def _new_process(
+    sweep: SweepFolder, work: RemoteWork, asks: bool, time_limit: float | None, probe: str
+) -> tuple[SlotProcess, SlotInfo]:
+    """Return a process that runs jobs of a sweep on this machine, and its description.
+
+    Args:
+        work: data that the process needs to run the jobs.
+        asks, time_limit: see `PortableWork`.
+        probe: name of a file in the sweep folder, which contains only this name.
+    """
+    task, prepare = remote_task(sweep, work)
+    sample_jobs = [job_from_json(value, sweep.outputs) for value in work.sample_jobs]
+    spec = WorkSpec(
+        task=task,
+        prepare=prepare,
+        sets=[],
+        cores=cores_of(sample_jobs),
+        jobs=None,
+        output=sweep.path / "workers.log",
+    )
+    portable_work = PortableWork(
+        spec, arrays=[], time_limit=time_limit, asks=asks, probe=(sweep.path / probe, probe)
+    )
+    process = SlotProcess(portable_work)
+
+    lacks = ""
+    if any(job.engine is EngineName.native for job in sample_jobs):
+        lacks = why_no_kernels()
+    info = replace(process.describe(), lacks=lacks, data=_why_other_data(sample_jobs))
+    return process, info
+
+
+def _why_other_data(sample_jobs: list[Job]) -> str:
     """Describe a dataset that is missing or different on this node. Return an empty string if all
     datasets match.
     """
@@ -65,10 +76,8 @@ def _other_data(sample_jobs: list[Job]) -> str:
         try:
             load_code(codes(job.config), job.outputs)
             config = job.executed
-            if (
-                fingerprint(config, data_digests(config), scheduled_rates(config))
-                != job.fingerprint
-            ):
+            digest = fingerprint(config, data_digests(config), scheduled_rates(config))
+            if digest != job.fingerprint:
                 return f"{named} differs from the data on the submitting machine"
         except (DataError, ConfigError) as e:
             return f"{named}: {e}"

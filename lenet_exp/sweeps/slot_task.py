@@ -21,15 +21,13 @@ def main() -> None:
 
     queue, folder = sys.argv[1:]
     try:
-        again = serve(queue, SweepFolder(Path(folder)))
+        is_restarted = serve(queue, SweepFolder(Path(folder)))
     except (UserError, OSError, ValueError) as e:
         print(f"lenet_exp: {e}", file=sys.stderr)
         sys.exit(2)
-    if again:
-        os.execv(
-            sys.executable,
-            [sys.executable, "-P", "-m", "lenet_exp.sweeps.slot_task", queue, folder],
-        )
+    if is_restarted:
+        command = [sys.executable, "-P", "-m", "lenet_exp.sweeps.slot_task", queue, folder]
+        os.execv(sys.executable, command)
 
 
 if __name__ == "__main__":

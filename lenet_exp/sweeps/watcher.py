@@ -23,7 +23,7 @@ log = logging.getLogger("lenet_exp")
 
 @contextmanager
 def watching(
-    sweep: SweepFolder, jobs: Sequence[Job], display: Display, *, elsewhere: bool
+    sweep: SweepFolder, jobs: Sequence[Job], display: Display, *, started_ms: int, elsewhere: bool
 ) -> Iterator[None]:
     """Monitor a sweep's jobs for the duration of a `with` block, in a thread of the sweep's own
     process.
@@ -32,34 +32,62 @@ def watching(
         sweep: folder of the sweep.
         jobs: all jobs of the sweep; the list can grow.
         display: display that shows the progress on the terminal.
+        started_ms: start time of this session, in milliseconds since 1970.
         elsewhere: whether jobs train in other processes. If so, this process logs how they ended.
     """
-    monitor = SweepMonitor(sweep, jobs, owners=False)
-    logged: set[int] = set()  # numbers of the ended jobs whose end was logged
+    watcher = _Watcher(sweep, jobs, display, started_ms=started_ms, logs_ends=elsewhere)
+    with in_background(watcher.run, "watch"):
+        yield
 
-    def watch(stop: threading.Event) -> None:
+
+class _Watcher:
+    """Monitors a sweep's jobs in a thread; see `watching`.
+
+    Args:
+        sweep, jobs, display, started_ms: see `watching`.
+        logs_ends: whether to log how jobs ended.
+    """
+
+    def __init__(
+        self,
+        sweep: SweepFolder,
+        jobs: Sequence[Job],
+        display: Display,
+        *,
+        started_ms: int,
+        logs_ends: bool,
+    ) -> None:
+        self._sweep = sweep
+        self._jobs = jobs
+        self._display = display
+        self._started_ms = started_ms
+        self._logs_ends = logs_ends
+        self._monitor = SweepMonitor(sweep, jobs, owners=False)
+        self._logged: set[int] = set()  # numbers of the ended jobs whose end was logged
+
+    def run(self, stop: threading.Event) -> None:
+        """Show the progress and log ended jobs until `stop` is set."""
         while not stop.wait(TICK_SECONDS):
             try:
-                if sweep.is_asked_to_stop():
-                    os.kill(os.getpid(), signal.SIGTERM)
-                progress = monitor.progress()
-                display.show_sweep(progress)
-                log_ended()
+                self._update()
             except Exception:  # a folder was moved or removed
                 log.debug("watching the sweep", exc_info=True)
-        log_ended()
 
-    def log_ended() -> None:
-        if not elsewhere:
+        self._log_ended()  # jobs that ended after the last update
+
+    def _update(self) -> None:
+        if self._sweep.is_asked_to_stop():
+            os.kill(os.getpid(), signal.SIGTERM)
+        self._display.show_sweep(self._monitor.progress())
+        self._log_ended()
+
+    def _log_ended(self) -> None:
+        """Log how jobs ended that have ended since the last call."""
+        if not self._logs_ends:
             return
-        for number in sorted(set(sweep.ended()) - logged):
-            logged.add(number)
-            job = jobs[number]
-            log.info(
-                "%s: %s",
-                job.name,
-                outcome_line(job, sweep.error(number), sweep.started().started_ms),
-            )
-
-    with in_background(watch, "watch"):
-        yield
+        newly_ended = set(self._sweep.ended()) - self._logged
+        for number in sorted(newly_ended):
+            self._logged.add(number)
+            job = self._jobs[number]
+            line = outcome_line(job, self._sweep.error(number), self._started_ms)
+            log.info("%s: %s", job.name, line)

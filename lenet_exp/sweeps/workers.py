@@ -40,22 +40,23 @@ def work_spec(
             to never prune.
         devices: see `WorkSpec`.
     """
-    sample_jobs = list({_data_of(job.executed): job for job in jobs}.values())
-    sets = share_datasets(job.executed for job in sample_jobs)
+    job_of_data = {_data_of(job.executed): job for job in jobs}
+    sample_jobs = list(job_of_data.values())
+    remote = RemoteWork(
+        argv=[hide_password(word) for word in sys.argv],
+        environment=dict(environment),
+        sample_jobs=[job_to_json(job) for job in sample_jobs],
+    )
     return WorkSpec(
         task=partial(_train, str(sweep.path)),
         prepare=partial(_prepare, list(sys.argv), dict(environment)),
-        sets=sets,
+        sets=share_datasets(job.executed for job in sample_jobs),
         cores=cores_of(jobs),
         jobs=len(jobs) if all_known else None,
         output=sweep.path / "workers.log",
         answer=answer,
         devices=devices,
-        remote=RemoteWork(
-            list(map(hide_password, sys.argv)),
-            dict(environment),
-            [job_to_json(job) for job in sample_jobs],
-        ),
+        remote=remote,
     )
 
 
@@ -65,12 +66,12 @@ def cores_of(jobs: Sequence[Job]) -> int:
 
 
 def remote_task(
-    sweep: SweepFolder, given: RemoteWork
+    sweep: SweepFolder, work: RemoteWork
 ) -> tuple[Callable[..., float], Callable[..., object]]:
     """Return the functions `task` and `prepare` of a `WorkSpec`, for a process on another machine."""
-    return partial(_train, str(sweep.path), interruptible=True), partial(
-        _prepare, given.argv, given.environment
-    )
+    task = partial(_train, str(sweep.path), interruptible=True)
+    prepare = partial(_prepare, work.argv, work.environment)
+    return task, prepare
 
 
 def _data_of(config: Config) -> str:
@@ -86,10 +87,17 @@ def _prepare(argv: list[str], environment: dict[str, str], sets: Sequence[Shared
 
 def _train(sweep: str, job: Job, ask: Ask | None = None, *, interruptible: bool = False) -> float:
     """Train one job. The sweep's own process decides whether to prune it."""
-
-    def prune(epoch: EpochResult) -> bool:
-        return ask is not None and bool(
-            ask(EpochReport(job.number, epoch.epoch, epoch.value, epoch.val_loss))
-        )
-
+    prune = partial(_should_prune, ask, job.number)
     return run_job(SweepFolder(Path(sweep)), job, prune, interruptible=interruptible)
+
+
+def _should_prune(ask: Ask | None, job_number: int, epoch: EpochResult) -> bool:
+    """Report an epoch, and return whether to prune the run.
+
+    Args:
+        ask: function that reports an epoch; None to never prune.
+    """
+    if ask is None:
+        return False
+    report = EpochReport(job_number, epoch.epoch, epoch.value, epoch.val_loss)
+    return bool(ask(report))

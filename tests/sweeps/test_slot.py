@@ -23,7 +23,7 @@ from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.runs.jobs import lone_job
-from lenet_exp.sweeps.slot import _other_data
+from lenet_exp.sweeps.slot import _why_other_data
 from tests.tools.commands import end, start
 from tests.tools.configs import compose
 
@@ -147,12 +147,12 @@ def test_waiting_run_writes_checkpoint_on_slurm_warning_signal(sweep):
 
 
 def test_slurm_worker_reports_data_that_differs_from_submission(job, tmp_path):
-    assert _other_data([job]) == ""
+    assert _why_other_data([job]) == ""
     other = replace(job, fingerprint="0" * 64)
-    assert _other_data([job, other]) != ""
+    assert _why_other_data([job, other]) != ""
     nothing = tmp_path / "nothing"
     config = compose(["dataset=folder", "dataset.class_names=[a]", f"data_root={nothing}"])
-    assert str(nothing) in _other_data([replace(job, config=config)])
+    assert str(nothing) in _why_other_data([replace(job, config=config)])
 
 
 def test_slurm_worker_checks_data_with_copied_code(ready):
@@ -162,4 +162,4 @@ def test_slurm_worker_checks_data_with_copied_code(ready):
     job = lone_job(config)
     save_code([job.config], ready)
     LOADED_CODE.clear()  # as in a process on another machine
-    assert _other_data([job]) == ""
+    assert _why_other_data([job]) == ""
