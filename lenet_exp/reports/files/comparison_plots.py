@@ -218,6 +218,8 @@ def curves_figure(comparison: Comparison, *, paper: float = 0) -> Figure | None:
     )
     for group in [g for g in whole.groups if g.n and g not in groups][: LEADERS - len(groups)]:
         mean = np.array([*zip_longest(*group.curves(), fillvalue=np.nan)])
+        if not len(mean):
+            continue  # no run of this configuration has a curve
         axes.plot(
             np.arange(1, len(mean) + 1),
             np.nanmean(mean, axis=1),

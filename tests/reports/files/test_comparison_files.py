@@ -330,6 +330,15 @@ def test_curves_of_many_configurations_are_gray_except_the_best():
     assert [text.get_text() for text in axes.figure.legends[0].get_texts()][-1] == "others"
 
 
+def test_curves_figure_omits_gray_configurations_without_curves():
+    accuracies = {str(1 + i): 0.9 - i / 100 for i in range(8)}
+    runs = [made(0, accuracy, optimizer__lr=lr) for lr, accuracy in accuracies.items()]
+    runs[5] = replace(runs[5], curve=list)
+    (axes,) = paper_figure(compare_runs(runs)[0], "curves").axes
+    colors = [line.get_color() for line in axes.lines if len(line.get_xdata()) > 1]
+    assert colors.count("#8b93a1") == 3
+
+
 def test_parameters_figure_has_pareto_front_and_requires_several_sizes():
     sizes = {
         "0.25": (4_157, 0.95),
