@@ -12,7 +12,8 @@ from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.part import PartOfComparison, select_part
 from lenet_exp.errors import ConfigError
-from lenet_exp.reports.files.comparison_plots import EXCLUDED_COLOR, paper_figure
+from lenet_exp.reports.files.comparison_plots import paper_figure
+from lenet_exp.reports.files.figure_layout import EXCLUDED_COLOR
 from lenet_exp.reports.files.matrix import matrix_of
 from lenet_exp.reports.page.page_data import page_data
 from lenet_exp.reports.run_source import RunSource

@@ -77,7 +77,8 @@ def write_figures(
     """
     from matplotlib import rc_context
 
-    from lenet_exp.reports.files.comparison_plots import PAPER_WIDTH, paper_figure
+    from lenet_exp.reports.files.comparison_plots import paper_figure
+    from lenet_exp.reports.files.figure_layout import PAPER_WIDTH
 
     several = len(comparisons) > 1
     width = PAPER_WIDTH if cm is None else cm / 2.54
