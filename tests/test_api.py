@@ -46,10 +46,10 @@ def test_train_accepts_overrides_dict_or_configuration(ready):
     assert (repr(result), repr(result).count("\n")) == (str(result), 0)
     assert f"{result.value:.2%}" in repr(result)
     for given in (overrides, config):
-        again = lenet_exp.train(given)
-        assert again.repeated
-        assert again.record == result.record
-        assert again.mlflow_run_id == result.mlflow_run_id
+        repeated = lenet_exp.train(given)
+        assert repeated.repeated
+        assert repeated.record == result.record
+        assert repeated.mlflow_run_id == result.mlflow_run_id
     lenet_exp.load(f"runs:/{result.mlflow_run_id}")  # from the run folder
     result.folder.rename(ready / "moved")
     with pytest.raises(UserError, match="no model") as caught:
@@ -115,8 +115,8 @@ def test_callback_receives_each_epoch_and_can_prune(ready):
     finished = lenet_exp.train(line, on_epoch=lambda result: seen.append(result.epoch))
     assert (finished.outcome, finished.record.resumed, seen) == ("finished", 1, [1, 2, 3, 4])
     seen.clear()
-    again = lenet_exp.train(line, on_epoch=lambda result: seen.append(result.epoch))
-    assert (again.repeated, seen) == (True, [1, 2, 3, 4])
+    repeated = lenet_exp.train(line, on_epoch=lambda result: seen.append(result.epoch))
+    assert (repeated.repeated, seen) == (True, [1, 2, 3, 4])
 
 
 @pytest.mark.slow(seconds=5)

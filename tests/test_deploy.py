@@ -272,12 +272,12 @@ def test_lab_server_can_be_used_and_restored_from_backup(tmp_path, monkeypatch):
         synced = lab.command(alice, "alice", "again=true", program="sync")
         assert synced.returncode == 0, (synced.stdout, synced.stderr)
         assert counts(synced.stdout) == [4, 4, 2]
-        found = runs(store)
-        assert sorted(run.data.params["seed"] for run in found) == ["0", "1", "2", "3", "9"]
-        assert {run.info.status for run in (*found, *runs(store, "sweep"))} == {"FINISHED"}
-        assert all("record.json" in files(store, run.info.run_id) for run in found)
+        logged_runs = runs(store)
+        assert sorted(run.data.params["seed"] for run in logged_runs) == ["0", "1", "2", "3", "9"]
+        assert {run.info.status for run in (*logged_runs, *runs(store, "sweep"))} == {"FINISHED"}
+        assert all("record.json" in files(store, run.info.run_id) for run in logged_runs)
         assert sorted(model.source_run_id for model in models(store)) == sorted(
-            run.info.run_id for run in found
+            run.info.run_id for run in logged_runs
         )
         check_colleague_writes_only_own_experiment(lab, bob, store)
         check_unusable_store_is_one_line_error(lab, alice)
@@ -289,7 +289,7 @@ def test_lab_server_can_be_used_and_restored_from_backup(tmp_path, monkeypatch):
         assert SECRET not in cluster.run(str(postgres_tool("pg_dump")), *socket, "mlflow")
         for name, value in alice.items():
             monkeypatch.setenv(name, value)
-        for run in found:
+        for run in logged_runs:
             assert (
                 lenet_exp.load(f"runs:/{run.info.run_id}", tracking_uri=lab.address).training
                 is False

@@ -55,8 +55,8 @@ def grid() -> Comparison:
         made(0, 0.95, activation="<b>tanh</b>", optimizer__lr="0.01"),
     ]
     design = Design(len(runs), 0, sweep="ab12cd34")
-    (found,) = compare_runs(runs, ["activation", "optimizer.lr"], design=design)
-    return found
+    (comparison,) = compare_runs(runs, ["activation", "optimizer.lr"], design=design)
+    return comparison
 
 
 def searched() -> Comparison:
@@ -81,8 +81,8 @@ def searched() -> Comparison:
         )
         for run in trials
     ]
-    (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
-    return replace(found, searched=of(*trials))
+    (comparison,) = compare_runs(runs, ["activation", "optimizer.lr"])
+    return replace(comparison, searched=of(*trials))
 
 
 def clear() -> Comparison:
@@ -98,13 +98,16 @@ def clear() -> Comparison:
 
 def front() -> Comparison:
     """Return a comparison of a search for accurate and small networks."""
-    found = searched()
+    comparison = searched()
     groups = [
         replace(g, runs=[replace(run, size={"parameters": 1000 + 37 * i % 400}) for run in g.runs])
-        for i, g in enumerate(found.groups)
+        for i, g in enumerate(comparison.groups)
     ]
     return replace(
-        found, groups=groups, leader=groups[0], searched=replace(found.searched, cost="parameters")
+        comparison,
+        groups=groups,
+        leader=groups[0],
+        searched=replace(comparison.searched, cost="parameters"),
     )
 
 

@@ -92,15 +92,15 @@ def test_page_shows_images_on_which_the_two_best_differ_most(here):
     apart = sorted(
         map(tuple, np.transpose(right)), key=lambda pair: -abs(int(pair[0]) - int(pair[1]))
     )[:10]
-    shown = deciding_images(found)
-    counts = re.findall(r"<br>(\d) vs. (\d)<", shown)
+    images = deciding_images(found)
+    counts = re.findall(r"<br>(\d) vs. (\d)<", images)
     assert [abs(int(one) - int(other)) for one, other in counts] == [
         abs(int(a) - int(b)) for a, b in apart
     ]
     assert {tuple(map(int, pair)) for pair in counts} <= {
         tuple(map(int, pair)) for pair in np.transpose(right)
     }
-    for png in re.findall(r"base64,([^\"]+)", shown):
+    for png in re.findall(r"base64,([^\"]+)", images):
         assert Image.open(io.BytesIO(base64.b64decode(png))).size == (8, 8)
     for missing in ({"best_right": None}, {"data_digests": {}}):
         other = [

@@ -56,8 +56,8 @@ def runs() -> list[ComparedRun]:
 
 @pytest.fixture
 def comparison(runs: list[ComparedRun]) -> Comparison:
-    (found,) = compare_runs(runs)
-    return found
+    (comparison,) = compare_runs(runs)
+    return comparison
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_epoch_is_last_if_all_runs_select_it():
         many(SELU, activation=activation, training__select="last")
         for activation in ("selu", "relu")
     ]
-    (found,) = compare_runs([*chosen[0], *chosen[1]])
+    (comparison,) = compare_runs([*chosen[0], *chosen[1]])
     (mixed,) = compare_runs([*chosen[0], *many(TANH)])
-    assert (found.epoch, mixed.epoch) == (EpochChoice.last, EpochChoice.best)
+    assert (comparison.epoch, mixed.epoch) == (EpochChoice.last, EpochChoice.best)
 
 
 def test_runs_are_grouped_by_configuration_and_ranked(comparison):
@@ -120,9 +120,12 @@ def test_own_classes_with_same_name_are_different_configurations():
         for path, reached in classes.items()
         for run in many(reached, model="net", model___target_=path)
     ]
-    (found,) = compare_runs(runs)
-    assert [found.name(group) for group in found.groups] == ["class=mineA.Net", "class=mineB.Net"]
-    assert [group.mean for group in found.groups] == pytest.approx([0.905, 0.805])
+    (comparison,) = compare_runs(runs)
+    assert [comparison.name(group) for group in comparison.groups] == [
+        "class=mineA.Net",
+        "class=mineB.Net",
+    ]
+    assert [group.mean for group in comparison.groups] == pytest.approx([0.905, 0.805])
 
 
 @pytest.mark.parametrize("swept", [["model"], []])
@@ -132,8 +135,8 @@ def test_class_is_not_shown_if_names_distinguish_networks(swept):
         for name in ("a", "b")
         for run in many([0.9, 0.91], model=name, model___target_=f"mine.{name}")
     ]
-    (found,) = compare_runs([*own, *many([0.8, 0.81], model="lenet5")], swept)
-    assert found.flags == ["model"]
+    (comparison,) = compare_runs([*own, *many([0.8, 0.81], model="lenet5")], swept)
+    assert comparison.flags == ["model"]
 
 
 def test_statistics_of_group_use_only_finished_runs(comparison):
@@ -202,15 +205,18 @@ def test_unstable_configuration_is_listed_separately():
         many(0.9 + 0.001 * np.random.default_rng(n).normal(size=5), lr=str(n)) for n in range(6)
     ]
     runs = [run for group in groups for run in group] + many([0.9, 0.2, 0.8, 0.1, 0.9], lr="9")
-    (found,) = compare_runs(runs)
-    best, unstable = best_lines(found)
+    (comparison,) = compare_runs(runs)
+    best, unstable = best_lines(comparison)
     assert best.endswith("; or 1 unstable one.")
     assert unstable.startswith("Unstable: lr=9 (")
-    assert remark(found, 6).startswith("unstable (sd 39.62); ")
-    assert [relation_of(found, position).value for position in (0, 6)] == ["leader", "unstable"]
-    assert found.groups[6] in found.not_excluded
-    assert r"58.00 $\pm$ 39.62 (unstable) &" in tex([found], RunSource("lenet-train -m"))
-    assert found.groups[6] not in plan(found, 0.01).groups
+    assert remark(comparison, 6).startswith("unstable (sd 39.62); ")
+    assert [relation_of(comparison, position).value for position in (0, 6)] == [
+        "leader",
+        "unstable",
+    ]
+    assert comparison.groups[6] in comparison.not_excluded
+    assert r"58.00 $\pm$ 39.62 (unstable) &" in tex([comparison], RunSource("lenet-train -m"))
+    assert comparison.groups[6] not in plan(comparison, 0.01).groups
 
 
 def test_verdict_warns_of_collapsed_run():
@@ -218,9 +224,9 @@ def test_verdict_warns_of_collapsed_run():
         *many([0.981, 0.983, 0.982], activation="selu"),
         *many([0.985, 0.984, 0.113], activation="relu"),
     ]
-    (found,) = compare_runs(runs)
-    assert "seed 2 of relu" in verdict(found)
-    assert "11.30%" in verdict(found)
+    (comparison,) = compare_runs(runs)
+    assert "seed 2 of relu" in verdict(comparison)
+    assert "11.30%" in verdict(comparison)
 
 
 def test_clear_winner_is_reported():
@@ -230,11 +236,11 @@ def test_clear_winner_is_reported():
         many(ELU, activation="elu"),
     ]
     for some in (groups, groups[:2]):
-        (found,) = compare_runs([run for group in some for run in group])
-        assert verdict(found).startswith(f"selu {WINS}")
-        assert next_step(found) is None
-        assert best_lines(found) == []
-        assert found.not_excluded == [found.leader]
+        (comparison,) = compare_runs([run for group in some for run in group])
+        assert verdict(comparison).startswith(f"selu {WINS}")
+        assert next_step(comparison) is None
+        assert best_lines(comparison) == []
+        assert comparison.not_excluded == [comparison.leader]
     (swept,) = compare_runs([run for group in groups for run in group], design=SWEEP)
     assert next_step(swept).endswith("lenet-predict sweep=1f3a")
 
@@ -242,11 +248,11 @@ def test_clear_winner_is_reported():
 def test_confirmation_is_suggested_for_winner_with_uncertain_lead():
     reached = [0.91, 0.92, 0.93, 0.94]
     behind = [a - less for a, less in zip(reached, (0.01, 0.016, 0.02, 0.006), strict=True)]
-    (found,) = compare_runs(
+    (comparison,) = compare_runs(
         [*many(reached, activation="selu"), *many(behind, activation="relu")], design=SWEEP
     )
-    assert verdict(found).startswith(f"selu {WINS}")
-    assert next_step(found).endswith("(18 runs): lenet-compare sweep=1f3a confirm=1")
+    assert verdict(comparison).startswith(f"selu {WINS}")
+    assert next_step(comparison).endswith("(18 runs): lenet-compare sweep=1f3a confirm=1")
 
 
 def test_configuration_with_diverged_runs_does_not_win():
@@ -254,15 +260,15 @@ def test_configuration_with_diverged_runs_does_not_win():
     diverging += [made(s, 0.1, "diverged", activation="relu") for s in (3, 4, 5)]
     steady = [*many([0.90, 0.901, 0.9, 0.902, 0.901, 0.9], activation="selu")]
     lower = many([0.88, 0.882, 0.88, 0.882, 0.881, 0.881], activation="tanh")
-    (found,) = compare_runs([*diverging, *steady, *lower])
-    assert [g.flags["activation"] for g in found.groups] == ["selu", "tanh", "relu"]
-    assert verdict(found).startswith(f"selu {WINS}")
-    assert "3 of 6" in verdict(found)
-    assert "95.10%" in verdict(found)
-    assert found.leads[2] is None
-    assert [g.flags["activation"] for g in found.not_excluded] == ["selu"]
-    (found,) = compare_runs([*diverging, *steady])
-    assert WINS not in verdict(found)  # no other configuration is stable
+    (comparison,) = compare_runs([*diverging, *steady, *lower])
+    assert [g.flags["activation"] for g in comparison.groups] == ["selu", "tanh", "relu"]
+    assert verdict(comparison).startswith(f"selu {WINS}")
+    assert "3 of 6" in verdict(comparison)
+    assert "95.10%" in verdict(comparison)
+    assert comparison.leads[2] is None
+    assert [g.flags["activation"] for g in comparison.not_excluded] == ["selu"]
+    (comparison,) = compare_runs([*diverging, *steady])
+    assert WINS not in verdict(comparison)  # no other configuration is stable
 
 
 def test_no_configuration_wins_if_all_have_diverged_runs():
@@ -271,52 +277,54 @@ def test_no_configuration_wins_if_all_have_diverged_runs():
         made(0, 0.9, activation="selu"),
         *(made(s, 0.1, "diverged", activation="selu") for s in (1, 2)),
     ]
-    (found,) = compare_runs([*relu, *selu])
-    assert {"95.05%", "90.00%"} <= set(re.findall(r"[\d.]+%", verdict(found)))
-    assert found.not_excluded == []
-    assert "clip_norm" in next_step(found)
+    (comparison,) = compare_runs([*relu, *selu])
+    assert {"95.05%", "90.00%"} <= set(re.findall(r"[\d.]+%", verdict(comparison)))
+    assert comparison.not_excluded == []
+    assert "clip_norm" in next_step(comparison)
 
 
 def test_missing_runs_prevent_a_winner_but_pruned_runs_do_not():
     groups = [*many(SELU, activation="selu"), *many(RELU, activation="relu")]
-    (found,) = compare_runs(
+    (comparison,) = compare_runs(
         [*groups, *(made(seed, None, "killed", activation="relu") for seed in (4, 5))]
     )
-    assert WINS not in verdict(found)
-    assert "(2 killed)" in verdict(found)
-    assert next_step(found) is not None
+    assert WINS not in verdict(comparison)
+    assert "(2 killed)" in verdict(comparison)
+    assert next_step(comparison) is not None
     # a search pruned it because it was worse
-    (found,) = compare_runs([*groups, made(0, 0.5, "pruned")])
-    assert found.groups[0].missing == 0
-    assert WINS in verdict(found)
+    (comparison,) = compare_runs([*groups, made(0, 0.5, "pruned")])
+    assert comparison.groups[0].missing == 0
+    assert WINS in verdict(comparison)
 
 
 def test_single_seeds_have_no_winner_and_suggest_more_seeds():
-    (found,) = compare_runs([made(0, 0.91, activation="selu"), made(0, 0.90, activation="relu")])
-    assert WINS not in verdict(found)
-    assert "91.00%" in verdict(found)
-    assert "'seed=range(1,6)'" in next_step(found)  # seed 0 is already trained
-    assert best_lines(found) == []
+    (comparison,) = compare_runs(
+        [made(0, 0.91, activation="selu"), made(0, 0.90, activation="relu")]
+    )
+    assert WINS not in verdict(comparison)
+    assert "91.00%" in verdict(comparison)
+    assert "'seed=range(1,6)'" in next_step(comparison)  # seed 0 is already trained
+    assert best_lines(comparison) == []
 
 
 def test_best_configuration_with_single_seed_is_not_the_leader():
     single = made(0, 0.95, activation="elu")
-    (found,) = compare_runs(
+    (comparison,) = compare_runs(
         [single, *many(SELU, activation="selu"), *many(RELU, activation="relu")]
     )
-    assert "95.00%" in verdict(found)
-    assert found.leader.flags["activation"] == "selu"
-    assert [lead.test if lead else None for lead in found.leads] == ["none", None, "paired"]
-    assert [g.flags["activation"] for g in found.not_excluded] == ["elu", "selu"]
+    assert "95.00%" in verdict(comparison)
+    assert comparison.leader.flags["activation"] == "selu"
+    assert [lead.test if lead else None for lead in comparison.leads] == ["none", None, "paired"]
+    assert [g.flags["activation"] for g in comparison.not_excluded] == ["elu", "selu"]
 
 
 def test_equal_results_have_no_winner():
     for a, b in (([0.91], [0.91]), ([0.91, 0.92], [0.91, 0.92]), ([0.91, 0.92], [0.90, 0.91])):
-        (found,) = compare_runs([*many(a, activation="selu"), *many(b, activation="relu")])
-        assert WINS not in verdict(found)
-        assert "selu" in verdict(found)
-        assert "relu" in verdict(found)
-        assert [lead.test for lead in found.leads if lead] == ["none"]
+        (comparison,) = compare_runs([*many(a, activation="selu"), *many(b, activation="relu")])
+        assert WINS not in verdict(comparison)
+        assert "selu" in verdict(comparison)
+        assert "relu" in verdict(comparison)
+        assert [lead.test for lead in comparison.leads if lead] == ["none"]
 
 
 def test_tie_suggests_no_confirmation():
@@ -334,34 +342,34 @@ def test_tie_suggests_no_confirmation():
 
 def test_unfinished_configurations_rank_last_by_reached_accuracy():
     pruned = [made(0, accuracy, "pruned", lr=str(accuracy)) for accuracy in (0.54, 0.92, 0.7)]
-    (found,) = compare_runs(
+    (comparison,) = compare_runs(
         [*pruned, *many([0.5, 0.51], lr="0.1"), made(0, None, "failed", lr="9")]
     )
-    assert [group.flags["lr"] for group in found.groups] == ["0.1", "0.92", "0.7", "0.54", "9"]
+    assert [group.flags["lr"] for group in comparison.groups] == ["0.1", "0.92", "0.7", "0.54", "9"]
 
 
 def test_next_step_plans_for_observed_difference():
-    (found,) = compare_runs(
+    (comparison,) = compare_runs(
         [*many(SELU, activation="selu"), *many(TANH, activation="tanh")], design=SWEEP
     )
-    points = float(next_step(found).rpartition("sweep=1f3a confirm=")[2])
+    points = float(next_step(comparison).rpartition("sweep=1f3a confirm=")[2])
     assert points == 0.1  # 0.01 would require too many seeds
-    assert plan(found, points / 100).seeds <= 100
-    (found,) = compare_runs(
+    assert plan(comparison, points / 100).seeds <= 100
+    (comparison,) = compare_runs(
         [*many({0: 0.9, 1: 0.952}), *many({0: 0.88, 1: 0.9}, activation="relu")], design=SWEEP
     )
-    assert next_step(found).endswith("(188 runs): lenet-compare sweep=1f3a confirm=2")
+    assert next_step(comparison).endswith("(188 runs): lenet-compare sweep=1f3a confirm=2")
 
 
 def test_leader_that_is_worse_on_common_seeds_does_not_win():
     # relu is better on both common seeds; selu leads because of its other seeds.
     leader = {0: 0.90, 1: 0.9001, 2: 0.95, 3: 0.95, 4: 0.95}
-    (found,) = compare_runs(
+    (comparison,) = compare_runs(
         [*many(leader, activation="selu"), *many({0: 0.91, 1: 0.91011}, activation="relu")]
     )
-    assert (found.leads[1].differs, found.leads[1].ahead) == (True, False)
-    assert "better by 1.00 points" in remark(found, 1)
-    assert WINS not in verdict(found)
+    assert (comparison.leads[1].differs, comparison.leads[1].ahead) == (True, False)
+    assert "better by 1.00 points" in remark(comparison, 1)
+    assert WINS not in verdict(comparison)
 
 
 def test_note_warns_if_numbers_of_epochs_differ():
@@ -385,27 +393,27 @@ def test_swept_split_seed_adds_replicates_not_configurations():
         for mean in (0.91, 0.9)
     )
     runs = [*crossed(a, activation="selu"), *crossed(b, activation="relu")]
-    (found,) = compare_runs(runs, swept=["activation", "seed", "split_seed"])
-    assert found.flags == ["activation"]
-    assert [(g.n, g.splits) for g in found.groups] == [(15, 3), (15, 3)]
-    assert found.leads[1].n == 15
-    assert found.leads[1].points == pytest.approx(
+    (comparison,) = compare_runs(runs, swept=["activation", "seed", "split_seed"])
+    assert comparison.flags == ["activation"]
+    assert [(g.n, g.splits) for g in comparison.groups] == [(15, 3), (15, 3)]
+    assert comparison.leads[1].n == 15
+    assert comparison.leads[1].points == pytest.approx(
         np.mean(list(a.values())) - np.mean(list(b.values()))
     )
-    (note,) = notes(found)
+    (note,) = notes(comparison)
     assert "15 runs" in note
-    (found,) = compare_runs(runs, swept=["activation", "seed"])
-    assert found.flags == ["activation", "split_seed"]
+    (comparison,) = compare_runs(runs, swept=["activation", "seed"])
+    assert comparison.flags == ["activation", "split_seed"]
 
 
 def test_nothing_is_compared_without_two_finished_configurations():
-    (found,) = compare_runs([made(0, None, "failed"), made(1, 0.3, "diverged")])
-    assert found.leader is None
-    assert "1 diverged" in verdict(found)
-    assert "1 failed" in verdict(found)
-    (found,) = compare_runs(many(SELU))
-    assert (found.flags, found.leads, notes(found)) == ([], [None], [])
-    assert "91.10 ± 0.15% (n = 4)" in verdict(found)
+    (comparison,) = compare_runs([made(0, None, "failed"), made(1, 0.3, "diverged")])
+    assert comparison.leader is None
+    assert "1 diverged" in verdict(comparison)
+    assert "1 failed" in verdict(comparison)
+    (comparison,) = compare_runs(many(SELU))
+    assert (comparison.flags, comparison.leads, notes(comparison)) == ([], [None], [])
+    assert "91.10 ± 0.15% (n = 4)" in verdict(comparison)
 
 
 def test_datasets_are_compared_separately(runs):
@@ -414,24 +422,30 @@ def test_datasets_are_compared_separately(runs):
 
 
 def test_last_of_several_runs_with_same_seed_counts():
-    (found,) = compare_runs([made(0, 0.5), made(0, 0.9), made(1, 0.92)])
-    assert found.groups[0].accuracy == {(0, 0): 0.9, (1, 0): 0.92}
+    (comparison,) = compare_runs([made(0, 0.5), made(0, 0.9), made(1, 0.92)])
+    assert comparison.groups[0].accuracy == {(0, 0): 0.9, (1, 0): 0.92}
 
 
 def test_columns_are_differing_flags_with_swept_flags_first(runs):
     more = many(SELU, optimizer__lr="0.1", num_epoch="3")
-    (found,) = compare_runs([*runs, *more], swept=["optimizer.lr", "activation"])
-    assert found.flags == ["optimizer.lr", "activation"]
+    (comparison,) = compare_runs([*runs, *more], swept=["optimizer.lr", "activation"])
+    assert comparison.flags == ["optimizer.lr", "activation"]
 
 
 def test_flags_implied_by_another_flag_are_not_columns():
     adam = many(SELU, optimizer="adam", optimizer__betas="[0.9, 0.999]")
     sgd = many(TANH, optimizer="sgd", optimizer__momentum="0.9")
-    (found,) = compare_runs([*adam, *sgd])
-    assert found.flags == ["optimizer"]
-    (found,) = compare_runs([*adam, *sgd, *many(RELU, optimizer="sgd", optimizer__momentum="0")])
-    assert found.flags == ["optimizer", "optimizer.momentum"]
-    assert [found.values(g) for g in found.groups] == [["adam", "-"], ["sgd", "0.9"], ["sgd", "0"]]
+    (comparison,) = compare_runs([*adam, *sgd])
+    assert comparison.flags == ["optimizer"]
+    (comparison,) = compare_runs(
+        [*adam, *sgd, *many(RELU, optimizer="sgd", optimizer__momentum="0")]
+    )
+    assert comparison.flags == ["optimizer", "optimizer.momentum"]
+    assert [comparison.values(g) for g in comparison.groups] == [
+        ["adam", "-"],
+        ["sgd", "0.9"],
+        ["sgd", "0"],
+    ]
 
 
 def test_environment_separates_configurations_only_if_swept():
@@ -439,11 +453,11 @@ def test_environment_separates_configurations_only_if_swept():
         *many(SELU, num_threads="1", engine="torch"),
         *many({7: 0.9}, num_threads="2"),
     ]  # engine: an older run
-    (found,) = compare_runs([*runs, made(8, None, "not started", num_threads="null")])
-    assert [(group.n, group.missing) for group in found.groups] == [(len(SELU) + 1, 1)]
-    (found,) = compare_runs(runs, swept=["num_threads"])
-    assert found.flags == ["num_threads"]
-    assert sorted(group.n for group in found.groups) == [1, len(SELU)]
+    (comparison,) = compare_runs([*runs, made(8, None, "not started", num_threads="null")])
+    assert [(group.n, group.missing) for group in comparison.groups] == [(len(SELU) + 1, 1)]
+    (comparison,) = compare_runs(runs, swept=["num_threads"])
+    assert comparison.flags == ["num_threads"]
+    assert sorted(group.n for group in comparison.groups) == [1, len(SELU)]
 
 
 def test_flag_missing_in_older_run_has_neutral_value():
@@ -488,26 +502,28 @@ def any_run(draw) -> ComparedRun:
     st.lists(any_run(), min_size=1, max_size=24), st.booleans(), st.sampled_from(list(EpochChoice))
 )
 def test_phrases_agree_with_the_numbers_for_any_results(runs, pooled, by):
-    (found,) = compare_runs(runs, ["activation", "split_seed"] if pooled else ["activation"], by)
-    text = verdict(found)
-    stable = [g for g in found.groups if g.n and not g.diverged]
-    assert found.not_excluded == [g for g in stable if g in found.not_excluded]
-    assert (found.leader in found.not_excluded) == bool(stable)
+    (comparison,) = compare_runs(
+        runs, ["activation", "split_seed"] if pooled else ["activation"], by
+    )
+    text = verdict(comparison)
+    stable = [g for g in comparison.groups if g.n and not g.diverged]
+    assert comparison.not_excluded == [g for g in stable if g in comparison.not_excluded]
+    assert (comparison.leader in comparison.not_excluded) == bool(stable)
     if WINS in text:
-        assert not any(g.missing for g in found.groups)
-        assert found.not_excluded == [found.leader]
-        assert all(lead.ahead for lead in found.leads if lead is not None)
-    if any(g.missing for g in found.groups):
-        assert next_step(found) is not None
-    for group, lead in zip(found.groups, found.leads, strict=True):
+        assert not any(g.missing for g in comparison.groups)
+        assert comparison.not_excluded == [comparison.leader]
+        assert all(lead.ahead for lead in comparison.leads if lead is not None)
+    if any(g.missing for g in comparison.groups):
+        assert next_step(comparison) is not None
+    for group, lead in zip(comparison.groups, comparison.leads, strict=True):
         if lead is not None:
             assert group.n
             assert not group.diverged
-            assert remark(found, found.groups.index(group))
+            assert remark(comparison, comparison.groups.index(group))
         if group.diverged:
             assert lead is None
-    assert all(notes(found))
-    order = [(g.n == 0, g.diverged > 0) for g in found.groups]
+    assert all(notes(comparison))
+    order = [(g.n == 0, g.diverged > 0) for g in comparison.groups]
     assert order == sorted(order)
 
 
@@ -517,10 +533,10 @@ def test_recipe_column_replaces_flags_set_by_recipe():
 
     fast = of("fast", [0.91, 0.92], num_epoch="2", optimizer__lr="0.1")
     best = of("best", [0.95, 0.96], num_epoch="50", optimizer__lr="0.05")
-    (found,) = compare_runs([*fast, *best], ["experiment"])
-    assert found.flags == ["experiment"]
-    assert [found.name(g) for g in found.groups] == ["best", "fast"]
-    assert any("num_epoch" in note for note in notes(found))
+    (comparison,) = compare_runs([*fast, *best], ["experiment"])
+    assert comparison.flags == ["experiment"]
+    assert [comparison.name(g) for g in comparison.groups] == ["best", "fast"]
+    assert any("num_epoch" in note for note in notes(comparison))
     # with runs of no recipe
-    (found,) = compare_runs([*fast, *(replace(run, recipe="") for run in best)])
-    assert found.flags == ["optimizer.lr", "num_epoch"]
+    (comparison,) = compare_runs([*fast, *(replace(run, recipe="") for run in best)])
+    assert comparison.flags == ["optimizer.lr", "num_epoch"]

@@ -32,8 +32,10 @@ RELU = [0.9060, 0.9081, 0.9050, 0.9079, 0.9066, 0.9064]  # worse
 def confirming(*groups: list[ComparedRun]) -> Comparison:
     """Return the comparison of a sweep that confirms the first group."""
     runs = [run for group in groups for run in group]
-    (found,) = compare_runs(runs, design=Design(len(runs), 0, 1, "1f3a", 0.002, groups[0][0].id))
-    return found
+    (comparison,) = compare_runs(
+        runs, design=Design(len(runs), 0, 1, "1f3a", 0.002, groups[0][0].id)
+    )
+    return comparison
 
 
 def numbers(text: str) -> list[str]:
@@ -41,9 +43,9 @@ def numbers(text: str) -> list[str]:
 
 
 def answer_and_verdict(comparison: Comparison) -> tuple[bool | None, str]:
-    found = confirmation(comparison)
-    assert found is not None
-    return found.confirmed, verdict(comparison)
+    confirmed = confirmation(comparison)
+    assert confirmed is not None
+    return confirmed.confirmed, verdict(comparison)
 
 
 def test_leader_ahead_of_all_others_is_confirmed():
@@ -103,27 +105,29 @@ def test_plan_covers_leader_and_configurations_that_may_be_best():
         many(TANH, activation="tanh"),
         many(SELU, activation="selu"),
     )
-    (found,) = compare_runs([run for group in groups for run in group])
-    wanted = plan(found, 0.002)
-    assert [found.name(g) for g in wanted.groups] == ["selu", "tanh"]
-    assert wanted.seeds < plan(found, 0.0005).seeds
+    (comparison,) = compare_runs([run for group in groups for run in group])
+    planned = plan(comparison, 0.002)
+    assert [comparison.name(g) for g in planned.groups] == ["selu", "tanh"]
+    assert planned.seeds < plan(comparison, 0.0005).seeds
     (clear,) = compare_runs([*many(RELU, activation="relu"), *many(SELU, activation="selu")])
     assert [clear.name(g) for g in plan(clear, 0.002).groups] == ["selu", "relu"]  # the runner-up
-    assert plan(found, 0.002).seeds < plan(found, 0.001).seeds
-    assert plan(found, 0.002, 50).detects < 0.002
+    assert plan(comparison, 0.002).seeds < plan(comparison, 0.001).seeds
+    assert plan(comparison, 0.002, 50).detects < 0.002
     with pytest.raises(ConfigError) as refused:
-        plan(found, 1e-5)
+        plan(comparison, 1e-5)
     needed, most, *detected = numbers(str(refused.value).partition(":")[2].replace(",", ""))
     assert int(needed) > int(most) == 1000
     assert [float(points) for points in detected[::2]] == [
-        plan(found, 0.1, n).detects * 100 for n in (20, 50, 100)
+        plan(comparison, 0.1, n).detects * 100 for n in (20, 50, 100)
     ]
 
 
 def test_plan_requires_two_seeds_and_two_configurations():
-    (found,) = compare_runs([made(0, 0.91, activation="selu"), made(0, 0.9, activation="relu")])
+    (comparison,) = compare_runs(
+        [made(0, 0.91, activation="selu"), made(0, 0.9, activation="relu")]
+    )
     with pytest.raises(ConfigError, match="two seeds"):
-        plan(found, 0.002)
+        plan(comparison, 0.002)
     (one,) = compare_runs(many(SELU))
     with pytest.raises(ConfigError, match="fewer than two configurations"):
         plan(one, 0.002)

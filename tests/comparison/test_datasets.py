@@ -31,14 +31,14 @@ def over(datasets: dict[str, list[float]]) -> list[Comparison]:
 
 
 def test_better_on_each_dataset_includes_the_closest_dataset():
-    found = across_datasets(over({"mnist": [0.9, 0.95, 0.8], "kmnist": [0.85, 0.9, 0.8]}))
-    assert found is not None
-    assert (found.datasets, found.names, found.ranks) == (
+    across = across_datasets(over({"mnist": [0.9, 0.95, 0.8], "kmnist": [0.85, 0.9, 0.8]}))
+    assert across is not None
+    assert (across.datasets, across.names, across.ranks) == (
         ["mnist", "kmnist"],
         ["selu", "relu", "tanh"],
         [1, 2, 3],
     )
-    assert (found.beaten, found.left_out, found.rank_test) == ([1, 2], 0, None)
+    assert (across.beaten, across.left_out, across.rank_test) == ([1, 2], 0, None)
     close = across_datasets(over({"mnist": [0.9, 0.95, 0.8], "kmnist": [0.9, 0.9001, 0.8]}))
     assert close is not None
     assert close.beaten == [2]
@@ -88,29 +88,29 @@ def test_ranks_are_tested_from_five_datasets_with_exact_distribution():
         [0.7, 0.8, 0.6],
     ]
     rows = {f"set{i}": row for i, row in enumerate(means)}
-    found = across_datasets(over(rows))
-    assert found is not None
+    across = across_datasets(over(rows))
+    assert across is not None
     assert across_datasets(over(dict(list(rows.items())[:4]))).rank_test is None
     orders = [
         np.mean(order, axis=0) for order in product(permutations((1, 2, 3)), repeat=len(means))
     ]
-    spread, seen = np.var(orders, axis=1), np.var(found.ranks)
-    assert found.rank_test.p == pytest.approx(np.mean(spread >= seen - 1e-9), abs=0.003)
+    spread, seen = np.var(orders, axis=1), np.var(across.ranks)
+    assert across.rank_test.p == pytest.approx(np.mean(spread >= seen - 1e-9), abs=0.003)
     ranges = np.ptp(orders, axis=1)
     assert (
-        np.mean(ranges > found.rank_test.critical)
+        np.mean(ranges > across.rank_test.critical)
         <= 0.05
-        < np.mean(ranges > found.rank_test.critical - 0.01)
+        < np.mean(ranges > across.rank_test.critical - 0.01)
     )
 
 
 @pytest.mark.parametrize(("wins", "losses", "ties"), [(5, 0, 0), (6, 0, 0), (7, 1, 2), (0, 0, 5)])
 def test_two_configurations_are_compared_by_exact_sign_test(wins, losses, ties):
     ranks = np.array([[1.0, 2.0]] * wins + [[2.0, 1.0]] * losses + [[1.5, 1.5]] * ties)
-    found = rank_test(ranks)
+    test = rank_test(ranks)
     expected = stats.binomtest(wins, wins + losses).pvalue if wins else 1.0
-    assert found.p == pytest.approx(expected)
-    assert (np.ptp(ranks.mean(axis=0)) > found.critical) == (expected <= 0.05)
+    assert test.p == pytest.approx(expected)
+    assert (np.ptp(ranks.mean(axis=0)) > test.critical) == (expected <= 0.05)
 
 
 @pytest.mark.parametrize(("datasets", "k"), [(5, 2), (7, 2), (5, 4), (8, 4)])
@@ -119,8 +119,8 @@ def test_equal_configurations_are_rarely_ranked_significantly_better(datasets, k
     rng, false = np.random.default_rng(3), 0
     for _ in range(600):
         ranks = stats.rankdata(rng.standard_normal((datasets, k)), axis=1)
-        found = rank_test(ranks)
-        false += bool(found.p <= 0.05 and np.ptp(ranks.mean(axis=0)) > found.critical)
+        test = rank_test(ranks)
+        false += bool(test.p <= 0.05 and np.ptp(ranks.mean(axis=0)) > test.critical)
     assert false <= 600 * 0.055
 
 
@@ -139,9 +139,9 @@ def test_diverged_configuration_ranks_last_and_missing_is_left_out():
         ],
         ["dataset", "activation"],
     )
-    found = across_datasets(comparisons)
-    assert found is not None
-    assert (found.names, found.ranks, found.left_out) == (
+    across = across_datasets(comparisons)
+    assert across is not None
+    assert (across.names, across.ranks, across.left_out) == (
         ["selu", "elu", "relu"],
         [1.5, 2.0, 2.5],
         1,

@@ -64,16 +64,16 @@ def test_interval_covers_interaction_of_noisy_combination(shape, n, lift):
     table[:, 0, 0] += lift
     signal = (1 - 1 / a) * (1 - 1 / b) * lift**2 / (a * b)
     true = signal / (signal + (spreads**2).mean())
-    found = interaction_test(table, a * b * n)
-    assert ((found.low <= true) & (true <= found.high)).mean() >= 0.945
+    test = interaction_test(table, a * b * n)
+    assert ((test.low <= true) & (true <= test.high)).mean() >= 0.945
 
 
 def test_true_interaction_is_detected_and_described():
-    found = sweep().interactions
-    first = found.pairs[0]
+    interactions = sweep().interactions
+    first = interactions.pairs[0]
     assert (first.first, first.second, first.pairs) == ("activation", "optimizer.lr", 3)
-    assert [pair.significant for pair in found.pairs] == [True, False, False]
-    factors = [pair.p / float(pair.test.p) for pair in found.pairs if pair.p < 1]
+    assert [pair.significant for pair in interactions.pairs] == [True, False, False]
+    factors = [pair.p / float(pair.test.p) for pair in interactions.pairs if pair.p < 1]
     assert factors[:2] == pytest.approx([3, 2])  # Holm's method
     contrast = first.contrast
     assert (contrast.better, contrast.worse, contrast.most, contrast.least) == (
@@ -97,27 +97,23 @@ def test_crossing_lines_are_described_as_better_and_worse():
 
 def test_interaction_of_two_by_two_values_is_a_paired_t_test():
     table = np.random.default_rng(1).normal(size=(2, 2, 6))
-    found = interaction_test(table, table.size)
+    test = interaction_test(table, table.size)
     contrast = table[0, 0] - table[0, 1] - table[1, 0] + table[1, 1]
     expected = stats.ttest_1samp(contrast, 0)
-    assert (float(found.f), float(found.p)) == pytest.approx(
-        (expected.statistic**2, expected.pvalue)
-    )
-    assert (float(found.df), float(found.error_df)) == (1, 5)
+    assert (float(test.f), float(test.p)) == pytest.approx((expected.statistic**2, expected.pvalue))
+    assert (float(test.df), float(test.error_df)) == (1, 5)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5, 3.0, 1000.0])
 def test_interval_inverts_noncentral_f_distribution(shift):
     table = np.random.default_rng(2).normal(size=(3, 4, 5))
     table[0, 0] += shift
-    found = interaction_test(table, table.size)
-    assert 0 <= found.low <= found.omega_squared <= found.high <= 1
-    for end, percentile in ((found.low, 0.975), (found.high, 0.025)):
+    test = interaction_test(table, table.size)
+    assert 0 <= test.low <= test.omega_squared <= test.high <= 1
+    for end, percentile in ((test.low, 0.975), (test.high, 0.025)):
         if 0 < end < 0.99:
-            noncentral = float(end / (1 - end)) * table.size * float(found.df) / 6
-            reached = stats.ncf.cdf(
-                float(found.f), float(found.df), float(found.error_df), noncentral
-            )
+            noncentral = float(end / (1 - end)) * table.size * float(test.df) / 6
+            reached = stats.ncf.cdf(float(test.f), float(test.df), float(test.error_df), noncentral)
             assert reached == pytest.approx(percentile, abs=1e-6)
 
 
@@ -131,32 +127,34 @@ def test_interaction_does_not_depend_on_effects_of_seeds_and_flags():
 
 def test_incomplete_values_and_seeds_are_left_out_and_named():
     lrs = ("0.01", "0.1", "1")
-    found = sweep(lrs=lrs, diverged=[("selu", "1")]).interactions
-    assert (found.left_out, found.lost) == (("optimizer.lr=1",), 10)
-    assert found.pairs[0].levels == (("relu", "selu"), ("0.01", "0.1"))
-    found = sweep(lrs=lrs, drop=[("relu", "1", 3)]).interactions
-    assert (found.left_out, found.pairs[0].levels[1]) == (("seed=3",), lrs)
+    interactions = sweep(lrs=lrs, diverged=[("selu", "1")]).interactions
+    assert (interactions.left_out, interactions.lost) == (("optimizer.lr=1",), 10)
+    assert interactions.pairs[0].levels == (("relu", "selu"), ("0.01", "0.1"))
+    interactions = sweep(lrs=lrs, drop=[("relu", "1", 3)]).interactions
+    assert (interactions.left_out, interactions.pairs[0].levels[1]) == (("seed=3",), lrs)
     never = sweep(lrs=lrs, diverged=[(a, "1") for a in ("relu", "selu")]).interactions
     assert (never.left_out, never.pairs[0].levels[1]) == ((), ("0.01", "0.1"))
 
 
 def test_seeds_are_left_out_rather_than_values():
-    found = sweep(n=7, drop={("selu", "0.1", seed) for seed in range(3, 7)}).interactions
-    assert found is not None
-    assert sorted(found.left_out) == [f"seed={seed}" for seed in range(3, 7)]
-    assert {(pair.first, pair.second) for pair in found.pairs} >= {("activation", "optimizer.lr")}
+    interactions = sweep(n=7, drop={("selu", "0.1", seed) for seed in range(3, 7)}).interactions
+    assert interactions is not None
+    assert sorted(interactions.left_out) == [f"seed={seed}" for seed in range(3, 7)]
+    assert {(pair.first, pair.second) for pair in interactions.pairs} >= {
+        ("activation", "optimizer.lr")
+    }
 
 
 def test_grid_without_complete_part_has_reason_for_no_test():
-    (found,) = compare_runs(
+    (comparison,) = compare_runs(
         [
             made(s, 0.9 + s / 100, activation=a, optimizer__lr=lr)
             for s in range(3)
             for a, lr in (("relu", "1"), ("selu", "2"), ("selu", "1"))
         ]
     )
-    assert found.interactions.pairs == []
-    assert any(found.interactions.no_test in line for line in effect_lines(found))
+    assert comparison.interactions.pairs == []
+    assert any(comparison.interactions.no_test in line for line in effect_lines(comparison))
 
 
 def test_two_seeds_or_a_single_flag_have_no_interactions():
@@ -166,14 +164,14 @@ def test_two_seeds_or_a_single_flag_have_no_interactions():
 
 
 def test_flags_that_change_together_count_as_single_flag():
-    found = sweep(optimizer__momentum={"relu": "0", "selu": "0.9"}).interactions
-    assert found.pairs[0].first == "activation with optimizer.momentum"
-    assert len(found.pairs) == 3
+    interactions = sweep(optimizer__momentum={"relu": "0", "selu": "0.9"}).interactions
+    assert interactions.pairs[0].first == "activation with optimizer.momentum"
+    assert len(interactions.pairs) == 3
 
 
 def test_seeds_without_variation_cannot_be_tested():
-    found = sweep(spread=0.0).interactions
-    assert (found.pairs, bool(found.no_test)) == ([], True)
+    interactions = sweep(spread=0.0).interactions
+    assert (interactions.pairs, bool(interactions.no_test)) == ([], True)
 
 
 def test_every_report_states_the_same_interaction(tmp_path):
@@ -183,8 +181,8 @@ def test_every_report_states_the_same_interaction(tmp_path):
     for ending in ("md", "html", "json"):
         write_comparison(tmp_path / f"x.{ending}", [comparison], SOURCE)
     assert f"- {as_line(line)}\n" in (tmp_path / "x.md").read_text()
-    (found,) = json.loads((tmp_path / "x.json").read_text())
-    (first, *_) = found["interactions"]["pairs"]
+    (rows,) = json.loads((tmp_path / "x.json").read_text())
+    (first, *_) = rows["interactions"]["pairs"]
     assert (first["flags"], first["significant"]) == (["activation", "optimizer.lr"], True)
     assert f"{first['omega_squared']:.2f}, {first['low']:.2f} to {first['high']:.2f}" in line
     assert first["pattern"] in line
@@ -220,27 +218,33 @@ def grid(accuracy):
 def test_effects_are_deviations_from_overall_mean():
     step = {"selu": 0.01, "relu": -0.01}
     rate = {"0.01": 0.0, "0.1": 0.03, "1": -0.03}
-    found = effects(grid(lambda a, lr, seed: 0.9 + step[a] + rate[lr]), BOTH)
-    assert [e.flag for e in found.flags] == [
+    effects_of_flags = effects(grid(lambda a, lr, seed: 0.9 + step[a] + rate[lr]), BOTH)
+    assert [e.flag for e in effects_of_flags.flags] == [
         "optimizer.lr",
         "activation",
     ]  # the largest share comes first
-    levels = {e.flag: {level.value: level.effect for level in e.levels} for e in found.flags}
+    levels = {
+        e.flag: {level.value: level.effect for level in e.levels} for e in effects_of_flags.flags
+    }
     assert levels["activation"] == pytest.approx(step)
     assert levels["optimizer.lr"] == pytest.approx(rate)
-    assert [level.value for level in found.flags[0].levels] == ["0.1", "0.01", "1"]
-    shares = {e.flag: e.share for e in found.flags}
+    assert [level.value for level in effects_of_flags.flags[0].levels] == ["0.1", "0.01", "1"]
+    shares = {e.flag: e.share for e in effects_of_flags.flags}
     assert shares["activation"] == pytest.approx(0.0001 / (0.0001 + 0.0006), rel=1e-6)
-    assert found.seeds == pytest.approx(0, abs=1e-9)
-    assert found.interactions == pytest.approx(0, abs=1e-9)
+    assert effects_of_flags.seeds == pytest.approx(0, abs=1e-9)
+    assert effects_of_flags.interactions == pytest.approx(0, abs=1e-9)
 
 
 @given(st.lists(st.floats(0.1, 1.0), min_size=24, max_size=24).filter(lambda v: np.std(v) > 1e-3))
 def test_shares_of_full_grid_sum_to_one(values):
     given_values = iter(values)
-    found = effects(grid(lambda a, lr, seed: next(given_values)), BOTH)
-    assert found.interactions is not None
-    shares = [*(e.share for e in found.flags), found.seeds, found.interactions]
+    effects_of_flags = effects(grid(lambda a, lr, seed: next(given_values)), BOTH)
+    assert effects_of_flags.interactions is not None
+    shares = [
+        *(e.share for e in effects_of_flags.flags),
+        effects_of_flags.seeds,
+        effects_of_flags.interactions,
+    ]
     assert all(0 <= share <= 1 + 1e-9 for share in shares)
     assert sum(shares) == pytest.approx(1)
 
@@ -290,11 +294,11 @@ def test_effect_has_no_interval_if_a_group_has_a_single_run():
 
 
 def test_interaction_of_two_flags_is_not_an_effect_of_either():
-    found = effects(
+    effects_of_flags = effects(
         grid(lambda a, lr, seed: 0.9 + 0.01 * (1 if (a == "selu") == (lr == "0.1") else -1)), BOTH
     )
-    assert {e.flag: round(e.share, 9) for e in found.flags}["activation"] < 0.2
-    assert found.interactions > 0.5
+    assert {e.flag: round(e.share, 9) for e in effects_of_flags.flags}["activation"] < 0.2
+    assert effects_of_flags.interactions > 0.5
 
 
 @pytest.mark.parametrize(
@@ -310,9 +314,9 @@ def test_interaction_of_two_flags_is_not_an_effect_of_either():
     ],
 )
 def test_missing_shares_have_a_reason(runs):
-    found = effects(grouped(runs), ["activation"])
-    assert np.isnan(found.flags[0].share)
-    assert found.no_shares
+    effects_of_flags = effects(grouped(runs), ["activation"])
+    assert np.isnan(effects_of_flags.flags[0].share)
+    assert effects_of_flags.no_shares
 
 
 def test_flags_that_change_together_have_no_shares():
@@ -321,15 +325,15 @@ def test_flags_that_change_together_have_no_shares():
         *many([0.8, 0.82], activation="relu", optimizer__lr="0.2", batch_size="64"),
     ]
     flags = ["activation", "optimizer.lr", "batch_size"]
-    found = effects(grouped(runs), flags)
-    assert found.no_shares.startswith("activation, optimizer.lr")
-    assert all(np.isnan(effect.share) for effect in found.flags)
+    effects_of_flags = effects(grouped(runs), flags)
+    assert effects_of_flags.no_shares.startswith("activation, optimizer.lr")
+    assert all(np.isnan(effect.share) for effect in effects_of_flags.flags)
     runs += many([0.85, 0.86], activation="relu", optimizer__lr="0.1", batch_size="64")
     assert effects(grouped(runs), flags).no_shares is None
 
 
 def test_values_are_compared_by_their_averages_over_the_other_flags():
-    found = sweep(n=4).interactions
+    interactions = sweep(n=4).interactions
     by_cell = {
         group.value("activation")
         + group.value("optimizer.lr")
@@ -342,7 +346,7 @@ def test_values_are_compared_by_their_averages_over_the_other_flags():
         )
         for a in ("relu", "selu")
     }
-    (its,) = (its for its in found.contrasts if its.flag == "activation")
+    (its,) = (its for its in interactions.contrasts if its.flag == "activation")
     test = stats.ttest_rel(average[its.better], average[its.worse])
     interval = test.confidence_interval(0.95)
     assert (its.points, its.p) == pytest.approx(

@@ -56,8 +56,8 @@ def runs_of(right: np.ndarray, digest: str = "d", **more: str) -> list[ComparedR
 
 
 def compared(runs: Sequence[ComparedRun], **more: object) -> Comparison:
-    (found,) = compare_runs(runs, ["activation", "seed"], **more)
-    return found
+    (comparison,) = compare_runs(runs, ["activation", "seed"], **more)
+    return comparison
 
 
 @pytest.fixture
@@ -91,8 +91,8 @@ def test_variance_of_images_is_that_of_a_two_way_table(clear):
     off = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
     interaction = (off**2).sum() / (4 * (IMAGES - 1))
     by_image = 5 * table.mean(axis=0).var(ddof=1)
-    (found,) = image_variances(groups, leading=True)
-    assert found == pytest.approx((by_image - interaction) / 5 / IMAGES)
+    (variance,) = image_variances(groups, leading=True)
+    assert variance == pytest.approx((by_image - interaction) / 5 / IMAGES)
     assert np.isnan(image_variances([groups[0], {(9, 0): clear[1, 0]}], leading=False)).all()
 
 
@@ -100,23 +100,23 @@ def test_critical_value_is_mean_of_quantiles_weighted_by_variance(clear):
     table = AccuracyTable(clear.mean(axis=-1), np.arange(5), np.zeros(5, dtype=np.int64))
     seeds = compare_all_pairs(table)
     assert with_new_images(seeds, np.zeros(1), IMAGES).p == pytest.approx(seeds.p)
-    found = with_new_images(seeds, 2 * seeds.error**2, IMAGES)
-    quantiles = stats.t.isf(found.p / 2, 4), stats.t.isf(found.p / 2, IMAGES - 1)
+    with_images = with_new_images(seeds, 2 * seeds.error**2, IMAGES)
+    quantiles = stats.t.isf(with_images.p / 2, 4), stats.t.isf(with_images.p / 2, IMAGES - 1)
     critical = (quantiles[0] + 2 * quantiles[1]) / 3
-    assert critical == pytest.approx(np.abs(seeds.points) / found.error, rel=1e-6)
+    assert critical == pytest.approx(np.abs(seeds.points) / with_images.error, rel=1e-6)
 
 
 def test_lead_in_general_holds_on_new_images(clear):
-    found = compared(runs_of(clear)).new_images
-    assert (found.basis, found.images) == (Basis.last, IMAGES)
-    assert [group.value("activation") for group in found.behind] == ["relu"]
+    on_new_images = compared(runs_of(clear)).new_images
+    assert (on_new_images.basis, on_new_images.images) == (Basis.last, IMAGES)
+    assert [group.value("activation") for group in on_new_images.behind] == ["relu"]
 
 
 def test_lead_on_these_images_alone_does_not_hold_on_new_images(lucky):
-    found = compared(runs_of(lucky))
-    assert found.leads[1].ahead
-    assert found.new_images.behind == []
-    assert "not shown on new images" in scope(found, found.groups[1:])
+    comparison = compared(runs_of(lucky))
+    assert comparison.leads[1].ahead
+    assert comparison.new_images.behind == []
+    assert "not shown on new images" in scope(comparison, comparison.groups[1:])
 
 
 def test_test_images_are_preferred_if_all_runs_have_results(clear, lucky):
@@ -145,8 +145,8 @@ def test_test_images_are_preferred_if_all_runs_have_results(clear, lucky):
 def test_confirmation_tests_only_the_chosen_leader(clear):
     rng = np.random.default_rng(3)
     runs = runs_of(np.concatenate([clear, classified([2.0], difficulties(rng, 0.3)[:1], rng)]))
-    found = compared(runs, design=Design(15, confirms="ab12", points=0.01, leader=runs[0].id))
-    assert {group.value("activation") for group in found.new_images.behind} == {"relu", "tanh"}
+    comparison = compared(runs, design=Design(15, confirms="ab12", points=0.01, leader=runs[0].id))
+    assert {group.value("activation") for group in comparison.new_images.behind} == {"relu", "tanh"}
 
 
 @pytest.mark.parametrize(
@@ -183,22 +183,22 @@ def test_confirmation_tests_only_the_chosen_leader(clear):
     ],
 )
 def test_new_images_are_not_tested_without_accuracies_on_the_same_images(clear, change, why):
-    found = compared(change(runs_of(clear)))
-    assert found.new_images.basis is why
-    assert found.new_images.behind == []
-    assert scope(found, found.groups[1:]) == "on new seeds with these validation images"
+    comparison = compared(change(runs_of(clear)))
+    assert comparison.new_images.basis is why
+    assert comparison.new_images.behind == []
+    assert scope(comparison, comparison.groups[1:]) == "on new seeds with these validation images"
 
 
 def test_swept_splits_are_not_tested_on_new_images(clear):
     runs = [
         replace(run, flags=run.flags | {"split_seed": str(run.seed % 2)}) for run in runs_of(clear)
     ]
-    (found,) = compare_runs(runs, ["activation", "seed", "split_seed"])
-    assert found.new_images.basis is Basis.splits
+    (comparison,) = compare_runs(runs, ["activation", "seed", "split_seed"])
+    assert comparison.new_images.basis is Basis.splits
 
 
 def test_configurations_with_other_seeds_are_not_tested_on_new_images(clear):
     runs = runs_of(clear)
-    found = compared([*runs[:5], *(replace(run, seed=run.seed + 5) for run in runs[5:])])
-    assert found.leads[1].ahead
-    assert found.new_images.basis is Basis.seeds
+    comparison = compared([*runs[:5], *(replace(run, seed=run.seed + 5) for run in runs[5:])])
+    assert comparison.leads[1].ahead
+    assert comparison.new_images.basis is Basis.seeds

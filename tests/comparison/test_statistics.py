@@ -51,13 +51,13 @@ def test_common_seeds_are_paired(against):
         by_seed({0: 0.91, 1: 0.95, 2: 0.93, 7: 0.5}),
         by_seed({0: 0.90, 1: 0.938, 2: 0.919, 9: 0.99}),
     )
-    (found,) = against(a, [b])
+    (difference,) = against(a, [b])
     by_hand = stats.ttest_rel([0.91, 0.95, 0.93], [0.90, 0.938, 0.919])
-    assert (found.test, found.n) == ("paired", 3)
-    assert found.points == pytest.approx(0.011)
-    assert found.p == pytest.approx(by_hand.pvalue)
+    assert (difference.test, difference.n) == ("paired", 3)
+    assert difference.points == pytest.approx(0.011)
+    assert difference.p == pytest.approx(by_hand.pvalue)
     interval = by_hand.confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert (difference.low, difference.high) == pytest.approx((interval.low, interval.high))
 
 
 @pytest.mark.parametrize("against", [against_chosen, against_fixed])
@@ -74,9 +74,9 @@ def test_common_seeds_are_paired(against):
     ],
 )
 def test_results_without_variation_are_not_tested(against, a, b):
-    (found,) = against(by_seed(a), [by_seed(b)])
-    assert (found.test, found.differs) == ("none", False)
-    assert math.isnan(found.p)
+    (difference,) = against(by_seed(a), [by_seed(b)])
+    assert (difference.test, difference.differs) == ("none", False)
+    assert math.isnan(difference.p)
 
 
 NOISE = [0.004, -0.003, 0.002, -0.004, 0.003, -0.002]
@@ -87,27 +87,27 @@ def behind(points: float):
 
 
 def test_fixed_leader_is_tested_with_holms_method():
-    found = against_fixed(
+    differences = against_fixed(
         by_seed([0.95] * 6), [behind(gap) for gap in (0.0045, 0.009, 0.0001, 0.0044)]
     )
-    p = [d.p for d in found]
+    p = [d.p for d in differences]
     assert sorted(range(4), key=lambda i: p[i]) == [1, 0, 3, 2]
-    assert found[1].p <= LEVEL / 4
+    assert differences[1].p <= LEVEL / 4
     # 0.0045 would be significant alone, but not as the second of four
     assert LEVEL / 3 < p[0] < LEVEL
-    assert [d.differs for d in found] == [False, True, False, False]
+    assert [d.differs for d in differences] == [False, True, False, False]
 
 
 def test_chosen_leader_of_three_groups_is_corrected_for_all_pairs():
-    found = against_chosen(by_seed([0.95] * 6), [behind(0.0045), behind(0.0001)])
+    differences = against_chosen(by_seed([0.95] * 6), [behind(0.0045), behind(0.0001)])
     half = stats.t.isf(LEVEL / 3 / 2, 5) * np.std(NOISE, ddof=1) / math.sqrt(6)
-    assert (found[0].low, found[0].high) == pytest.approx(
-        (found[0].points - half, found[0].points + half)
+    assert (differences[0].low, differences[0].high) == pytest.approx(
+        (differences[0].points - half, differences[0].points + half)
     )
-    assert LEVEL / 3 < found[0].p < LEVEL
-    assert not found[0].differs
-    assert not found[0].excluded
-    assert math.isnan(found[0].typical)
+    assert LEVEL / 3 < differences[0].p < LEVEL
+    assert not differences[0].differs
+    assert not differences[0].excluded
+    assert math.isnan(differences[0].typical)
 
 
 def steady(mean: float, spread: float, seed: int, n: int = 3):
@@ -134,11 +134,11 @@ def test_moderated_p_values_match_published_formulas():
 def test_three_seeds_separate_configurations_that_are_clearly_worse():
     groups = [steady(0.98 - gap, 0.002, n) for n, gap in enumerate(np.linspace(0, 0.03, 10))]
     leader, *others = best_first(groups)
-    found = against_chosen(leader, others, 10_000)
-    assert sum(d.excluded for d in found) >= 5
-    assert all(d.excluded for d in found if d.differs)
+    differences = against_chosen(leader, others, 10_000)
+    assert sum(d.excluded for d in differences) >= 5
+    assert all(d.excluded for d in differences if d.differs)
     alone = compare_all_pairs(AccuracyTable.of([leader, *others])).p
-    assert sum(alone[:9] <= LEVEL / 45) < sum(d.differs for d in found)
+    assert sum(alone[:9] <= LEVEL / 45) < sum(d.differs for d in differences)
 
 
 @pytest.mark.parametrize(("k", "n"), [(6, 3), (18, 3), (6, 10)])
@@ -146,8 +146,8 @@ def test_best_of_equal_configurations_is_rarely_excluded(k, n):
     values = np.random.default_rng(7).standard_normal((2000, k, n))
     order = np.argsort(-values.mean(axis=-1), axis=-1)
     values = np.take_along_axis(values, order[..., None], axis=1)
-    found = pair_tests(AccuracyTable(values, np.arange(n), np.zeros(n, dtype=np.int64)))
-    excluded = np.concatenate([np.zeros((2000, 1), dtype=bool), found.excluded], axis=1)
+    judgment = pair_tests(AccuracyTable(values, np.arange(n), np.zeros(n, dtype=np.int64)))
+    excluded = np.concatenate([np.zeros((2000, 1), dtype=bool), judgment.excluded], axis=1)
     # the first configuration stands for the truly best one
     assert excluded[order == 0].mean() <= 0.055
 
@@ -155,10 +155,10 @@ def test_best_of_equal_configurations_is_rarely_excluded(k, n):
 def test_unstable_group_is_marked_and_not_excluded():
     groups = [steady(0.98 - 0.0001 * n, 0.002, n, 5) for n in range(8)]
     leader, *others = best_first([*groups, by_seed([0.97, 0.2, 0.1, 0.9, 0.95])])
-    found = against_chosen(leader, others, 10_000)
-    assert [d.unstable for d in found] == [*[False] * 7, True]
-    assert not found[-1].excluded
-    assert found[0].typical == pytest.approx(0.002, rel=0.6)
+    differences = against_chosen(leader, others, 10_000)
+    assert [d.unstable for d in differences] == [*[False] * 7, True]
+    assert not differences[-1].excluded
+    assert differences[0].typical == pytest.approx(0.002, rel=0.6)
 
 
 def test_another_group_may_be_best_unless_the_leader_wins():
@@ -166,17 +166,17 @@ def test_another_group_may_be_best_unless_the_leader_wins():
     rng = np.random.default_rng(1)
     for _ in range(40):
         groups = best_first([by_seed(0.9 - 0.004 * n + rng.normal(0, 0.002, 3)) for n in range(6)])
-        found = against_chosen(groups[0], groups[1:])
-        assert all(d.ahead for d in found) or not all(d.excluded for d in found)
-        assert all(d.excluded for d in found if d.ahead)
+        differences = against_chosen(groups[0], groups[1:])
+        assert all(d.ahead for d in differences) or not all(d.excluded for d in differences)
+        assert all(d.excluded for d in differences if d.ahead)
 
 
 def test_tests_are_not_moderated_if_most_groups_do_not_vary():
     same = [by_seed([0.9 - n / 100] * 3) for n in range(4)]
     leader, *others = best_first([*same, by_seed([0.8, 0.82, 0.81])])
-    found = against_chosen(leader, others, 250)
-    assert [d.test for d in found] == ["none", "none", "none", "paired"]
-    assert all(math.isnan(d.typical) for d in found)
+    differences = against_chosen(leader, others, 250)
+    assert [d.test for d in differences] == ["none", "none", "none", "paired"]
+    assert all(math.isnan(d.typical) for d in differences)
 
 
 def test_winner_is_tested_against_each_other_group():
@@ -184,8 +184,8 @@ def test_winner_is_tested_against_each_other_group():
     rng = np.random.default_rng(0)
     others = [by_seed(0.9 + rng.normal(0, 0.001, 5)) for _ in range(9)]
     leader = by_seed(0.9025 + rng.normal(0, 0.001, 5))
-    found = against_chosen(leader, others)
-    assert all(d.ahead and d.excluded for d in found)
+    differences = against_chosen(leader, others)
+    assert all(d.ahead and d.excluded for d in differences)
     # An equally good group prevents the win.
     fewer = against_chosen(
         leader, [by_seed([v + 1e-4 for v in reversed(list(leader.values()))]), *others]
@@ -238,10 +238,10 @@ def test_array_of_sweeps_is_judged_like_single_sweeps(more):
             leader, *others = (
                 {k: v for k, v in zip(keys, row, strict=True) if not math.isnan(v)} for row in rows
             )
-            found = against_chosen(leader, others, draws.images)
-            assert [d.p for d in found] == pytest.approx(judgment.found.p[sweep], nan_ok=True)
-            assert [d.differs for d in found] == judgment.differs[sweep].tolist()
-            assert [d.excluded for d in found] == judgment.excluded[sweep].tolist()
+            differences = against_chosen(leader, others, draws.images)
+            assert [d.p for d in differences] == pytest.approx(judgment.found.p[sweep], nan_ok=True)
+            assert [d.differs for d in differences] == judgment.differs[sweep].tolist()
+            assert [d.excluded for d in differences] == judgment.excluded[sweep].tolist()
 
 
 PAIRED = st.dictionaries(st.tuples(st.integers(0, 9), st.just(0)), ACCURACY, min_size=2, max_size=8)
@@ -250,22 +250,22 @@ PAIRED = st.dictionaries(st.tuples(st.integers(0, 9), st.just(0)), ACCURACY, min
 @pytest.mark.filterwarnings("ignore:Precision loss")  # scipy warns about nearly equal values
 @given(st.lists(PAIRED, min_size=2, max_size=4))
 def test_each_pair_agrees_with_scipy(groups):
-    found = compare_all_pairs(AccuracyTable.of(groups))
+    pairs = compare_all_pairs(AccuracyTable.of(groups))
     for i, (a, b) in enumerate(itertools.combinations(groups, 2)):
         common = sorted(a.keys() & b.keys())
         paired = len(common) >= 2 and 2 * len(common) >= min(len(a), len(b))
-        assert found.paired[i] == paired
+        assert pairs.paired[i] == paired
         if paired:
             off = np.subtract([a[s] for s in common], [b[s] for s in common])
             judged = np.std(off) > 1e-9
             expected = (
                 stats.ttest_rel([a[s] for s in common], [b[s] for s in common]) if judged else None
             )
-            assert found.points[i] == pytest.approx(off.mean(), abs=1e-12)
-            assert found.n[i] == len(common)
+            assert pairs.points[i] == pytest.approx(off.mean(), abs=1e-12)
+            assert pairs.n[i] == len(common)
         else:
             x, y = list(a.values()), list(b.values())
-            assert found.points[i] == pytest.approx(np.mean(x) - np.mean(y), abs=1e-12)
+            assert pairs.points[i] == pytest.approx(np.mean(x) - np.mean(y), abs=1e-12)
             if np.std(x) < 1e-9 and np.std(y) < 1e-9:
                 expected = None
             elif min(len(a), len(b)) >= 5:
@@ -274,9 +274,9 @@ def test_each_pair_agrees_with_scipy(groups):
                 t = stats.ttest_ind(x, y, equal_var=False).statistic
                 expected = stats.t.sf(abs(t), min(len(a), len(b)) - 1) * 2
         if expected is None:
-            assert np.isnan(found.p[i])
+            assert np.isnan(pairs.p[i])
         else:
-            assert found.p[i] == pytest.approx(
+            assert pairs.p[i] == pytest.approx(
                 getattr(expected, "pvalue", expected), rel=1e-6, abs=1e-12
             )
 
@@ -286,17 +286,17 @@ def test_runs_that_share_a_split_are_not_independent():
     effect = {0: 0.01, 1: -0.004, 2: 0.003}
     values = {(seed, split): 0.9 + effect[split] for seed in range(5) for split in range(3)}
     draws = AccuracyTable.of([values])
-    found = group_means(draws.values, draws)
-    assert (found.n[0], found.df[0]) == (15, 2)
-    assert found.variance[0] == pytest.approx(np.var(list(effect.values()), ddof=1) / 3)
+    means = group_means(draws.values, draws)
+    assert (means.n[0], means.df[0]) == (15, 2)
+    assert means.variance[0] == pytest.approx(np.var(list(effect.values()), ddof=1) / 3)
     by_seed = {
         (seed, split): 0.9 + [0.01, -0.004, 0.003, 0.02, 0][seed]
         for seed in range(5)
         for split in range(3)
     }
     draws = AccuracyTable.of([by_seed])
-    found = group_means(draws.values, draws)
-    assert found.variance[0] == pytest.approx(np.var([0.01, -0.004, 0.003, 0.02, 0], ddof=1) / 5)
+    means = group_means(draws.values, draws)
+    assert means.variance[0] == pytest.approx(np.var([0.01, -0.004, 0.003, 0.02, 0], ddof=1) / 5)
 
 
 @pytest.mark.parametrize(
@@ -311,8 +311,8 @@ def test_crossed_design_keeps_the_error_rate(seeds, splits, sizes):
     effects = [size * rng.normal(size=shape) for size, shape in zip(sizes, shapes, strict=True)]
     x = np.broadcast_to(sum(effects), shapes[2])
     seed, split = np.divmod(np.arange(seeds * splits), splits)
-    found = group_means(x.reshape(sweeps, 1, -1), AccuracyTable(x, seed, split))
-    p = 2 * stats.t.sf(np.abs(found.mean) / np.sqrt(found.variance), found.df)
+    means = group_means(x.reshape(sweeps, 1, -1), AccuracyTable(x, seed, split))
+    p = 2 * stats.t.sf(np.abs(means.mean) / np.sqrt(means.variance), means.df)
     assert np.mean(p <= 0.05) < 0.055
     independent = stats.ttest_1samp(x.reshape(sweeps, -1), 0, axis=1).pvalue
     assert np.mean(independent <= 0.05) > 0.15  # the error rate if the runs counted as independent
@@ -345,16 +345,16 @@ def exact_power(n: int, ratio: float, level: float) -> float:
 
 @pytest.mark.parametrize("ratio", [0.2, 0.5, 2.0])
 def test_seeds_reach_80_percent_power_for_known_variance(ratio):
-    found = Power([0.001], [KNOWN]).seeds(0.001 * ratio)
+    seeds = Power([0.001], [KNOWN]).seeds(0.001 * ratio)
     exact = next(n for n in range(2, 2000) if exact_power(n, ratio, LEVEL) >= 0.8)
-    assert max(exact, 3) <= found <= max(exact + 2, 1.12 * exact)
+    assert max(exact, 3) <= seeds <= max(exact + 2, 1.12 * exact)
 
 
 def test_power_against_several_rivals_matches_simulated_tests():
     rng, n, lead = np.random.default_rng(0), 8, 1.5
     values = rng.normal(size=(20_000, 4, n)) + np.array([lead, 0, 0, 0])[:, None]
-    found = compare_first_with_others(AccuracyTable(values, np.arange(n), np.zeros(n, dtype=int)))
-    ahead = step_down(found.p, holm_levels(3)) & (found.points > 0)
+    pairs = compare_first_with_others(AccuracyTable(values, np.arange(n), np.zeros(n, dtype=int)))
+    ahead = step_down(pairs.p, holm_levels(3)) & (pairs.points > 0)
     planned = Power([math.sqrt(2)] * 3, [KNOWN] * 3).of(lead, n)
     assert planned == pytest.approx(ahead.all(axis=1).mean(), abs=0.03)
 

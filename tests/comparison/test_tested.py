@@ -31,42 +31,42 @@ def compared(*tested: dict[int, float], design: Design = SWEEP):
         all_runs += scored(runs, dict(tested[n]) if n < len(tested) else {})
     if design.confirms:
         design = replace(design, leader=all_runs[0].id)
-    (found,) = compare_runs(all_runs, design=design)
-    assert found.leader.flags["activation"] == "selu"
-    return found
+    (comparison,) = compare_runs(all_runs, design=design)
+    assert comparison.leader.flags["activation"] == "selu"
+    return comparison
 
 
 @pytest.mark.parametrize(("confirms", "comparisons"), [(None, 3), ("9c07", 2)])
 def test_intervals_of_test_leads_are_corrected_for_chosen_leader(confirms, comparisons):
-    found = compared(
+    comparison = compared(
         SELU,
         TANH,
         RELU,
         design=replace(SWEEP, confirms=confirms, points=0.01 if confirms else None),
     )
-    assert [dict(g.accuracy) for g in found.on_test_set] == [
+    assert [dict(g.accuracy) for g in comparison.on_test_set] == [
         {(s, 0): a for s, a in x.items()} for x in (SELU, TANH, RELU)
     ]
-    assert found.test_leads[0] is None
-    for lead, other in zip(found.test_leads[1:], (TANH, RELU), strict=True):
+    assert comparison.test_leads[0] is None
+    for lead, other in zip(comparison.test_leads[1:], (TANH, RELU), strict=True):
         expected = stats.ttest_rel(list(SELU.values()), list(other.values()))
         interval = expected.confidence_interval(1 - 0.05 / comparisons)
         assert (lead.test, lead.n) == ("paired", 4)
         assert lead.points == pytest.approx(expected.statistic * expected._standard_error)
         assert (lead.low, lead.high) == pytest.approx((interval.low, interval.high))
-    assert found.test_leads[2].ahead
-    assert not found.test_leads[1].differs
+    assert comparison.test_leads[2].ahead
+    assert not comparison.test_leads[1].differs
 
 
 def test_only_scored_runs_have_test_results():
     assert compared().on_test_set == compared().test_leads == []
-    found = compared(SELU)
-    assert [g.n for g in found.on_test_set] == [4, 0, 0]
-    assert found.test_leads == [None, None, None]
-    found = compared(SELU, {}, {1: 0.97})  # too few seeds for a test
-    assert found.test_leads[1] is None
-    assert found.test_leads[2].points == pytest.approx(sum(SELU.values()) / 4 - 0.97)
-    assert found.test_leads[2].test == "none"
+    comparison = compared(SELU)
+    assert [g.n for g in comparison.on_test_set] == [4, 0, 0]
+    assert comparison.test_leads == [None, None, None]
+    comparison = compared(SELU, {}, {1: 0.97})  # too few seeds for a test
+    assert comparison.test_leads[1] is None
+    assert comparison.test_leads[2].points == pytest.approx(sum(SELU.values()) / 4 - 0.97)
+    assert comparison.test_leads[2].test == "none"
     assert compared({}, TANH, RELU).test_leads == [None, None, None]
 
 

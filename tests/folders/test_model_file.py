@@ -88,10 +88,10 @@ def test_unsupported_model_name_is_refused(model):
 def test_rerun_of_finished_run_writes_model_file_without_training(trained, tmp_path, monkeypatch):
     result, _ = trained
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(result.folder.parent.parent))
-    again = train(
+    repeated = train(
         configure("num_epoch=4", "activation=prelu", f"model_path={tmp_path / 'm'}", *NO_EXTRAS)
     )
-    assert again.repeated
+    assert repeated.repeated
     _, metadata = load_weights(only_file(tmp_path / "m"))
     assert json.loads(metadata["record"])["ended_ms"] == result.record.ended_ms
     assert (

@@ -62,9 +62,9 @@ def without_digest(value: dict[str, Any]) -> dict[str, Any]:
 def test_unknown_keys_are_kept(name):
     of, to = STORED[name]
     value = {**without_digest(stored("0.3")[name][0]), **NEW_KEYS}
-    again = json.loads(json.dumps(to(of(value))))
-    assert within(without_removed_flags(value), again)
-    assert of(again) == of(value)
+    rows = json.loads(json.dumps(to(of(value))))
+    assert within(without_removed_flags(value), rows)
+    assert of(rows) == of(value)
 
 
 def without_removed_flags(value: dict[str, Any]) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def test_objects_of_earlier_releases_are_read_and_written_back(name, release):
     assert stored(release)[name]
     for value in stored(release)[name]:
         assert unknown(of(value)) <= {"digest", "margin", *OF_RELEASE_0_3}
-        again = json.loads(json.dumps(to(of(value))))
-        assert within(without_removed_flags(without_digest(value)), again)
+        rows = json.loads(json.dumps(to(of(value))))
+        assert within(without_removed_flags(without_digest(value)), rows)
 
 
 def test_uploads_recorded_by_release_0_3_are_known():

@@ -20,18 +20,18 @@ def test_calibration_measures_match_definitions():
     logits = torch.randn(500, 4, generator=generator) * 2
     labels = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
     logits *= 1.7  # too confident
-    found = measure_calibration(logits, labels)
+    calibration = measure_calibration(logits, labels)
     log_p = log_softmax(logits.double().numpy(), axis=1)
     p, truth = np.exp(log_p), labels.numpy()
-    assert found.nll == pytest.approx(-log_p[np.arange(500), truth].mean())
-    assert found.brier == pytest.approx(((p - np.eye(4)[truth]) ** 2).sum(1).mean())
+    assert calibration.nll == pytest.approx(-log_p[np.arange(500), truth].mean())
+    assert calibration.brier == pytest.approx(((p - np.eye(4)[truth]) ** 2).sum(1).mean())
     top, right, ece = p.max(1), p.argmax(1) == truth, 0.0
     for m in range(BINS):
         inside = (top > m / BINS) & (top <= (m + 1) / BINS)
         if inside.any():
             ece += inside.mean() * abs(top[inside].mean() - right[inside].mean())
-    assert found.ece == pytest.approx(ece)
-    assert sum(b.images for b in found.bins) == 500
+    assert calibration.ece == pytest.approx(ece)
+    assert sum(b.images for b in calibration.bins) == 500
 
 
 @pytest.fixture(scope="module")

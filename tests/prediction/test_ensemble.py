@@ -62,8 +62,8 @@ def test_ensemble_and_members_are_scored_in_one_evaluation(swept, main, workdir,
         mean = sum(run["score"]["calibration"][name] for run in written["runs"]) / 3
         assert ensemble["calibration"][name] < mean == pytest.approx(metrics[f"test_{name}"])
     assert f"{ensemble['accuracy'] * 100:.2f}%" in done.stdout
-    (again,) = lenet_exp.predict(["sweep=last", "ensemble=true", "num_threads=1"])
-    assert again["ensemble"]["accuracy"] == ensemble["accuracy"]
+    (repeated,) = lenet_exp.predict(["sweep=last", "ensemble=true", "num_threads=1"])
+    assert repeated["ensemble"]["accuracy"] == ensemble["accuracy"]
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -139,8 +139,8 @@ def test_test_result_of_other_weights_is_ignored(swept, tmp_path):
         folder.save_test_result(
             records.TestResult(accuracy=0.9, data_digest="", weights_digest=weights)
         )
-        found = folder.test_result()
-        assert (found.accuracy if found else None) == accuracy
+        test_result = folder.test_result()
+        assert (test_result.accuracy if test_result else None) == accuracy
 
 
 def test_pictures_are_classified_by_best_run_of_leader(swept, main, workdir):
@@ -168,8 +168,8 @@ def test_leader_and_baseline_are_scored_after_confirmation(main, ready, workdir)
     assert "accuracy 0." in alone
     assert "±" not in alone
     leader = runs(client(ready), "sweep")[0].data.tags["sweep"]
-    told = main("confirm=50", "seeds=3", "against=activation=tanh", program="compare").stdout
-    line = next(text for text in told.splitlines() if text.startswith("  lenet-train"))
+    output = main("confirm=50", "seeds=3", "against=activation=tanh", program="compare").stdout
+    line = next(text for text in output.splitlines() if text.startswith("  lenet-train"))
     main(*shlex.split(line)[1:], "hydra/launcher=basic", status=0)
     ended = main("sweep=last", "output=test.json", program="predict", status=0)
     heads = [x for x in ended.stdout.splitlines() if x.startswith("sweep ")]

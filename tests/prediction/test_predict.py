@@ -77,10 +77,10 @@ def test_test_results_are_printed_written_and_logged_to_run(trained, main, workd
         folder.name,
         file,
     ):  # all name one model
-        again = main(
+        output = main(
             "dataset=digits", "output=test.csv", f"trained_model={name}", program="predict"
         )
-        assert accuracy(again.stdout) == written["accuracy"], name
+        assert accuracy(output.stdout) == written["accuracy"], name
     assert int(store.get_run(run_id).data.tags["test_opened"]) > 1
     rows = list(csv.DictReader((workdir / "test.csv").open()))
     assert [r["class"] for r in rows] == [*"0123456789", "all"]

@@ -22,10 +22,10 @@ def test_rm_final_states_removes_only_states_and_only_without_dry_run(main, read
     (state,) = (ready / "runs").glob("*/end.safetensors")
     size = f"1 final training state, {state.stat().st_size / MILLION:.2f} MB"
     others = {path for path in ready.rglob("*") if path != state}
-    shown = main("rm", "final_states=true", program="sweep").stdout
-    assert size in shown
+    output = main("rm", "final_states=true", program="sweep").stdout
+    assert size in output
     assert state.exists()
-    command = shown.splitlines()[-1].partition("lenet-sweep ")[2]
+    command = output.splitlines()[-1].partition("lenet-sweep ")[2]
     assert size in main(*command.split(), program="sweep").stdout
     assert not state.exists()
     assert others <= set(ready.rglob("*"))

@@ -159,8 +159,8 @@ def test_rm_sweep_keeps_runs_shared_with_another_sweep(swept, main):
         done = main(*arguments, program=program)
         assert (done.returncode, done.stderr) == (0, "")
         assert says in done.stdout
-    again = lenet_train(*FIRST, outputs=swept.outputs)
-    assert counts(again) == ({"finished": 2}, 1, 1)
+    rerun = lenet_train(*FIRST, outputs=swept.outputs)
+    assert counts(rerun) == ({"finished": 2}, 1, 1)
     assert {run.info.run_id for run in runs(store)} & {first, parent} == set()
     assert len(runs(store, "sweep")) == 2
 

@@ -85,8 +85,8 @@ def compared(text: str) -> Comparison:
     """Return the comparison of a sweep in which every name is this text."""
     one = many([0.91, 0.92], dataset=text, activation=text, **{text: text})
     other = many([0.90, 0.91], dataset=text, activation=f"{text} 2", **{text: f"{text} 2"})
-    (found,) = compare_runs([*one, *other])
-    return found
+    (comparison,) = compare_runs([*one, *other])
+    return comparison
 
 
 def test_descriptions_pages_and_figures_show_hostile_text_literally(tmp_path):
@@ -125,10 +125,10 @@ def printed(comparison: Comparison, capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_terminal_and_csv_neutralize_control_characters_and_formulas(tmp_path, capsys):
     comparison = compared(STEERS)
-    told = printed(comparison, capsys)
-    assert len(told.splitlines()) == len(printed(compared("plain"), capsys).splitlines())
-    assert {c for c in told if printable(c) != c} == {"\n"}
-    assert "=1+1 [2J ]0;title" in told
+    text = printed(comparison, capsys)
+    assert len(text.splitlines()) == len(printed(compared("plain"), capsys).splitlines())
+    assert {c for c in text if printable(c) != c} == {"\n"}
+    assert "=1+1 [2J ]0;title" in text
     write_comparison(tmp_path / "x.csv", [comparison], RunSource(STEERS))
     rows = list(csv.reader((tmp_path / "x.csv").open(newline="")))
     cells = {cell for row in rows for cell in row}

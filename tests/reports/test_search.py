@@ -108,9 +108,9 @@ def test_terminal_and_markdown_show_finished_trials_and_count_rest(
 @SLOW
 def test_page_and_mlflow_show_whole_search(found, main, monkeypatch, tmp_path):
     told(found, main, monkeypatch, tmp_path / "x.html")
-    shown = page(tmp_path / "x.html")
-    assert "best so far" in shown.text
-    (comparison,) = data_of(shown)["comparisons"]
+    html = page(tmp_path / "x.html")
+    assert "best so far" in html.text
+    (comparison,) = data_of(html)["comparisons"]
     sweep, search = only_sweep(found), comparison["search"]
     plan, jobs = sweep.started().search, sweep.jobs()
     assert search["epochs"] == plan.epochs

@@ -18,19 +18,19 @@ def race(
 
 
 def test_far_worse_configuration_is_dropped_after_first_seed():
-    had = race([0.9] * FEWEST_TO_SHRINK, 3)
-    common_first_seed = float(np.mean([values[0] for values in had.values()]))
-    assert configurations_behind(had, seeds=5, configurations=20) == set()
-    had[99] = [common_first_seed - 0.1]
-    assert configurations_behind(had, seeds=5, configurations=20) == {99}
-    had[99] = [common_first_seed - 0.002]
-    assert configurations_behind(had, seeds=5, configurations=20) == set()
+    race_so_far = race([0.9] * FEWEST_TO_SHRINK, 3)
+    common_first_seed = float(np.mean([values[0] for values in race_so_far.values()]))
+    assert configurations_behind(race_so_far, seeds=5, configurations=20) == set()
+    race_so_far[99] = [common_first_seed - 0.1]
+    assert configurations_behind(race_so_far, seeds=5, configurations=20) == {99}
+    race_so_far[99] = [common_first_seed - 0.002]
+    assert configurations_behind(race_so_far, seeds=5, configurations=20) == set()
 
 
 def test_no_configuration_is_dropped_while_deviation_is_uncertain():
-    had = race([0.9] * (FEWEST_TO_DROP - 1), 2)
-    had[99] = [0.1]
-    assert configurations_behind(had, seeds=5, configurations=20) == set()
+    race_so_far = race([0.9] * (FEWEST_TO_DROP - 1), 2)
+    race_so_far[99] = [0.1]
+    assert configurations_behind(race_so_far, seeds=5, configurations=20) == set()
     assert configurations_behind(
         race([0.9] * FEWEST_TO_DROP, 2) | {99: [0.1]}, seeds=5, configurations=20
     ) == {99}
@@ -45,7 +45,7 @@ def test_no_configuration_is_dropped_while_deviation_is_uncertain():
 @given(st.integers(0, 10**6), st.integers(FEWEST_TO_SHRINK, 30), st.integers(2, 6))
 def test_leader_over_all_seeds_is_never_dropped(seed, k, n):
     dice = np.random.default_rng(seed)
-    had = race(list(dice.normal(0.9, 0.01, k)), n, seed=seed)
-    out = configurations_behind(had, seeds=n, configurations=k)
-    assert max(had, key=lambda c: np.mean(had[c])) not in out
-    assert out < set(had)
+    race_so_far = race(list(dice.normal(0.9, 0.01, k)), n, seed=seed)
+    out = configurations_behind(race_so_far, seeds=n, configurations=k)
+    assert max(race_so_far, key=lambda c: np.mean(race_so_far[c])) not in out
+    assert out < set(race_so_far)

@@ -65,10 +65,10 @@ def searched(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Sea
     line = ("-m", own, *LINE[1:], *space, "schedule=linear", "n_trials=6", "sweep.workers=1")
     done = lenet_train(*line, outputs=outputs)
     first = trials_of(outputs)
-    again = lenet_train(
+    rerun = lenet_train(
         "-m", own, "sweep.resume=last", "n_trials=8", "sweep.workers=1", outputs=outputs
     )
-    return Searched(outputs, done, first, again)
+    return Searched(outputs, done, first, rerun)
 
 
 @pytest.mark.slow(seconds=11)
@@ -202,9 +202,9 @@ def test_known_and_repeated_trials_cost_no_budget(ready):
     assert len(runs(client(ready))) == 3
 
     (last.path / "study.db").write_bytes(b"no database" * 100)
-    again = lenet_train(*line, outputs=ready)
-    assert again.returncode == 0, again.stderr
-    assert "study.db" in again.stderr
+    rerun = lenet_train(*line, outputs=ready)
+    assert rerun.returncode == 0, rerun.stderr
+    assert "study.db" in rerun.stderr
     assert (last.path / "study.db.damaged").exists()
     assert _stored_trials(last) == [(n, "COMPLETE", value) for n, value in enumerate(values)]
     assert {job.run: job.folder.record() for job in last.jobs()}.items() >= trained.items()

@@ -17,9 +17,9 @@ from lenet_exp.searches.study import open_database
 
 def trial(number: int, state: TrialState = TrialState.RUNNING) -> optuna.trial.FrozenTrial:
     value = 0.5 if state is TrialState.COMPLETE else None
-    found = create_trial(state=state, value=value, intermediate_values={1: 0.4} if value else {})
-    found.number = number
-    return found
+    trial = create_trial(state=state, value=value, intermediate_values={1: 0.4} if value else {})
+    trial.number = number
+    return trial
 
 
 def rename(folder: Path, table: str, name: str) -> None:
@@ -48,12 +48,12 @@ def test_failed_writes_are_retried_in_order(tmp_path, impatient, caplog):
     rename(tmp_path, "away", "trials")
     database.end(trial(1, TrialState.COMPLETE))
     database.close()
-    again = open_database(tmp_path, "mine", ["maximize"])
-    assert [(t.state, t.value, t.intermediate_values) for t in again.trials] == [
+    reopened = open_database(tmp_path, "mine", ["maximize"])
+    assert [(t.state, t.value, t.intermediate_values) for t in reopened.trials] == [
         (TrialState.COMPLETE, 0.5, {1: 0.4}),
         (TrialState.COMPLETE, 0.5, {1: 0.4}),
     ]
-    again.close()
+    reopened.close()
 
 
 def test_study_of_another_optuna_release_is_not_corrupt(tmp_path):

@@ -168,11 +168,13 @@ def test_first_of_equally_good_epochs_is_kept():
 def test_evaluation_in_batches_matches_evaluation_at_once(n):
     state, data = start(configure())
     index = torch.arange(n) % len(data.images)
-    found = evaluate(state.model, data.images, data.labels, index)
+    evaluation = evaluate(state.model, data.images, data.labels, index)
     with torch.no_grad():
         logits = state.model(data.images[index])
-    assert found.loss == pytest.approx(float(F.cross_entropy(logits, data.labels[index])), rel=1e-5)
-    assert torch.equal(found.predictions, logits.argmax(1))
+    assert evaluation.loss == pytest.approx(
+        float(F.cross_entropy(logits, data.labels[index])), rel=1e-5
+    )
+    assert torch.equal(evaluation.predictions, logits.argmax(1))
 
 
 FAST = ["optimizer.lr=1e6"]  # diverges in the first epoch

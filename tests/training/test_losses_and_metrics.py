@@ -86,6 +86,6 @@ def test_patience_waits_for_the_metric():
 
 
 def test_metric_that_is_not_finite_fails_the_run():
-    found = Evaluation(float("inf"), LOGITS.argmax(1), LOGITS)
+    evaluation = Evaluation(float("inf"), LOGITS.argmax(1), LOGITS)
     with pytest.raises(ValueError, match="loss: returned inf"):
-        measure(configure("metric=loss").metric, LABELS, found)
+        measure(configure("metric=loss").metric, LABELS, evaluation)

@@ -214,10 +214,10 @@ def test_unused_options_are_not_part_of_effective_configuration():
     lines = (["activation=relu"], ["activation=leaky_relu", "regularization.dropout_rate=0.3"])
     one, other = (configure("model=linear", *line) for line in lines)
     assert fingerprint(one, digests) == fingerprint(other, digests)
-    shown = params(canonical_config(other))
-    assert shown["model"] == "linear"
-    assert not [flag for flag in shown if flag.startswith("activation")]
-    assert shown["regularization.dropout_rate"] == "0.0"
+    logged_params = params(canonical_config(other))
+    assert logged_params["model"] == "linear"
+    assert not [flag for flag in logged_params if flag.startswith("activation")]
+    assert logged_params["regularization.dropout_rate"] == "0.0"
 
 
 @pytest.mark.parametrize(

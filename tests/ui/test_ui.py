@@ -260,9 +260,9 @@ def test_ui_prints_links_of_server_and_killed_ui_ends_own_server(
         assert all(url.startswith(f"{served.address}/#/") for url in links.values())
         assert links_in(main(f"sweep={folder.name[:6]}", program="ui").stdout) == links
         monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "elsewhere"))
-        shown = main(f"sweep={parent}", secret, program="ui")
-        assert links_in(shown.stdout) == links
-        assert password not in shown.stdout + shown.stderr
+        output = main(f"sweep={parent}", secret, program="ui")
+        assert links_in(output.stdout) == links
+        assert password not in output.stdout + output.stderr
         served.process.kill()
         served.process.wait()
         until(lambda: not processes_of(served.port))

@@ -46,7 +46,7 @@ def comparison() -> Comparison:
     """Return a comparison of two flags over three seeds, with a configuration that always
     diverged.
     """
-    (found,) = compare_runs(
+    (comparison,) = compare_runs(
         [
             *many([0.91, 0.92, 0.914], activation="selu", optimizer__lr="0.1"),
             *many([0.90, 0.908, 0.905], activation="relu", optimizer__lr="0.1"),
@@ -55,7 +55,7 @@ def comparison() -> Comparison:
             made(0, 0.1, "diverged", activation="relu", optimizer__lr="0.01"),
         ]
     )
-    return found
+    return comparison
 
 
 def test_records_contain_every_configuration_with_numeric_values(comparison):
@@ -89,14 +89,14 @@ def test_every_report_names_configurations_at_chance(capsys, tmp_path):
     relu = many([0.1, 0.11, 0.9], activation="relu")
     relu = [replace(run, provenance=low) if run.best < 0.5 else run for run in relu]
     tanh = [replace(run, provenance=low) for run in many([0.1, 0.11], activation="tanh")]
-    (found,) = compare_runs([*many([0.9, 0.91, 0.9], activation="selu"), *relu, *tanh])
-    assert [at_chance(group) for group in found.groups] == [
+    (comparison,) = compare_runs([*many([0.9, 0.91, 0.9], activation="selu"), *relu, *tanh])
+    assert [at_chance(group) for group in comparison.groups] == [
         "",
         "at chance on 2 of 3 seeds",
         "at chance",
     ]
-    texts = all_reports(found, capsys, tmp_path)
-    assert all(at_chance(found.groups[1]) in text for text in texts)
+    texts = all_reports(comparison, capsys, tmp_path)
+    assert all(at_chance(comparison.groups[1]) in text for text in texts)
     assert all(AT_CHANCE in text for text in texts[:4])
 
 
@@ -118,14 +118,14 @@ def test_every_report_names_runs_that_collapsed_after_best_epoch(capsys, tmp_pat
     selu = many([0.99, 0.991, 0.99], activation="selu")
     selu[0] = replace(selu[0], last=lambda: 0.104)
     tanh = [replace(made(0, 0.98, activation="tanh"), last=lambda: 0.8799)]
-    (found,) = compare_runs([*selu, *many([0.99, 0.99, 0.9], activation="relu"), *tanh])
-    assert [collapsed(group) for group in found.groups] == [
+    (comparison,) = compare_runs([*selu, *many([0.99, 0.99, 0.9], activation="relu"), *tanh])
+    assert [collapsed(group) for group in comparison.groups] == [
         "collapsed on 1 of 3 seeds",
         "collapsed",
         "",
     ]
-    texts = all_reports(found, capsys, tmp_path)
-    assert all(collapsed(found.groups[0]) in text for text in texts)
+    texts = all_reports(comparison, capsys, tmp_path)
+    assert all(collapsed(comparison.groups[0]) in text for text in texts)
     assert all(COLLAPSED in text for text in texts[:4])
 
 
@@ -160,16 +160,16 @@ def test_comparison_of_optimizers_with_one_rate_each_names_fair_command():
 
 def test_pruned_run_shows_epochs_and_accuracy_or_count_of_pruned_runs(capsys):
     one = replace(made(0, 0.881, "pruned", activation="relu"), epochs=2)
-    (found,) = compare_runs([*many([0.9, 0.91], activation="selu"), one])
-    print_comparison(found)
-    said = remark(found, 1)
-    assert re.findall(r"[\d.]+", said) == ["2", "88.10"]
-    assert said in capsys.readouterr().out
-    assert said == records(found)[1]["verdict"]
-    (found,) = compare_runs(
+    (comparison,) = compare_runs([*many([0.9, 0.91], activation="selu"), one])
+    print_comparison(comparison)
+    text = remark(comparison, 1)
+    assert re.findall(r"[\d.]+", text) == ["2", "88.10"]
+    assert text in capsys.readouterr().out
+    assert text == records(comparison)[1]["verdict"]
+    (comparison,) = compare_runs(
         [*many([0.9, 0.91], activation="selu"), one, made(1, 0.88, "pruned", activation="relu")]
     )
-    assert remark(found, 1) == "2 pruned"
+    assert remark(comparison, 1) == "2 pruned"
 
 
 def test_narrow_terminal_omits_less_important_columns(comparison, capsys, monkeypatch):
@@ -213,21 +213,21 @@ def test_sizes_of_networks_are_shown_if_different(capsys):
         many([0.98, 0.985, 0.99], model__width="1.0"),
     )
     runs = [replace(run, size={"parameters": 16_111, "multiply_adds": 100}) for run in small]
-    (found,) = compare_runs(
+    (comparison,) = compare_runs(
         [
             *runs,
             *(replace(run, size={"parameters": 61_706, "multiply_adds": 416_520}) for run in large),
         ]
     )
-    print_comparison(found)
+    print_comparison(comparison)
     assert re.search(r"1 +1 .* 3 +2 +1.5 +61,706 +416,520", capsys.readouterr().out)
-    assert [(row["parameters"], row["multiply_adds"]) for row in records(found)] == [
+    assert [(row["parameters"], row["multiply_adds"]) for row in records(comparison)] == [
         (61_706, 416_520),
         (16_111, 100),
     ]
-    assert "& 3 & 61,706 &" in tex([found], SOURCE)
-    assert "| 61,706 | 416,520 |" in markdown([found], SOURCE)
-    drawn = figures(found)
+    assert "& 3 & 61,706 &" in tex([comparison], SOURCE)
+    assert "| 61,706 | 416,520 |" in markdown([comparison], SOURCE)
+    drawn = figures(comparison)
     assert set(drawn) == ALL_PICTURES | {"accuracy_versus_parameters"}
     (axes,) = drawn["accuracy_versus_parameters"].axes
     points = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == "o"]
@@ -253,8 +253,8 @@ def test_figures_with_hundreds_of_configurations_stay_small():
         for i in range(1, 76)
         for a in "ab"
     ]
-    (found,) = compare_runs(runs)
-    drawn = figures(found)
+    (comparison,) = compare_runs(runs)
+    drawn = figures(comparison)
     assert set(drawn) == ALL_PICTURES
     assert all(figure.get_size_inches()[1] < 14 for figure in drawn.values())
 
@@ -295,11 +295,15 @@ def grid(*lrs: str) -> Comparison:
 
 
 def test_interaction_figure_shows_the_flags_in_the_given_order():
-    found = grid("0.01", "0.1")
+    comparison = grid("0.01", "0.1")
     means = dict(
-        zip(found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True)
+        zip(
+            comparison.interactions.pairs[0].levels[0],
+            comparison.interactions.pairs[0].means,
+            strict=True,
+        )
     )
-    (axes,) = paper_figure(found, "interaction", flags=["optimizer.lr", "activation"]).axes
+    (axes,) = paper_figure(comparison, "interaction", flags=["optimizer.lr", "activation"]).axes
     lines = {container.get_label(): container[0].get_ydata() for container in axes.containers}
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert {
@@ -310,7 +314,7 @@ def test_interaction_figure_shows_the_flags_in_the_given_order():
         for lr, y in zip(["0.01", "0.1"], line, strict=True)
     }
     with pytest.raises(ConfigError, match=r"activation,optimizer\.lr"):
-        paper_figure(found, "interaction", flags=["activation", "batch_size"])
+        paper_figure(comparison, "interaction", flags=["activation", "batch_size"])
 
 
 def test_numeric_axis_of_interaction_is_spaced_by_value():
@@ -430,8 +434,8 @@ def test_labels_in_parameters_figure_do_not_overlap():
 
 
 def test_interaction_figure_has_line_per_value_of_first_flag():
-    found = grid("0.01", "0.1")
-    figure = paper_figure(found, "interaction")
+    comparison = grid("0.01", "0.1")
+    figure = paper_figure(comparison, "interaction")
     (axes,), (legend,) = figure.axes, figure.legends
     assert legend.get_title().get_text() == "activation"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.01", "0.1"]
@@ -441,6 +445,8 @@ def test_interaction_figure_has_line_per_value_of_first_flag():
     assert lines == {
         row: pytest.approx(list(means))
         for row, means in zip(
-            found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True
+            comparison.interactions.pairs[0].levels[0],
+            comparison.interactions.pairs[0].means,
+            strict=True,
         )
     }

@@ -21,9 +21,13 @@ def test_description_has_verdict_and_at_most_ten_best_configurations(configurati
     for n in range(configurations):
         accuracies = [0.95 - n / 100, 0.951 - n / 100]
         runs += many(accuracies, dataset="digits", activation="selu", lr=f"0.{n:02d}")
-    found = compare_runs(runs, ["activation", "lr"])
-    text = unescape(final_description(found, lambda group: f"#/{group.value('lr')}", "#/report"))
-    assert text.startswith(f'<div><b>{verdict(found[0])}</b> <a href="#/report">report</a></div>')
+    comparison = compare_runs(runs, ["activation", "lr"])
+    text = unescape(
+        final_description(comparison, lambda group: f"#/{group.value('lr')}", "#/report")
+    )
+    assert text.startswith(
+        f'<div><b>{verdict(comparison[0])}</b> <a href="#/report">report</a></div>'
+    )
     shown = re.findall(r'<a href="#/(0\.\d\d)">lr=([\d.]+)</a>\W([\d.]+)', text)
     assert [float(name) for _, name, _ in shown] == [float(link) for link, _, _ in shown]
     assert [mean for _, _, mean in shown] == [

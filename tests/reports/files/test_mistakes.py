@@ -83,10 +83,10 @@ def test_mistakes_are_sorted_by_confidence(trained):
         if truth != answer:
             expected.append((i, truth, answer, float(probabilities[answer])))
     expected.sort(key=lambda mistake: -mistake[3])
-    found = find_mistakes(state.model, data, predicted(state.model, data))
-    assert len(found) == len(expected) > MOST
-    assert [(m.index, m.truth, m.said) for m in found] == [m[:3] for m in expected]
-    assert [m.confidence for m in found] == pytest.approx([m[3] for m in expected], abs=1e-6)
+    mistakes = find_mistakes(state.model, data, predicted(state.model, data))
+    assert len(mistakes) == len(expected) > MOST
+    assert [(m.index, m.truth, m.said) for m in mistakes] == [m[:3] for m in expected]
+    assert [m.confidence for m in mistakes] == pytest.approx([m[3] for m in expected], abs=1e-6)
 
 
 def test_figure_shows_first_25_mistakes_in_order(trained):

@@ -118,25 +118,27 @@ def test_confusion_matrix_shows_counts_and_class_names(names):
         counts[i][i] = 900 + i
     counts[6][0], counts[6][4], counts[9][8] = 240, 3, 1
     svg = confusion_svg(counts, names, "a run")
-    found = texts(svg)
+    texts_of_svg = texts(svg)
     left, up = (
-        min(x for text, x, _ in found if text == "900"),
-        min(y for text, _, y in found if text == "900"),
+        min(x for text, x, _ in texts_of_svg if text == "900"),
+        min(y for text, _, y in texts_of_svg if text == "900"),
     )
-    cell = next(x for text, x, _ in found if text == "901") - left
-    cells = {(round((y - up) / cell), round((x - left) / cell)): text for text, x, y in found}
+    cell = next(x for text, x, _ in texts_of_svg if text == "901") - left
+    cells = {
+        (round((y - up) / cell), round((x - left) / cell)): text for text, x, y in texts_of_svg
+    }
     for i, row in enumerate(counts):
         for j, n in enumerate(row):
             assert cells.get((i, j)) == (str(n) if n else None)
     for i, name in enumerate(names):
-        rows = [y for text, x, y in found if text == name and x < left]
-        columns = [x for text, x, y in found if text == name and y > up + 9.4 * cell]
+        rows = [y for text, x, y in texts_of_svg if text == name and x < left]
+        columns = [x for text, x, y in texts_of_svg if text == name and y > up + 9.4 * cell]
         assert [round((y - up) / cell) for y in rows] == [i]
         assert [round((x - left) / cell) for x in columns] == [i]
     filled = re.findall(r'fill="rgb\((\d+),', svg)
     assert len(filled) == 3  # correct predictions are not colored
     assert sorted(map(int, filled)) == [153, 254, 254]
-    assert "21%" in [text for text, _, _ in found]  # 240 of 1,149
+    assert "21%" in [text for text, _, _ in texts_of_svg]  # 240 of 1,149
 
 
 def test_confusion_matrix_of_many_classes_is_small_and_has_no_counts():

@@ -61,8 +61,8 @@ def comparison() -> Comparison:
     runs = [
         replace(run, mlflow_runs=lambda n=n: {SERVER: f"{n:032x}"}) for n, run in enumerate(runs)
     ]
-    (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
-    return found
+    (comparison,) = compare_runs(runs, ["activation", "optimizer.lr"])
+    return comparison
 
 
 def written(comparison: Comparison, path: Path, source: RunSource = SOURCE) -> Page:
@@ -75,9 +75,10 @@ def test_page_and_terminal_have_same_rows(comparison, capsys, tmp_path):
     printed = capsys.readouterr().out
     head, *rows = written(comparison, tmp_path / "x.html").rows
     assert head == [column.title for column in columns(comparison)]
-    shown = columns(comparison)
+    table_columns = columns(comparison)
     assert rows == [
-        [column.text(comparison, n) for column in shown] for n in range(len(comparison.groups))
+        [column.text(comparison, n) for column in table_columns]
+        for n in range(len(comparison.groups))
     ]
     for row in rows:
         line = next(text for text in printed.splitlines() if text.split()[:1] == row[:1])
@@ -149,8 +150,8 @@ def test_page_shows_provenance_of_runs(tmp_path):
         replace(run, id=f"id{n}", provenance=provenance(f"2.{n // 2}"))
         for n, run in enumerate(runs)
     ]
-    (found,) = compare_runs(runs)
-    made = facts(found)
+    (comparison,) = compare_runs(runs)
+    made = facts(comparison)
     assert made["SHA-256"] == f"train {'d' * 64}; validation {'e' * 64}"
     assert made["Versions"] == "lenet_exp 0.2, torch 2.0; lenet_exp 0.2, torch 2.1"
     assert made["Engine"] == "native, cpu, 1 thread"
@@ -160,7 +161,7 @@ def test_page_shows_provenance_of_runs(tmp_path):
         "0",
         "0; 1",
     )
-    text = written(found, tmp_path / "x.html").text
+    text = written(comparison, tmp_path / "x.html").text
     for told in (*made.values(), COMMAND, "lenet-reproduce run=id1", "c" * 40, "node7, EPYC <9>"):
         assert told in text
     stored = [replace(run, mlflow_runs=lambda: {SERVER: "b" * 32}) for run in runs]
@@ -197,8 +198,10 @@ def test_next_command_is_complete():
     single = [made(3, 0.9), made(3, 0.8, activation="relu")]
 
     def typed(runs, command=COMMAND, **design):
-        (found,) = compare_runs(runs, design=Design(len(runs), 0, **design) if design else None)
-        return next_command(found, command)
+        (comparison,) = compare_runs(
+            runs, design=Design(len(runs), 0, **design) if design else None
+        )
+        return next_command(comparison, command)
 
     assert typed(close, None, sweep="ab12") is None
     assert typed(close) is None  # without exactly one sweep, there is nothing to confirm

@@ -39,10 +39,10 @@ def test_run_prints_one_line_per_epoch_and_rerun_shows_saved_result(ready):
     )
     assert steps == ["20", "40", "60", "80"]
     assert "iteration" not in done.stdout + done.stderr
-    again = lenet_train(*QUICK, "num_epoch=2", "num_iter_echo=20", outputs=ready)
-    assert (again.returncode, re.findall(EPOCH, again.stderr)) == (0, [])
-    assert "sweep.force=true" in again.stdout.splitlines()[0]
-    assert again.stdout.splitlines()[1] == best
+    rerun = lenet_train(*QUICK, "num_epoch=2", "num_iter_echo=20", outputs=ready)
+    assert (rerun.returncode, re.findall(EPOCH, rerun.stderr)) == (0, [])
+    assert "sweep.force=true" in rerun.stdout.splitlines()[0]
+    assert rerun.stdout.splitlines()[1] == best
 
 
 def test_run_at_chance_is_reported(ready):

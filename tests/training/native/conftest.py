@@ -11,7 +11,7 @@ def kernels() -> Kernels:
     """Return this machine's kernels, compiled once into the user's cache (six seconds of a
     core).
     """
-    found = library.kernels()
-    if isinstance(found, str):
-        pytest.skip(f"no native engine here: {found}")
-    return found
+    kernels = library.kernels()
+    if isinstance(kernels, str):
+        pytest.skip(f"no native engine here: {kernels}")
+    return kernels

@@ -39,11 +39,11 @@ def changed(
 def changes(
     *overrides: str, key: tuple[int, int] = KEY, threads: int = 1, background: float = BACKGROUND
 ) -> Augment:
-    found = augment_options(
+    options = augment_options(
         compose(["dataset=digits", *overrides]).augmentation, threads, background
     )
-    found.key1, found.key2 = key
-    return found
+    options.key1, options.key2 = key
+    return options
 
 
 def words(block: int) -> tuple[np.ndarray, np.ndarray]:
@@ -153,10 +153,10 @@ def test_shift_moves_by_whole_pixels_and_erase_blanks_rectangles(kernels, shift,
         f"augmentation.erase={erase}",
         "augmentation.erase_size=32",
     )
-    found = own.augment(changes(*overrides, background=black), images, LABELS, torch.arange(N))
+    augmented = own.augment(changes(*overrides, background=black), images, LABELS, torch.arange(N))
     padded = F.pad(images, (shift,) * 4, value=black)
     for image, pixels, first, second in zip(
-        found, padded, *(w.astype(np.uint64) for w in words(0)), strict=True
+        augmented, padded, *(w.astype(np.uint64) for w in words(0)), strict=True
     ):
         left, top = (int(n * (2 * shift + 1) >> 24) for n in first[3:5])
         expected = pixels[:, top : top + side, left : left + side].clone()

@@ -46,15 +46,15 @@ class Fake:
 
 @pytest.fixture
 def fake(kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    found = Fake(tmp_path, kernels._library._name)
-    monkeypatch.setenv("CXX", str(found.script))
+    fake = Fake(tmp_path, kernels._library._name)
+    monkeypatch.setenv("CXX", str(fake.script))
     tools = tmp_path / "tools"  # the programs that the script needs, without other compilers
     tools.mkdir()
     for tool in ("sh", "sleep", "cp"):
         (tools / tool).symlink_to(str(shutil.which(tool)))
     monkeypatch.setenv("PATH", str(tools))
     monkeypatch.setattr(compiler, "find_spec", lambda name: None)
-    return found
+    return fake
 
 
 @pytest.mark.slow(seconds=10)

@@ -61,8 +61,8 @@ def run(
 def here(march: str) -> str:
     """Return `-march=...`, or skip the test if this CPU does not support it."""
     able = {AVX512: {AVX512.march, AVX2.march}, AVX2: {AVX2.march}}
-    found = find_target()
-    if isinstance(found, str) or march not in able.get(found, ()):
+    target = find_target()
+    if isinstance(target, str) or march not in able.get(target, ()):
         pytest.skip(f"this CPU is not {march}")
     return f"-march={march}"
 

@@ -37,8 +37,8 @@ def test_cosine_and_power_are_accurate():
 def test_learning_rates_match_schedule(shape):
     schedule = configure(f"schedule={shape}").schedule
     for step in range(300):
-        found = lr_factor(schedule, step, 300, cosine, power)
-        assert found == pytest.approx(lr_factor(schedule, step, 300), rel=1e-13, abs=1e-16)
+        factor = lr_factor(schedule, step, 300, cosine, power)
+        assert factor == pytest.approx(lr_factor(schedule, step, 300), rel=1e-13, abs=1e-16)
 
 
 @pytest.mark.parametrize("model", ["lenet5", "lenet_300_100", "linear"])
