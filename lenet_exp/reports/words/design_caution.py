@@ -10,12 +10,14 @@ from lenet_exp.config.schema import EpochChoice
 def design_caution(design: Design, by: EpochChoice = EpochChoice.best) -> str | None:
     """Return the reason why the stated error rate may not hold, or None if the design was fixed in
     advance.
+
+    Args:
+        by: the epoch whose accuracy is compared.
     """
     holds = "the 5% error rate holds only if"
     if design.filter:
-        return (
-            f"{holds} the filter was chosen before any result was seen; it selected {design.filter}"
-        )
+        condition = "the filter was chosen before any result was seen"
+        return f"{holds} {condition}; it selected {design.filter}"
     if design.unsigned:
         return f"{holds} sweep.json, which has no digest, was not edited"
     if design.retrained:
@@ -25,11 +27,11 @@ def design_caution(design: Design, by: EpochChoice = EpochChoice.best) -> str | 
     if design.sweeps > 1:
         return f"{holds} all {design.sweeps} sweeps were planned before any result was seen"
     if design.known:
-        return (
-            f"{design.known} of {design.runs} runs are older than this sweep; {holds} seeds and configurations were "
-            "chosen before any result was seen"
-        )
+        older = f"{design.known} of {design.runs} runs are older than this sweep"
+        condition = "seeds and configurations were chosen before any result was seen"
+        return f"{older}; {holds} {condition}"
     if design.repeats:
-        again = number_of(design.repeats, "earlier sweep")
-        return f"{holds} all seeds are compared, but {again} of the same configurations had other seeds"
+        earlier = number_of(design.repeats, "earlier sweep")
+        others = f"{earlier} of the same configurations had other seeds"
+        return f"{holds} all seeds are compared, but {others}"
     return None

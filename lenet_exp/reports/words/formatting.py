@@ -16,16 +16,19 @@ def p_words(p: float) -> str:
 
 
 def points_words(points: float) -> str:
-    """Format a difference in percentage points: `0.2 points`."""
-    return f"{points:g} point" if f"{points:g}" == "1" else f"{points:g} points"
+    """Format a difference in percentage points: `0.2 points`, or `1 point`."""
+    number = f"{points:g}"
+    return f"{number} point" if number == "1" else f"{number} points"
 
 
 def interval_words(low: float, high: float, metric: Metric = ACCURACY) -> str:
     """Format the interval of a difference: ` (0.38 to 1.62)`; empty if the interval is too wide to
     say anything.
     """
-    wide = math.isnan(low) or (metric.is_accuracy and high - low > WIDE)
-    return "" if wide else f" ({metric.number(low)} to {metric.number(high)})"
+    too_wide = metric.is_accuracy and high - low > WIDE
+    if math.isnan(low) or too_wide:
+        return ""
+    return f" ({metric.number(low)} to {metric.number(high)})"
 
 
 def capital(sentence: str) -> str:

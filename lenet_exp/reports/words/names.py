@@ -8,8 +8,10 @@ from lenet_exp.amounts import first_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 
-LONG = 30  # maximum number of characters in a name, because a list of longer names is hard to read
-# maximum number of configurations named in a sentence; the remaining configurations are counted
+# The maximum number of characters in a name, because a list of longer names is hard to read.
+LONGEST_NAME = 30
+
+# The maximum number of configurations named in a sentence; the remaining ones are counted.
 NAMED = 3
 
 
@@ -18,7 +20,8 @@ def names(comparison: Comparison, groups: Sequence[Group]) -> str:
 
     For example: `tanh, elu, relu, and 4 more`, or `#2, #3, #5, and 4 more`.
     """
-    found = list(map(comparison.name, groups))
-    if max(map(len, found[:NAMED]), default=0) > LONG:
-        found = [f"#{1 + comparison.groups.index(group)}" for group in groups]
-    return first_of(found, NAMED)
+    listed = [comparison.name(group) for group in groups]
+    longest = max(map(len, listed[:NAMED]), default=0)
+    if longest > LONGEST_NAME:
+        listed = [f"#{1 + comparison.groups.index(group)}" for group in groups]
+    return first_of(listed, NAMED)

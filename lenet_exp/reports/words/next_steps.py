@@ -15,8 +15,10 @@ from lenet_exp.reports.words.formatting import points_words
 from lenet_exp.reports.words.run_outcomes import AT_CHANCE, COLLAPSED, at_chance, collapsed
 from lenet_exp.reports.words.scope import variation
 
-RATES = "0.0003,0.001,0.003,0.01,0.03,0.1"  # they contain good values for SGD and for Adam
-FRESH = 5  # number of seeds to suggest for a first comparison
+# Learning rates to suggest; they contain good values for SGD and for Adam.
+RATES = "0.0003,0.001,0.003,0.01,0.03,0.1"
+
+FRESH_SEEDS = 5  # number of seeds to suggest for a first comparison
 
 
 def next_step(comparison: Comparison, command: str | None = None) -> str | None:
@@ -27,41 +29,70 @@ def next_step(comparison: Comparison, command: str | None = None) -> str | None:
         command: command that the report shows below the description, which therefore does not
             repeat the command.
     """
-    found = advice(comparison)
-    if found is None:
+    advised = advice(comparison)
+    if advised is None:
         return None
-    typed = _typed(found)
-    how = (
-        f": {typed}"
-        if typed
-        else ", after running all of these configurations in one sweep, which reuses results"
-    )
-    how = ":" if typed == command else how
-    cost = ""
-    if found.runs:
-        took = (
-            ""
-            if math.isnan(found.seconds)
-            else f", about {duration(sweep_seconds(found.seconds, found.runs))}"
-        )
-        cost = f" ({number_of(found.runs, 'run')}{took})"
-    several = f"train several new seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
-    further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that could be the best"
-    test_images = f"evaluate the leader on the test images{how}"
-    lost = f"a lead of {points_words(float(found.points or 0))}"
-    return {
-        NextStep.watch: f"wait for the sweep, which is still running{how}",
-        NextStep.finish: f"rerun the {'same command' if found.sweep else 'commands'} to train the missing runs",
-        NextStep.steady: "try a smaller optimizer.lr or training.clip_norm=1 to prevent divergence",
-        NextStep.seeds: further if comparison.design.searched else several,
-        NextStep.baseline: f"test the leader against the sweep's command without its searched flags{cost}{how}",
-        NextStep.confirm: f"test the configurations that could be the best on new seeds{cost}{how}",
-        NextStep.confirm_winner: f"the lead is biased upward; confirm it on new seeds{cost}{how}",
-        NextStep.predict: test_images,
-        NextStep.confirmed: f"the lead was confirmed on new seeds; {test_images}",
-        NextStep.scored: f"see the test results of the leader, which was confirmed on new seeds{how}",
-        NextStep.not_confirmed: f"see the table; {lost} was not confirmed on new seeds{how}",
-    }[found.step]
+    if advised.step in _STEPS_WITHOUT_COMMAND:
+        return _step_without_command(comparison, advised)
+
+    step_command = _command_of(advised)
+    if step_command == command:
+        return f"{_step_with_command(advised)}:"
+    if step_command:
+        return f"{_step_with_command(advised)}: {step_command}"
+    one_sweep = "after running all of these configurations in one sweep, which reuses results"
+    return f"{_step_with_command(advised)}, {one_sweep}"
+
+
+_STEPS_WITHOUT_COMMAND = {NextStep.finish, NextStep.steady, NextStep.seeds}
+
+
+def _step_without_command(comparison: Comparison, advised: Advice) -> str:
+    """Describe a step that changes the command of the compared runs."""
+    if advised.step is NextStep.finish:
+        same_command = "same command" if advised.sweep else "commands"
+        return f"rerun the {same_command} to train the missing runs"
+    if advised.step is NextStep.steady:
+        return "try a smaller optimizer.lr or training.clip_norm=1 to prevent divergence"
+    if comparison.design.searched:
+        rerun = f"rerun the same command with seeds={FRESH_SEEDS}"
+        return f"{rerun} to add seeds to every configuration that could be the best"
+    example = f"'seed={_fresh_seeds(comparison)}'"
+    return f"train several new seeds to test the differences, for example {example}"
+
+
+def _step_with_command(advised: Advice) -> str:
+    """Describe a step that consists of one command."""
+    cost = _cost(advised)
+    evaluate = "evaluate the leader on the test images"
+    lead = f"a lead of {points_words(float(advised.points or 0))}"
+    steps = {
+        NextStep.watch: "wait for the sweep, which is still running",
+        NextStep.baseline: (
+            f"test the leader against the sweep's command without its searched flags{cost}"
+        ),
+        NextStep.confirm: f"test the configurations that could be the best on new seeds{cost}",
+        NextStep.confirm_winner: f"the lead is biased upward; confirm it on new seeds{cost}",
+        NextStep.predict: evaluate,
+        NextStep.confirmed: f"the lead was confirmed on new seeds; {evaluate}",
+        NextStep.scored: "see the test results of the leader, which was confirmed on new seeds",
+        NextStep.not_confirmed: f"see the table; {lead} was not confirmed on new seeds",
+    }
+    return steps[advised.step]
+
+
+def _cost(advised: Advice) -> str:
+    """Return the number of runs and the duration of a step: ` (40 runs, about 12 min)`.
+
+    Empty if the number is unknown.
+    """
+    if not advised.runs:
+        return ""
+    runs = number_of(advised.runs, "run")
+    if math.isnan(advised.seconds):
+        return f" ({runs})"
+    seconds = sweep_seconds(advised.seconds, advised.runs)
+    return f" ({runs}, about {duration(seconds)})"
 
 
 def next_command(comparison: Comparison, command: str | None) -> str | None:
@@ -71,19 +102,20 @@ def next_command(comparison: Comparison, command: str | None) -> str | None:
         command: command that created the runs, quoted for a shell; None if the runs are not from a
             single sweep.
     """
-    found = advice(comparison)
-    if found is None or command is None:
+    advised = advice(comparison)
+    if advised is None or command is None:
         return None
-    if found.step is NextStep.finish:
+
+    if advised.step is NextStep.finish:
         return command
-    if found.step is NextStep.steady:
-        return None if "training.clip_norm=" in command else _with(command, "training.clip_norm=1")
-    if found.step is NextStep.seeds:
-        seeds = (
-            f"seeds={FRESH}" if comparison.design.searched else f"seed={_fresh_seeds(comparison)}"
-        )
-        return _with(command, seeds)
-    return _typed(found) or None
+    if advised.step is NextStep.steady:
+        already_clips = "training.clip_norm=" in command
+        return None if already_clips else _with(command, "training.clip_norm=1")
+    if advised.step is NextStep.seeds:
+        if comparison.design.searched:
+            return _with(command, f"seeds={FRESH_SEEDS}")
+        return _with(command, f"seed={_fresh_seeds(comparison)}")
+    return _command_of(advised) or None
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -100,36 +132,38 @@ def cautions(comparison: Comparison) -> list[str]:
     """Return the notes that affect how to read the verdict: on parts, chance level, intervals, and
     epochs.
     """
-    found = []
-    if isinstance(comparison, PartOfComparison) and any(
-        lead and lead.test != "none" for lead in comparison.leads
-    ):
-        found.append(
-            f"the tests are corrected for all {len(comparison.whole.groups)} configurations"
-        )
-    found += [f"at chance: {AT_CHANCE}"] if any(map(at_chance, comparison.groups)) else []
+    lines = []
+    leads = [lead for lead in comparison.leads if lead is not None]
+    if isinstance(comparison, PartOfComparison) and any(lead.test != "none" for lead in leads):
+        num_groups = len(comparison.whole.groups)
+        lines.append(f"the tests are corrected for all {num_groups} configurations")
+    if any(map(at_chance, comparison.groups)):
+        lines.append(f"at chance: {AT_CHANCE}")
     if any(map(collapsed, comparison.groups)):
-        found.append(f"collapsed: {COLLAPSED}")
+        lines.append(f"collapsed: {COLLAPSED}")
     if _has_one_rate_per_optimizer(comparison):
-        found.append(
-            "each optimizer was trained with one learning rate, so this compares the rates, too; for a fair "
-            f"comparison, sweep optimizer.lr={RATES} as well, and set best_per=optimizer"
+        lines.append(
+            "each optimizer was trained with one learning rate, so this compares the rates, too; "
+            f"for a fair comparison, sweep optimizer.lr={RATES} as well, "
+            "and set best_per=optimizer"
         )
-    if any(
-        lead is not None and lead.ahead and lead.low <= 0 and lead.shown
-        for lead in comparison.leads
-    ):
-        why = "because the tests are more powerful than the intervals"
-        found.append(f"a configuration can be behind although its interval contains 0, {why}")
-    if (
-        len({g.flags.get("num_epoch") for g in comparison.groups}) > 1
-        and comparison.epoch is EpochChoice.best
-    ):
-        found.append(
+    if any(lead.ahead and lead.low <= 0 and lead.shown for lead in leads):
+        lines.append(
+            "a configuration can be behind although its interval contains 0, "
+            "because the tests are more powerful than the intervals"
+        )
+    if _compares_best_of_different_lengths(comparison):
+        lines.append(
             "num_epoch differs, and training longer increases the best accuracy by chance; "
             "to compare the accuracies after the last epoch, set by=last"
         )
-    return found
+    return lines
+
+
+def _compares_best_of_different_lengths(comparison: Comparison) -> bool:
+    """Return whether best epochs are compared, although some runs had more epochs to choose from."""
+    lengths = {group.flags.get("num_epoch") for group in comparison.groups}
+    return len(lengths) > 1 and comparison.epoch is EpochChoice.best
 
 
 def _has_one_rate_per_optimizer(comparison: Comparison) -> bool:
@@ -140,41 +174,52 @@ def _has_one_rate_per_optimizer(comparison: Comparison) -> bool:
     """
     if comparison.part or comparison.design.confirms is not None:
         return False
-    rates: dict[str, set[str]] = {}
+
+    rates: dict[str, set[str]] = {}  # keyed by optimizer
     for group in comparison.groups:
         rates.setdefault(group.value("optimizer"), set()).add(group.value("optimizer.lr"))
-    return len(rates) > 1 and all(len(values) == 1 for values in rates.values())
+    has_one_rate = all(len(values) == 1 for values in rates.values())
+    return len(rates) > 1 and has_one_rate
 
 
-def _typed(found: Advice) -> str:
+def _command_of(advised: Advice) -> str:
     """Return the command for a recommended step.
 
     Return an empty string if the command is the same as that of the sweep, or if the step does not
     concern exactly one sweep.
     """
-    confirm = f"lenet-compare sweep={found.sweep} confirm={found.points}"
+    if not advised.sweep:
+        return ""
+
+    sweep = f"sweep={advised.sweep}"
+    confirm = f"lenet-compare {sweep} confirm={advised.points}"
     commands = {
-        NextStep.watch: f"lenet-sweep watch sweep={found.sweep}",
+        NextStep.watch: f"lenet-sweep watch {sweep}",
         NextStep.baseline: f"{confirm} against=baseline",
         NextStep.confirm: confirm,
         NextStep.confirm_winner: confirm,
-        NextStep.predict: f"lenet-predict sweep={found.sweep}",
-        NextStep.confirmed: f"lenet-predict sweep={found.sweep}",
-        NextStep.scored: f"lenet-compare sweep={found.sweep}",
-        NextStep.not_confirmed: f"lenet-compare sweep={found.sweep}",
+        NextStep.predict: f"lenet-predict {sweep}",
+        NextStep.confirmed: f"lenet-predict {sweep}",
+        NextStep.scored: f"lenet-compare {sweep}",
+        NextStep.not_confirmed: f"lenet-compare {sweep}",
     }
-    return commands.get(found.step, "") if found.sweep else ""
+    return commands.get(advised.step, "")
 
 
 def _with(command: str, override: str) -> str:
     """Return a command with an additional override, which replaces the previous value of the same
     flag.
     """
-    key = override.partition("=")[0]
-    words = [word for word in shlex.split(command) if word.partition("=")[0].lstrip("+") != key]
+    key, _, _ = override.partition("=")
+    words = []
+    for word in shlex.split(command):
+        word_key, _, _ = word.partition("=")
+        if word_key.lstrip("+") != key:
+            words.append(word)
     return shlex.join([*words, override])
 
 
 def _fresh_seeds(comparison: Comparison) -> str:
-    first = 1 + max(run.seed for g in comparison.groups for run in g.runs)
-    return f"range({first},{first + FRESH})"
+    """Return seeds that no compared run has, such as `range(3,8)`."""
+    first = 1 + max(run.seed for group in comparison.groups for run in group.runs)
+    return f"range({first},{first + FRESH_SEEDS})"

@@ -6,6 +6,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.comparison.verdict import Relation, relation_of
+from lenet_exp.config.metric import Metric
 from lenet_exp.reports.words.formatting import interval_words
 from lenet_exp.reports.words.run_outcomes import (
     at_chance,
@@ -18,20 +19,30 @@ from lenet_exp.reports.words.run_outcomes import (
 def remark(comparison: Comparison, position: int) -> str:
     """Describe how the configuration at a position in the ranking compares with the leader, and
     mention its unfinished runs."""
-    group, lead = comparison.groups[position], comparison.leads[position]
+    group = comparison.groups[position]
+    lead = comparison.leads[position]
     relation = relation_of(comparison, position)
-    said = ["the baseline"] if comparison.is_baseline(group) else []
-    said += [against_leader(comparison, group, lead, relation)] if lead else []
+
+    parts = []
+    if comparison.is_baseline(group):
+        parts.append("the baseline")
+    if lead is not None:
+        parts.append(against_leader(comparison, group, lead, relation))
     if relation is Relation.leader and len(comparison.groups) > 1:
-        several = "leader of the configurations with several seeds" if position else "leader"
-        said.append(
-            "leader, chosen in advance" if position and chosen_in_advance(comparison) else several
-        )
+        parts.append(_leader_remark(comparison, position))
     if group.diverged and group.n:
-        said.append(f"{diverged_on(group)}, ranked last")
-    return "; ".join(
-        [*said, *filter(None, [at_chance(group), collapsed(group), unfinished(group)])]
-    )
+        parts.append(f"{diverged_on(group)}, ranked last")
+    parts += filter(None, [at_chance(group), collapsed(group), unfinished(group)])
+    return "; ".join(parts)
+
+
+def _leader_remark(comparison: Comparison, position: int) -> str:
+    """Describe a leader, which need not have the best mean."""
+    if position == 0:
+        return "leader"
+    if chosen_in_advance(comparison):
+        return "leader, chosen in advance"
+    return "leader of the configurations with several seeds"
 
 
 def against_leader(
@@ -41,30 +52,41 @@ def against_leader(
     points lower`.
     """
     metric = comparison.metric
-    side = "lower" if (lead.points > 0) is metric.larger else "higher"
-    lower = (
-        f"{metric.size(lead.points)} {side}" if float(metric.number(lead.points)) else "same mean"
-    )
+    distance = _distance(lead, metric)
     if relation is Relation.untested:
-        why = "one seed" if lead.n < 2 else f"equal differences on {lead.n} seeds, not tested"
-        return f"{why}; {lower}"
-    ends = (lead.low, lead.high) if lead.points >= 0 else (-lead.high, -lead.low)
-    interval = interval_words(*ends, metric=metric)
+        reason = "one seed"
+        if lead.n >= 2:
+            reason = f"equal differences on {lead.n} seeds, not tested"
+        return f"{reason}; {distance}"
+
+    # the interval of the size of the difference
+    low, high = (lead.low, lead.high) if lead.points >= 0 else (-lead.high, -lead.low)
+    interval = interval_words(low, high, metric)
+    size = metric.size(lead.points)
     if relation is Relation.behind:
-        return f"behind by {metric.size(lead.points)}{interval}"
+        return f"behind by {size}{interval}"
     if lead.differs:
-        return f"better by {metric.size(lead.points)}{interval} over {lead.n} common seeds"
-    if chosen_in_advance(
-        comparison
-    ):  # the leader was chosen in advance, so the question is not which one is the best
-        return f"not significantly different; {lower}{interval}"
+        return f"better by {size}{interval} over {lead.n} common seeds"
+    if chosen_in_advance(comparison):  # then the question is not which configuration is the best
+        return f"not significantly different; {distance}{interval}"
     if comparison.is_dropped(group) and not lead.excluded:
-        return f"dropped by the search; {lower}"
-    label = {
-        Relation.excluded: "not the best",
-        Relation.unstable: f"unstable (sd {metric.number(group.sd)})",
-    }
-    return f"{label.get(relation, 'could be the best')}; {lower}"
+        return f"dropped by the search; {distance}"
+    if relation is Relation.excluded:
+        return f"not the best; {distance}"
+    if relation is Relation.unstable:
+        return f"unstable (sd {metric.number(group.sd)}); {distance}"
+    return f"could be the best; {distance}"
+
+
+def _distance(lead: Difference, metric: Metric) -> str:
+    """Describe a configuration's distance from the leader: `0.23 points lower`, or `same mean`."""
+    is_zero_as_printed = float(metric.number(lead.points)) == 0
+    if is_zero_as_printed:
+        return "same mean"
+    # The difference is positive if the leader is better. If smaller values of the metric are
+    # better, the values of other configurations are then higher.
+    is_lower = (lead.points > 0) is metric.larger
+    return f"{metric.size(lead.points)} {'lower' if is_lower else 'higher'}"
 
 
 def chosen_in_advance(comparison: Comparison) -> bool:

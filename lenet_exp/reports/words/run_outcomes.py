@@ -17,7 +17,7 @@ def outcomes(groups: Sequence[Group]) -> str:
     counts: Counter[str] = Counter()
     for group in groups:
         counts.update(group.outcomes)
-    return ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
 
 
 def diverged_on(group: Group) -> str:
@@ -31,13 +31,14 @@ def at_chance(group: Group) -> str:
 
     Runs from a store, which has no confusion matrices, are not counted.
     """
-    low = sum(
+    at_chance_count = sum(
         isinstance(run.provenance, Record) and run.provenance.at_chance for run in group.finished
     )
-    n = group.replicates
-    return (
-        f"at chance{f' on {low} of {n} {replicates_word(group)}' if low < n else ''}" if low else ""
-    )
+    if not at_chance_count:
+        return ""
+    if at_chance_count == group.replicates:
+        return "at chance"
+    return f"at chance on {at_chance_count} of {group.replicates} {replicates_word(group)}"
 
 
 def collapsed(group: Group) -> str:
@@ -57,15 +58,23 @@ def unfinished(group: Group) -> str:
 
     For example: `1 finished, 2 pruned`, or `pruned after epoch 2 at 88.10%`.
     """
-    if not set(group.outcomes) - {Outcome.finished}:
+    if set(group.outcomes) <= {Outcome.finished}:
         return ""
+
     run = group.runs[-1]
     if len(group.runs) > 1 or run.outcome != Outcome.pruned:
         return outcomes([group])
-    after = f" after epoch {run.epochs}" if run.epochs else ""
-    return f"pruned{after}" + (f" at {run.metric.text(run.best)}" if run.best is not None else "")
+    text = "pruned"
+    if run.epochs:
+        text += f" after epoch {run.epochs}"
+    if run.best is not None:
+        text += f" at {run.metric.text(run.best)}"
+    return text
 
 
 def replicates_word(group: Group) -> str:
-    """Return the word for a configuration's replicates: `seeds` or `runs`."""
-    return "seeds" if len({run.split for run in group.runs}) == 1 else "runs"
+    """Return the word for a configuration's replicates: `seeds`, or `runs` if they also differ in
+    their split.
+    """
+    splits = {run.split for run in group.runs}
+    return "seeds" if len(splits) == 1 else "runs"

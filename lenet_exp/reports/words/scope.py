@@ -12,9 +12,9 @@ from lenet_exp.comparison.verdict import Relation, verdict_of
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.reports.words.names import names
 
-AFTER = {Basis.last: "after the last epoch, ", Basis.test: "according to the test images, "}
-USED = {Basis.last: "validation images after the last epoch", Basis.test: "test images"}
-WHY_NOT = {
+CONDITIONS = {Basis.last: "after the last epoch, ", Basis.test: "according to the test images, "}
+USED_IMAGES = {Basis.last: "validation images after the last epoch", Basis.test: "test images"}
+WHY_NOT_TESTED = {
     Basis.metric: "which requires metric=accuracy",
     Basis.splits: "because split_seed was swept",
     Basis.different: "because the validation images differ",
@@ -24,11 +24,18 @@ WHY_NOT = {
 
 
 def scope(comparison: Comparison, beaten: Sequence[Group]) -> str:
-    """Say where the leader's leads over configurations hold, such as `on new seeds and new images`."""
-    its = comparison.new_images
-    if its is not None and not _chosen(comparison, its.basis) and set(beaten) <= set(its.behind):
+    """Say where the leader's leads over configurations hold: `on new seeds and new images`."""
+    if _holds_on_new_images(comparison, beaten):
         return "on new seeds and new images"
     return f"on new seeds with these validation images{elsewhere(comparison, beaten)}"
+
+
+def _holds_on_new_images(comparison: Comparison, beaten: Sequence[Group]) -> bool:
+    """Return whether all these leads, with the compared accuracies, also hold on new images."""
+    new_images = comparison.new_images
+    if new_images is None or _needs_condition(comparison, new_images.basis):
+        return False
+    return set(beaten) <= set(new_images.behind)
 
 
 def elsewhere(comparison: Comparison, beaten: Sequence[Group]) -> str:
@@ -37,17 +44,23 @@ def elsewhere(comparison: Comparison, beaten: Sequence[Group]) -> str:
 
     The result is empty if this was not tested.
     """
-    its = comparison.new_images
-    if its is None or not its.images:
+    new_images = comparison.new_images
+    if new_images is None or not new_images.images:
         return ""
-    shown = [group for group in beaten if group in its.behind]
-    if not shown:
+
+    also_beaten = [group for group in beaten if group in new_images.behind]
+    if not also_beaten:
         return "; not shown on new images"
-    after = AFTER[its.basis] if _chosen(comparison, its.basis) else ""
-    return f"; {after}{f'ahead of {names(comparison, shown)} ' if len(shown) < len(beaten) else ''}also on new images"
+
+    text = "; "
+    if _needs_condition(comparison, new_images.basis):
+        text += CONDITIONS[new_images.basis]
+    if len(also_beaten) < len(beaten):
+        text += f"ahead of {names(comparison, also_beaten)} "
+    return f"{text}also on new images"
 
 
-def _chosen(comparison: Comparison, basis: Basis) -> bool:
+def _needs_condition(comparison: Comparison, basis: Basis) -> bool:
     """Return whether the compared accuracies are not those on which the claim about new images is
     based.
     """
@@ -58,26 +71,45 @@ def variation(comparison: Comparison, leader: Group) -> str:
     """Describe what intervals cover, and how the claim about new images was tested, or why it was
     not.
     """
-    source, its = "seed-to-seed variation", comparison.new_images
-    if leader.splits > 1:
-        seeds = len({seed for seed, _ in leader.accuracy})
-        source = f"variation between {number_of(seeds, 'seed')} and {leader.splits} splits ({leader.n} runs)"
-    said = f"intervals cover {source} only"
-    how = (
-        "; to use test images, run lenet-predict with configurations=all"
-        if comparison.design.sweep
-        else ""
-    )
-    if its is None:
-        return said
-    if not its.images:
-        why = "which requires sweep=" if comparison.design.filter else WHY_NOT[its.basis]
-        return f"{said}; not tested on new images, {why}{how if its.basis in (Basis.different, Basis.unknown) else ''}"
-    left = set(verdict_of(comparison).related(Relation.behind)) - set(its.behind)
-    how = how if comparison.epoch is EpochChoice.best else ""
-    asked = (
-        f"; a larger dataset.val_size can show more{how}"
-        if left and its.basis is Basis.last
-        else ""
-    )
-    return f"{said}; new images: tested with {its.images:,} {USED[its.basis]}{asked}"
+    intervals = f"intervals cover {_source_of_variation(leader)} only"
+    new_images = comparison.new_images
+    if new_images is None:
+        return intervals
+    if not new_images.images:
+        return f"{intervals}; {_why_not_tested(comparison, new_images.basis)}"
+
+    used_images = f"{new_images.images:,} {USED_IMAGES[new_images.basis]}"
+    text = f"{intervals}; new images: tested with {used_images}"
+    behind = set(verdict_of(comparison).related(Relation.behind))
+    some_not_shown = not behind <= set(new_images.behind)
+    if some_not_shown and new_images.basis is Basis.last:
+        text += "; a larger dataset.val_size can show more"
+        if comparison.epoch is EpochChoice.best:
+            text += _how_to_use_test_images(comparison)
+    return text
+
+
+def _source_of_variation(leader: Group) -> str:
+    if leader.splits <= 1:
+        return "seed-to-seed variation"
+    num_seeds = len({seed for seed, _ in leader.accuracy})
+    seeds = number_of(num_seeds, "seed")
+    return f"variation between {seeds} and {leader.splits} splits ({leader.n} runs)"
+
+
+def _why_not_tested(comparison: Comparison, basis: Basis) -> str:
+    """Return the reason why no lead was tested on new images, and what to do about it."""
+    reason = WHY_NOT_TESTED[basis]
+    if comparison.design.filter:
+        reason = "which requires sweep="
+    text = f"not tested on new images, {reason}"
+    if basis in (Basis.different, Basis.unknown):
+        text += _how_to_use_test_images(comparison)
+    return text
+
+
+def _how_to_use_test_images(comparison: Comparison) -> str:
+    """Return a clause that names the command; empty if it would not apply to a single sweep."""
+    if not comparison.design.sweep:
+        return ""
+    return "; to use test images, run lenet-predict with configurations=all"

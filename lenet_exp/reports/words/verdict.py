@@ -20,11 +20,7 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.words.confirmation_answer import confirmation_answer
 from lenet_exp.reports.words.design_caution import design_caution
 from lenet_exp.reports.words.names import NAMED, names
-from lenet_exp.reports.words.run_outcomes import (
-    diverged_on,
-    outcomes,
-    replicates_word,
-)
+from lenet_exp.reports.words.run_outcomes import diverged_on, outcomes, replicates_word
 from lenet_exp.reports.words.scope import scope
 
 
@@ -34,111 +30,166 @@ def verdict(comparison: Comparison) -> str:
     The verdict includes the winner, the significance of its lead, diverged and missing runs, and
     doubts about the design.
     """
-    if comparison.design.picked:
-        return f"No verdict: the filter selects runs by their results ({comparison.design.filter})."
+    design = comparison.design
+    if design.picked:
+        return f"No verdict: the filter selects runs by their results ({design.filter})."
+
     tested = confirmation(comparison)
-    said = _ranking(comparison) if tested is None else confirmation_answer(comparison, tested)
-    said = " ".join(
-        [
-            said,
-            *_some(
-                [_outlier(comparison, *found) for found in comparison.outliers], "also collapsed"
-            ),
-        ]
-    )
-    doubt = (
-        design_caution(comparison.design, comparison.epoch_choice)
-        if tested is not None or len(comparison.groups) > 1
-        else None
-    )
-    return said + (f" Caution: {doubt}." if doubt is not None else "")
+    if tested is None:
+        sentences = [_ranking(comparison)]
+    else:
+        sentences = [confirmation_answer(comparison, tested)]
+
+    warnings = [_collapse_warning(comparison, *outlier) for outlier in comparison.outliers]
+    sentences += _first_sentences(warnings, "also collapsed")
+
+    if tested is not None or len(comparison.groups) > 1:
+        caution = design_caution(design, comparison.epoch_choice)
+        if caution is not None:
+            sentences.append(f"Caution: {caution}.")
+    return " ".join(sentences)
 
 
 def _ranking(comparison: Comparison) -> str:
-    leader, groups = comparison.leader, comparison.groups
+    """Describe the leader, its leads, and the configurations with diverged or missing runs."""
+    leader = comparison.leader
+    groups = comparison.groups
     if leader is None:
         return f"No run finished: {outcomes(groups)}."
-    none = "Every configuration diverged on some seeds, so none wins."
-    if leader.diverged:
-        said = [none if len(groups) > 1 else "Some seeds diverged."]
+
+    if not leader.diverged:
+        sentences = [_leader_sentence(comparison, leader, verdict_of(comparison))]
+    elif len(groups) > 1:
+        sentences = ["Every configuration diverged on some seeds, so none wins."]
     else:
-        said = [_leading(comparison, leader, verdict_of(comparison))]
-    said += _some([_diverged(comparison, g) for g in groups if g.diverged], "also diverged")
-    said += _some([_missing(comparison, g) for g in groups if g.missing], "also had missing runs")
-    return " ".join(said)
+        sentences = ["Some seeds diverged."]
+
+    diverged = [_diverged(comparison, group) for group in groups if group.diverged]
+    missing = [_missing(comparison, group) for group in groups if group.missing]
+    sentences += _first_sentences(diverged, "also diverged")
+    sentences += _first_sentences(missing, "also had missing runs")
+    return " ".join(sentences)
 
 
-def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
+def _leader_sentence(comparison: Comparison, leader: Group, judged: Verdict) -> str:
     """Return a sentence about the leader and its leads over the other configurations."""
-    name, reached = comparison.name(leader), _reached(leader)
-    if not found.compared:
-        pruned = any(Outcome.pruned in g.outcomes for g in comparison.groups)
-        only = f" is the only configuration that {'finished' if pruned else 'never diverged'}"
-        return f"{name}{only if len(comparison.groups) > 1 and found.complete else ''}: {reached}."
-    if not found.tested:
-        return _single(comparison, leader, found)
-    beaten = found.related(Relation.behind)
-    where = scope(comparison, beaten)
-    if found.wins:
-        return f"{name} wins (error rate 5%): {reached}, better than {_all(comparison, len(beaten))} {where}."
-    single = any(_is_better(g, leader) for g in found.untested(single=True))
-    among = " among the configurations with several seeds" if single else ""
-    tied = [group for group, lead, _ in found.compared if lead.test != "none" and lead.points == 0]
-    tie = f", tied with {names(comparison, tied)}" if tied else ""
-    first = f"{name} leads{among}{'' if found.complete else ' so far'}{tie}: {reached}"
-    if beaten:
-        some = (
-            f"{len(beaten)} of {len(found.compared)} others"
-            if found.not_behind
-            else _all(comparison, len(beaten))
-        )
-        first += f", ahead of {some} (error rate 5%) {where}"
-    return "; ".join([first, *_open(comparison, leader, found)]) + "."
+    if not judged.compared:
+        return _only_result(comparison, leader, judged)
+    if not judged.tested:
+        return _untested_lead(comparison, leader, judged)
+    if judged.wins:
+        return _win(comparison, leader, judged)
+    clauses = [_lead(comparison, leader, judged), *_open_clauses(comparison, leader, judged)]
+    return "; ".join(clauses) + "."
 
 
-def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
+def _only_result(comparison: Comparison, leader: Group, judged: Verdict) -> str:
+    """Return a sentence about the leader if no other configuration has a result."""
+    name = comparison.name(leader)
+    if len(comparison.groups) == 1 or not judged.complete:
+        return f"{name}: {_reached(leader)}."
+
+    some_pruned = any(Outcome.pruned in group.outcomes for group in comparison.groups)
+    distinction = "finished" if some_pruned else "never diverged"
+    return f"{name} is the only configuration that {distinction}: {_reached(leader)}."
+
+
+def _untested_lead(comparison: Comparison, leader: Group, judged: Verdict) -> str:
+    """Return a sentence about the leader if fewer than two configurations have several seeds."""
+    name = comparison.name(leader)
+    reached = _reached(leader)
+    if leader.n > 1:
+        clauses = "; ".join(_open_clauses(comparison, leader, judged))
+        return f"{name} is the only configuration with several seeds: {reached}; {clauses}."
+
+    if all(lead.points == 0 for _, lead, _ in judged.compared):
+        others = names(comparison, judged.untested(single=True))
+        return f"{name} and {others} tie: {reached}."
+    why_untested = "With one seed per configuration, differences cannot be tested."
+    return f"{name} leads: {reached}. {why_untested}"
+
+
+def _win(comparison: Comparison, leader: Group, judged: Verdict) -> str:
+    beaten = judged.related(Relation.behind)
+    others = _all_others(comparison, len(beaten))
+    claim = f"{comparison.name(leader)} wins (error rate 5%): {_reached(leader)}"
+    return f"{claim}, better than {others} {scope(comparison, beaten)}."
+
+
+def _lead(comparison: Comparison, leader: Group, judged: Verdict) -> str:
+    """Return a clause about a leader that does not win, and about the configurations behind it.
+
+    For example: `selu leads: 99.04 ± 0.46% (n = 5), ahead of 2 of 3 others (error rate 5%) on new
+    seeds and new images`.
+    """
+    clause = f"{comparison.name(leader)} leads"
+    if any(_is_better(group, leader) for group in judged.untested(single=True)):
+        clause += " among the configurations with several seeds"
+    if not judged.complete:
+        clause += " so far"
+
+    tied = []
+    for group, lead, _ in judged.compared:
+        if lead.test != "none" and lead.points == 0:
+            tied.append(group)
+    if tied:
+        clause += f", tied with {names(comparison, tied)}"
+    clause += f": {_reached(leader)}"
+
+    beaten = judged.related(Relation.behind)
+    if not beaten:
+        return clause
+    if judged.not_behind:
+        others = f"{len(beaten)} of {len(judged.compared)} others"
+    else:
+        others = _all_others(comparison, len(beaten))
+    return f"{clause}, ahead of {others} (error rate 5%) {scope(comparison, beaten)}"
+
+
+def _open_clauses(comparison: Comparison, leader: Group, judged: Verdict) -> list[str]:
     """Return clauses about the configurations that are not behind the leader or cannot be tested."""
     clauses = []
-    if (judged := found.tested_groups) and not found.related(Relation.behind):
-        other = comparison.name(judged[0]) if len(judged) == 1 else "any other configuration"
-        clauses.append(f"no significant difference from {other}")
-        most = max(lead.n for _, lead, _ in found.compared)
-        if most == 2 < 1 + len(judged):
-            least = detectable(1 + len(judged), most)
-            clauses.append(
-                f"2 {replicates_word(leader)} can show only a difference of about {least:.0f} standard deviations"
-            )
-    if flat := found.untested(single=False):
-        clauses.append(
-            f"{names(comparison, flat)} cannot be tested, because the difference is the same on all seeds"
-        )
-    single = found.untested(single=True)
-    higher = [
-        f"{comparison.name(g)} reaches {_reached(g)} with one seed"
-        for g in single
-        if _is_better(g, leader)
-    ]
-    if higher:
-        clauses.append(", ".join(higher[:NAMED]))
-    if lower := [g for g in single if not _is_better(g, leader)]:
-        clauses.append(
-            f"{names(comparison, lower)} {'has' if len(lower) == 1 else 'have'} only one seed"
-        )
+    if judged.tested_groups and not judged.related(Relation.behind):
+        clauses += _insignificance_clauses(comparison, leader, judged)
+
+    equal_differences = judged.untested(single=False)
+    if equal_differences:
+        listed = names(comparison, equal_differences)
+        why_untested = "because the difference is the same on all seeds"
+        clauses.append(f"{listed} cannot be tested, {why_untested}")
+
+    better = []
+    not_better = []
+    for group in judged.untested(single=True):
+        if _is_better(group, leader):
+            better.append(f"{comparison.name(group)} reaches {_reached(group)} with one seed")
+        else:
+            not_better.append(group)
+    if better:
+        clauses.append(", ".join(better[:NAMED]))
+    if not_better:
+        verb = "has" if len(not_better) == 1 else "have"
+        clauses.append(f"{names(comparison, not_better)} {verb} only one seed")
     return clauses
 
 
-def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
-    """Return a sentence about the leader if fewer than two configurations have several seeds."""
-    name = comparison.name(leader)
-    if leader.n > 1:
-        clauses = "; ".join(_open(comparison, leader, found))
-        return (
-            f"{name} is the only configuration with several seeds: {_reached(leader)}; {clauses}."
-        )
-    if all(lead.points == 0 for _, lead, _ in found.compared):
-        others = names(comparison, found.untested(single=True))
-        return f"{name} and {others} tie: {_reached(leader)}."
-    return f"{name} leads: {_reached(leader)}. With one seed per configuration, differences cannot be tested."
+def _insignificance_clauses(comparison: Comparison, leader: Group, judged: Verdict) -> list[str]:
+    """Return clauses about tests none of which shows a lead of the leader.
+
+    With two seeds, tests of more than two configurations can show only huge differences, so a
+    clause gives their size.
+    """
+    tested = judged.tested_groups
+    other = comparison.name(tested[0]) if len(tested) == 1 else "any other configuration"
+    clauses = [f"no significant difference from {other}"]
+
+    num_configurations = 1 + len(tested)
+    most_seeds = max(lead.n for _, lead, _ in judged.compared)
+    if most_seeds == 2 and num_configurations > 2:
+        least = detectable(num_configurations, most_seeds)
+        limit = f"a difference of about {least:.0f} standard deviations"
+        clauses.append(f"2 {replicates_word(leader)} can show only {limit}")
+    return clauses
 
 
 def _diverged(comparison: Comparison, group: Group) -> str:
@@ -148,54 +199,87 @@ def _diverged(comparison: Comparison, group: Group) -> str:
     name = comparison.name(group)
     if group.replicates == 1:
         return f"{name} diverged."
-    others = f"its other {group.n} runs reach" if group.n > 1 else "its finished run reaches"
-    reached = f"{others} {group.metric.text(group.mean)}" if group.n else "none finished"
-    return f"{name} {diverged_on(group)}; {reached}."
+
+    if group.n == 0:
+        others = "none finished"
+    elif group.n == 1:
+        others = f"its finished run reaches {group.metric.text(group.mean)}"
+    else:
+        others = f"its other {group.n} runs reach {group.metric.text(group.mean)}"
+    return f"{name} {diverged_on(group)}; {others}."
 
 
 def _missing(comparison: Comparison, group: Group) -> str:
     """Describe the missing runs of a configuration: `3 of 6 seeds of relu are missing (3 failed).`"""
-    done = {run.replicate for run in group.with_result}
-    latest = {run.replicate: run.outcome for run in group.runs if run.replicate not in done}
-    counts = Counter(outcome for outcome in latest.values() if outcome != Outcome.pruned)
-    name, n = comparison.name(group), group.replicates
-    if n == 1:
+    with_result = {run.replicate for run in group.with_result}
+    latest_outcomes = {}
+    for run in group.runs:
+        if run.replicate not in with_result:
+            latest_outcomes[run.replicate] = run.outcome
+    counts = Counter(outcome for outcome in latest_outcomes.values() if outcome != Outcome.pruned)
+
+    name = comparison.name(group)
+    if group.replicates == 1:
         return f"{name}: {next(iter(counts))}."
-    what = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    missing = f"{group.missing} of {group.replicates} {replicates_word(group)} of {name}"
     verb = "is" if group.missing == 1 else "are"
-    return f"{group.missing} of {n} {replicates_word(group)} of {name} {verb} missing ({what})."
+    reasons = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    return f"{missing} {verb} missing ({reasons})."
 
 
-def _outlier(comparison: Comparison, group: Group, replicate: Replicate) -> str:
+def _collapse_warning(comparison: Comparison, group: Group, replicate: Replicate) -> str:
     """Return a warning about an outlier: `Warning: seed 3 of relu ends at 11.35%, far below its
     other 4 runs.`
     """
-    which = f"seed {replicate[0]} of {comparison.name(group)} ends at {group.metric.text(group.accuracy[replicate])}"
-    far = f"far {'below' if group.metric.larger else 'above'} its other {group.n - 1} runs"
-    return f"Warning: {which}, {far}. Error rates do not hold if runs can collapse."
+    seed, _ = replicate
+    end = group.metric.text(group.accuracy[replicate])
+    side = "below" if group.metric.larger else "above"
+    others = f"its other {group.n - 1} runs"
+    outlier = f"seed {seed} of {comparison.name(group)} ends at {end}, far {side} {others}"
+    return f"Warning: {outlier}. Error rates do not hold if runs can collapse."
 
 
-def _some(sentences: Sequence[str], others: str) -> list[str]:
-    more = len(sentences) - NAMED
-    return [
-        *sentences[:NAMED],
-        *([f"{number_of(more, 'other configuration')} {others}."] if more > 0 else []),
-    ]
+def _first_sentences(sentences: Sequence[str], predicate: str) -> list[str]:
+    """Return the first sentences, each about one configuration, and one that counts the others.
+
+    Args:
+        predicate: what is true of the others, such as `also diverged`.
+    """
+    first = list(sentences[:NAMED])
+    num_others = len(sentences) - len(first)
+    if num_others:
+        first.append(f"{number_of(num_others, 'other configuration')} {predicate}.")
+    return first
 
 
-def _all(comparison: Comparison, n: int) -> str:
-    which = "" if all(g.stable for g in comparison.groups) else " without a diverged run"
-    all_of_them = {1: f"the other{which and ' one'}", 2: "the other two"}
-    return all_of_them.get(n, f"the other {n}") + which
+def _all_others(comparison: Comparison, count: int) -> str:
+    """Return a name for all other configurations, such as `the other two`.
+
+    If some configurations have diverged runs, these are excluded: `the other 5 without a diverged
+    run`.
+    """
+    all_stable = all(group.stable for group in comparison.groups)
+    suffix = "" if all_stable else " without a diverged run"
+    if count == 1:
+        return "the other" if all_stable else f"the other one{suffix}"
+    if count == 2:
+        return f"the other two{suffix}"
+    return f"the other {count}{suffix}"
 
 
 def _reached(group: Group) -> str:
+    """Format the mean of a configuration with its standard deviation: `99.04 ± 0.46% (n = 5)`.
+
+    With one seed: `99.04%`.
+    """
     metric = group.metric
     if group.n == 1:
         return metric.text(group.mean)
-    spread = f"{metric.number(group.mean)} ± {metric.number(group.sd)}{'%' * metric.percent}"
+
+    unit = "%" if metric.percent else ""
+    spread = f"{metric.number(group.mean)} ± {metric.number(group.sd)}{unit}"
     return f"{metric.label} {spread} (n = {group.n})".lstrip()
 
 
-def _is_better(group: Group, than: Group) -> bool:
-    return group.metric.sign * (group.mean - than.mean) > 0
+def _is_better(group: Group, other: Group) -> bool:
+    return group.metric.sign * (group.mean - other.mean) > 0
