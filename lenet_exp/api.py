@@ -251,7 +251,7 @@ def compare(
     """
     import pandas as pd
 
-    from lenet_exp.reports.columns import ranked_records
+    from lenet_exp.reports.comparison_records import ranked_records
     from lenet_exp.sweeps.comparisons import load_comparisons
     from lenet_exp.tracking.stores.find_runs import runs_of_filter
 

@@ -15,7 +15,8 @@ from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.prediction.evaluation import calibration_text, times
-from lenet_exp.reports.columns import accuracy, behind
+from lenet_exp.reports.columns import accuracy
+from lenet_exp.reports.comparison_records import behind
 from lenet_exp.tracking.models.prediction import LoggedTest
 from lenet_exp.training.score import Score
 

@@ -1,32 +1,27 @@
 """The columns of a comparison's tables: their titles, their cells, and the formats that have them.
 
-To add a column to the terminal, the HTML report, Markdown, or LaTeX, add it to `COLUMNS`. To add a
-field to CSV, JSON, and the Python API, add it to `records`.
+To add a column to the terminal, the HTML report, Markdown, or LaTeX, add it to `COLUMNS`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics.differences import Difference
-from lenet_exp.comparison.studies.datasets import across_datasets
-from lenet_exp.comparison.verdict import relation_of
 from lenet_exp.config.class_groups import VERSION
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import rounded
-from lenet_exp.folders.records import SIZES, Outcome
+from lenet_exp.reports.words.formatting import ACCURACY
 from lenet_exp.reports.words.remarks import remark
 
-ACCURACY = Metric()
-Cell = str | float | bool | None
-ADDS = "multiply-adds per image, in convolutions and linear layers"
+# The groups of which the last part of a flag's name is clear.
+CLEAR_GROUPS = {"model", "optimizer", "regularization", "activation", "training", "augmentation"}
 
 
 @dataclass(frozen=True)
@@ -62,106 +57,37 @@ def columns(comparison: Comparison, *, tex: bool = False) -> list[Column]:
     Args:
         tex: whether to return the columns of the LaTeX table.
     """
-    shown = [c for c in COLUMNS if (c.tex if tex else c.title) and c.is_shown(comparison)]
-    names = enumerate((flag, short(flag)) for flag in comparison.flags)
-    flags = [
-        Column("flag", name, partial(_value, number), name, hint=flag)
-        for number, (flag, name) in names
-    ]
+    results = []
+    for column in COLUMNS:
+        title = column.tex if tex else column.title
+        if title and column.is_shown(comparison):
+            results.append(_with_titles(column, comparison))
+
+    flags = []
+    for number, flag in enumerate(comparison.flags):
+        name = short(flag)
+        flags.append(Column("flag", name, partial(_value, number), name, hint=flag))
+    if tex:
+        return [*flags, *results]
+    rank, *others = results
+    return [rank, *flags, *others]
+
+
+def _with_titles(column: Column, comparison: Comparison) -> Column:
+    """Return a column with the name, the epoch, and the unit of the metric in its titles."""
     metric = comparison.metric
-    said = {"by": comparison.epoch, "label": metric.label, "name": metric.name.replace("_", " ")}
-    unit, tex_unit = (", %", r", \%") if metric.percent else ("", "")
-    titles = [
-        (c.title.format(unit=unit, **said), c.tex.format(unit=tex_unit, **said)) for c in shown
-    ]
-    results = [
-        replace(c, title=title, tex=in_tex)
-        for c, (title, in_tex) in zip(shown, titles, strict=True)
-    ]
-    rank = [] if tex else [results.pop(0)]
-    return [*rank, *flags, *results]
-
-
-def records(comparison: Comparison) -> list[dict[str, Cell]]:
-    """Return the results of a comparison as a list with one dict per configuration.
-
-    Values of flags are strings. Accuracies are fractions, and durations are in seconds. Unknown
-    numbers are NaN.
-    """
-    found, may_be_best = [], comparison.not_excluded
-    pruned = any(group.outcomes.get(Outcome.pruned) for group in comparison.groups)
-    told = [outcome for outcome in list(Outcome)[1:] if pruned or outcome is not Outcome.pruned]
-    for position, group in enumerate(comparison.groups):
-        lead = comparison.leads[position]
-        low, high = group.interval
-        row: dict[str, Cell] = {
-            "dataset": comparison.dataset,
-            "metric": comparison.metric.name,
-            "rank": position + 1,
-        }
-        row |= dict(zip(comparison.flags, comparison.values(group), strict=True))
-        row |= {
-            "n": group.n,
-            "mean": group.mean,
-            "sd": group.sd,
-            "low": low,
-            "high": high,
-            "best_epoch": group.best_epoch,
-            "seconds_to_best": group.seconds_to_best,
-        }
-        row |= {name: group.size.get(name, math.nan) for name in SIZES}
-        row["runs"] = len(group.runs)
-        row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in told}
-        row |= behind("behind", lead)
-        row |= {
-            "p": lead.p if lead else math.nan,
-            "test": lead.test if lead else "",
-            "differs": lead.differs if lead else None,
-            "relation": relation_of(comparison, position).value,
-            "not_excluded": group in may_be_best,
-            "verdict": remark(comparison, position),
-            "run_ids": " ".join(map(_run_id, group.finished)),
-        }
-        if comparison.on_test_set:
-            on_test = comparison.on_test_set[position]
-            row |= {"test_n": on_test.n, "test_mean": on_test.mean, "test_sd": on_test.sd}
-            row |= behind("test_behind", comparison.test_leads[position])
-        found.append(row)
-    return found
-
-
-def ranked_records(comparisons: Sequence[Comparison]) -> list[list[dict[str, Cell]]]:
-    """Return the records of several comparisons, with the configurations' ranks over the datasets
-    of a grid.
-    """
-    tables = [records(comparison) for comparison in comparisons]
-    if (found := across_datasets(comparisons)) is None:
-        return tables
-    places = {group: place for groups in found.groups for place, group in enumerate(groups)}
-    test = found.rank_test
-    for comparison, rows in zip(comparisons, tables, strict=True):
-        for group, row in zip(comparison.groups, rows, strict=True):
-            place = places.get(group)
-            row["mean_rank"] = math.nan if place is None else found.ranks[place]
-            row["worse_on_each"] = None if place is None else place in found.beaten
-            if test is not None:
-                row |= {"friedman_p": test.p, "critical_difference": test.critical}
-    return tables
-
-
-def behind(name: str, lead: Difference | None) -> dict[str, float]:
-    """Return the leader's lead and its confidence interval as a dict whose keys begin with `name`.
-
-    The values are fractions, or NaN if unknown.
-    """
-    found = lead or Difference(math.nan, 0)
-    return {name: found.points, f"{name}_low": found.low, f"{name}_high": found.high}
-
-
-def _run_id(run: ComparedRun) -> str:
-    """Return the MLflow run ID, for use in `trained_model=runs:/`, or the ID of the run folder if
-    no store contains the run."""
-    return next(iter(run.mlflow_runs().values()), run.id)
+    words = {
+        "by": comparison.epoch,
+        "label": metric.label,
+        "name": metric.name.replace("_", " "),
+    }
+    unit = ", %" if metric.percent else ""
+    tex_unit = r", \%" if metric.percent else ""
+    return replace(
+        column,
+        title=column.title.format(unit=unit, **words),
+        tex=column.tex.format(unit=tex_unit, **words),
+    )
 
 
 def on_test(comparison: Comparison, position: int) -> str:
@@ -169,15 +95,16 @@ def on_test(comparison: Comparison, position: int) -> str:
 
     For example: `97.64 ± 0.30 (n = 3); lead +0.34 (-0.10 to +0.78)`.
     """
+    text = tested(comparison.on_test_set[position])
     lead = comparison.test_leads[position]
-    return tested(comparison.on_test_set[position]) + (f"; lead {difference(lead)}" if lead else "")
+    return text if lead is None else f"{text}; lead {difference(lead)}"
 
 
-def tested(its: Group) -> str:
+def tested(group: Group) -> str:
     """Format the test accuracy of a configuration with its number of tested runs: `97.64 ± 0.30 (n
     = 3)`.
     """
-    return accuracy(its) + (f" (n = {its.n})" if its.n else "")
+    return f"{accuracy(group)} (n = {group.n})" if group.n else accuracy(group)
 
 
 def difference(lead: Difference | None, metric: Metric = ACCURACY) -> str:
@@ -186,20 +113,19 @@ def difference(lead: Difference | None, metric: Metric = ACCURACY) -> str:
     """
     if lead is None:
         return "-"
-    ends = (
-        f" ({signed(lead.low, metric)} to {signed(lead.high, metric)})"
-        if lead.shown or not metric.percent
-        else ""
-    )
-    return signed(lead.points, metric) + ends
+
+    text = signed(lead.points, metric)
+    if metric.percent and not lead.shown:
+        return text
+    return f"{text} ({signed(lead.low, metric)} to {signed(lead.high, metric)})"
 
 
 def accuracy(group: Group) -> str:
     """Format the accuracy of a configuration: `90.92 ± 0.21`, or `90.92` if it has only one seed."""
     if not group.n:
         return "-"
-    number = group.metric.number
-    return number(group.mean) + (f" ± {number(group.sd)}" if group.n > 1 else "")
+    mean = group.metric.number(group.mean)
+    return mean if group.n == 1 else f"{mean} ± {group.metric.number(group.sd)}"
 
 
 def interval(group: Group) -> str:
@@ -207,20 +133,22 @@ def interval(group: Group) -> str:
     one seed.
     """
     low, high = group.interval
-    return "-" if math.isnan(low) else f"{group.metric.number(low)} to {group.metric.number(high)}"
+    if math.isnan(low):
+        return "-"
+    return f"{group.metric.number(low)} to {group.metric.number(high)}"
 
 
 def short(flag: str) -> str:
-    """Return the last part of a flag's name, or the full name if that part alone is unclear."""
-    group, _, leaf = (flag := flag.removesuffix(".own")).rpartition(".")
-    if leaf == VERSION and group != "model":
-        return flag
-    return (
-        leaf
-        if group
-        in {"model", "optimizer", "regularization", "activation", "training", "augmentation"}
-        else flag
-    )
+    """Return the last part of a flag's name, or the full name if that part alone is unclear.
+
+    For example: `lr` for `optimizer.lr`, but `dataset.val_size`.
+    """
+    name = flag.removesuffix(".own")
+    group, _, last_part = name.rpartition(".")
+    is_version = last_part == VERSION and group != "model"
+    if group not in CLEAR_GROUPS or is_version:
+        return name
+    return last_part
 
 
 def signed(effect: float, metric: Metric = ACCURACY) -> str:
@@ -228,8 +156,8 @@ def signed(effect: float, metric: Metric = ACCURACY) -> str:
     return "-" if math.isnan(effect) else metric.number(effect, "+")
 
 
-def _number(value: float, form: str) -> str:
-    return "-" if math.isnan(value) else format(value, form)
+def _number(value: float, number_format: str) -> str:
+    return "-" if math.isnan(value) else format(value, number_format)
 
 
 def _count(value: int | None) -> str:
@@ -241,47 +169,90 @@ def _value(number: int, comparison: Comparison, position: int) -> str:
     return rounded(comparison.values(comparison.groups[position])[number])
 
 
-def _of(text: Callable[[Group], str]) -> Callable[[Comparison, int], str]:
+def _of_group(text: Callable[[Group], str]) -> Callable[[Comparison, int], str]:
+    """Return a function for `Column.text` whose cells depend only on the configuration."""
     return lambda comparison, position: text(comparison.groups[position])
 
 
-SIZES_DIFFER, IS_TESTED = attrgetter("sizes_differ"), attrgetter("on_test_set")
+def _rank(comparison: Comparison, position: int) -> str:
+    return str(position + 1)
+
+
+def _lead(comparison: Comparison, position: int) -> str:
+    return difference(comparison.leads[position], comparison.metric)
+
+
+def _tested_alone(comparison: Comparison, position: int) -> str:
+    return tested(comparison.on_test_set[position])
+
+
+def _test_lead(comparison: Comparison, position: int) -> str:
+    return difference(comparison.test_leads[position])
+
+
+def _n(group: Group) -> str:
+    return str(group.n)
+
+
+def _best_epoch(group: Group) -> str:
+    return _number(group.best_epoch, ".0f")
+
+
+def _seconds_to_best(group: Group) -> str:
+    return _number(group.seconds_to_best, ".1f")
+
+
+def _parameters(group: Group) -> str:
+    return _count(group.size.get("parameters"))
+
+
+def _multiply_adds(group: Group) -> str:
+    return _count(group.size.get("multiply_adds"))
+
+
+def _has_remarks(comparison: Comparison) -> bool:
+    return len(comparison.groups) > 1 or bool(remark(comparison, 0))
+
+
+SIZES_DIFFER = attrgetter("sizes_differ")
+IS_TESTED = attrgetter("on_test_set")
+
 COLUMNS = (
-    Column("rank", "#", lambda _, position: str(position + 1)),
+    Column("rank", "#", _rank),
     Column(
         "accuracy",
         "{by} val{label}{unit}",
-        _of(accuracy),
+        _of_group(accuracy),
         "{name}{unit}",
         hint="mean ± standard deviation",
     ),
     Column(
         "interval",
         "95% CI",
-        _of(interval),
+        _of_group(interval),
         r"95\% CI",
         hint="confidence interval of the mean",
         importance=5,
     ),
-    Column("n", "n", _of(lambda group: str(group.n)), "$n$"),
+    Column("n", "n", _of_group(_n), "$n$"),
     Column(
         "epoch",
         "epoch",
-        _of(lambda group: _number(group.best_epoch, ".0f")),
+        _of_group(_best_epoch),
         hint="best epoch",
         importance=3,
     ),
     Column(
         "seconds",
         "seconds",
-        _of(lambda g: _number(g.seconds_to_best, ".1f")),
+        _of_group(_seconds_to_best),
         hint="training time to the best epoch",
         importance=2,
     ),
     Column(
         "parameters",
         "parameters",
-        _of(lambda g: _count(g.size.get("parameters"))),
+        _of_group(_parameters),
         "parameters",
         is_shown=SIZES_DIFFER,
         importance=4,
@@ -289,12 +260,12 @@ COLUMNS = (
     Column(
         "multiply_adds",
         "multiply-adds",
-        _of(lambda g: _count(g.size.get("multiply_adds"))),
-        hint=ADDS,
+        _of_group(_multiply_adds),
+        hint="multiply-adds per image, in convolutions and linear layers",
         is_shown=SIZES_DIFFER,
         importance=1,
     ),
-    Column("lead", "", lambda c, position: difference(c.leads[position], c.metric), "lead"),
+    Column("lead", "", _lead, "lead"),
     Column(
         "test",
         "test, %",
@@ -306,14 +277,14 @@ COLUMNS = (
     Column(
         "test_alone",
         "",
-        lambda c, position: tested(c.on_test_set[position]),
+        _tested_alone,
         r"test, \%",
         is_shown=IS_TESTED,
     ),
     Column(
         "test_lead",
         "",
-        lambda c, position: difference(c.test_leads[position]),
+        _test_lead,
         "test lead",
         is_shown=IS_TESTED,
     ),
@@ -321,7 +292,7 @@ COLUMNS = (
         "verdict",
         "vs. leader",
         remark,
-        is_shown=lambda c: len(c.groups) > 1 or remark(c, 0),
+        is_shown=_has_remarks,
         wraps=True,
     ),
 )

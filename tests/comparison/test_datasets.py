@@ -12,7 +12,7 @@ from scipy import stats
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.studies.datasets import across_datasets, better_on_each, rank_test
-from lenet_exp.reports.columns import ranked_records
+from lenet_exp.reports.comparison_records import ranked_records
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.run_source import RunSource
 from tests.comparison.made_up import made, many

@@ -12,7 +12,7 @@ from lenet_exp.comparison.search.importance import search_importance
 from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.comparison.studies.interactions import Interactions
 from lenet_exp.files import Json, write_output_file
-from lenet_exp.reports.columns import Cell, ranked_records
+from lenet_exp.reports.comparison_records import Cell, ranked_records
 from lenet_exp.reports.escape import csv_text, finite
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_tex import tex

@@ -1,9 +1,8 @@
-"""Describes the progress of a sweep: the runs that ended, the best run so far, and the time left."""
+"""Describes the progress of a sweep: the runs that ended, the best run, and the time left."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from lenet_exp.amounts import duration, first_of, number_of
 from lenet_exp.config.metric import Metric
@@ -17,30 +16,34 @@ from lenet_exp.reports.words.search_words import (
     trials_words,
 )
 
-if TYPE_CHECKING:
-    pass
-
-FEW = 4  # maximum number of runs named in a line
+MOST_RUNNING = 4  # maximum number of running jobs named in a line
 
 
 def progress_line(progress: SweepProgress) -> str:
     """Describe the progress of a sweep in one line.
 
     For example: `12 of 60 runs ended (11 finished, 1 diverged), 2 training, about 4 min left; best
-    98.10% by relu`.
+    98.10% by relu; training relu (2/3), tanh (1/3)`.
     """
-    plan, results, running = progress.plan, progress.results, progress.running
-    said, left = best_words(plan, results), left_words(progress)
-    best = f"best {said}" if said else ""
+    plan = progress.plan
+    results = progress.results
+    running = progress.running
+
+    best = best_words(plan, results)
+    if best:
+        best = f"best {best}"
+    left = left_words(progress)
     if plan.search is not None:
-        words = [best, search_line(plan.search, results, with_best=False), left]
+        clauses = [best, search_line(plan.search, results, with_best=False), left]
     else:
-        training = f"{len(running)} training" if running else ""
-        words = [", ".join(filter(None, [ended_words(plan, results), training, left])), best]
+        num_training = f"{len(running)} training" if running else ""
+        counts = [ended_words(plan, results), num_training, left]
+        clauses = [", ".join(filter(None, counts)), best]
+
     if running:
-        epochs = [f"{run.job.name} ({run.epochs}/{run.job.config.num_epoch})" for run in running]
-        words.append(f"training {first_of(epochs, FEW)}")
-    return "; ".join(filter(None, words))
+        jobs = [f"{run.job.name} ({run.epochs}/{run.job.config.num_epoch})" for run in running]
+        clauses.append(f"training {first_of(jobs, MOST_RUNNING)}")
+    return "; ".join(filter(None, clauses))
 
 
 def ended_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
@@ -51,17 +54,20 @@ def ended_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
     """
     if plan.search is not None:
         return trials_words(plan.search, results)
-    ended = [r for r in results if r.outcome not in OPEN]
-    said = f"{len(ended)} of {number_of(len(results), 'run')} ended"
-    return said + (f" ({outcome_counts(ended)})" if ended else "")
+
+    ended = [result for result in results if result.outcome not in OPEN]
+    text = f"{len(ended)} of {number_of(len(results), 'run')} ended"
+    if ended:
+        text += f" ({outcome_counts(ended)})"
+    return text
 
 
 def left_words(progress: SweepProgress) -> str:
     """Describe the time left for a sweep: `about 4 min left`. Return an empty string if the time is
     unknown.
     """
-    left = progress.seconds_left
-    return "" if left is None else f"about {duration(left)} left"
+    seconds_left = progress.seconds_left
+    return "" if seconds_left is None else f"about {duration(seconds_left)} left"
 
 
 def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
@@ -71,9 +77,9 @@ def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
     """
     if plan.search is not None:
         return best_line(plan.search, results)
+
     best = best_of(results)
-    return (
-        f"{Metric.of(best.job.config.metric).text(best.value)} by {best.job.name}"
-        if best is not None
-        else ""
-    )
+    if best is None:
+        return ""
+    metric = Metric.of(best.job.config.metric)
+    return f"{metric.text(best.value)} by {best.job.name}"

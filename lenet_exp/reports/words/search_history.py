@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lenet_exp.amounts import number_of
@@ -9,58 +10,69 @@ from lenet_exp.amounts import number_of
 if TYPE_CHECKING:
     from lenet_exp.comparison.search.summary import SearchSummary
 
-IMPROVEMENTS = 8  # maximum number of improvements shown in a line
+MOST_IMPROVEMENTS = 8  # maximum number of improvements shown in a line
 
 
-def search_lines(searched: SearchSummary) -> list[str]:
+def search_lines(search: SearchSummary) -> list[str]:
     """Return lines about a search: its history, the best trial's command, and the importance of
     flags, if known.
     """
-    from lenet_exp.comparison.search.importance import (
-        BEST,
-        search_importance,
-    )  # this module imports torch
+    from lenet_exp.comparison.search.importance import search_importance  # imports torch
 
     lines = []
-    if steps := searched.improvements:
-        shown = steps[-IMPROVEMENTS:]
-        more = len(steps) - len(shown)
-        before = f"{number_of(more, 'earlier improvement')}, then " if more else ""
-        told = ", ".join(
-            f"{value_words(searched, s.best)} after {number_of(s.epochs, 'epoch')}" for s in shown
-        )
-        waits = (
-            f" ({searched.objective} to {searched.target:.2%})"
-            if searched.target is not None
-            else ""
-        )
-        lines.append(
-            f"best so far{waits}: {before}{told}; {number_of(searched.epochs, 'epoch')} in total"
-        )
-    if (command := searched.best_command) is not None:
+    if search.improvements:
+        lines.append(_history_line(search))
+    command = search.best_command
+    if command is not None:
         lines.append(f"to train the best configuration, run: {command}")
-    if importance := search_importance(searched):
-        told = ", ".join(f"{flag} {share:.0%}" for flag, share in importance.items())
-        trials = len(searched.ended)
-        lines.append(
-            f"importance of flags for the best {BEST:.0%} of {trials} trials (PED-ANOVA): {told}"
-        )
+    importance = search_importance(search)
+    if importance:
+        lines.append(_importance_line(search, importance))
     return lines
 
 
-def value_words(searched: SearchSummary, value: float) -> str:
+def _history_line(search: SearchSummary) -> str:
+    """Describe how the best value improved.
+
+    For example: `best so far: 60.00% after 2 epochs, 70.00% after 5 epochs; 6 epochs in total`.
+    """
+    steps = search.improvements
+    latest = []
+    for step in steps[-MOST_IMPROVEMENTS:]:
+        epochs = number_of(step.epochs, "epoch")
+        latest.append(f"{value_words(search, step.best)} after {epochs}")
+    improvements = ", ".join(latest)
+    num_earlier = len(steps) - len(latest)
+    if num_earlier:
+        improvements = f"{number_of(num_earlier, 'earlier improvement')}, then {improvements}"
+
+    objective = ""
+    if search.target is not None:
+        objective = f" ({search.objective} to {search.target:.2%})"
+    total = f"{number_of(search.epochs, 'epoch')} in total"
+    return f"best so far{objective}: {improvements}; {total}"
+
+
+def _importance_line(search: SearchSummary, importance: Mapping[str, float]) -> str:
+    from lenet_exp.comparison.search.importance import BEST  # imports torch
+
+    shares = ", ".join(f"{flag} {share:.0%}" for flag, share in importance.items())
+    trials = f"the best {BEST:.0%} of {len(search.ended)} trials"
+    return f"importance of flags for {trials} (PED-ANOVA): {shares}"
+
+
+def value_words(search: SearchSummary, value: float) -> str:
     """Format a value of a search's objective, such as `97.60%` or `loss 0.1234`."""
-    if searched.is_metric:
-        return searched.metric.text(value)
-    return f"loss {value:.4g}" if searched.is_loss else f"{value:.4g}"
+    if search.is_metric:
+        return search.metric.text(value)
+    number = f"{value:.4g}"
+    return f"loss {number}" if search.is_loss else number
 
 
-def objective_words(searched: SearchSummary) -> str:
+def objective_words(search: SearchSummary) -> str:
     """Return the axis label for the objective of a search."""
-    if searched.is_metric:
-        return f"best validation {searched.metric.name}"
-    return (
-        "lowest validation loss"
-        if searched.is_loss
-        else f"{searched.objective} to {searched.target:.2%}"
-    )
+    if search.is_metric:
+        return f"best validation {search.metric.name}"
+    if search.is_loss:
+        return "lowest validation loss"
+    return f"{search.objective} to {search.target:.2%}"

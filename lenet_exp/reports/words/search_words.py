@@ -4,39 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from lenet_exp.amounts import number_of
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.schema import Cost, Objective, PrunerName
-from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_plan import SearchPlan
 from lenet_exp.folders.sweep_progress import OPEN
 
-if TYPE_CHECKING:
-    pass
+MOST_FRONT_TRIALS = 5  # maximum number of trials shown from a Pareto front
 
-SHOWN = 5  # maximum number of trials shown from a Pareto front
-UNENDED = OPEN | {Outcome.killed}  # killed trials resume in the next session
+# Trials without a final outcome. Killed trials resume at the next start.
+UNENDED = OPEN | {Outcome.killed}
 
 
 def search_method(plan: SearchPlan) -> str:
-    """Describe the method of a search, such as `tpe, asha`."""
-    pruner = "" if plan.pruner == PrunerName.none else f", {plan.pruner}"
-    objective = "" if plan.objective == Objective.accuracy else f", {plan.objective}"
-    objective += f" of accuracy and {plan.cost}" if plan.objective == Objective.front else ""
-    objective += f" to {plan.target:.2%}" if plan.target is not None else ""
-    most = (
-        f", at most {plan.max_parameters:,} parameters" if plan.max_parameters is not None else ""
-    )
-    return (
-        plan.sampler
-        + pruner
-        + objective
-        + (f", {plan.seeds} seeds" if plan.seeds > 1 else "")
-        + most
-    )
+    """Describe the method of a search: `tpe, asha`, or `tpe, epochs to 98.00%, 5 seeds`."""
+    text = plan.sampler
+    if plan.pruner != PrunerName.none:
+        text += f", {plan.pruner}"
+    if plan.objective != Objective.accuracy:
+        text += f", {plan.objective}"
+    if plan.objective == Objective.front:
+        text += f" of accuracy and {plan.cost}"
+    if plan.target is not None:  # the objective is `epochs` or `seconds`
+        text += f" to {plan.target:.2%}"
+    if plan.seeds > 1:
+        text += f", {plan.seeds} seeds"
+    if plan.max_parameters is not None:
+        text += f", at most {plan.max_parameters:,} parameters"
+    return text
 
 
 def search_line(plan: SearchPlan, results: Sequence[JobResult], *, with_best: bool = True) -> str:
@@ -46,20 +44,30 @@ def search_line(plan: SearchPlan, results: Sequence[JobResult], *, with_best: bo
     For example: `search (tpe, asha): 12 trials (5 finished, 7 pruned); 27 epochs, 14.2 s in total;
     best 98.00% by trial 3: ...`.
     """
-    trials = f"search ({search_method(plan)}): {trials_words(plan, results)}"
-    clauses = [f"{trials}; {number_of(plan.epochs, 'epoch')}, {plan.seconds:.1f} s in total"]
-    if with_best and (best := best_line(plan, results)):
+    clauses = [
+        f"search ({search_method(plan)}): {trials_words(plan, results)}",
+        f"{number_of(plan.epochs, 'epoch')}, {plan.seconds:.1f} s in total",
+    ]
+    best = best_line(plan, results) if with_best else ""
+    if best:
         clauses.append(best if plan.front else f"best {best}")
-    if plan.best_value is not None and plan.left is not None and not plan.front:
-        clauses.append(f"{number_of(len(plan.left), 'configuration')} could still be the best")
-    elif (
-        plan.best_value is None
-        and plan.target is not None
-        and plan.finished_trials
-        and not plan.front
-    ):
-        clauses.append(f"no trial has reached {plan.target:.2%}")
+    remaining = _remaining(plan)
+    if remaining:
+        clauses.append(remaining)
     return "; ".join(clauses)
+
+
+def _remaining(plan: SearchPlan) -> str:
+    """Describe what a search has not found yet; empty if nothing is known to remain."""
+    if plan.front:
+        return ""
+    if plan.best_value is not None:
+        if plan.left is None:
+            return ""
+        return f"{number_of(len(plan.left), 'configuration')} could still be the best"
+    if plan.target is not None and plan.finished_trials:
+        return f"no trial has reached {plan.target:.2%}"
+    return ""
 
 
 def best_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
@@ -72,33 +80,55 @@ def best_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
     best = best_result(plan, results)
     if best is None or plan.best_value is None:
         return ""
-    seeds = f" (mean of {plan.best_seeds} seeds)" if plan.best_seeds > 1 else ""
-    metric = Metric.of(best.job.config.metric)
-    return f"{_value(plan, plan.best_value, metric)}{seeds} by trial {plan.best_trial}: {best.job.name}"
+
+    text = _value(plan, plan.best_value, Metric.of(best.job.config.metric))
+    if plan.best_seeds > 1:
+        text += f" (mean of {plan.best_seeds} seeds)"
+    return f"{text} by trial {plan.best_trial}: {best.job.name}"
 
 
 def _value(plan: SearchPlan, value: float, metric: Metric) -> str:
+    """Format a value of a search's objective: `98.00%`, `loss 0.1234`, or `98.00% in 3 epochs`."""
     if plan.objective == Objective.loss:
         return f"loss {value:.4g}"
     if plan.target is None:
         return metric.text(value)
-    unit = "s" if plan.objective == Objective.seconds else "epoch" if value == 1 else "epochs"
+
+    if plan.objective == Objective.seconds:
+        unit = "s"
+    else:
+        unit = "epoch" if value == 1 else "epochs"
     return f"{plan.target:.2%} in {value:.4g} {unit}"
 
 
 def _front(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    trials, shown = first_results(results), []
-    for number in plan.front[:SHOWN]:
-        result = trials.get(number)
+    """Describe the first trials on the Pareto front.
+
+    For example: `Pareto front: 98.00% in 3.1 s by trial 4: lr=0.1; 98.40% in 9.0 s by trial 2:
+    lr=0.01; and 3 more`.
+    """
+    result_of_trial = first_results(results)
+    trials = []
+    for number in plan.front[:MOST_FRONT_TRIALS]:
+        result = result_of_trial.get(number)
         if result is not None and result.record is not None:
-            took, record = "", result.record
-            if plan.cost == Cost.parameters and record.parameters is not None:
-                took = f" with {record.parameters:,} parameters"
-            elif plan.cost == Cost.seconds and record.seconds_to_best is not None:
-                took = f" in {record.seconds_to_best:.1f} s"
-            shown.append(f"{result.value:.2%}{took} by trial {number}: {result.job.name}")
-    more = f"; and {len(plan.front) - SHOWN} more" if len(plan.front) > SHOWN else ""
-    return f"Pareto front: {'; '.join(shown)}{more}"
+            cost = _cost(plan, result.record)
+            trials.append(f"{result.value:.2%}{cost} by trial {number}: {result.job.name}")
+
+    text = f"Pareto front: {'; '.join(trials)}"
+    num_others = len(plan.front) - MOST_FRONT_TRIALS
+    if num_others > 0:
+        text += f"; and {num_others} more"
+    return text
+
+
+def _cost(plan: SearchPlan, record: Record) -> str:
+    """Return the value of the second objective: ` in 3.1 s`; empty if it is unknown."""
+    if plan.cost == Cost.parameters and record.parameters is not None:
+        return f" with {record.parameters:,} parameters"
+    if plan.cost == Cost.seconds and record.seconds_to_best is not None:
+        return f" in {record.seconds_to_best:.1f} s"
+    return ""
 
 
 def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
@@ -110,46 +140,50 @@ def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
         - `8 trials (2 finished, 6 pruned), 4 runs with additional seeds (4 finished)`
     """
     firsts = list(first_results(results).values())
-    ended = [r for r in firsts if r.outcome not in UNENDED]
-    of = max(len(firsts), plan.n_trials or 0)
-    said = (
-        number_of(of, "trial")
-        if len(ended) == of
-        else f"{len(ended)} of {number_of(of, 'trial')} ended"
-    )
-    said += f" ({outcome_counts(ended)})" if ended else ""
-    if len(ended) < len(firsts):
-        said += f", {outcome_counts(r for r in firsts if r.outcome in UNENDED)}"
-    first = set(map(id, firsts))
-    if further := [r for r in results if id(r) not in first]:
-        said += (
-            f", {number_of(len(further), 'run')} with additional seeds ({outcome_counts(further)})"
-        )
-    return said
+    ended = [result for result in firsts if result.outcome not in UNENDED]
+    unended = [result for result in firsts if result.outcome in UNENDED]
+    ids_of_firsts = {id(result) for result in firsts}
+    further = [result for result in results if id(result) not in ids_of_firsts]
+
+    num_trials = max(len(firsts), plan.n_trials or 0)
+    trials = number_of(num_trials, "trial")
+    text = trials if len(ended) == num_trials else f"{len(ended)} of {trials} ended"
+    if ended:
+        text += f" ({outcome_counts(ended)})"
+    if unended:
+        text += f", {outcome_counts(unended)}"
+    if further:
+        runs = number_of(len(further), "run")
+        text += f", {runs} with additional seeds ({outcome_counts(further)})"
+    return text
 
 
 def outcome_counts(results: Iterable[JobResult]) -> str:
     """Return the number of results with each outcome as text: `5 finished, 7 pruned`."""
-    counts = Counter(r.outcome for r in results)
-    return ", ".join(f"{counts[o]} {o}" for o in Outcome if counts[o])
+    counts = Counter(result.outcome for result in results)
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
 
 
 def best_result(plan: SearchPlan, results: Sequence[JobResult]) -> JobResult | None:
     """Return the result of the best trial's first seed, or None if there is no best trial."""
     number = plan.best_job
-    return results[number] if number is not None and number < len(results) else None
+    if number is None or number >= len(results):
+        return None
+    return results[number]
 
 
 def first_results(results: Sequence[JobResult]) -> dict[int, JobResult]:
     """Return the result of each trial's first seed, keyed by trial number."""
-    found: dict[int, JobResult] = {}
+    result_of_trial: dict[int, JobResult] = {}
     for result in results:
-        found.setdefault(result.job.trial_number, result)
-    return found
+        result_of_trial.setdefault(result.job.trial_number, result)
+    return result_of_trial
 
 
 def more_of(plan: SearchPlan) -> str:
     """Return a phrase that describes how to extend a search, such as `a larger budget`."""
-    one_seed = plan.seeds == 1 and plan.objective in {Objective.accuracy, Objective.loss}
-    seeds = ", or with seeds=5 to add seeds to every configuration that could be the best"
-    return "a larger budget" + (seeds if one_seed else "")
+    can_add_seeds = plan.objective in {Objective.accuracy, Objective.loss}
+    if not can_add_seeds or plan.seeds != 1:
+        return "a larger budget"
+    more_seeds = "seeds=5 to add seeds to every configuration that could be the best"
+    return f"a larger budget, or with {more_seeds}"

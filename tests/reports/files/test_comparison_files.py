@@ -21,7 +21,7 @@ from lenet_exp.config.metric import Metric
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
-from lenet_exp.reports.columns import records
+from lenet_exp.reports.comparison_records import records
 from lenet_exp.reports.files.comparison_file import write_comparison, write_figures
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_plots import figures, paper_figure
