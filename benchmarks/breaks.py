@@ -453,7 +453,7 @@ BREAKS = {
     "confirmed": Break(  # a lead over one of several configurations is enough
         promise='"Confirmed" means that the lead is significantly greater than 0',
         page="docs/how-to/compare.md",
-        file="lenet_exp/comparison/confirm.py",
+        file="lenet_exp/comparison/confirmation_result.py",
         old="all(lead.ahead for _, lead in self.leads)",
         new="any(lead.ahead for _, lead in self.leads)",
         tests="tests/comparison/test_confirm.py",

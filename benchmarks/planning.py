@@ -27,7 +27,7 @@ from numpy.random import Generator
 
 from benchmarks.measure import positive
 from lenet_exp.comparison.compare import compare_runs
-from lenet_exp.comparison.confirm import plan
+from lenet_exp.comparison.confirmation_plan import plan_confirmation
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics.differences import pair_tests
 from lenet_exp.comparison.statistics.multiplicity import Floats, holm_levels, step_down
@@ -146,7 +146,7 @@ def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
         if leader is None or leader.flags["activation"] != "0":
             continue
         try:
-            planned = plan(comparison, scenario.lead * UNIT)
+            planned = plan_confirmation(comparison, scenario.lead * UNIT)
         except ConfigError:
             counts.too_many += 1
             continue

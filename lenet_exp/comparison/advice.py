@@ -10,7 +10,8 @@ from enum import StrEnum
 from functools import partial
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.confirm import confirmation, plan
+from lenet_exp.comparison.confirmation_plan import plan_confirmation
+from lenet_exp.comparison.confirmation_result import confirmation_result
 from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
 from lenet_exp.config.class_groups import VERSION
@@ -72,16 +73,16 @@ def advice(comparison: Comparison) -> Advice | None:
     edited = {flag.removesuffix(f".{VERSION}") for flag in comparison.flags} - {*comparison.flags}
     # A sweep cannot train two versions of the same code. A search with another objective trains a
     # configuration once.
-    if edited or (design.trials and not design.searched and design.sweeps == 1):
+    if edited or (design.has_trials and not design.can_add_seeds and design.sweeps == 1):
         return None
     if leader is None or leader.diverged:
         return Advice(NextStep.steady, design.sweep)
     predict = (
         Advice(NextStep.predict, design.sweep) if design.sweep and not comparison.scored else None
     )
-    if (tested := confirmation(comparison)) is not None:
+    if (tested := confirmation_result(comparison)) is not None:
         return predict if tested.confirmed else None
-    for test in design.tests:
+    for test in design.confirmations:
         if test.dataset == comparison.dataset:
             confirmed = NextStep.scored if test.scored or comparison.scored else NextStep.confirmed
             step = confirmed if test.confirmed else NextStep.not_confirmed
@@ -94,7 +95,7 @@ def advice(comparison: Comparison) -> Advice | None:
     leads = [lead for _, lead, _ in verdict.compared]
     best = comparison.searched.best if comparison.searched is not None else None
     if (
-        design.searched and design.sweep and (best is None or best.number)
+        design.can_add_seeds and design.sweep and (best is None or best.number)
     ):  # trial 0 is the baseline itself
         return _confirming(comparison, NextStep.baseline, leads)
     if verdict.not_behind:
@@ -128,7 +129,7 @@ def _confirming(
     Return None if no confirmation can be planned, or if 100 seeds cannot detect any of these
     differences.
     """
-    make = partial(plan, comparison, baseline=step is NextStep.baseline)
+    make = partial(plan_confirmation, comparison, baseline=step is NextStep.baseline)
     seen = statistics.median(abs(lead.points) for lead in leads)
     try:
         detects = make(1.0, AT_MOST).detects

@@ -77,7 +77,7 @@ class Comparison:
         """Whether any run is a trial of a search. Pruning determines which trials finish, so they
         fill no grid.
         """
-        return self.searched is not None or self.design.trials
+        return self.searched is not None or self.design.has_trials
 
     @property
     def not_excluded(self) -> list[Group]:
@@ -199,7 +199,7 @@ class Comparison:
         """Return whether a group is a confirmation's baseline, which was not part of the confirmed
         sweep.
         """
-        return self.design.against and group is not self.leader
+        return self.design.has_baseline and group is not self.leader
 
     def is_dropped(self, group: Group) -> bool:
         """Return whether a search dropped a group, that is, trains it with no further seeds."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lenet_exp.config.schema import Objective
 from lenet_exp.folders.results import JobResult
@@ -16,9 +16,8 @@ from lenet_exp.folders.sweep_plan import SweepPlan
 
 
 @dataclass(frozen=True)
-class ConfirmationResult:
-    """The result of a confirmation, which is a sweep that tests another sweep's leader on new
-    seeds.
+class EndedConfirmation:
+    """A confirmation that has ended, as seen from the sweep whose leader it tested.
 
     Attributes:
         sweep: ID of the confirmation.
@@ -41,7 +40,7 @@ class Design:
 
     Attributes:
         runs: number of runs in all compared sweeps.
-        known: number of runs that started before their sweep was first started. Their results may
+        earlier_runs: number of runs that started before their sweep was first started. Their results may
             have influenced the sweep's design. A single such run per dataset allows no selection,
             so it counts only in a confirmation, which requires new seeds.
         sweeps: number of sweeps that are compared together.
@@ -51,44 +50,44 @@ class Design:
             sweep is not a confirmation.
         leader: ID of the sweep's first run, which in a confirmation belongs to the leader being
             tested.
-        searched: whether the runs belong to a search that can train its configurations with more
+        can_add_seeds: whether the runs belong to a search that can train its configurations with more
             seeds.
         sweep: ID of the sweep; empty if several sweeps are compared.
-        left: for a search that added seeds only to promising configurations, the IDs of runs whose
+        remaining_runs: for a search that added seeds only to promising configurations, the IDs of runs whose
             configurations could be the best; None if each configuration has one seed.
-        against: whether the leader is tested against a baseline that was not part of the confirmed
+        has_baseline: whether the leader is tested against a baseline that was not part of the confirmed
             sweep.
         running: whether a process is training runs of the sweep.
-        trials: whether any sweep is a search, so that pruning determines which runs finish.
-        tests: results of the ended confirmations of the sweep's leader, latest first.
+        has_trials: whether any sweep is a search, so that pruning determines which runs finish.
+        confirmations: the ended confirmations of the sweep's leader, latest first.
         filter: filter that selected the runs; empty if sweeps were selected.
         retrained: whether runs were retrained (`sweep.force`), so that earlier results may have
             been seen.
-        unsigned: whether the sweep's plan has no digest, so that its start may have been edited.
-        repeats: number of earlier sweeps with the same command and other seeds.
+        has_no_digest: whether the sweep's plan has no digest, so that its start may have been edited.
+        earlier_sweeps: number of earlier sweeps with the same command and other seeds.
     """
 
     runs: int = 0
-    known: int = 0
+    earlier_runs: int = 0
     sweeps: int = 1
     confirms: str | None = None
     points: float | None = None
     leader: str = ""
-    searched: bool = False
+    can_add_seeds: bool = False
     sweep: str = ""
-    left: frozenset[str] | None = None
-    against: bool = False
+    remaining_runs: frozenset[str] | None = None
+    has_baseline: bool = False
     running: bool = False
-    tests: tuple[ConfirmationResult, ...] = ()
-    trials: bool = False
+    confirmations: tuple[EndedConfirmation, ...] = ()
+    has_trials: bool = False
     filter: str = ""
     retrained: bool = False
-    unsigned: bool = False
-    repeats: int = 0
+    has_no_digest: bool = False
+    earlier_sweeps: int = 0
 
     @property
-    def picked(self) -> bool:
-        """Whether results selected the runs, so that no test is valid."""
+    def selected_by_results(self) -> bool:
+        """Whether a filter selected the runs by a metric, so that no test is valid."""
         return bool(re.search(r"\bmetrics?\b", self.filter, re.IGNORECASE))
 
 
@@ -96,59 +95,96 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder)
     """Return the design of a sweep, given its plan, the results of its jobs in order, and its
     folder.
     """
-    records = {r.job.run: r.record for r in results if r.record is not None}
-    before = Counter(
-        record.dataset for record in records.values() if record.created_ms < plan.created_ms
-    )
-    counts = not plan.remade and (plan.confirms is not None or max(before.values(), default=0) > 1)
-    search = plan.search
-    asked = results[0].job.config.sweep if results and plan.confirms is not None else None
-    return Design(
-        runs=len({r.job.run for r in results}),
-        known=before.total() if counts else 0,
-        confirms=plan.confirms if asked is not None and asked.confirms is not None else None,
-        points=asked.points / 100 if asked is not None and asked.points is not None else None,
+    run_ids = {result.job.run for result in results}
+    design = Design(
+        runs=len(run_ids),
+        earlier_runs=_earlier_runs(plan, results),
         leader=results[0].job.run if results else "",
-        searched=search is not None and search.objective in {Objective.accuracy, Objective.loss},
         sweep=sweep.id,
-        unsigned=not sweep.has_digest(),
-        repeats=_repeats(plan, sweep, {r.job.run for r in results}) if plan.confirms is None else 0,
-        left=frozenset(search.left) if search is not None and search.left is not None else None,
-        against=asked is not None and asked.against,
-        trials=search is not None,
         retrained=plan.retrained,
+        has_no_digest=not sweep.has_digest(),
+    )
+
+    if plan.confirms is None:
+        design = replace(design, earlier_sweeps=_earlier_sweeps(plan, sweep, run_ids))
+    elif results:
+        requested = results[0].job.config.sweep
+        design = replace(
+            design,
+            confirms=plan.confirms if requested.confirms is not None else None,
+            points=requested.points / 100 if requested.points is not None else None,
+            has_baseline=requested.against,
+        )
+
+    search = plan.search
+    if search is None:
+        return design
+    remaining_runs = frozenset(search.left) if search.left is not None else None
+    return replace(
+        design,
+        has_trials=True,
+        can_add_seeds=search.objective in {Objective.accuracy, Objective.loss},
+        remaining_runs=remaining_runs,
     )
 
 
-def _repeats(plan: SweepPlan, sweep: SweepFolder, runs: Set[str]) -> int:
+def _earlier_runs(plan: SweepPlan, results: Sequence[JobResult]) -> int:
+    """Return the number of runs that started before the sweep, if it counts.
+
+    It counts in a confirmation, and if one dataset has at least two of these runs, so that they
+    could have been selected. It is unknown after a corrupt plan was replaced.
+    """
+    record_of_run = {
+        result.job.run: result.record for result in results if result.record is not None
+    }
+    runs_by_dataset: Counter[str] = Counter()
+    for record in record_of_run.values():
+        if record.created_ms < plan.created_ms:
+            runs_by_dataset[record.dataset] += 1
+
+    most = max(runs_by_dataset.values(), default=0)
+    allow_selection = plan.confirms is not None or most > 1
+    if plan.remade or not allow_selection:
+        return 0
+    return runs_by_dataset.total()
+
+
+def _earlier_sweeps(plan: SweepPlan, sweep: SweepFolder, runs: Set[str]) -> int:
     """Return the number of earlier sweeps with the same command (except seeds) and code, and with
     other runs.
     """
+    count = 0
+    for other in all_sweeps(sweep.outputs, quietly=True):
+        other_plan = other.started()
+        if other_plan.created_ms >= plan.created_ms:
+            continue
+        if _experiment(other_plan) != _experiment(plan):
+            continue
+        if not runs >= set(other.run_ids()):
+            count += 1
+    return count
 
-    def trains(plan: SweepPlan) -> set[str]:
-        besides = ("seed=", "split_seed=", "sweep.", "tracking.")
-        flags = {o for o in plan.overrides if not o.lstrip("+").startswith(besides)}
-        return flags | {plan.experiment, *plan.code.values()}
 
-    plans = [(other, other.started()) for other in all_sweeps(sweep.outputs, quietly=True)]
-    alike = [
-        other
-        for other, its in plans
-        if its.created_ms < plan.created_ms and trains(its) == trains(plan)
-    ]
-    return sum(not runs >= set(other.run_ids()) for other in alike)
+def _experiment(plan: SweepPlan) -> set[str]:
+    """Return the flags and code of a sweep that can change its results, except the seeds."""
+    omitted = ("seed=", "split_seed=", "sweep.", "tracking.")
+    flags = {
+        override for override in plan.overrides if not override.lstrip("+").startswith(omitted)
+    }
+    return flags | {plan.experiment, *plan.code.values()}
 
 
 def combined_design(designs: Sequence[Design]) -> Design | None:
     """Return the common design of sweeps that are compared together; None if there are no sweeps."""
-    if len(designs) < 2:
-        return designs[0] if designs else None
-    runs, known = sum(d.runs for d in designs), sum(d.known for d in designs)
+    if not designs:
+        return None
+    if len(designs) == 1:
+        return designs[0]
     return Design(
-        runs,
-        known,
-        len(designs),
-        trials=any(d.trials for d in designs),
-        retrained=any(d.retrained for d in designs),
-        unsigned=any(d.unsigned for d in designs),
+        runs=sum(design.runs for design in designs),
+        earlier_runs=sum(design.earlier_runs for design in designs),
+        sweeps=len(designs),
+        has_trials=any(design.has_trials for design in designs),
+        retrained=any(design.retrained for design in designs),
+        has_no_digest=any(design.has_no_digest for design in designs),
     )

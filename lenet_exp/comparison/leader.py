@@ -48,7 +48,7 @@ def _best_group(groups: Sequence[Group], design: Design) -> Group | None:
     """Return the group that leads outside a confirmation; None if there are no groups."""
     testable = _testable(groups)
     remaining = [group for group in testable if is_remaining(group, design)]
-    if design.left is not None:
+    if design.remaining_runs is not None:
         most_seeds = max((group.n for group in remaining), default=0)
         remaining = [group for group in remaining if group.n == most_seeds]
 
@@ -58,9 +58,9 @@ def _best_group(groups: Sequence[Group], design: Design) -> Group | None:
 
 def is_remaining(group: Group, design: Design) -> bool:
     """Return whether the search kept a group; True for all groups of other sweeps."""
-    if design.left is None:
+    if design.remaining_runs is None:
         return True
-    return any(run.id in design.left for run in group.runs)
+    return any(run.id in design.remaining_runs for run in group.runs)
 
 
 def _testable(groups: Sequence[Group]) -> list[Group]:
@@ -79,7 +79,7 @@ def leads_over(
     Args:
         fixed: whether the leader was selected before these runs, as in a confirmation.
     """
-    if leader is None or design.picked:
+    if leader is None or design.selected_by_results:
         return [None] * len(groups)
 
     stable = [group for group in groups if group.stable]

@@ -104,7 +104,9 @@ def could_be_best(comparison: Comparison) -> list[Group]:
     """
     unstable = verdict_of(comparison).related(Relation.unstable)
     return [
-        g for g in comparison.not_excluded if g not in unstable and not comparison.design.picked
+        g
+        for g in comparison.not_excluded
+        if g not in unstable and not comparison.design.selected_by_results
     ]
 
 

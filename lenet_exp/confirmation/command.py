@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lenet_exp.comparison.compare import SPLIT, Comparison
-from lenet_exp.comparison.confirm import ConfirmationPlan, plan
+from lenet_exp.comparison.confirmation_plan import ConfirmationPlan, plan_confirmation
 from lenet_exp.config.compose import quoted
 from lenet_exp.config.schema import HOOK
 from lenet_exp.confirmation.baseline import leader_and_baseline
@@ -114,7 +114,7 @@ def confirmation_command(
     Raises:
         ConfigError: the confirmation cannot be planned, or the store's address lacks the password.
     """
-    wanted = plan(
+    wanted = plan_confirmation(
         comparison, request.points / 100, request.seeds, baseline=request.against is not None
     )
     job_of_run = {job.run: job for job in sweep.jobs()}

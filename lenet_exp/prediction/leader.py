@@ -13,7 +13,7 @@ import torch
 
 from lenet_exp.addresses import store_uri
 from lenet_exp.comparison.compare import Comparison, compare_sweep
-from lenet_exp.comparison.confirm import confirmation
+from lenet_exp.comparison.confirmation_result import confirmation_result
 from lenet_exp.config.schema import PredictConfig, ScoredConfigurations
 from lenet_exp.errors import ConfigError, UserError, did_you_mean, printable
 from lenet_exp.files import Json
@@ -333,7 +333,8 @@ def _positions(config: PredictConfig, comparison: Comparison) -> list[int]:
         return []
 
     with_others = (
-        config.configurations is ScoredConfigurations.all or confirmation(comparison) is not None
+        config.configurations is ScoredConfigurations.all
+        or confirmation_result(comparison) is not None
     )
     leading = []
     others = []

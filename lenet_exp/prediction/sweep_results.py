@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.confirm import confirmation
+from lenet_exp.comparison.confirmation_result import confirmation_result
 from lenet_exp.comparison.group import Group
 from lenet_exp.files import Json
 from lenet_exp.folders.records import Record
@@ -167,7 +167,7 @@ def heading(scored: ScoredConfiguration) -> str:
 def _role(scored: ScoredConfiguration) -> str:
     """Return why a configuration was evaluated."""
     comparison = scored.comparison
-    tested = confirmation(comparison)
+    tested = confirmation_result(comparison)
     if not scored.leads:
         return "baseline" if comparison.is_baseline(scored.group) else "not the leader"
     if tested is None:

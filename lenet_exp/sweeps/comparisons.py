@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from lenet_exp.addresses import default_uri, store_name, store_uri
 from lenet_exp.comparison.compare import Comparison, compare_runs
-from lenet_exp.comparison.design import ConfirmationResult, Design, combined_design, design_of
+from lenet_exp.comparison.design import Design, EndedConfirmation, combined_design, design_of
 from lenet_exp.comparison.part import select_part
 from lenet_exp.comparison.runs import ComparedRun, from_results
 from lenet_exp.comparison.search.summary import SearchSummary, searched
@@ -21,7 +21,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.sweep_table import missing_digests
-from lenet_exp.sweeps.confirms import confirmation_result
+from lenet_exp.sweeps.confirms import ended_confirmation
 
 # Returns the runs in a store, an experiment, and a filter, and the flags that their sweeps varied.
 FindRuns = Callable[[str, str, str], tuple[list[ComparedRun], list[str]]]
@@ -137,13 +137,13 @@ def _with_tests(design: Design, sweep: SweepFolder) -> Design:
     """Return a sweep's design, updated with whether the sweep is running and with confirmations of
     its leader.
     """
-    tests: list[ConfirmationResult] = []
+    tests: list[EndedConfirmation] = []
     for other in all_sweeps(sweep.outputs, quietly=True):
         plan = other.started()
         if plan.confirms == sweep.id and plan.confirmed is not None:
             with contextlib.suppress(DamagedError):  # reported when that sweep itself is compared
-                tests += filter(None, [confirmation_result(other, tested=sweep)])
-    return replace(design, running=sweep.owner() is not None, tests=tuple(tests))
+                tests += filter(None, [ended_confirmation(other, tested=sweep)])
+    return replace(design, running=sweep.owner() is not None, confirmations=tuple(tests))
 
 
 def source_of(sweep: SweepFolder) -> RunSource:

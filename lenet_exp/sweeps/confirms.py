@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison, compare_sweep
-from lenet_exp.comparison.confirm import confirmation
-from lenet_exp.comparison.design import ConfirmationResult
+from lenet_exp.comparison.confirmation_result import confirmation_result
+from lenet_exp.comparison.design import EndedConfirmation
 from lenet_exp.comparison.runs import configuration
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
@@ -84,7 +84,7 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
             )
 
 
-def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> ConfirmationResult | None:
+def ended_confirmation(sweep: SweepFolder, tested: SweepFolder) -> EndedConfirmation | None:
     """Return the result of a sweep that was run to confirm the leader of the tested sweep.
 
     Return None if runs are missing, or if the sweeps have a seed in common.
@@ -98,7 +98,7 @@ def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> Confirmation
     if confirmed is None or points is None:
         return None
     scored = all(comparison.scored for comparison in comparisons)
-    return ConfirmationResult(sweep.id, comparisons[0].dataset, points, confirmed, scored=scored)
+    return EndedConfirmation(sweep.id, comparisons[0].dataset, points, confirmed, scored=scored)
 
 
 def save_confirmed(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
@@ -110,6 +110,6 @@ def save_confirmed(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> Non
 
 
 def _answer(comparisons: Sequence[Comparison]) -> bool | None:
-    found = [confirmation(comparison) for comparison in comparisons]
+    found = [confirmation_result(comparison) for comparison in comparisons]
     answers = {c.confirmed for c in found if c is not None}
     return None if None in answers or not answers else all(answers)

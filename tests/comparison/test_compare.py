@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
-from lenet_exp.comparison.confirm import plan
+from lenet_exp.comparison.confirmation_plan import plan_confirmation
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.runs import ComparedRun, flags_and_seed
 from lenet_exp.comparison.verdict import relation_of
@@ -216,7 +216,7 @@ def test_unstable_configuration_is_listed_separately():
     ]
     assert comparison.groups[6] in comparison.not_excluded
     assert r"58.00 $\pm$ 39.62 (unstable) &" in tex([comparison], RunSource("lenet-train -m"))
-    assert comparison.groups[6] not in plan(comparison, 0.01).groups
+    assert comparison.groups[6] not in plan_confirmation(comparison, 0.01).groups
 
 
 def test_verdict_warns_of_collapsed_run():
@@ -354,7 +354,7 @@ def test_next_step_plans_for_observed_difference():
     )
     points = float(next_step(comparison).rpartition("sweep=1f3a confirm=")[2])
     assert points == 0.1  # 0.01 would require too many seeds
-    assert plan(comparison, points / 100).seeds <= 100
+    assert plan_confirmation(comparison, points / 100).seeds <= 100
     (comparison,) = compare_runs(
         [*many({0: 0.9, 1: 0.952}), *many({0: 0.88, 1: 0.9}, activation="relu")], design=SWEEP
     )

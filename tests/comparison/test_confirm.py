@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
-from lenet_exp.comparison.confirm import confirmation, plan
+from lenet_exp.comparison.confirmation_plan import plan_confirmation
+from lenet_exp.comparison.confirmation_result import confirmation_result
 from lenet_exp.comparison.design import Design, combined_design, design_of
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.config.schema import Config, Dataset, EpochChoice, Sweep
@@ -43,7 +44,7 @@ def numbers(text: str) -> list[str]:
 
 
 def answer_and_verdict(comparison: Comparison) -> tuple[bool | None, str]:
-    confirmed = confirmation(comparison)
+    confirmed = confirmation_result(comparison)
     assert confirmed is not None
     return confirmed.confirmed, verdict(comparison)
 
@@ -53,7 +54,9 @@ def test_leader_ahead_of_all_others_is_confirmed():
     yes, words = answer_and_verdict(comparison)
     assert yes is True
     assert numbers(words)[:2] == ["6", "0.43"]  # new seeds, points
-    _, words = answer_and_verdict(replace(comparison, design=replace(comparison.design, known=8)))
+    _, words = answer_and_verdict(
+        replace(comparison, design=replace(comparison.design, earlier_runs=8))
+    )
     assert "8 of 12" in words  # were trained before the sweep started
 
 
@@ -106,19 +109,20 @@ def test_plan_covers_leader_and_configurations_that_may_be_best():
         many(SELU, activation="selu"),
     )
     (comparison,) = compare_runs([run for group in groups for run in group])
-    planned = plan(comparison, 0.002)
+    planned = plan_confirmation(comparison, 0.002)
     assert [comparison.name(g) for g in planned.groups] == ["selu", "tanh"]
-    assert planned.seeds < plan(comparison, 0.0005).seeds
+    assert planned.seeds < plan_confirmation(comparison, 0.0005).seeds
     (clear,) = compare_runs([*many(RELU, activation="relu"), *many(SELU, activation="selu")])
-    assert [clear.name(g) for g in plan(clear, 0.002).groups] == ["selu", "relu"]  # the runner-up
-    assert plan(comparison, 0.002).seeds < plan(comparison, 0.001).seeds
-    assert plan(comparison, 0.002, 50).detects < 0.002
+    clear_groups = plan_confirmation(clear, 0.002).groups
+    assert [clear.name(g) for g in clear_groups] == ["selu", "relu"]  # the runner-up
+    assert plan_confirmation(comparison, 0.002).seeds < plan_confirmation(comparison, 0.001).seeds
+    assert plan_confirmation(comparison, 0.002, 50).detects < 0.002
     with pytest.raises(ConfigError) as refused:
-        plan(comparison, 1e-5)
+        plan_confirmation(comparison, 1e-5)
     needed, most, *detected = numbers(str(refused.value).partition(":")[2].replace(",", ""))
     assert int(needed) > int(most) == 1000
     assert [float(points) for points in detected[::2]] == [
-        plan(comparison, 0.1, n).detects * 100 for n in (20, 50, 100)
+        plan_confirmation(comparison, 0.1, n).detects * 100 for n in (20, 50, 100)
     ]
 
 
@@ -127,23 +131,23 @@ def test_plan_requires_two_seeds_and_two_configurations():
         [made(0, 0.91, activation="selu"), made(0, 0.9, activation="relu")]
     )
     with pytest.raises(ConfigError, match="two seeds"):
-        plan(comparison, 0.002)
+        plan_confirmation(comparison, 0.002)
     (one,) = compare_runs(many(SELU))
     with pytest.raises(ConfigError, match="fewer than two configurations"):
-        plan(one, 0.002)
+        plan_confirmation(one, 0.002)
 
 
 def test_caution_reports_earlier_results():
     fixed = Design(6, 0)
     assert design_caution(Design()) is design_caution(fixed) is None
-    assert "2 of 6" in str(design_caution(replace(fixed, known=2)))
+    assert "2 of 6" in str(design_caution(replace(fixed, earlier_runs=2)))
     assert "2 sweeps" in str(design_caution(combined_design([fixed, fixed])))
     assert (combined_design([fixed]), combined_design([])) == (fixed, None)
     for doubt, named in (
         ({"filter": "params.activation = 'selu'"}, "params.activation = 'selu'"),
         ({"retrained": True}, "sweep.force"),
-        ({"unsigned": True}, "sweep.json"),
-        ({"repeats": 2}, "2 earlier sweeps"),
+        ({"has_no_digest": True}, "sweep.json"),
+        ({"earlier_sweeps": 2}, "2 earlier sweeps"),
     ):
         assert named in str(design_caution(replace(fixed, **doubt)))
     assert "by=last" in str(design_caution(fixed, EpochChoice.last))
@@ -172,7 +176,8 @@ def test_single_known_run_counts_only_if_seeds_must_be_new(tmp_path):
             results.append(
                 JobResult(job, Outcome.finished, "", a_record(config=config, created_ms=ms), False)
             )
-        return design_of(SweepPlan(created_ms=10, **plan), results, SweepFolder(tmp_path)).known
+        sweep_plan = SweepPlan(created_ms=10, **plan)
+        return design_of(sweep_plan, results, SweepFolder(tmp_path)).earlier_runs
 
     assert known(("mnist", 9), ("mnist", 11), ("digits", 9)) == 0
     assert known(("mnist", 9), ("mnist", 9), ("digits", 9)) == 3

@@ -79,8 +79,8 @@ def test_scored_sweep_does_not_suggest_scoring_again():
     assert advice(compared(SELU, design=confirmation)) is None
 
     def tested(own: dict[int, float], *, confirmation_scored: bool) -> NextStep:
-        earlier = designs.ConfirmationResult("9c07", "mnist", 0.1, True, confirmation_scored)
-        return advice(compared(own, design=replace(SWEEP, tests=(earlier,)))).step
+        earlier = designs.EndedConfirmation("9c07", "mnist", 0.1, True, confirmation_scored)
+        return advice(compared(own, design=replace(SWEEP, confirmations=(earlier,)))).step
 
     assert tested({}, confirmation_scored=False) is NextStep.confirmed
     assert (

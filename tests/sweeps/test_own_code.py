@@ -97,7 +97,8 @@ def test_edit_of_imported_file_makes_new_runs_and_one_comparison(train, nets, re
     newest, before = (sweep.started().code["mine.Net"][:12] for sweep in all_sweeps(ready))
     latest = all_sweeps(ready)[0]
     plan = latest.started()
-    assert design_of(plan, job_results(latest, latest.jobs(), plan.started_ms), latest).repeats == 0
+    results = job_results(latest, latest.jobs(), plan.started_ms)
+    assert design_of(plan, results, latest).earlier_sweeps == 0
     assert "code" in table.splitlines()[2].split()
     rows = [line.split()[1:3] for line in table.splitlines() if re.match(r" \d ", line)]
     assert sorted(rows) == sorted(

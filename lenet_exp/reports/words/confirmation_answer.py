@@ -6,7 +6,7 @@ import math
 
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.confirm import Confirmation
+from lenet_exp.comparison.confirmation_result import ConfirmationResult
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.reports.words.formatting import ACCURACY, interval_words, points_words
@@ -14,7 +14,7 @@ from lenet_exp.reports.words.names import NAMED
 from lenet_exp.reports.words.scope import elsewhere
 
 
-def confirmation_answer(comparison: Comparison, tested: Confirmation) -> str:
+def confirmation_answer(comparison: Comparison, tested: ConfirmationResult) -> str:
     """Describe the result of a confirmation and the reason for it, or the runs that are still
     missing.
 
@@ -51,7 +51,7 @@ def confirmation_answer(comparison: Comparison, tested: Confirmation) -> str:
 
 def _differences(
     comparison: Comparison,
-    tested: Confirmation,
+    tested: ConfirmationResult,
     not_beaten: list[tuple[Group, Difference]],
     beaten: list[tuple[Group, Difference]],
 ) -> list[str]:
@@ -61,7 +61,7 @@ def _differences(
     differences = []
     for group, lead in [*not_beaten, *beaten[:NAMED]]:
         name = comparison.name(group)
-        if comparison.design.against:
+        if comparison.design.has_baseline:
             name = f"the baseline {name}"
         differences.append(_difference(name, lead, tested.points))
 

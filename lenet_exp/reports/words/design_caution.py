@@ -18,7 +18,7 @@ def design_caution(design: Design, by: EpochChoice = EpochChoice.best) -> str | 
     if design.filter:
         condition = "the filter was chosen before any result was seen"
         return f"{holds} {condition}; it selected {design.filter}"
-    if design.unsigned:
+    if design.has_no_digest:
         return f"{holds} sweep.json, which has no digest, was not edited"
     if design.retrained:
         return f"{holds} no result was seen before runs were retrained (sweep.force)"
@@ -26,12 +26,12 @@ def design_caution(design: Design, by: EpochChoice = EpochChoice.best) -> str | 
         return f"{holds} by=last was chosen before any result was seen"
     if design.sweeps > 1:
         return f"{holds} all {design.sweeps} sweeps were planned before any result was seen"
-    if design.known:
-        older = f"{design.known} of {design.runs} runs are older than this sweep"
+    if design.earlier_runs:
+        older = f"{design.earlier_runs} of {design.runs} runs are older than this sweep"
         condition = "seeds and configurations were chosen before any result was seen"
         return f"{older}; {holds} {condition}"
-    if design.repeats:
-        earlier = number_of(design.repeats, "earlier sweep")
+    if design.earlier_sweeps:
+        earlier = number_of(design.earlier_sweeps, "earlier sweep")
         others = f"{earlier} of the same configurations had other seeds"
         return f"{holds} all seeds are compared, but {others}"
     return None

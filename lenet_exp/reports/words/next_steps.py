@@ -54,7 +54,7 @@ def _step_without_command(comparison: Comparison, advised: Advice) -> str:
         return f"rerun the {same_command} to train the missing runs"
     if advised.step is NextStep.steady:
         return "try a smaller optimizer.lr or training.clip_norm=1 to prevent divergence"
-    if comparison.design.searched:
+    if comparison.design.can_add_seeds:
         rerun = f"rerun the same command with seeds={FRESH_SEEDS}"
         return f"{rerun} to add seeds to every configuration that could be the best"
     example = f"'seed={_fresh_seeds(comparison)}'"
@@ -112,7 +112,7 @@ def next_command(comparison: Comparison, command: str | None) -> str | None:
         already_clips = "training.clip_norm=" in command
         return None if already_clips else _with(command, "training.clip_norm=1")
     if advised.step is NextStep.seeds:
-        if comparison.design.searched:
+        if comparison.design.can_add_seeds:
             return _with(command, f"seeds={FRESH_SEEDS}")
         return _with(command, f"seed={_fresh_seeds(comparison)}")
     return _command_of(advised) or None

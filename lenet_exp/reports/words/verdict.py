@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.confirm import confirmation
+from lenet_exp.comparison.confirmation_result import confirmation_result
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.statistics.pairs import Replicate
 from lenet_exp.comparison.statistics.power import detectable
@@ -31,10 +31,10 @@ def verdict(comparison: Comparison) -> str:
     doubts about the design.
     """
     design = comparison.design
-    if design.picked:
+    if design.selected_by_results:
         return f"No verdict: the filter selects runs by their results ({design.filter})."
 
-    tested = confirmation(comparison)
+    tested = confirmation_result(comparison)
     if tested is None:
         sentences = [_ranking(comparison)]
     else:

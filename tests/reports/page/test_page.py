@@ -211,8 +211,8 @@ def test_next_command_is_complete():
         "lenet-train",
         ["seed=range(4,9)"],
     )
-    assert shlex.split(typed(single, searched=True))[-1] == "seeds=5"
-    assert typed(single, trials=True) is None  # a search with another objective takes no seeds
+    assert shlex.split(typed(single, can_add_seeds=True))[-1] == "seeds=5"
+    assert typed(single, has_trials=True) is None  # a search with another objective takes no seeds
 
 
 def test_markdown_report_renders_as_table_and_is_truncated(comparison, tmp_path):
