@@ -11,18 +11,26 @@ def megabytes(count: int) -> str:
     `0.02`, `10,240`.
     """
     value = count / 1e6
-    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
+    # The limits are those above which rounding would add a digit: 9.996 is `10.0`, not `10.00`.
+    if value < 9.995:
+        return f"{value:.2f}"
+    if value < 99.95:
+        return f"{value:.1f}"
+    return f"{value:,.0f}"
 
 
-def number_of(count: int, what: str) -> str:
+def number_of(count: int, noun: str) -> str:
     """Format a count with its noun: `1 run`, `2 runs`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    ending = "" if count == 1 else "s"
+    return f"{count:,} {noun}{ending}"
 
 
 def first_of(names: Sequence[str], most: int, separator: str = ", ") -> str:
     """List the first names, and count the others: `tanh, elu, relu, and 4 more`."""
-    more = [f"and {len(names) - most} more"] if len(names) > most else []
-    return separator.join([*names[:most], *more])
+    listed = list(names[:most])
+    if len(names) > most:
+        listed.append(f"and {len(names) - most} more")
+    return separator.join(listed)
 
 
 def duration(seconds: float) -> str:
@@ -31,4 +39,6 @@ def duration(seconds: float) -> str:
         return f"{math.ceil(seconds)} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+    if seconds < 172_800:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:.1f} days"

@@ -29,23 +29,30 @@ _NUMBER = re.compile(r"[-+]?(\d[\d.]*|\.\d+|inf|nan)([eE][-+]?\d+)?")
 
 def inline(text: str) -> str:
     """Escape text for use in a line or a table cell of Markdown."""
-    text = printable(text)
-    text = _SIGNS.sub(r"\\\g<0>", text)
-    return re.sub("&", "&amp;", text).replace("<", "&lt;").replace(">", "&gt;")
+    escaped = _SIGNS.sub(r"\\\g<0>", printable(text))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def as_line(text: str) -> str:
     """Escape text for use as a line of Markdown, so that the line is neither a heading nor a list
     item.
     """
-    return _FIRST.sub(
-        lambda m: f"{m[1]}\\{m[2]}" if not m[2].isdigit() else f"{m[1]}{m[2]}\\", inline(text)
-    )
+    return _FIRST.sub(_escaped_start, inline(text))
+
+
+def _escaped_start(match: re.Match[str]) -> str:
+    """Escape the start of a heading (`#`), of a list item (`-`), or of a numbered one (`1.`)."""
+    indentation, start = match.groups()
+    # A number cannot be escaped, but the period or the parenthesis after it can.
+    return f"{indentation}{start}\\" if start.isdigit() else f"{indentation}\\{start}"
 
 
 def code(text: str) -> str:
     """Format text as Markdown code, or escape the text if Markdown cannot show it as code."""
-    return inline(text) if re.search("[`<>&]", text) or printable(text) != text else f"`{text}`"
+    has_special_characters = re.search("[`<>&]", text) is not None
+    if has_special_characters or printable(text) != text:
+        return inline(text)
+    return f"`{text}`"
 
 
 def html(text: str) -> str:
@@ -53,7 +60,11 @@ def html(text: str) -> str:
 
     Characters with a special meaning in HTML or Markdown become character references.
     """
-    return _MARKUP.sub(lambda sign: f"&#{ord(sign[0])};", printable(text))
+    return _MARKUP.sub(_character_reference, printable(text))
+
+
+def _character_reference(match: re.Match[str]) -> str:
+    return f"&#{ord(match[0])};"
 
 
 def no_math(text: str) -> str:
@@ -69,7 +80,9 @@ def finite(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
-    return list(map(finite, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
 
 
 def csv_text(rows: Sequence[Mapping[str, Json]]) -> str:
@@ -77,15 +90,19 @@ def csv_text(rows: Sequence[Mapping[str, Json]]) -> str:
     formula.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(_cell, columns))
-    writer.writerows([_cell(row.get(column, "")) for column in columns] for row in rows)
-    return out.getvalue()
+    for row in rows:
+        writer.writerow([_cell(row.get(column, "")) for column in columns])
+    return text.getvalue()
 
 
 def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = printable(value)
-    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+    is_number = _NUMBER.fullmatch(text) is not None
+    if _FORMULA.match(text) and not is_number:
+        return f"'{text}"
+    return text

@@ -36,6 +36,9 @@ class RunSource:
         """Return the address of a run's page in MLflow, relative to the server, or None if the
         store lacks the run.
         """
-        runs = run.mlflow_runs()
-        run_id = runs.get(self.store) if self.store is not None else None
-        return f"#/runs/{run_id}" if run_id is not None and run_id.isalnum() else None
+        if self.store is None:
+            return None
+        run_id = run.mlflow_runs().get(self.store)
+        if run_id is None or not run_id.isalnum():
+            return None
+        return f"#/runs/{run_id}"
