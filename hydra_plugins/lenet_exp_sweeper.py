@@ -190,7 +190,7 @@ class GridSweeper(Sweeper):
         if not self.config.sweep.dry_run and not has_finished(command_line()):
             start_uploader()  # it imports mlflow while this process imports torch
         print_waiting("loading PyTorch")
-        from lenet_exp.reports.terminal.progress import log_to_console
+        from lenet_exp.reports.terminal.log_output import log_to_console
 
         log_to_console()
 

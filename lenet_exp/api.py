@@ -77,7 +77,7 @@ def train(
 
     start_uploader()  # it imports mlflow while this process imports torch
     from lenet_exp.folders.run_folder import RunFolder
-    from lenet_exp.reports.terminal.progress import log_to_notebook
+    from lenet_exp.reports.terminal.log_output import log_to_notebook
     from lenet_exp.runs.run import prepare_alone, run_alone
     from lenet_exp.tracking.uploader.uploads import Followed, uploads
 
@@ -125,7 +125,7 @@ def sweep(
     """
     import pandas as pd
 
-    from lenet_exp.reports.terminal.progress import log_to_notebook
+    from lenet_exp.reports.terminal.log_output import log_to_notebook
     from lenet_exp.sweeps.grid import sweep_here
     from lenet_exp.tracking.uploader.client import start_uploader
     from lenet_exp.tracking.uploader.uploads import follow_sweep
@@ -171,7 +171,7 @@ def search(
         UserError: the space or a configuration is invalid, or the data or the store cannot be used.
     """
     from lenet_exp.config.params import text
-    from lenet_exp.reports.terminal.progress import log_to_notebook
+    from lenet_exp.reports.terminal.log_output import log_to_notebook
     from lenet_exp.searches.sampling import check_installed
 
     with log_to_notebook():
@@ -373,7 +373,7 @@ def predict(overrides: str | Sequence[str]) -> list[dict[str, Json]]:
             are written.
     """
     from lenet_exp.prediction import leader
-    from lenet_exp.reports.terminal.progress import log_to_notebook
+    from lenet_exp.reports.terminal.log_output import log_to_notebook
 
     listed = _listed(overrides)
     config = composing.compose_prediction(listed)
@@ -403,7 +403,7 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
             not trusted.
     """
     from lenet_exp.addresses import default_uri
-    from lenet_exp.reports.terminal.progress import log_to_notebook
+    from lenet_exp.reports.terminal.log_output import log_to_notebook
     from lenet_exp.tracking.models.load import load_model
 
     with log_to_notebook():

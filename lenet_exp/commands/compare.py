@@ -133,7 +133,7 @@ def compare(arguments: list[str]) -> int:
             f"confirm={values['confirm']}: can be combined only with sweep= (a single sweep), against=, seeds=, run=, "
             "and tracking.uri="
         )
-    from lenet_exp.reports.terminal.progress import log_to_console
+    from lenet_exp.reports.terminal.log_output import log_to_console
 
     log_to_console()
     if points is not None:

@@ -28,7 +28,7 @@ def predict(cfg: DictConfig) -> float:
     check_ranges(config)  # invalid values are reported before torch is loaded
     print_waiting("loading PyTorch")
     from lenet_exp.prediction import leader
-    from lenet_exp.reports.terminal.progress import log_to_console
+    from lenet_exp.reports.terminal.log_output import log_to_console
 
     log_to_console()
     results = leader.predict(config, list(HydraConfig.get().overrides.task))

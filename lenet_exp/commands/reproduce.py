@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> int:
             "run= is required: a run folder or ID, an MLflow run ID, a .safetensors file, or champion:<dataset>"
         )
     from lenet_exp.addresses import default_uri
-    from lenet_exp.reports.terminal.progress import log_to_console
+    from lenet_exp.reports.terminal.log_output import log_to_console
     from lenet_exp.waiting import print_waiting
 
     print_waiting("loading PyTorch")

@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
             f"{action}: expected one of: {', '.join(FLAGS)}{did_you_mean(action, FLAGS)}"
         )
     values = parse(arguments[1:], FLAGS[action])
-    from lenet_exp.reports.terminal.progress import log_to_console
+    from lenet_exp.reports.terminal.log_output import log_to_console
 
     log_to_console()
     if action == "rm":

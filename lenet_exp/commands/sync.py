@@ -58,7 +58,7 @@ def run(arguments: list[str]) -> int:
 
     from lenet_exp.folders.find import all_runs, find_run, find_sweep
     from lenet_exp.folders.sweep_folder import all_sweeps
-    from lenet_exp.reports.terminal.progress import log_to_console
+    from lenet_exp.reports.terminal.log_output import log_to_console
     from lenet_exp.tracking.stores.usable import check_store
     from lenet_exp.tracking.uploader.outputs_stores import OutputsStores
     from lenet_exp.tracking.uploader.sync import Sync

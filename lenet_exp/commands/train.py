@@ -35,7 +35,7 @@ def train(cfg: DictConfig) -> float:
     if not config.sweep.dry_run:
         start_uploader()  # it imports mlflow while this process imports torch
     print_waiting("loading PyTorch")
-    from lenet_exp.reports.terminal.progress import log_to_console
+    from lenet_exp.reports.terminal.log_output import log_to_console
 
     log_to_console()
     if HydraConfig.get().mode == RunMode.MULTIRUN:

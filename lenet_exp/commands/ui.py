@@ -58,7 +58,7 @@ def run(arguments: list[str]) -> int:
     """Run `lenet-ui <arguments>` and return its exit status."""
     values = parse(arguments, FLAGS)
     port = _port(values["port"])
-    from lenet_exp.reports.terminal.progress import log_to_console
+    from lenet_exp.reports.terminal.log_output import log_to_console
     from lenet_exp.ui.pages import ALL, linked_pages
 
     log_to_console()

@@ -24,7 +24,8 @@ from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import cpu_count, now_ms, versions
 from lenet_exp.outputs import check_outputs
-from lenet_exp.reports.terminal.progress import Display, log_to_file
+from lenet_exp.reports.terminal.log_output import log_to_file
+from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.runs.begin import begin
 from lenet_exp.runs.continuation import continue_shorter_run
 from lenet_exp.runs.former_defaults import log_former_run

@@ -31,7 +31,8 @@ from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.folders.sweep_progress import OPEN
 from lenet_exp.machine import now_ms, user
 from lenet_exp.outputs import check_outputs
-from lenet_exp.reports.terminal.progress import Display, log_to_file
+from lenet_exp.reports.terminal.log_output import log_to_file
+from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.runs.former_defaults import former_overrides, has_former_defaults
 from lenet_exp.stopping import Terminated, signal_from
 from lenet_exp.sweeps.end import end_sweep

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from lenet_exp.amounts import first_of, number_of
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.effects import Effect
+from lenet_exp.comparison.effects import Effect, Effects
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import rounded
 from lenet_exp.reports.columns import Column, columns, signed
@@ -21,11 +21,12 @@ from lenet_exp.reports.words.search_history import search_lines
 from lenet_exp.reports.words.study_words import contrast_lines, dataset_lines, interaction_lines
 from lenet_exp.reports.words.verdict import verdict
 
-TERMINAL_ROWS = 50
+TERMINAL_ROWS = 50  # maximum number of rows
 MOST_VALUES = 20  # maximum number of values of a flag whose effects are listed
-SEARCH_ROWS = (
-    20  # maximum number of rows for a search, because most of its configurations were pruned
-)
+
+# The maximum number of rows for a search, because most of its configurations were pruned.
+SEARCH_ROWS = 20
+
 LEAST_WORDS = 26  # minimum width of columns with wrapped text, in characters
 
 
@@ -37,7 +38,8 @@ def shown_rows(comparison: Comparison, most: int | None = None) -> int:
     """
     rows = len(comparison.groups)
     if comparison.searched is not None:
-        rows = min(sum(g.n > 0 for g in comparison.groups) or rows, SEARCH_ROWS)
+        with_result = sum(group.n > 0 for group in comparison.groups)
+        rows = min(with_result or rows, SEARCH_ROWS)
     return rows if most is None else min(rows, most)
 
 
@@ -45,11 +47,12 @@ def more_line(comparison: Comparison, shown: int) -> str | None:
     """Return a line with the number of rows that a table does not show, or None if the table shows
     all rows.
     """
-    rest = comparison.groups[shown:]
-    if not rest:
+    others = comparison.groups[shown:]
+    if not others:
         return None
-    how = f" ({outcomes(rest)})" if comparison.searched is not None else ""
-    return f"{len(rest)} more{how}"
+    if comparison.searched is None:
+        return f"{len(others)} more"
+    return f"{len(others)} more ({outcomes(others)})"
 
 
 def effect_lines(comparison: Comparison) -> list[str]:
@@ -61,35 +64,48 @@ def effect_lines(comparison: Comparison) -> list[str]:
     """
     if comparison.searched is not None:
         return search_lines(comparison.searched)
-    found = comparison.effects
     if comparison.part:
         return []
-    if found.aliased:
-        return [f"effects of individual flags cannot be estimated: {found.no_shares}"]
-    lines = [_effect_line(effect, comparison.metric) for effect in found.flags]
-    if lines and found.no_shares is not None:
-        lines.append(f"fractions of the variance cannot be estimated: {found.no_shares}")
-    elif lines:
-        rest = ""
-        if found.interactions is None:
-            rest = "; the fractions overlap, because combinations differ in their number of runs"
-        elif len(found.flags) > 1:
-            rest = f"; interactions {found.interactions:.0%}"
-        lines.append(f"seeds and the rest {found.seeds:.0%} of the variance{rest}")
+    effects = comparison.effects
+    if effects.aliased:
+        return [f"effects of individual flags cannot be estimated: {effects.no_shares}"]
+
+    lines = [_effect_line(effect, comparison.metric) for effect in effects.flags]
+    if lines:
+        lines.append(_variance_line(effects))
     return [*lines, *contrast_lines(comparison), *interaction_lines(comparison.interactions)]
 
 
+def _variance_line(effects: Effects) -> str:
+    """Describe the fractions of the variance that are not due to a single flag."""
+    if effects.no_shares is not None:
+        return f"fractions of the variance cannot be estimated: {effects.no_shares}"
+
+    line = f"seeds and the rest {effects.seeds:.0%} of the variance"
+    if effects.interactions is None:
+        reason = "because combinations differ in their number of runs"
+        return f"{line}; the fractions overlap, {reason}"
+    if len(effects.flags) > 1:
+        return f"{line}; interactions {effects.interactions:.0%}"
+    return line
+
+
 def _effect_line(effect: Effect, metric: Metric) -> str:
+    """Describe the effect of a flag: `activation 40% of the variance; averages: selu +0.21, relu
+    -0.21`.
+    """
     levels = []
     for level in effect.levels:
-        lost = (
-            f", {level.runs - level.finished} of {level.runs} unfinished"
-            if level.finished < level.runs
-            else ""
-        )
-        levels.append(f"{rounded(level.value)} {signed(level.effect, metric)}{lost}")
-    share = "" if math.isnan(effect.share) else f" {effect.share:.0%} of the variance"
-    return f"{effect.flag}{share}; averages: {first_of(levels, MOST_VALUES, '; ')}"
+        text = f"{rounded(level.value)} {signed(level.effect, metric)}"
+        num_unfinished = level.runs - level.finished
+        if num_unfinished > 0:
+            text += f", {num_unfinished} of {level.runs} unfinished"
+        levels.append(text)
+
+    name = effect.flag
+    if not math.isnan(effect.share):
+        name += f" {effect.share:.0%} of the variance"
+    return f"{name}; averages: {first_of(levels, MOST_VALUES, '; ')}"
 
 
 def print_comparison(comparison: Comparison, *, details: bool = False) -> None:
@@ -99,32 +115,51 @@ def print_comparison(comparison: Comparison, *, details: bool = False) -> None:
         details: whether to print the effects of flags, interactions, and notes, too. The history of
             a search is always printed.
     """
-    console, shown = wide_console(), columns(comparison)
-    cells = [
-        [c.text(comparison, n) for c in shown] for n in range(shown_rows(comparison, TERMINAL_ROWS))
-    ]
-    table, fitting = PlainTable(), _fitting(shown, cells, console.width)
-    for column in (shown[i] for i in fitting):
-        left = column.wraps or column.name == "flag"
-        table.add_column(
-            column.title, justify="left" if left else "right", no_wrap=not column.wraps
-        )
-    for row in cells:
-        table.add_row(*(row[i] for i in fitting))
+    console = wide_console()
     console.print(title_of(comparison))
-    console.print(table)
-    if (more := more_line(comparison, len(cells))) is not None:
+    num_rows = shown_rows(comparison, TERMINAL_ROWS)
+    console.print(_table(comparison, num_rows, console.width))
+    more = more_line(comparison, num_rows)
+    if more is not None:
         console.lines(f"{more}; to list them, run: lenet-compare output=report.csv")
     print_verdict(comparison, details=details)
+
     if details or comparison.searched is not None:
         console.lines(*(f"  {line}" for line in effect_lines(comparison)))
-    elif len(comparison.groups) > 2 and comparison.leader is not None and not comparison.part:
-        which = (
-            f"lenet-compare sweep={its} details=true"
-            if (its := comparison.design.sweep)
-            else "add details=true"
-        )
-        console.lines(f"effects of flags and notes: {which}")
+    elif _has_details(comparison):
+        sweep = comparison.design.sweep
+        how = f"lenet-compare sweep={sweep} details=true" if sweep else "add details=true"
+        console.lines(f"effects of flags and notes: {how}")
+
+
+def _has_details(comparison: Comparison) -> bool:
+    """Return whether a comparison has effects of flags that are worth a line of their own."""
+    if comparison.part or comparison.leader is None:
+        return False
+    return len(comparison.groups) > 2
+
+
+def _table(comparison: Comparison, num_rows: int, width: int) -> PlainTable:
+    """Return the first rows of a comparison's table.
+
+    Args:
+        width: width of the terminal in characters.
+    """
+    all_columns = columns(comparison)
+    cells = []
+    for position in range(num_rows):
+        cells.append([column.text(comparison, position) for column in all_columns])
+
+    fitting = _fitting(all_columns, cells, width)
+    table = PlainTable()
+    for i in fitting:
+        column = all_columns[i]
+        is_left = column.wraps or column.name == "flag"
+        justify = "left" if is_left else "right"
+        table.add_column(column.title, justify=justify, no_wrap=not column.wraps)
+    for row in cells:
+        table.add_row(*(row[i] for i in fitting))
+    return table
 
 
 def print_datasets(comparisons: Sequence[Comparison]) -> None:
@@ -163,19 +198,26 @@ def print_verdict(comparison: Comparison, *, details: bool = False) -> None:
     """
     if len(comparison.groups) < 2:
         return
+
+    lines = [verdict(comparison), *best_lines(comparison)]
     step = next_step(comparison)
-    steps = [f"next: {step}"] if step is not None else []
-    caveats = [f"note: {note}" for note in (notes if details else cautions)(comparison)]
-    wide_console().lines(verdict(comparison), *best_lines(comparison), *steps, *caveats)
+    if step is not None:
+        lines.append(f"next: {step}")
+    caveats = notes(comparison) if details else cautions(comparison)
+    lines += [f"note: {caveat}" for caveat in caveats]
+    wide_console().lines(*lines)
 
 
 def title_of(comparison: Comparison) -> str:
     """Return the title of a comparison, such as `mnist: 12 runs, 4 configurations (11 finished, 1
     diverged)`.
     """
-    again = comparison.num_runs - sum(group.replicates for group in comparison.groups)
-    runs = number_of(comparison.num_runs, "run") + (
-        f" ({number_of(again, 'duplicate')})" if again else ""
-    )
-    groups = f"{number_of(len(comparison.groups), 'configuration')} ({outcomes(comparison.groups)})"
-    return f"{comparison.dataset}: {runs}, {groups}{f'; shown: {comparison.part}' if comparison.part else ''}"
+    groups = comparison.groups
+    runs = number_of(comparison.num_runs, "run")
+    num_duplicates = comparison.num_runs - sum(group.replicates for group in groups)
+    if num_duplicates:
+        runs += f" ({number_of(num_duplicates, 'duplicate')})"
+
+    configurations = f"{number_of(len(groups), 'configuration')} ({outcomes(groups)})"
+    title = f"{comparison.dataset}: {runs}, {configurations}"
+    return f"{title}; shown: {comparison.part}" if comparison.part else title

@@ -13,6 +13,8 @@ from rich.table import Table
 
 from lenet_exp.errors import printable
 
+WIDE = 240  # width in characters, in which all columns of a table fit
+
 
 class PlainConsole(Console):
     """A console on stdout without markup, so that `[affine,flip]` is printed literally."""
@@ -22,7 +24,7 @@ class PlainConsole(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print objects without terminal control characters."""
-        super().print(*map(_shown, objects), **options)
+        super().print(*map(_literal, objects), **options)
 
     def lines(self, *lines: str) -> None:
         """Print lines of text, each of them unbroken."""
@@ -38,19 +40,22 @@ class PlainTable(Table):
 
     def add_column(self, header: Any = "", *others: Any, **options: Any) -> None:
         """Add a column with a title that is printed literally."""
-        super().add_column(_shown(header), *others, **options)
+        super().add_column(_literal(header), *others, **options)
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         """Add a row of cells that are printed literally."""
-        super().add_row(*map(_shown, cells), **options)
+        super().add_row(*map(_literal, cells), **options)
 
 
 def wide_console() -> PlainConsole:
     """Return a console on stdout that is wide enough for all columns of a table if stdout is not a
     terminal.
     """
-    return PlainConsole(None if sys.stdout.isatty() else 240)
+    if sys.stdout.isatty():
+        return PlainConsole()
+    return PlainConsole(width=WIDE)
 
 
-def _shown(part: Any) -> Any:
+def _literal(part: Any) -> Any:
+    """Remove control characters from text; return other objects unchanged."""
     return printable(part) if isinstance(part, str) else part

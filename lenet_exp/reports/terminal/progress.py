@@ -6,132 +6,38 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
 from rich.text import Text
 
-from lenet_exp.addresses import hide_password
 from lenet_exp.amounts import number_of
 from lenet_exp.config.metric import Metric
 from lenet_exp.errors import printable
 from lenet_exp.folders.sweep_progress import RunningJob, SweepProgress
+from lenet_exp.reports.terminal.log_output import console, log
 from lenet_exp.reports.words.progress_words import best_words, ended_words, progress_line
 from lenet_exp.reports.words.search_words import search_line
 from lenet_exp.training.epoch import EpochResult
-from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS, print_status
+from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS
 
-NAME = 24  # maximum number of characters in a run's name next to its bar
-FEW_WRONG = 3  # maximum number of failed or diverged runs shown, latest first
-
-log = logging.getLogger("lenet_exp")
-console = Console(stderr=True, soft_wrap=True)
-
-
-class _ConsoleHandler(logging.Handler):
-    """A log handler that prints log lines above the progress bars."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a log record."""
-        console.print(self.format(record), markup=False, highlight=False)
-
-
-class _Formatter(logging.Formatter):
-    """A log formatter that removes passwords and terminal control characters from messages and
-    tracebacks.
-    """
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """Format the message without terminal control characters."""
-        record.message = printable(record.message)
-        return super().formatMessage(record)
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format the log record without passwords and terminal control characters."""
-        return "\n".join(map(printable, hide_password(super().format(record)).split("\n")))
-
-
-def log_to_console() -> None:
-    """Print log lines from lenet_exp (INFO and above) to the terminal. Repeated calls change
-    nothing.
-    """
-    log.setLevel(logging.DEBUG)
-    log.propagate = logging.raiseExceptions = False  # a full disk must not print tracebacks
-    if not any(isinstance(h, _ConsoleHandler) for h in log.handlers):
-        handler = _ConsoleHandler(logging.INFO)
-        handler.setFormatter(_Formatter("%(message)s"))
-        log.addHandler(handler)
-
-
-@contextmanager
-def log_to_notebook() -> Iterator[None]:
-    """Print log lines from lenet_exp (INFO and above) below the cell of a notebook. Outside a
-    notebook, do nothing.
-    """
-    if not console.is_jupyter:
-        yield
-        return
-    warnings.filterwarnings(
-        "ignore", "IProgress not found"
-    )  # warning from tqdm, which Optuna and mlflow import
-    log.setLevel(logging.DEBUG)
-    log.propagate = False
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setLevel(logging.INFO)
-    with _logging_to(handler, "%(message)s"):
-        yield
-
-
-@contextmanager
-def log_to_file(path: Path) -> Iterator[None]:
-    """Append all log lines to the log file of a run or a sweep for the duration of a `with` block."""
-    with _logging_to(logging.FileHandler(path), "%(asctime)s %(levelname)s %(message)s"):
-        yield
-
-
-@contextmanager
-def _logging_to(handler: logging.Handler, form: str) -> Iterator[None]:
-    handler.setFormatter(_Formatter(form))
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        with suppress(OSError):  # the disk is full
-            handler.close()
-
-
-@contextmanager
-def uploading() -> Iterator[Callable[[str], None]]:
-    """Flush stdout, and show that results are being uploaded, for the duration of a `with` block.
-
-    Call the returned function to show how many results have been uploaded. If the output is not a
-    terminal, the count is printed first after 5 s and then every 30 s.
-    """
-    print(end="", flush=True)  # readers of a pipe need the results before the upload, too
-    if not console.is_terminal:  # a notebook would show the status, too
-        due = time.monotonic() + FIRST_SECONDS
-
-        def print_count(count: str) -> None:
-            nonlocal due
-            if time.monotonic() > due:
-                print_status(f"uploading to MLflow: {count}")
-                due = time.monotonic() + LINE_SECONDS
-
-        yield print_count
-        return
-    end = "press Ctrl-C to quit, and run lenet-sync later"
-    with console.status(f"uploading to MLflow; {end}") as status:
-        yield lambda count: status.update(f"uploading to MLflow: {count}; {end}")
+LONGEST_NAME = 24  # maximum number of characters in a run's name next to its bar
+MOST_WRONG = 3  # maximum number of failed or diverged runs shown, latest first
+SPEED_SECONDS = 300  # period over which the speed is averaged; an epoch may take several minutes
 
 
 class _TimeLeft(TimeRemainingColumn):
@@ -143,9 +49,12 @@ class _TimeLeft(TimeRemainingColumn):
         """Return the time left for a task."""
         if "left" not in task.fields:
             return super().render(task)
-        left = task.fields["left"]
-        words = "-:--:--" if left is None else str(timedelta(seconds=math.ceil(left)))
-        return Text(words, style="progress.remaining")
+
+        seconds_left = task.fields["left"]
+        text = "-:--:--"
+        if seconds_left is not None:
+            text = str(timedelta(seconds=math.ceil(seconds_left)))
+        return Text(text, style="progress.remaining")
 
 
 class Bars(Progress):
@@ -180,7 +89,7 @@ class Display:
         self._runs_here = False
         self._epoch_text = ""
         self._jobs: dict[int, TaskID] = {}
-        self._said = -math.inf
+        self._line_printed_at = -math.inf
 
     @contextmanager
     def sweep(self) -> Iterator[None]:
@@ -188,12 +97,10 @@ class Display:
 
         Call `show_sweep` to update the bar.
         """
-        first = (
-            -math.inf
-            if self._console is not console
-            else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
-        )
-        self._said, self._runs_here = first, False
+        self._runs_here = False
+        self._line_printed_at = -math.inf
+        if self._console is console:  # the first line is due after FIRST_SECONDS
+            self._line_printed_at = time.monotonic() - LINE_SECONDS + FIRST_SECONDS
         with self.bars() as progress:
             self._sweep = progress.add_task("sweep", total=1.0, state="", left=None)
             try:
@@ -207,51 +114,60 @@ class Display:
     def show_sweep(self, progress: SweepProgress) -> None:
         """Update the display with the progress of a sweep."""
         if not self._console.is_terminal:
-            self._line(progress_line(progress))
+            self._print_if_due(progress_line(progress))
         elif self._progress is not None and self._sweep is not None:
-            state, left = ended_words(progress.plan, progress.results), progress.seconds_left
-            self._progress.update(self._sweep, completed=progress.share, state=state, left=left)
-            self._show_running(self._progress, [] if self._runs_here else progress.running)
-            self._progress.below = self._below(progress)
+            self._update_bars(self._progress, self._sweep, progress)
 
-    def _line(self, line: str) -> None:
-        if time.monotonic() - self._said >= LINE_SECONDS:
+    def _update_bars(self, bars: Bars, sweep: TaskID, progress: SweepProgress) -> None:
+        state = ended_words(progress.plan, progress.results)
+        bars.update(sweep, completed=progress.share, state=state, left=progress.seconds_left)
+        self._show_running(bars, [] if self._runs_here else progress.running)
+        bars.below = self._lines_below(progress)
+
+    def _print_if_due(self, line: str) -> None:
+        if time.monotonic() - self._line_printed_at >= LINE_SECONDS:
             self._say(line)
-            self._said = time.monotonic()
+            self._line_printed_at = time.monotonic()
 
     def _show_running(self, bars: Bars, runs: Sequence[RunningJob]) -> None:
         """Show a bar for each running job, up to the number of bars that fit on the terminal."""
-        shown = {run.job.number: run for run in runs[: self._room]}
-        for number in self._jobs.keys() - shown.keys():
+        run_of_job = {run.job.number: run for run in runs[: self._most_bars]}
+        for number in self._jobs.keys() - run_of_job.keys():
             bars.remove_task(self._jobs.pop(number))
-        for number, run in shown.items():
-            of = run.job.config.num_epoch
+
+        for number, run in run_of_job.items():
             if number not in self._jobs:
-                self._jobs[number] = bars.add_task(printable(run.job.name), total=of, state="")
-            state = f"{run.epochs}/{of} done" + (f"  best {run.best}" if run.best else "")
-            state += f"  {run.owner.host}" if run.owner is not None and not run.owner.here else ""
-            bars.update(self._jobs[number], completed=run.epochs, state=state)
+                name = printable(run.job.name)
+                self._jobs[number] = bars.add_task(name, total=run.job.config.num_epoch, state="")
+            bars.update(self._jobs[number], completed=run.epochs, state=_state(run))
 
     @property
-    def _room(self) -> int:
-        return max(4, self._console.height - FEW_WRONG - 6)
+    def _most_bars(self) -> int:
+        """The maximum number of bars for runs: those that fit beside the bar of the sweep, the
+        lines below, and the failures.
+        """
+        return max(4, self._console.height - MOST_WRONG - 6)
 
-    def _below(self, progress: SweepProgress) -> list[Text]:
-        more = 0 if self._runs_here else len(progress.running) - self._room
-        lines = [f"and {number_of(more, 'more run')}"] if more > 0 else []
-        lines += (
-            [f"best so far: {best}"]
-            if (best := best_words(progress.plan, progress.results))
-            else []
-        )
+    def _lines_below(self, progress: SweepProgress) -> list[Text]:
+        """Return the lines below the bars: the runs without a bar, the best result, and failures."""
+        lines = []
+        num_without_bar = len(progress.running) - self._most_bars
+        if num_without_bar > 0 and not self._runs_here:
+            lines.append(f"and {number_of(num_without_bar, 'more run')}")
+        best = best_words(progress.plan, progress.results)
+        if best:
+            lines.append(f"best so far: {best}")
         search = progress.plan.search
-        lines += (
-            [search_line(search, progress.results, with_best=False)] if search is not None else []
-        )
-        wrong = [f"{r.outcome}: {r.job.name}: {r.reason}" for r in progress.wrong[:FEW_WRONG]]
-        more = len(progress.wrong) - len(wrong)
-        wrong += [f"and {more} more failed or diverged"] if more else []
-        return [*map(_one_line, lines), *(_one_line(line, "yellow") for line in wrong)]
+        if search is not None:
+            lines.append(search_line(search, progress.results, with_best=False))
+
+        warnings = []
+        for result in progress.wrong[:MOST_WRONG]:
+            warnings.append(f"{result.outcome}: {result.job.name}: {result.reason}")
+        num_others = len(progress.wrong) - len(warnings)
+        if num_others:
+            warnings.append(f"and {num_others} more failed or diverged")
+        return [*map(_one_line, lines), *(_one_line(warning, "yellow") for warning in warnings)]
 
     def level_alone(self) -> int:
         """Return the log level for lines that are printed only if a run is not part of a sweep.
@@ -270,10 +186,10 @@ class Display:
             steps: number of steps per epoch.
         """
         with self.bars() as progress:
-            self._epoch_text, self._runs_here = "", True
-            self._run = progress.add_task(
-                printable(name), total=num_epoch * steps, state="starting"
-            )
+            self._epoch_text = ""
+            self._runs_here = True
+            num_steps = num_epoch * steps
+            self._run = progress.add_task(printable(name), total=num_steps, state="starting")
             try:
                 yield
             finally:
@@ -284,25 +200,26 @@ class Display:
         """Show the loss of an iteration."""
         log.debug("iteration %d loss %.6f", iteration, loss)
         if self._progress is not None and self._run is not None:
-            self._progress.update(
-                self._run, completed=iteration, state=f"{self._epoch_text}step loss {loss:.4f}"
-            )
+            state = f"{self._epoch_text}step loss {loss:.4f}"
+            self._progress.update(self._run, completed=iteration, state=state)
 
     def epoch(self, result: EpochResult, num_epoch: int, iteration: int, metric: Metric) -> None:
         """Show the result of an epoch."""
-        validation = f"{result.val_accuracy:.2%}" + (
-            f", {metric.text(result.value)}" if metric != Metric() else ""
-        )
-        line = (
-            f"epoch {result.epoch}/{num_epoch}: loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.2%}, "
-            f"validation {validation}{' (best)' if result.improved else ''}, "
-            f"{result.images_per_second:,.0f} images/s"
-        )
+        validation = f"{result.val_accuracy:.2%}"
+        if metric != Metric():
+            validation += f", {metric.text(result.value)}"
+        epoch = f"{result.epoch}/{num_epoch}"
+        training = f"loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.2%}"
+        best = " (best)" if result.improved else ""
+        speed = f"{result.images_per_second:,.0f} images/s"
+        line = f"epoch {epoch}: {training}, validation {validation}{best}, {speed}"
+
         # In a terminal, the bar shows the result. Elsewhere, a run outside a sweep prints a line
         # per epoch.
-        log.log(logging.DEBUG if console.is_terminal else self.level_alone(), "%s", line)
+        level = logging.DEBUG if console.is_terminal else self.level_alone()
+        log.log(level, "%s", line)
         if self._progress is not None and self._run is not None:
-            self._epoch_text = f"{result.epoch}/{num_epoch} done  val {validation}  "
+            self._epoch_text = f"{epoch} done  val {validation}  "
             self._progress.update(self._run, completed=iteration, state=self._epoch_text)
 
     @contextmanager
@@ -313,38 +230,51 @@ class Display:
         if self._progress is not None:
             yield self._progress
             return
-        columns = (
-            TextColumn(
-                "{task.description}",
-                markup=False,  # `[shift,flip]` is part of a name
-                table_column=Column(no_wrap=True, overflow="ellipsis", max_width=NAME),
-            ),
-            BarColumn(bar_width=min(24, self._console.width // 8)),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn(
-                "{task.fields[state]}",
-                "cyan",
-                markup=False,
-                table_column=Column(no_wrap=True, overflow="ellipsis"),
-            ),
-            _TimeLeft(),
-        )
-        seen = self._console.is_terminal
-        # seconds over which the speed is averaged, because an epoch may take several minutes
-        period = 300
-        progress = Bars(
-            *columns,
+        is_terminal = self._console.is_terminal
+        bars = Bars(
+            *self._columns(),
             console=self._console,
             transient=True,
-            disable=not seen,
-            speed_estimate_period=period,
+            disable=not is_terminal,
+            speed_estimate_period=SPEED_SECONDS,
         )
-        with progress if seen else nullcontext():  # older releases of Rich print a line at the end
-            self._progress = progress
+        # Older releases of Rich print a line at the end, even if the bars are disabled.
+        with bars if is_terminal else nullcontext():
+            self._progress = bars
             try:
-                yield progress
+                yield bars
             finally:
                 self._progress = None
+
+    def _columns(self) -> list[ProgressColumn]:
+        """Return the columns: name, bar, percentage, state, and time left."""
+        name = TextColumn(
+            "{task.description}",
+            markup=False,  # `[shift,flip]` is part of a name
+            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=LONGEST_NAME),
+        )
+        state = TextColumn(
+            "{task.fields[state]}",
+            "cyan",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis"),
+        )
+        bar = BarColumn(bar_width=min(24, self._console.width // 8))
+        percentage = TextColumn("{task.percentage:>3.0f}%")
+        return [name, bar, percentage, state, _TimeLeft()]
+
+
+def _state(run: RunningJob) -> str:
+    """Describe the state of a running job: `3/12 done  best 97.60%  node2`.
+
+    The host is omitted if it is this machine.
+    """
+    text = f"{run.epochs}/{run.job.config.num_epoch} done"
+    if run.best:
+        text += f"  best {run.best}"
+    if run.owner is not None and not run.owner.here:
+        text += f"  {run.owner.host}"
+    return text
 
 
 def _one_line(text: str, style: str = "") -> Text:

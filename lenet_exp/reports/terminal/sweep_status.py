@@ -29,12 +29,17 @@ def matches(sweep: SweepFolder, user: str | None, model: str | None, tag: str | 
         user, model: names; None for any.
         tag: name of the tag, or `name=value`; None for any.
     """
-    plan, (name, _, value) = sweep.started(), (tag or "").partition("=")
-    return (
-        (user is None or user in plan.users)
-        and (model is None or any(option_name(job.config.model) == model for job in sweep.jobs()))
-        and (tag is None or (name in plan.tags and value in ("", plan.tags[name])))
-    )
+    plan = sweep.started()
+    if user is not None and user not in plan.users:
+        return False
+    if model is not None:
+        models = {option_name(job.config.model) for job in sweep.jobs()}
+        if model not in models:
+            return False
+    if tag is None:
+        return True
+    name, _, value = tag.partition("=")
+    return name in plan.tags and value in ("", plan.tags[name])
 
 
 def print_list(sweeps: Sequence[SweepFolder]) -> None:
@@ -46,53 +51,73 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
     for title in ("sweep", "last start", "state", "done", "command"):
         table.add_column(title, no_wrap=title != "command", overflow="fold")
     for sweep in sweeps:
-        plan, jobs = sweep.started(), sweep.jobs()
-        done = (
-            f"{sum(job.folder.result() is not None for job in jobs)}/{number_of(len(jobs), 'run')}"
-        )
-        if (search := plan.search) is not None:
-            done = f"{search.finished_trials}/{number_of(max(search.trials, search.n_trials or 0), 'trial')}"
+        plan = sweep.started()
         started = datetime.fromtimestamp(plan.started_ms / 1000)
         table.add_row(
-            sweep.id, f"{started:%Y-%m-%d %H:%M}", _state(sweep, plan.outcome), done, plan.command
+            sweep.id,
+            f"{started:%Y-%m-%d %H:%M}",
+            _state(sweep, plan.outcome),
+            _done(sweep, plan),
+            plan.command,
         )
     wide_console().print(table)
+
+
+def _done(sweep: SweepFolder, plan: SweepPlan) -> str:
+    """Return the number of runs or trials that have ended, such as `12/60 runs`."""
+    search = plan.search
+    if search is not None:
+        num_trials = max(search.trials, search.n_trials or 0)
+        return f"{search.finished_trials}/{number_of(num_trials, 'trial')}"
+
+    jobs = sweep.jobs()
+    num_done = sum(job.folder.result() is not None for job in jobs)
+    return f"{num_done}/{number_of(len(jobs), 'run')}"
 
 
 def print_status(sweep: SweepFolder) -> None:
     """Print the status of a sweep: its running jobs, failures, counts, and time left."""
     plan = sweep.started()
-    progress = SweepMonitor(sweep).progress() if sweep.owner() is not None else None
-    results = (
-        progress.results
-        if progress is not None
-        else job_results(sweep, sweep.jobs(), plan.started_ms)
-    )
-    counts = Counter(r.outcome for r in results)
+    if sweep.owner() is None:
+        progress = None
+        results = job_results(sweep, sweep.jobs(), plan.started_ms)
+    else:
+        progress = SweepMonitor(sweep).progress()
+        results = list(progress.results)
+
     console = wide_console()
-    console.print(
-        f"sweep {sweep.id}: {_state(sweep, plan.outcome)}{_why(plan) if progress is None else ''}"
-    )
+    state = _state(sweep, plan.outcome)
+    if progress is None:
+        state += _why_ended(plan)
+    console.print(f"sweep {sweep.id}: {state}")
     console.lines(plan.command)
     if plan.search is not None:
         console.lines(search_line(plan.search, results))
     else:
+        counts = Counter(result.outcome for result in results)
         console.print(", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()))
-    running = [r for r in results if r.outcome == "running"]
+
+    running = [result for result in results if result.outcome is Outcome.running]
     if running:
-        table = PlainTable()
-        for title in ("running", "epoch", "best val", "where"):
-            table.add_column(title, no_wrap=True)
-        for result in running:
-            table.add_row(*_running(result))
-        console.print(table)
-    console.lines(
-        *went_wrong([r for r in results if r.outcome in {Outcome.failed, Outcome.diverged}])
-    )
-    if progress is None and plan.outcome in {Outcome.killed, Outcome.failed}:
+        console.print(_table_of_running(running))
+    wrong = [r for r in results if r.outcome in {Outcome.failed, Outcome.diverged}]
+    console.lines(*went_wrong(wrong))
+
+    if progress is not None:
+        left = left_words(progress)
+        if left:
+            console.print(left)
+    elif plan.outcome in {Outcome.killed, Outcome.failed}:
         console.lines(resume_line(sweep))
-    if progress is not None and (left := left_words(progress)):
-        console.print(left)
+
+
+def _table_of_running(running: Sequence[JobResult]) -> PlainTable:
+    table = PlainTable()
+    for title in ("running", "epoch", "best val", "where"):
+        table.add_column(title, no_wrap=True)
+    for result in running:
+        table.add_row(*_row_of_running(result))
+    return table
 
 
 def _state(sweep: SweepFolder, outcome: str) -> str:
@@ -104,17 +129,26 @@ def _state(sweep: SweepFolder, outcome: str) -> str:
     return outcome
 
 
-def _why(plan: SweepPlan) -> str:
+def _why_ended(plan: SweepPlan) -> str:
     """Return the reason why a sweep ended, such as ` (n_trials=12)`, or an empty string if the
     reason is unknown.
     """
-    why = plan.stopped_by or (plan.search.ended_by if plan.search is not None else "")
-    return f" ({why})" if why else ""
+    reason = plan.stopped_by
+    if not reason and plan.search is not None:
+        reason = plan.search.ended_by
+    return f" ({reason})" if reason else ""
 
 
-def _running(result: JobResult) -> tuple[str, str, str, str]:
-    history = result.job.folder.history()
-    best = Metric.of(result.job.config.metric).text(history.best.value) if history.best else "-"
-    owner = owner_of(result.job.folder.path)
-    where = f"{owner.host}, process {owner.pid}" if owner else "-"
-    return result.job.name, f"{len(history.epochs)}/{result.job.config.num_epoch}", best, where
+def _row_of_running(result: JobResult) -> tuple[str, str, str, str]:
+    """Return the cells for a running job: its name, its epochs, its best value, and its process."""
+    job = result.job
+    history = job.folder.history()
+    epochs = f"{len(history.epochs)}/{job.config.num_epoch}"
+
+    best = "-"
+    if history.best is not None:
+        best = Metric.of(job.config.metric).text(history.best.value)
+
+    owner = owner_of(job.folder.path)
+    process = f"{owner.host}, process {owner.pid}" if owner is not None else "-"
+    return job.name, epochs, best, process

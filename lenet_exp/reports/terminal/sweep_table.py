@@ -17,9 +17,12 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.reports.terminal.leaderboard import print_comparison, print_datasets
 from lenet_exp.reports.terminal.plain import wide_console
-from lenet_exp.reports.words.search_words import more_of, search_line
+from lenet_exp.reports.words.search_words import more_of, outcome_counts, search_line
 
 MOST_LINES = 3  # maximum number of lines for each type of failure
+
+# The outcomes of runs that the same command trains further.
+RESUMABLE = {Outcome.killed, Outcome.failed, Outcome.pruned, Outcome.not_started}
 
 
 def missing_digests(results: Sequence[JobResult]) -> str | None:
@@ -29,11 +32,12 @@ def missing_digests(results: Sequence[JobResult]) -> str | None:
     Older releases did not store digests.
     """
     records = {r.job.run: r.record for r in results if r.record is not None}
-    old = sum(record.digest is None for record in records.values())
-    of = number_of(len(records), "run")
-    return (
-        f"{old} of {of} without a digest (older release): edits cannot be detected" if old else None
-    )
+    num_missing = sum(record.digest is None for record in records.values())
+    if not num_missing:
+        return None
+    runs = number_of(len(records), "run")
+    consequence = "edits cannot be detected"
+    return f"{num_missing} of {runs} without a digest (older release): {consequence}"
 
 
 def print_sweep(
@@ -51,39 +55,51 @@ def print_sweep(
     """
     console = wide_console()
     plan = sweep.kept_plan()
-    if (
-        plan is not None and plan.search is not None and plan.stopped_by
-    ):  # the result of the search is not final
-        console.lines(
-            f"stopped by {plan.stopped_by}: {search_line(plan.search, results)}", resume_line(sweep)
-        )
+    search = plan.search if plan is not None else None
+    if plan is not None and search is not None and plan.stopped_by:
+        # The result of the search is not final.
+        stopped = f"stopped by {plan.stopped_by}: {search_line(search, results)}"
+        console.lines(stopped, resume_line(sweep))
         return
+
     for comparison in comparisons:
         print_comparison(comparison)
     print_datasets(comparisons)
-    if (line := missing_digests(results)) is not None:
-        console.print(line)
-    counts = [f"{n} {o}" for o in Outcome if (n := sum(r.outcome == o for r in results))]
-    again = sum(r.repeated for r in results)
-    trained = sum(r.outcome != "not started" and not r.repeated and not r.earlier for r in results)
-    had = f", {again} reused" if again else ""
-    runs = f"{number_of(len(results), 'run')}: {', '.join(counts)}"
-    console.lines(
-        f"{runs}; {trained} trained{had} in {seconds:.1f} s",
-        *went_wrong(results),
-        *without_state(results),
-    )
-    if plan is not None and (search := plan.search) is not None:
+    without_digest = missing_digests(results)
+    if without_digest is not None:
+        console.print(without_digest)
+    console.lines(_counts_line(results, seconds), *went_wrong(results), *without_state(results))
+
+    if search is not None:
         console.lines(
             search_line(search, results),
             f"to continue, rerun the same command with {more_of(search)}",
         )
-    elif any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in results):
+    elif any(result.outcome in RESUMABLE for result in results):
         console.lines(resume_line(sweep))
-    if plan is not None and (before := _before_edit(sweep, plan, results)) is not None:
-        console.lines(
-            f"your code has changed; compare both versions: lenet-compare sweep={before.id},{sweep.id}"
-        )
+
+    earlier_sweep = None if plan is None else _before_edit(sweep, plan, results)
+    if earlier_sweep is not None:
+        command = f"lenet-compare sweep={earlier_sweep.id},{sweep.id}"
+        console.lines(f"your code has changed; compare both versions: {command}")
+
+
+def _counts_line(results: Sequence[JobResult], seconds: float) -> str:
+    """Return a line such as `8 runs: 5 finished, 3 diverged; 6 trained, 2 reused in 12.3 s`."""
+    num_reused = sum(result.repeated for result in results)
+    num_trained = sum(_is_trained(result) for result in results)
+    trained = f"{num_trained} trained"
+    if num_reused:
+        trained += f", {num_reused} reused"
+    runs = f"{number_of(len(results), 'run')}: {outcome_counts(results)}"
+    return f"{runs}; {trained} in {seconds:.1f} s"
+
+
+def _is_trained(result: JobResult) -> bool:
+    """Return whether the job was trained at this start of the sweep."""
+    if result.repeated or result.earlier:
+        return False
+    return result.outcome is not Outcome.not_started
 
 
 def _before_edit(
@@ -95,17 +111,24 @@ def _before_edit(
     Return None if the code of the metric changed, too, because values of different metrics are not
     comparable.
     """
-    for other in all_sweeps(sweep.outputs, quietly=True) if plan.code else ():
-        had = other.started()
-        if (
-            other.id != sweep.id
-            and had.overrides == plan.overrides
-            and had.code.keys() == plan.code.keys()
-        ):
-            metric = str(results[0].job.config.metric.get(TARGET))
-            edited = had.code != plan.code and had.code.get(metric) == plan.code.get(metric)
-            return other if edited and had.created_ms < plan.created_ms else None
+    if not plan.code:
+        return None
+    for other in all_sweeps(sweep.outputs, quietly=True):
+        other_plan = other.started()
+        if other.id == sweep.id or not _has_same_command(plan, other_plan):
+            continue
+
+        metric = str(results[0].job.config.metric.get(TARGET))
+        same_metric = other_plan.code.get(metric) == plan.code.get(metric)
+        is_edited = other_plan.code != plan.code and same_metric
+        is_earlier = other_plan.created_ms < plan.created_ms
+        return other if is_edited and is_earlier else None
     return None
+
+
+def _has_same_command(plan: SweepPlan, other: SweepPlan) -> bool:
+    """Return whether two sweeps have the same overrides and the same classes of the user."""
+    return other.overrides == plan.overrides and other.code.keys() == plan.code.keys()
 
 
 def resume_line(sweep: SweepFolder) -> str:
@@ -117,32 +140,38 @@ def without_state(results: Sequence[JobResult]) -> Iterator[str]:
     """Yield a line if runs of this session finished, but their final training state could not be
     written.
     """
-    new = [r for r in results if r.outcome is Outcome.finished and not r.repeated and not r.earlier]
-    affected = [
-        r
-        for r in new
-        if r.record is not None and keeps_state(r.record.config) and not r.record.end_state
-    ]
+    affected = [result for result in results if _lacks_state(result)]
     if affected:
         job = affected[0].job
-        count = number_of(len(affected), "run")
-        yield f"warning: final training state not kept for {count}, such as {job.name}; log: {job.folder.log_file}"
+        runs = f"{number_of(len(affected), 'run')}, such as {job.name}"
+        log_file = job.folder.log_file
+        yield f"warning: final training state not kept for {runs}; log: {log_file}"
 
 
-def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
+def _lacks_state(result: JobResult) -> bool:
+    """Return whether a run finished in this session, but without its final training state."""
+    if result.outcome is not Outcome.finished or not _is_trained(result):
+        return False
+    record = result.record
+    return record is not None and keeps_state(record.config) and not record.end_state
+
+
+def went_wrong(results: Sequence[JobResult]) -> Iterator[str]:
     """Yield a line for each run that diverged, failed, or was killed.
 
     For each type of failure, at most `MOST_LINES` runs are named, and the remaining runs are
     counted.
     """
-    kinds: dict[str, list[str]] = {}
-    for result in rows:
-        if not result.outcome.ended_well and result.outcome is not Outcome.not_started:
-            where = f"; log: {result.job.folder.log_file}" if result.record else ""
-            kinds.setdefault(result.outcome, []).append(
-                f"{result.outcome}: {result.job.name}: {result.reason}{where}"
-            )
-    for kind, lines in kinds.items():
+    lines_of_outcome: dict[Outcome, list[str]] = {}
+    for result in results:
+        if result.outcome.ended_well or result.outcome is Outcome.not_started:
+            continue
+        line = f"{result.outcome}: {result.job.name}: {result.reason}"
+        if result.record is not None:
+            line += f"; log: {result.job.folder.log_file}"
+        lines_of_outcome.setdefault(result.outcome, []).append(line)
+
+    for outcome, lines in lines_of_outcome.items():
         yield from lines[:MOST_LINES]
         if len(lines) > MOST_LINES:
-            yield f"{kind}: {len(lines) - MOST_LINES} more"
+            yield f"{outcome}: {len(lines) - MOST_LINES} more"

@@ -24,7 +24,7 @@ from lenet_exp.folders.results import RunResult, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import user
-from lenet_exp.reports.terminal.progress import uploading
+from lenet_exp.reports.terminal.upload_status import uploading
 from lenet_exp.stopping import Terminated
 from lenet_exp.tracking.run_uploads.remaining import (
     UploadCount,
