@@ -109,9 +109,9 @@ def _before_edit(
     None.
 
     Return None if the code of the metric changed, too, because values of different metrics are not
-    comparable.
+    comparable. Without results, there is nothing to compare.
     """
-    if not plan.code:
+    if not plan.code or not results:
         return None
     for other in all_sweeps(sweep.outputs, quietly=True):
         other_plan = other.started()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,20 @@ def test_summary_counts_new_runs_without_final_state(capsys):
 def test_resume_command_is_printed_if_something_can_be_resumed(capsys, outcome, goes_on):
     print_sweep([result(0, best=0.5), result(1, outcome, best=0.4)], 1.0, SWEEP)
     assert ("sweep.resume=" in capsys.readouterr().out) is goes_on
+
+
+@pytest.mark.parametrize(("num_results", "is_compared"), [(0, False), (1, True)])
+def test_edited_code_is_compared_only_if_there_are_results(
+    tmp_path, capsys, num_results, is_compared
+):
+    for number, (name, digest) in enumerate([("1f3a", "old"), ("9c07", "new")]):
+        sweep = SweepFolder(tmp_path / "sweeps" / name)
+        sweep.path.mkdir(parents=True)
+        sweep.start([], created_ms=number, code={"mine.Network": digest})
+    done = result(0, best=0.5)
+    done = replace(done, job=replace(done.job, config=compose()))
+    print_sweep([done] * num_results, 1.0, sweep)
+    assert ("sweep=1f3a,9c07" in capsys.readouterr().out) is is_compared
 
 
 def test_failures_beyond_three_are_counted(capsys):
