@@ -51,19 +51,19 @@ def main() -> None:
     options.add_argument(
         "--plot", type=Path, metavar="FILE", help="write a picture of the memory there"
     )
-    asked = options.parse_args()
+    settings = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         outputs = Path(scratch)
-        memory = train(max(asked.jobs), outputs)
+        memory = train(max(settings.jobs), outputs)
         show_memory(memory)
-        if asked.plot:
-            plot(memory, asked.plot)
+        if settings.plot:
+            plot(memory, settings.plot)
         rerun(1, outputs)
-        alone = [rerun(1, outputs) for _ in range(asked.repeats)]
+        alone = [rerun(1, outputs) for _ in range(settings.repeats)]
         added: dict[int, list[tuple[float, float]]] = {}
-        for jobs in asked.jobs:
+        for jobs in settings.jobs:
             rerun(jobs, outputs)  # the first rerun creates a new sweep of existing runs
-            pairs = [(rerun(jobs, outputs), composing()) for _ in range(asked.repeats)]
+            pairs = [(rerun(jobs, outputs), composing()) for _ in range(settings.repeats)]
             added[jobs] = [
                 ((whole - one) / (jobs - 1), c)
                 for (whole, c), one in zip(pairs, alone, strict=True)
@@ -78,7 +78,7 @@ def main() -> None:
                 composed,
                 f"<= {GOAL}",
             )
-    keep(asked, "bookkeeping", {"rerun": added, "memory": memory})
+    keep(settings, "bookkeeping", {"rerun": added, "memory": memory})
 
 
 def line(jobs: int) -> list[str]:

@@ -655,13 +655,13 @@ def main() -> None:
     options.add_argument(
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(BREAKS)} (default: all)"
     )
-    asked = options.parse_args().names or list(BREAKS)
+    names = options.parse_args().names or list(BREAKS)
     unnoticed = []
-    for name in asked:
+    for name in names:
         start = time.monotonic()
         noticed = tests_that_notice(BREAKS[name])
-        said = f"{name} ({BREAKS[name].promise}): {len(noticed)} tests notice, {time.monotonic() - start:.0f} s"
-        print(said, *noticed or ["NONE"], sep="\n    ", flush=True)
+        result_line = f"{name} ({BREAKS[name].promise}): {len(noticed)} tests notice, {time.monotonic() - start:.0f} s"
+        print(result_line, *noticed or ["NONE"], sep="\n    ", flush=True)
         unnoticed += [] if noticed else [name]
     sys.exit(1 if unnoticed else 0)
 
@@ -696,9 +696,9 @@ def tests_that_notice(what: Break) -> list[str]:
             "-rfE",
             *shlex.split(what.tests),
         ]
-        there = os.environ | {"PYTHONPATH": str(copy)}
+        environment = os.environ | {"PYTHONPATH": str(copy)}
         ended = subprocess.run(
-            command, cwd=copy, env=there, capture_output=True, text=True, timeout=LONGEST
+            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LONGEST
         )
     return sorted(re.findall(r"^(?:FAILED|ERROR) (\S+::.*)", ended.stdout, re.MULTILINE))
 

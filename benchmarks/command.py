@@ -66,30 +66,30 @@ def main() -> None:
     options.add_argument(
         "--fraction", type=float, default=0.2, help="of an epoch of the script is timed, and scaled"
     )
-    asked = options.parse_args()
+    settings = options.parse_args()
     from benchmarks.training import Ancestor, torchvision_images
     from lenet_exp.config.compose import compose
 
     config = compose(["dataset=mnist"])
     ancestor = Ancestor(
-        torchvision_images(config, "command"), config.dataset.val_size, asked.fraction
+        torchvision_images(config, "command"), config.dataset.val_size, settings.fraction
     )
     with tempfile.TemporaryDirectory() as scratch:
         seeds = count()
-        command = partial(run, Path(scratch), seeds, asked.fresh)
+        command = partial(run, Path(scratch), seeds, settings.fresh)
         ways: dict[str, Callable[[], float]] = {
             ANCESTOR: lambda: EPOCHS * ancestor.epoch(),
             COMMAND: command,
         }
-        seconds = interleave(ways, asked.repeats)
+        seconds = interleave(ways, settings.repeats)
         show_seconds(seconds, "seconds")
         show_ratio("ancestor / command", seconds[ANCESTOR], seconds[COMMAND], ">= 80")
-        parts = [run_noted(Path(scratch), seeds, asked.fresh) for _ in range(asked.repeats)]
+        parts = [run_noted(Path(scratch), seeds, settings.fresh) for _ in range(settings.repeats)]
     print(f"\n{'part of the command, seconds':<36}   median      min      max")
     for name in MARKS:
         values = [part[name] for part in parts]
         print(f"{name:<36} {median(values):8.3f} {min(values):8.3f} {max(values):8.3f}")
-    keep(asked, "command", {**seconds, "parts": parts})
+    keep(settings, "command", {**seconds, "parts": parts})
 
 
 def run(scratch: Path, seeds: Any, fresh: bool, **environment: str) -> float:

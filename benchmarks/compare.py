@@ -46,10 +46,10 @@ def main() -> None:
     options.add_argument(
         "--rates", type=positive, default=25, help="learning rates: 40 runs each (default 25)"
     )
-    asked = options.parse_args()
+    settings = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         outputs = Path(scratch)
-        train(asked.rates, outputs)
+        train(settings.rates, outputs)
         os.environ["LENET_EXP_OUTPUTS"] = scratch
         ways: dict[str, Callable[[], float]] = {
             "folders": lambda: timed("sweep=last"),
@@ -57,8 +57,8 @@ def main() -> None:
             "store": lambda: timed("filter="),
             "MLflow's listing": lambda: listing(outputs),
         }
-        seconds = interleave(ways, asked.repeats)
-    show_seconds(seconds, f"{40 * asked.rates} runs")
+        seconds = interleave(ways, settings.repeats)
+    show_seconds(seconds, f"{40 * settings.rates} runs")
     for way in ("folders", "folders, HTML", "store"):
         show_ratio(
             f"{way} / MLflow's listing",
@@ -66,7 +66,7 @@ def main() -> None:
             seconds["MLflow's listing"],
             f"< {GOAL:.0f} s",
         )
-    keep(asked, "compare", seconds)
+    keep(settings, "compare", seconds)
 
 
 def train(rates: int, outputs: Path) -> None:

@@ -95,11 +95,11 @@ def main() -> None:
     options.add_argument(
         "--images", type=positive, default=20_000, help="number of training images"
     )
-    asked = options.parse_args()
-    torch.set_num_threads(asked.threads)
+    arguments = options.parse_args()
+    torch.set_num_threads(arguments.threads)
     found: dict[str, list[float]] = {}
     for name, flags in SHAPES.items():
-        config = compose([*LINE, "model=convnet", f"dataset.train_size={asked.images}", *flags])
+        config = compose([*LINE, "model=convnet", f"dataset.train_size={arguments.images}", *flags])
         data, model = load_training_data(config, torch.device("cpu")), config.model
         kinds = {key: bool(model[key]) for key in ("depthwise", "residual")}
         plain = partial(Plain, list(model["channels"]), **kinds)
@@ -108,14 +108,14 @@ def main() -> None:
             "channels_last": partial(bare_epoch, plain, data, BATCH),
             "fit": partial(fit_epoch, config, data),
         }
-        seconds = interleave(ways, asked.repeats)
+        seconds = interleave(ways, arguments.repeats)
         show_seconds(seconds, f"seconds an epoch, {name}")
         faster = min(
-            ("bare", "channels_last"), key=lambda way: sorted(seconds[way])[asked.repeats // 2]
+            ("bare", "channels_last"), key=lambda way: sorted(seconds[way])[arguments.repeats // 2]
         )
         show_ratio(f"fit / {faster}", seconds["fit"], seconds[faster], "<= 1.05")
         found |= {f"{name}: {way}": its for way, its in seconds.items()}
-    keep(asked, "convnet", found)
+    keep(arguments, "convnet", found)
 
 
 if __name__ == "__main__":

@@ -51,8 +51,10 @@ class Claims:
 
 def shipped(table: AccuracyTable, images: int | None = None) -> Claims:
     """Return the claims of lenet_exp. The first row of the table must be the leader."""
-    its = pair_tests(table, images)
-    return Claims.of(its.found, its.differs & (its.found.points > 0), its.excluded)
+    judgment = pair_tests(table, images)
+    return Claims.of(
+        judgment.found, judgment.differs & (judgment.found.points > 0), judgment.excluded
+    )
 
 
 def release_0_2(table: AccuracyTable) -> Claims:
@@ -60,11 +62,11 @@ def release_0_2(table: AccuracyTable) -> Claims:
     configurations that were behind. The first row of the table must be the leader."""
     k = table.values.shape[-2]
     everything = compare_all_pairs(table)
-    found = everything.first(k - 1)
-    wins = ((found.points > 0) & (found.p <= LEVEL)).all(axis=-1, keepdims=True)
+    first_groups = everything.first(k - 1)
+    wins = ((first_groups.points > 0) & (first_groups.p <= LEVEL)).all(axis=-1, keepdims=True)
     differs = step_down(everything.p, shaffer_levels(k))[..., : k - 1] | wins
-    behind = differs & (found.points > 0)
-    return Claims.of(found, behind, behind)
+    behind = differs & (first_groups.points > 0)
+    return Claims.of(first_groups, behind, behind)
 
 
 @dataclass

@@ -47,10 +47,10 @@ def main() -> None:
     options.add_argument(
         "--as-is", action="store_true", help="train nothing: show the runs in the manifest"
     )
-    asked = options.parse_args()
+    arguments = options.parse_args()
     for row in FRONTIER:
-        if row.name in asked.networks and not asked.as_is:
-            complete(row, asked.workers)
+        if row.name in arguments.networks and not arguments.as_is:
+            complete(row, arguments.workers)
     kept = manifest()
     TABLE.write_text("\n".join(table(kept)) + "\n")
     write_atomic(FIGURE, png(figure(kept)))
@@ -102,10 +102,10 @@ def figure(kept: Mapping[str, Runs]) -> Figure:
                 [row for row in (*RECIPES, *FRONTIER) if row.engine == "torch"],
             ),
         ):
-            known = sorted(
+            sizes = sorted(
                 (row for row in rows if row.dataset == dataset and row.key in kept), key=parameters
             )
-            x, y = [parameters(row) for row in known], [errors(kept[row.key]) for row in known]
+            x, y = [parameters(row) for row in sizes], [errors(kept[row.key]) for row in sizes]
             axes.errorbar(
                 x,
                 [mean(its) for its in y],

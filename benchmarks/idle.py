@@ -43,13 +43,13 @@ def main() -> None:
     options = parser(__doc__, repeats=1)
     options.add_argument("--trials", type=positive, default=60)
     options.add_argument("--workers", type=positive, default=2)
-    asked = options.parse_args()
-    shares = [measure(asked.trials, asked.workers) for _ in range(asked.repeats)]
+    arguments = options.parse_args()
+    shares = [measure(arguments.trials, arguments.workers) for _ in range(arguments.repeats)]
     for share, shortest, longest in shares:
         print(
             f"idle {share:.2%} of the workers' time, goal < {GOAL:.0%}; runs of {shortest:.1f} to {longest:.1f} s"
         )
-    keep(asked, "idle", shares)
+    keep(arguments, "idle", shares)
 
 
 def measure(trials: int, workers: int) -> tuple[float, float, float]:

@@ -80,20 +80,23 @@ def main() -> None:
     options.add_argument(
         "--log", type=Path, metavar="FILE", help="write what was killed there, too"
     )
-    asked = options.parse_args()
-    with tempfile.TemporaryDirectory() as scratch, (asked.log or Path(os.devnull)).open("w") as log:
+    arguments = options.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        (arguments.log or Path(os.devnull)).open("w") as log,
+    ):
 
         def tell(line: str) -> None:
             print(line, flush=True)
             print(line, file=log, flush=True)
 
-        line = (*LINES[asked.line], f"num_epoch={asked.epochs}")
-        rng = random.Random(asked.seed)
+        line = (*LINES[arguments.line], f"num_epoch={arguments.epochs}")
+        rng = random.Random(arguments.seed)
         calm = run_calmly(partial(start, line), Path(scratch) / "calm")
         batter(
             partial(start, line),
             Path(scratch) / "battered",
-            rng.choices(asked.victims, k=asked.kills),
+            rng.choices(arguments.victims, k=arguments.kills),
             rng,
             tell,
         )
@@ -187,13 +190,15 @@ def differences(outputs: Path, calm: dict[str, tuple[str, int]]) -> list[str]:
     store = MlflowClient(sqlite_uri(outputs / "mlflow.db"))
     experiment = store.get_experiment_by_name("lenet_exp")
     assert experiment is not None
-    found = store.search_runs([experiment.experiment_id], "tags.kind = 'run'", max_results=1000)
-    states = Counter(run.info.status for run in found)
+    logged_runs = store.search_runs(
+        [experiment.experiment_id], "tags.kind = 'run'", max_results=1000
+    )
+    states = Counter(run.info.status for run in logged_runs)
     wrong = [] if states == {"FINISHED": len(calm)} else [f"runs: {dict(states)}"]
     parents = store.search_runs([experiment.experiment_id], "tags.kind = 'sweep'")
     if [p.info.status for p in parents] != ["FINISHED"]:
         wrong.append(f"sweeps: {[p.info.status for p in parents]}")
-    for run in found:
+    for run in logged_runs:
         _, epochs = calm[run.data.tags["fingerprint"]]
         for name in run.data.metrics:
             points = store.get_metric_history(run.info.run_id, name)
@@ -247,15 +252,15 @@ def _wait(sweep: Process, seconds: float, *, training: bool) -> bool:
 
 def started_by(process: int) -> list[int]:
     """Return the IDs of the child processes of a process that are still running."""
-    found = []
+    process_ids = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[1]) == process and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
+            process_ids.append(int(stat.parent.name))
+    return process_ids
 
 
 def uploader_of(sweep: Process) -> list[int]:

@@ -67,8 +67,8 @@ def pages() -> str:
 
 def manifest() -> dict[str, Runs]:
     """Read the manifest: the runs for each row of the table, keyed by `<recipe> <dataset>`."""
-    found: dict[str, Runs] = json.loads(MANIFEST.read_text()) if MANIFEST.exists() else {}
-    return found
+    runs_by_row: dict[str, Runs] = json.loads(MANIFEST.read_text()) if MANIFEST.exists() else {}
+    return runs_by_row
 
 
 def known(row: Row) -> Runs:
@@ -88,15 +88,15 @@ def add(row: Row) -> None:
     """Add the tested runs of a row in the store to the manifest and to the histories."""
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
     runs = known(row)
-    found = {
+    runs_by_seed = {
         seed: run for seed, run in stored(row, store).items() if "test_accuracy" in run.data.metrics
     }
-    kept = manifest() | {row.key: runs | {seed: entry(run) for seed, run in found.items()}}
+    kept = manifest() | {row.key: runs | {seed: entry(run) for seed, run in runs_by_seed.items()}}
     MANIFEST.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
     path = HISTORIES / f"{row.name}_{row.dataset}.csv"
     columns = _histories(path) if path.exists() else {}
     columns = {seed: its for seed, its in columns.items() if seed in runs}
-    for seed, run in found.items():
+    for seed, run in runs_by_seed.items():
         points = store.client.get_metric_history(run.info.run_id, "val_accuracy")
         columns[seed] = [f"{p.value:.6g}" for p in sorted(points, key=lambda p: p.step)]
     HISTORIES.mkdir(exist_ok=True)
@@ -129,8 +129,10 @@ def stored(row: Row, store: Store) -> dict[str, Run]:
     """Return the finished MLflow runs of the current version of a row, keyed by seed."""
     wanted = {its: str(seed) for seed, its in fingerprints(row, row.seeds).items()}
     query = f"tags.recipe = '{row.name}' and tags.kind = 'run' and attributes.status = 'FINISHED'"
-    found = store.client.search_runs([store.experiment_id], query)
-    return {wanted[its]: run for run in found if (its := run.data.tags["fingerprint"]) in wanted}
+    logged_runs = store.client.search_runs([store.experiment_id], query)
+    return {
+        wanted[its]: run for run in logged_runs if (its := run.data.tags["fingerprint"]) in wanted
+    }
 
 
 def entry(run: Run) -> dict[str, str | float]:

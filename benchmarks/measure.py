@@ -24,17 +24,19 @@ def parser(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
         doc: docstring of the benchmark, which becomes the help text.
         repeats: default number of rounds.
     """
-    found = argparse.ArgumentParser(
+    arguments_parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    found.add_argument(
+    arguments_parser.add_argument(
         "--repeats",
         type=positive,
         default=repeats,
         help=f"rounds that are timed (default {repeats})",
     )
-    found.add_argument("--json", type=Path, metavar="FILE", help="write the raw numbers there")
-    return found
+    arguments_parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the raw numbers there"
+    )
+    return arguments_parser
 
 
 def positive(text: str) -> int:
@@ -105,6 +107,11 @@ def keep(options: argparse.Namespace, benchmark: str, seconds: Any) -> None:
     }
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     if options.json is not None:
-        asked = {name: value for name, value in vars(options).items() if name != "json"}
-        numbers = {"benchmark": benchmark, "options": asked, "machine": machine, "seconds": seconds}
+        arguments = {name: value for name, value in vars(options).items() if name != "json"}
+        numbers = {
+            "benchmark": benchmark,
+            "options": arguments,
+            "machine": machine,
+            "seconds": seconds,
+        }
         options.json.write_text(json.dumps(numbers, indent=1, default=str) + "\n")

@@ -122,7 +122,7 @@ def without_gradient(shape: NativeShape) -> int:
     return (shape.side + 1 - shape.kernel_size) ** 2 * shape.kernel_size**2 * shape.channels[0]
 
 
-def shapes(asked: Namespace) -> Seconds:
+def shapes(arguments: Namespace) -> Seconds:
     """Print the times of a step, and their ratios, for networks of other shapes."""
     everything: Seconds = {}
     for override, (of_torch, of_dense) in SHAPES.items():
@@ -137,7 +137,7 @@ def shapes(asked: Namespace) -> Seconds:
             "dense": products(128, 3 * size.multiply_adds - without_gradient(built.layout.shape)),
             "native": steps(NativeEngine(built), 128, data, override),
         }
-        seconds = interleave(ways, asked.repeats)
+        seconds = interleave(ways, arguments.repeats)
         everything |= {f"{override} {name}": values for name, values in seconds.items()}
         show_seconds(
             {f"{override} {name}": [1000 * s for s in v] for name, v in seconds.items()},
@@ -153,10 +153,10 @@ def main() -> None:
     """Run the benchmark and print the ratios."""
     options = parser(__doc__, repeats=20)
     options.add_argument("--shapes", action="store_true", help="compare networks of other shapes")
-    asked = options.parse_args()
-    if asked.shapes:
+    arguments = options.parse_args()
+    if arguments.shapes:
         torch.set_num_threads(1)
-        keep(asked, "native shapes", shapes(asked))
+        keep(arguments, "native shapes", shapes(arguments))
         return
     target = find_target()
     if isinstance(target, str):
@@ -173,7 +173,7 @@ def main() -> None:
             f"{name} {batch_size}": steps(NativeEngine(k), batch_size, data)
             for name, k in compiled.items()
         }
-        seconds = interleave(ways, asked.repeats)
+        seconds = interleave(ways, arguments.repeats)
         everything |= seconds
         show_seconds(
             {name: [1000 * s for s in values] for name, values in seconds.items()}, "ms of a core"
@@ -186,8 +186,8 @@ def main() -> None:
             show_ratio(
                 f"{name} {batch_size} / dense", native, seconds[f"dense {batch_size}"], "<= 1"
             )
-    print(f"{target.name}, one core, {asked.repeats} rounds of {STEPS} steps")
-    keep(asked, "native", everything)
+    print(f"{target.name}, one core, {arguments.repeats} rounds of {STEPS} steps")
+    keep(arguments, "native", everything)
 
 
 if __name__ == "__main__":

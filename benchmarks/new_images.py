@@ -140,15 +140,15 @@ class Scenario:
         table = AccuracyTable(np.take_along_axis(values, order[..., None], axis=1), *replicates)
         lower = np.array(self.lower)[order]
         worse = lower[:, 1:] > lower[:, :1]
-        found = []
+        percentages = []
         for its in (pair_tests(table, self.images), pair_tests(table, self.images, variances)):
             behind = its.differs & (its.found.points > 0)
             truly = worse[lower[:, 0] == 0]
             share = behind[lower[:, 0] == 0][truly].sum() / max(
                 (np.array(self.lower) > 0).sum() * len(drawn), 1
             )
-            found.append([100 * (behind & ~worse).any(axis=-1).mean(), 100 * share])
-        return np.array(found).T
+            percentages.append([100 * (behind & ~worse).any(axis=-1).mean(), 100 * share])
+        return np.array(percentages).T
 
     @staticmethod
     def _variances(right: np.ndarray) -> Floats:
@@ -178,10 +178,10 @@ def new_image_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
         seeds, both = np.max(rates, axis=0)
         steps = np.linspace(1, 12, k - 1) if k > 2 else [4.0]
         ladder = Scenario(n, images, 0.0, (0.0, *steps), (1.0,) * k)
-        found = [
+        percentages = [
             replace(ladder, accuracy=a).claims(count // 2, (seed, k, n, images))[1, 0] for a in SD
         ]
-        cells = " | ".join(f"{one:.0f} → {other:.0f}" for one, other in found)
+        cells = " | ".join(f"{one:.0f} → {other:.0f}" for one, other in percentages)
         yield (
             f"| {k}x{n} | {images:,} | {seeds:.1f} → {both:.1f}{mark} | {cells} |",
             both <= MOST_FALSE,

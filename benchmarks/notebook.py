@@ -32,12 +32,12 @@ def executed(notebook: Path, folder: Path) -> Any:
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
-    found = nbformat.read(notebook, as_version=4)
+    content = nbformat.read(notebook, as_version=4)
     manager = AsyncKernelManager(kernel_name="python3")
     arguments = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     manager._kernel_spec = KernelSpec(argv=arguments, display_name="Python 3", language="python")
     client = NotebookClient(
-        found,
+        content,
         timeout=SECONDS,
         startup_timeout=SECONDS,
         km=manager,
@@ -48,7 +48,7 @@ def executed(notebook: Path, folder: Path) -> Any:
         k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_OUTPUTS"))
     }
     client.execute(env=environment | {"COLUMNS": "110"})
-    return found
+    return content
 
 
 def neutral(notebook: Any, folder: Path) -> Any:

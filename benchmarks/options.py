@@ -72,17 +72,19 @@ def main() -> None:
         "--steps", type=positive, default=20, help="that are timed at a time (default 20)"
     )
     options.add_argument("--engine", choices=list(EngineName)[1:], default=EngineName.torch.value)
-    asked = options.parse_args()
-    torch.set_num_threads(asked.threads)
-    base = [f"engine={asked.engine}", f"num_threads={asked.threads}"]
-    ways = {name: Steps([*base, override], asked.steps) for name, (override, _) in OPTIONS.items()}
-    milliseconds = interleave({WITHOUT: Steps(base, asked.steps), **ways}, asked.repeats)
+    arguments = options.parse_args()
+    torch.set_num_threads(arguments.threads)
+    base = [f"engine={arguments.engine}", f"num_threads={arguments.threads}"]
+    ways = {
+        name: Steps([*base, override], arguments.steps) for name, (override, _) in OPTIONS.items()
+    }
+    milliseconds = interleave({WITHOUT: Steps(base, arguments.steps), **ways}, arguments.repeats)
     show_seconds(milliseconds, "milliseconds a step")
     for name, (_, goals) in OPTIONS.items():
-        most = goals[asked.engine == EngineName.native] if goals else None
+        most = goals[arguments.engine == EngineName.native] if goals else None
         goal = f"<= {most}" if most else "none"
         show_ratio(f"{name} / {WITHOUT}", milliseconds[name], milliseconds[WITHOUT], goal)
-    keep(asked, "options", milliseconds)
+    keep(arguments, "options", milliseconds)
 
 
 if __name__ == "__main__":

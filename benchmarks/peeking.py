@@ -55,13 +55,13 @@ def main() -> None:
     options.add_argument(
         "--workers", type=positive, default=2, help="runs side by side (default: 2)"
     )
-    asked = options.parse_args()
+    arguments = options.parse_args()
     lines = [
         "| dataset | recipe | epochs | test, % | best epoch | best of 5 seeds | both | n |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
-        for row in (row for row in RECIPES if row.name in asked.recipes):
+    with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
+        for row in (row for row in RECIPES if row.name in arguments.recipes):
             runs = list(pool.map(accuracies, [row] * len(SEEDS), SEEDS))
             lines.append(
                 f"| {NAMES[row.dataset]} | `{row.name}` | {len(runs[0][1])} | {' | '.join(cells(runs))} |"

@@ -92,10 +92,10 @@ class Scenario:
 
 def scenarios() -> list[Scenario]:
     """Return all scenarios."""
-    found = [
+    plans = [
         Scenario(k, n, lead) for k in (2, 4, 10) for n in (3, 5, 10) for lead in (0.5, 1.0, 2.0)
     ]
-    return found + [
+    return plans + [
         Scenario(k, n, lead, tuple(np.geomspace(1, 3, k)))
         for k in (2, 4, 10)
         for n in (5, 10)
@@ -153,8 +153,8 @@ def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
         chosen = [int(group.flags["activation"]) for group in planned.groups]
         fresh = values([means[c] for c in chosen], spreads[chosen], (AGAIN,), planned.seeds, rng)
         columns = np.arange(planned.seeds)
-        found = compare_first_with_others(AccuracyTable(fresh, columns, np.zeros_like(columns)))
-        ahead = step_down(found.p, holm_levels(len(chosen) - 1)) & (found.points > 0)
+        pairs = compare_first_with_others(AccuracyTable(fresh, columns, np.zeros_like(columns)))
+        ahead = step_down(pairs.p, holm_levels(len(chosen) - 1)) & (pairs.points > 0)
         counts.seeds.append(planned.seeds)
         counts.confirmed.append(float(ahead.all(axis=-1).mean()))
     return counts
@@ -193,8 +193,8 @@ def detected_lead(k: int, n: int, sweeps: int, rng: Generator) -> float:
         excluded = pair_tests(
             AccuracyTable(ordered, np.arange(n), np.zeros(n, dtype=np.int64))
         ).excluded
-        found = (excluded & (order[:, 1:] != 0)).sum() / (sweeps * (k - 1))
-        low, high = (low, lead) if found >= DETECTED else (lead, high)
+        share = (excluded & (order[:, 1:] != 0)).sum() / (sweeps * (k - 1))
+        low, high = (low, lead) if share >= DETECTED else (lead, high)
     return high
 
 
@@ -208,7 +208,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the table there, too")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     begin, missed = time.process_time(), []
     lines = [
         INTRO,
@@ -216,7 +216,9 @@ def main() -> None:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for number, scenario in enumerate(scenarios()):
-        counts = simulate(scenario, asked.sweeps, np.random.default_rng([asked.seed, number]))
+        counts = simulate(
+            scenario, arguments.sweeps, np.random.default_rng([arguments.seed, number])
+        )
         low, middle, high = np.quantile(counts.seeds, (0.1, 0.5, 0.9)).round().astype(int)
         confirmed = 100 * float(np.mean(counts.confirmed))
         lines.append(
@@ -232,9 +234,9 @@ def main() -> None:
         "\n| k | n | warned, equal spreads, % | spreads 1 to 10, % |\n| --- | --- | --- | --- |"
     )
     for k, n in ((1, 3), (1, 5), (2, 3), (2, 5), (4, 3), (4, 5), (10, 3), (10, 10), (50, 3)):
-        rng = np.random.default_rng([asked.seed, k, n])
+        rng = np.random.default_rng([arguments.seed, k, n])
         equal, unequal = (
-            warned(k, n, spreads, 5 * asked.sweeps, rng)
+            warned(k, n, spreads, 5 * arguments.sweeps, rng)
             for spreads in (np.ones(k), np.geomspace(1, 10, k))
         )
         lines.append(f"| {k} | {n} | {equal:.2f} | {unequal:.2f} |")
@@ -243,18 +245,18 @@ def main() -> None:
             missed.append(f"outliers, k={k}, n={n}: {equal:.2f}")
     lines.append(f"\n| k | {' | '.join(f'{n} seeds' for n in NS)} |\n|{' ---: |' * (len(NS) + 1)}")
     for k in KS:
-        rng = np.random.default_rng([asked.seed, k])
+        rng = np.random.default_rng([arguments.seed, k])
         lines.append(
-            f"| {k} | {' | '.join(f'{detected_lead(k, n, asked.sweeps, rng):.1f}' for n in NS)} |"
+            f"| {k} | {' | '.join(f'{detected_lead(k, n, arguments.sweeps, rng):.1f}' for n in NS)} |"
         )
         print(lines[-1], flush=True)
     lines.append(
-        f"\n{asked.sweeps:,} sweeps per row of the first table and cell of the third, {5 * asked.sweeps:,} per row of "
-        f"the second; {time.process_time() - begin:.0f} s of one core ({cpu_model()})."
+        f"\n{arguments.sweeps:,} sweeps per row of the first table and cell of the third, "
+        f"{5 * arguments.sweeps:,} per row of the second; {time.process_time() - begin:.0f} s of one core ({cpu_model()})."
     )
     print(lines[-1])
-    if asked.output is not None:
-        asked.output.write_text("\n".join(lines) + "\n")
+    if arguments.output is not None:
+        arguments.output.write_text("\n".join(lines) + "\n")
     if missed:
         sys.exit(f"goal missed: {'; '.join(missed)}")
 

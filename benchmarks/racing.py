@@ -165,21 +165,23 @@ def main() -> None:
     options.add_argument(
         "--workers", type=positive, default=8, help="runs side by side (default 8)"
     )
-    asked = options.parse_args()
+    arguments = options.parse_args()
     print(f"{'scenario':<38} best dropped   seeds spent   below the best: raced, all seeds")
     for scenario in SCENARIOS:
         dice = np.random.default_rng(0)
-        found = [race(scenario, dice, asked.workers) for _ in range(asked.searches)]
-        share = np.mean([f.best_dropped for f in found])
+        races = [race(scenario, dice, arguments.workers) for _ in range(arguments.searches)]
+        share = np.mean([f.best_dropped for f in races])
         spent, below, with_all = (
-            np.mean([getattr(f, name) for f in found])
+            np.mean([getattr(f, name) for f in races])
             for name in ("spent", "below", "below_with_all")
         )
         print(
             f"{scenario.name:<38} {share:11.1%} {spent:13.1%} {below:16.2f} {with_all:10.2f}",
             flush=True,
         )
-    print(f"{asked.searches} searches each; must be at most {DROP_LEVEL:.0%} of best ones dropped")
+    print(
+        f"{arguments.searches} searches each; must be at most {DROP_LEVEL:.0%} of best ones dropped"
+    )
 
 
 if __name__ == "__main__":

@@ -126,12 +126,12 @@ def main() -> None:
     )
     parser.add_argument("--lines", type=positive, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    lines, wrong = Lines(asked.seed), 0
+    settings = parser.parse_args()
+    lines, wrong = Lines(settings.seed), 0
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "work"
         work.mkdir()
-        for number in range(asked.lines):
+        for number in range(settings.lines):
             program, arguments = lines.draw()
             process = start(
                 *arguments,
@@ -142,17 +142,17 @@ def main() -> None:
             )
             try:
                 stdout, stderr = process.communicate(timeout=SECONDS)
-                found = problem(process.returncode, stdout, stderr)
+                fault = problem(process.returncode, stdout, stderr)
             except subprocess.TimeoutExpired:
                 process.kill()
-                found = problem(None, "", "")
-            if found:
+                fault = problem(None, "", "")
+            if fault:
                 wrong += 1
                 print(
-                    f"{number}: {found}: {shlex.join([f'lenet-{program}', *arguments])}\n{stderr}",
+                    f"{number}: {fault}: {shlex.join([f'lenet-{program}', *arguments])}\n{stderr}",
                     flush=True,
                 )
-    print(f"{asked.lines} lines with seed {asked.seed}: {wrong} ended badly")
+    print(f"{settings.lines} lines with seed {settings.seed}: {wrong} ended badly")
     sys.exit(wrong > 0)
 
 

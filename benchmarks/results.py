@@ -77,17 +77,17 @@ def main() -> None:
         "--time", action="store_true", help="measure how long a run takes (on an idle machine)"
     )
     options.add_argument("--output", type=Path, metavar="FILE", help="write the table there")
-    asked = options.parse_args()
-    chosen = [row for row in RECIPES if row.name in asked.recipes]
+    arguments = options.parse_args()
+    chosen = [row for row in RECIPES if row.name in arguments.recipes]
     for row in chosen:
-        if not asked.as_is:
-            complete(row, asked.workers, retrain=asked.retrain)
-        if asked.time:
+        if not arguments.as_is:
+            complete(row, arguments.workers, retrain=arguments.retrain)
+        if arguments.time:
             measure(row)
     lines = table(RECIPES)
     print("\n".join(lines))
-    if asked.output:
-        asked.output.write_text("\n".join(lines) + "\n")
+    if arguments.output:
+        arguments.output.write_text("\n".join(lines) + "\n")
 
 
 def complete(row: Row, workers: int | None, *, retrain: bool = False) -> None:
@@ -98,14 +98,14 @@ def complete(row: Row, workers: int | None, *, retrain: bool = False) -> None:
     Raises:
         RuntimeError: a run did not finish.
     """
-    had = {} if retrain else known(row)
-    missing = [seed for seed in row.seeds if str(seed) not in had]
+    earlier_runs = {} if retrain else known(row)
+    missing = [seed for seed in row.seeds if str(seed) not in earlier_runs]
     for some in (missing[i : i + BATCH] for i in range(0, len(missing), BATCH)):
         _train_and_test(row, some, workers)
         if not retrain:  # otherwise, the manifest stays as it is, for comparison
             add(row)
-    had = known(row)
-    if lost := [seed for seed in missing if str(seed) not in had]:
+    earlier_runs = known(row)
+    if lost := [seed for seed in missing if str(seed) not in earlier_runs]:
         raise RuntimeError(f"{row.key}: no result for seeds {lost}")
 
 
@@ -209,16 +209,16 @@ def fast_words(runs: Mapping[str, Mapping[str, Any]]) -> str:
 
     fast, ancestor = runs["mnist_fast mnist"], runs["ancestor mnist"]
     seeds = sorted(fast.keys() & ancestor.keys())
-    told = []
+    comparisons = []
     for name, what in (("test", "test_accuracy"), ("validation", "best_val_accuracy")):
         one, other = ([100 * of[seed][what] for seed in seeds] for of in (fast, ancestor))
         p = float(ttest_rel(one, other).pvalue)
         ahead = mean(one) - mean(other)
         word = "better" if ahead > 0 else "worse"
-        told.append(
+        comparisons.append(
             f"{abs(ahead):.2f} points {word} than `ancestor` on {name} images (p = {p:.1g})"
         )
-    return f"On MNIST, `mnist_fast` is {' and '.join(told)}, in paired t tests over {len(seeds)} shared seeds."
+    return f"On MNIST, `mnist_fast` is {' and '.join(comparisons)}, in paired t tests over {len(seeds)} shared seeds."
 
 
 def sampling_error(accuracy: float) -> str:

@@ -108,16 +108,16 @@ def main() -> None:
         "--show", type=Path, metavar="FILE", help="measure nothing: show what was kept there"
     )
     options.add_argument("--plot", type=Path, metavar="FILE", help="with --show: draw it")
-    asked = options.parse_args()
-    if asked.show:
-        show([json.loads(line) for line in asked.show.read_text().splitlines()], asked.plot)
+    settings = options.parse_args()
+    if settings.show:
+        show([json.loads(line) for line in settings.show.read_text().splitlines()], settings.plot)
         return
     kept = []
-    for size in asked.sizes:
+    for size in settings.sizes:
         with tempfile.TemporaryDirectory() as scratch:
-            kept.append(asdict(measure(size, Path(scratch), asked.uri, asked.more)))
-        if asked.json:
-            with asked.json.open("a") as file:
+            kept.append(asdict(measure(size, Path(scratch), settings.uri, settings.more)))
+        if settings.json:
+            with settings.json.open("a") as file:
                 file.write(json.dumps(kept[-1]) + "\n")
     show(kept, None)
 
@@ -145,23 +145,23 @@ def line(size: int, uri: str | None, more: Sequence[str]) -> list[str]:
 
 def measure(size: int, outputs: Path, uri: str | None, more: Sequence[str]) -> Scale:
     """Run the sweep and the other commands for one size, and return the measurements."""
-    found = Scale(size, (uri or "sqlite").partition(":")[0])
+    measured = Scale(size, (uri or "sqlite").partition(":")[0])
     train = ["-m", "benchmarks.scale_recorded", *line(size, uri, more)]
-    found.commands["dry run"] = command([*train, "sweep.dry_run=true"], outputs)
-    found.commands["sweep"], found.phases = sweep(train, outputs)
-    found.commands["again"] = command(train, outputs)
+    measured.commands["dry run"] = command([*train, "sweep.dry_run=true"], outputs)
+    measured.commands["sweep"], measured.phases = sweep(train, outputs)
+    measured.commands["again"] = command(train, outputs)
     for name, program, *words in (
         ("compare", "compare"),
         ("status", "sweep", "status"),
         ("list", "sweep", "list"),
         ("sync", "sync"),
     ):
-        found.commands[name] = command(["-m", "lenet_exp", program, *words], outputs)
-    found.bytes = {
+        measured.commands[name] = command(["-m", "lenet_exp", program, *words], outputs)
+    measured.bytes = {
         name: tree(outputs / name) for name in ("runs", "sweeps", "mlartifacts", "mlflow.db")
     }
-    found.page = page_seconds(outputs, uri)
-    return found
+    measured.page = page_seconds(outputs, uri)
+    return measured
 
 
 def command(arguments: Sequence[str], outputs: Path) -> Cost:

@@ -61,9 +61,9 @@ def row_of(flags: dict[str, str]) -> int:
     """Return the row number of a configuration in the table, given its flags."""
     number = 0
     for flag, values in FLAGS.items():
-        shown = flags["schedule.shape" if flag == "schedule" else flag]
-        found = [i for i, value in enumerate(values) if _same(shown, value)]
-        number = number * len(values) + found[0]
+        text_of_flag = flags["schedule.shape" if flag == "schedule" else flag]
+        matches = [i for i, value in enumerate(values) if _same(text_of_flag, value)]
+        number = number * len(values) + matches[0]
     return number
 
 

@@ -59,15 +59,15 @@ def _growth(sizes: Sequence[int], values: Sequence[float | None], name: str) -> 
     cost per additional run between the previous sizes, and the extrapolated cost for a million
     runs.
     """
-    known = [(n, v) for n, v in zip(sizes, values, strict=True) if v is not None]
-    if len(known) < 2:
+    points = [(n, v) for n, v in zip(sizes, values, strict=True) if v is not None]
+    if len(points) < 2:
         return ["-", "-", "-"]
-    (n0, v0), (n1, v1) = known[-2:]
+    (n0, v0), (n1, v1) = points[-2:]
     each = (v1 - v0) / (n1 - n0)
     unit, factor = ("ms", 1e3) if name.endswith(" s") else ("kB", 1e3)
     power = "-"
-    if len(known) > 2 and known[-2][1] > known[-3][1] and v1 > v0:
-        before = (v0 - known[-3][1]) / (n0 - known[-3][0])
+    if len(points) > 2 and points[-2][1] > points[-3][1] and v1 > v0:
+        before = (v0 - points[-3][1]) / (n0 - points[-3][0])
         power = f"{each / before:.2f}"
     million = v1 + each * (MILLION - n1)
     unit_million = "s" if name.endswith(" s") else "GB"
@@ -90,10 +90,10 @@ def draw(kept: Sequence[Kept], path: Path) -> None:
         for i, cost in enumerate(costs.values()):
             for store, style in styles.items():
                 points = [(k["runs"], cost(k)) for k in kept if k["store"] == store]
-                known = sorted((n, v) for n, v in points if v is not None and v > 0)
-                if known:
+                known_points = sorted((n, v) for n, v in points if v is not None and v > 0)
+                if known_points:
                     axes.plot(
-                        *zip(*known, strict=True),
+                        *zip(*known_points, strict=True),
                         style,
                         marker="o",
                         markersize=4,

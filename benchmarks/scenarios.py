@@ -23,15 +23,15 @@ EARLIER_SEEDS = {
 
 def truths(k: int) -> dict[str, tuple[float, ...]]:
     """Return the true means of each name."""
-    found = {"all equal": equal(k), LADDER: (0.0, *np.linspace(-1, -12, k - 1).tolist())}
+    means_by_name = {"all equal": equal(k), LADDER: (0.0, *np.linspace(-1, -12, k - 1).tolist())}
     if k > 2:
-        found |= {
+        means_by_name |= {
             "two best, others 20 lower": (0.0, 0.0, *[-20.0] * (k - 2)),
             TWO: (0.0, 0.0, *[-4.0] * (k - 2)),
         }
     if k > 3:
-        found[THREE] = (0.0, 0.0, 0.0, *[-4.0] * (k - 3))
-    return found
+        means_by_name[THREE] = (0.0, 0.0, 0.0, *[-4.0] * (k - 3))
+    return means_by_name
 
 
 def grid(k: int, n: int) -> Iterator[Scenario]:
@@ -57,34 +57,38 @@ def earlier(quick: bool) -> list[Scenario]:
     """Return the scenarios that release 0.2 was tested with. Each seed has an effect on all
     configurations.
     """
-    found = []
+    scenarios = []
     for k, ns in EARLIER_SEEDS.items():
-        found += [Scenario("all equal", equal(k), n) for n in ns if k < 200 or not quick]
+        scenarios += [Scenario("all equal", equal(k), n) for n in ns if k < 200 or not quick]
     for k in (2, 3, 10, 50):
         ten = tuple(np.geomspace(1, 10, k))
-        found += [Scenario("all equal, sd 1 to 10", equal(k), n, ten) for n in (2, 3, 10)]
+        scenarios += [Scenario("all equal, sd 1 to 10", equal(k), n, ten) for n in (2, 3, 10)]
     for k in (3, 10):
         noisy = (10.0, 10.0, *[1.0] * (k - 2))
-        found += [
+        scenarios += [
             Scenario("all equal, two of them 10 times as noisy", equal(k), n, noisy)
             for n in (3, 10)
         ]
     for k, ns in {2: (2, 3, 4, 5, 10), 3: (2, 4, 5, 10), 10: (3, 5, 10)}.items():
         ten = tuple(np.geomspace(1, 10, k))
-        found += [Scenario("all equal, other seeds each", equal(k), n, paired=False) for n in ns]
-        found += [
+        scenarios += [
+            Scenario("all equal, other seeds each", equal(k), n, paired=False) for n in ns
+        ]
+        scenarios += [
             Scenario("all equal, other seeds, sd 1 to 10", equal(k), n, ten, paired=False)
             for n in ns
         ]
     for k in (3, 10):
-        found += [Scenario("all equal, a fifth missing", equal(k), n, missing=0.2) for n in (5, 10)]
-        found += [
+        scenarios += [
+            Scenario("all equal, a fifth missing", equal(k), n, missing=0.2) for n in (5, 10)
+        ]
+        scenarios += [
             Scenario(
                 "all equal, a fifth missing, other seeds", equal(k), 10, missing=0.2, paired=False
             )
         ]
     for n in (3, 5, 10):
-        found += [
+        scenarios += [
             Scenario("two best, the rest 3 lower", (0.0, 0.0, *[-3.0] * 3), n),
             Scenario("two nearly best, the rest far", (0.0, -1e-6, *[-20.0] * 8), n),
             Scenario("three nearly best, one 2 lower", (0.0, -1e-6, -2e-6, -2.0), n),
@@ -94,29 +98,29 @@ def earlier(quick: bool) -> list[Scenario]:
             Scenario("three best, seven 3 lower", (*[0.0] * 3, *[-3.0] * 7), n),
             Scenario("one 3 above, other seeds", (3.0, *[0.0] * 3), n, paired=False),
         ]
-    found += [
+    scenarios += [
         Scenario("all equal, correlated", equal(k), n, noise="correlated")
         for k in (3, 10)
         for n in (3, 10)
     ]
-    found += [
+    scenarios += [
         Scenario("all equal, seeds x 3 splits", equal(k), n, splits=3)
         for k in (2, 3, 10)
         for n in (3, 5)
     ]
     for noise in ("skewed", "collapse", "rounded"):
-        found += [
+        scenarios += [
             Scenario(f"all equal, {noise}", equal(k), n, noise=noise)
             for k in (2, 10)
             for n in (3, 10)
         ]
     for noise in ("one skewed", "one collapses"):
-        found += [
+        scenarios += [
             Scenario(f"equal means, {noise}", equal(k), n, noise=noise)
             for k in (2, 10)
             for n in (3, 10)
         ]
-    return found
+    return scenarios
 
 
 def collapses() -> Iterator[Scenario]:

@@ -239,13 +239,13 @@ def _chosen(names: Sequence[str]) -> list[Way]:
         for pruner in PrunerName
         if sampler is not SamplerName.grid
     ]
-    known = {f"{sampler},{pruner}": Way(sampler, pruner) for sampler, pruner in pairs} | {
+    ways = {f"{sampler},{pruner}": Way(sampler, pruner) for sampler, pruner in pairs} | {
         "batches": BATCHES
     }
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if name not in ways]
     if unknown:
-        raise SystemExit(f"--ways {unknown[0]}: allowed are {', '.join(known)}")
-    return [known[name] for name in names]
+        raise SystemExit(f"--ways {unknown[0]}: allowed are {', '.join(ways)}")
+    return [ways[name] for name in names]
 
 
 def _raw(found: Sequence[Found]) -> Mapping[str, object]:
@@ -270,11 +270,11 @@ def main() -> None:
     options.add_argument("--tried", action="store_true", help="other settings instead")
     options.add_argument("--output", type=Path, help="writes the table there, too")
     options.add_argument("--plot", type=Path, help="draws the regret over the epochs there (PNG)")
-    asked = options.parse_args()
+    arguments = options.parse_args()
     table, found, start = load(), [], time.process_time()
-    said = "\n\n".join(about(table))
-    print(f"{said}\n", flush=True)
-    for file in asked.read or []:
+    description = "\n\n".join(about(table))
+    print(f"{description}\n", flush=True)
+    for file in arguments.read or []:
         kept = json.loads(file.read_text())
         for name, searches in kept["seconds"].items():
             found.append(
@@ -285,10 +285,12 @@ def main() -> None:
                     kept["options"]["share"],
                 )
             )
-    ways = _chosen(asked.ways) if asked.ways else TRIED if asked.tried else WAYS
-    for way in ways if not asked.read else ():
-        repetitions = min(asked.repetitions, 10) if way.sampler in FEWER else asked.repetitions
-        found.append(search_all(table, way, repetitions, asked.share))
+    ways = _chosen(arguments.ways) if arguments.ways else TRIED if arguments.tried else WAYS
+    for way in ways if not arguments.read else ():
+        repetitions = (
+            min(arguments.repetitions, 10) if way.sampler in FEWER else arguments.repetitions
+        )
+        found.append(search_all(table, way, repetitions, arguments.share))
         print(
             markdown(table, [found[-1]]).splitlines()[2],
             f"{time.process_time() - start:.0f} s of CPU",
@@ -302,11 +304,13 @@ def main() -> None:
         [markdown(table, found), SEEN, "", markdown(table, seen).partition("\n\n")[0], ""]
     )
     print(f"\n{tables}")
-    if asked.output is not None:
-        asked.output.write_text(f"# Replayed searches\n\n{_measured(found)}\n\n{said}\n\n{tables}")
-    if asked.plot is not None:
-        asked.plot.write_bytes(png(regret_figure({f.name: f.regret for f in found}, table)))
-    keep(asked, "search", _raw(found))
+    if arguments.output is not None:
+        arguments.output.write_text(
+            f"# Replayed searches\n\n{_measured(found)}\n\n{description}\n\n{tables}"
+        )
+    if arguments.plot is not None:
+        arguments.plot.write_bytes(png(regret_figure({f.name: f.regret for f in found}, table)))
+    keep(arguments, "search", _raw(found))
 
 
 if __name__ == "__main__":

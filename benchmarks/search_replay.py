@@ -205,8 +205,10 @@ class Way:
         if self.batches:
             return "batches (TPE, no pruning)"
         options = {**self.sampler_options}, {**self.pruner_options}
-        told = [f"{k}={v}" for group in options for k, v in group.items()]
-        return ", ".join([self.sampler, self.pruner, *told, *(["repeats"] if self.repeats else [])])
+        texts = [f"{k}={v}" for group in options for k, v in group.items()]
+        return ", ".join(
+            [self.sampler, self.pruner, *texts, *(["repeats"] if self.repeats else [])]
+        )
 
     def search(self, seed: int) -> Search:
         """Return the configuration of a search with this method, with a seed for its sampler."""
@@ -244,10 +246,10 @@ class Replayed:
         """Return the best configuration so far after this many epochs, or None if there is no
         result yet.
         """
-        known = [
+        candidates = [
             name for spent, name in zip(self.spent, self.named, strict=True) if spent <= epochs
         ]
-        return known[-1] if known else None
+        return candidates[-1] if candidates else None
 
 
 def replay(
@@ -296,10 +298,10 @@ def quick_copies() -> Iterator[None]:
 def _flags(table: Table) -> list[Flag]:
     """Return the flags in the order in which a search samples them: config groups first."""
     groups = set(config_groups())
-    found = [
+    replays = [
         Flag(f, Choice(tuple(v)), f in groups, f"{f}={','.join(v)}") for f, v in table.flags.items()
     ]
-    return sorted(found, key=lambda flag: not flag.group)
+    return sorted(replays, key=lambda flag: not flag.group)
 
 
 class _Replay:
@@ -327,7 +329,7 @@ class _Replay:
         ] = []  # time, trial, configuration, and its epochs at that time
         self.best = -math.inf
         self.fruitless = 0
-        self.asked: set[int] = set()
+        self.arguments: set[int] = set()
 
     def run(self) -> Replayed:
         """Run the replay and return its result."""
@@ -372,9 +374,9 @@ class _Replay:
             return self.table.number({flag.name: choose(flag) for flag in self.flags})
 
         found, trial = self.trials.ask(
-            make, (lambda at: False) if self.way.repeats else self.asked.__contains__
+            make, (lambda at: False) if self.way.repeats else self.arguments.__contains__
         )
-        self.asked.add(found)
+        self.arguments.add(found)
         return found, trial
 
     def _begins(self, now: float, number: int, configuration: int) -> bool:

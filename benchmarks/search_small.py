@@ -78,7 +78,7 @@ def main() -> None:
     options.add_argument("--workers", type=positive, default=4, help="simulated (default 4)")
     options.add_argument("--tried", action="store_true", help="other settings of asha instead")
     options.add_argument("--output", type=Path, help="writes the table there, too")
-    asked = options.parse_args()
+    arguments = options.parse_args()
     heads = [
         "epochs",
         "trials",
@@ -95,20 +95,25 @@ def main() -> None:
     for num_epoch in EPOCHS:
         table = load().of_epochs(num_epoch)
         for trials in TRIALS:
-            for way in tried(num_epoch) if asked.tried else WAYS:
+            for way in tried(num_epoch) if arguments.tried else WAYS:
                 way = Way(
-                    way.sampler, way.pruner, way.sampler_options, way.pruner_options, asked.workers
+                    way.sampler,
+                    way.pruner,
+                    way.sampler_options,
+                    way.pruner_options,
+                    arguments.workers,
                 )
                 with quick_copies():
-                    found = [
-                        replay(table, way, n, math.inf, trials) for n in range(asked.repetitions)
+                    rows = [
+                        replay(table, way, n, math.inf, trials)
+                        for n in range(arguments.repetitions)
                     ]
-                lines.append(row(table, way, trials, found))
+                lines.append(row(table, way, trials, rows))
                 print(lines[-1], flush=True)
-                raw[f"{num_epoch} {trials} {way.name}"] = [vars(search) for search in found]
-    if asked.output is not None:
-        asked.output.write_text("\n".join(lines) + "\n")
-    keep(asked, "search_small", raw)
+                raw[f"{num_epoch} {trials} {way.name}"] = [vars(search) for search in rows]
+    if arguments.output is not None:
+        arguments.output.write_text("\n".join(lines) + "\n")
+    keep(arguments, "search_small", raw)
 
 
 if __name__ == "__main__":

@@ -106,13 +106,13 @@ def train(workers: int) -> None:
     """Train the missing curves in random order, so that an incomplete table is a sample of the
     whole table.
     """
-    there = {(c["number"], c["seed"]) for c in known()}
+    recorded = {(c["number"], c["seed"]) for c in known()}
     todo = [
         (n, s)
         for s in SEEDS
         for n in np.random.default_rng(s).permutation(len(configurations())).tolist()
     ]
-    todo = [pair for pair in todo if pair not in there]
+    todo = [pair for pair in todo if pair not in recorded]
     lines_file().parent.mkdir(parents=True, exist_ok=True)
     print(f"{len(todo)} curves to train")
     with lines_file().open("a") as file, ProcessPoolExecutor(workers) as pool:
@@ -160,8 +160,8 @@ def main() -> None:
     )
     options.add_argument("what", choices=["train", "pack"])
     options.add_argument("--workers", type=positive, default=2)
-    asked = options.parse_args()
-    train(asked.workers) if asked.what == "train" else pack()
+    arguments = options.parse_args()
+    train(arguments.workers) if arguments.what == "train" else pack()
 
 
 if __name__ == "__main__":

@@ -74,9 +74,9 @@ def by_mean(table: AccuracyTable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
     The order contains only configurations with at least two runs.
     """
-    known = ~np.isnan(table.values)
-    runs = known.sum(axis=-1)
-    mean = np.where(known, table.values, 0.0).sum(axis=-1) / np.maximum(runs, 1)
+    has_value = ~np.isnan(table.values)
+    runs = has_value.sum(axis=-1)
+    mean = np.where(has_value, table.values, 0.0).sum(axis=-1) / np.maximum(runs, 1)
     order = np.argsort(-np.where(runs > 1, mean, -np.inf), axis=-1, kind="stable")
     # Variances are moderated only if a configuration has more than two runs.
     kinds = np.stack([(runs > 1).sum(axis=-1), runs.max(axis=-1) > 2], axis=-1)
@@ -194,12 +194,12 @@ class Scenario:
     def draw(self, sweeps: int, rng: np.random.Generator) -> Sweeps:
         """Draw sweeps."""
         at, sd, images = ROUNDED.get(self.noise, (ACCURACY, SD, NO_IMAGES))
-        found = simulated(self, sweeps, rng)
-        values = at + sd * found.values
+        draws = simulated(self, sweeps, rng)
+        values = at + sd * draws.values
         if images:
             values = np.minimum(np.round(values * images) / images, 1.0)
         means = np.broadcast_to(at + sd * np.array(self.means), (sweeps, self.k))
-        return Sweeps(AccuracyTable(values, found.seeds, found.splits), means, images or None)
+        return Sweeps(AccuracyTable(values, draws.seeds, draws.splits), means, images or None)
 
 
 @dataclass(frozen=True)
@@ -269,9 +269,9 @@ def recorded_grids(k: int) -> Floats:
         table, flags = file["accuracy"].astype(float), json.loads(str(file["flags"]))
     reached = np.where(np.isnan(table).any(axis=-1), np.nan, table.max(axis=-1))
     shape, rng = tuple(map(len, flags.values())), np.random.default_rng(k)
-    found: list[Floats] = []
+    grids: list[Floats] = []
     places = np.arange(len(reached)).reshape(shape)
-    while len(found) < 2000:
+    while len(grids) < 2000:
         varied = rng.permutation(len(shape))[: len(GRIDS[k])]
         sizes = dict(zip(varied.tolist(), GRIDS[k], strict=True))
         if any(sizes.get(i, 1) > most for i, most in enumerate(shape)):
@@ -281,8 +281,8 @@ def recorded_grids(k: int) -> Floats:
         grid = grid[np.argsort(-grid.mean(axis=-1), kind="stable")]
         # If the best recorded means tied, there would be more than `tied` best configurations.
         if not np.isnan(grid).any() and (np.diff(grid[:4].mean(axis=-1)) < 0).all():
-            found.append(grid)
-    return np.array(found)
+            grids.append(grid)
+    return np.array(grids)
 
 
 @cache
@@ -298,8 +298,8 @@ def frontier_grid() -> Floats:
     reached = np.array(
         [np.genfromtxt(path, delimiter=",", skip_header=1)[:, 1:].max(axis=0) for path in paths]
     )
-    found: Floats = reached[np.argsort(-reached.mean(axis=-1))][None]
-    return found
+    accuracies: Floats = reached[np.argsort(-reached.mean(axis=-1))][None]
+    return accuracies
 
 
 def equal(k: int) -> tuple[float, ...]:

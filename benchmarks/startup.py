@@ -206,15 +206,15 @@ def main() -> None:
     """Time the commands alternately, and print the ratios."""
     options = parser(__doc__, repeats=15)
     options.add_argument("--only", choices=ONLY, help="time only these commands")
-    asked = options.parse_args()
-    if asked.only is not None:
-        seconds = ONLY[asked.only](asked.repeats)
+    settings = options.parse_args()
+    if settings.only is not None:
+        seconds = ONLY[settings.only](settings.repeats)
         show_seconds(seconds, "seconds")
         (first, base), *others = seconds.items()
         for name, values in others:
             show_ratio(f"{name} / {first}", values, base, dict(ANSWERS).get(name, "none"))
-        print(f"{asked.repeats} rounds")
-        keep(asked, f"startup {asked.only}", seconds)
+        print(f"{settings.repeats} rounds")
+        keep(settings, f"startup {settings.only}", seconds)
         return
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty_app.py"
@@ -230,7 +230,7 @@ def main() -> None:
             ways[f"lenet-train {typed}"] = partial(
                 seconds_of, [sys.executable, *ours, *typed.split()], folder, 2
             )
-        seconds = interleave(ways, asked.repeats)
+        seconds = interleave(ways, settings.repeats)
     show_seconds(seconds, "seconds a process")
     for name, goal in GOALS.items():
         show_ratio(
@@ -246,8 +246,8 @@ def main() -> None:
             seconds["lenet-train --help"],
             "<= 1.5",
         )
-    print(f"{asked.repeats} rounds")
-    keep(asked, "startup", seconds)
+    print(f"{settings.repeats} rounds")
+    keep(settings, "startup", seconds)
 
 
 if __name__ == "__main__":

@@ -84,11 +84,11 @@ def by_pair(values: Floats, dims: int, measure: Callable[[Floats], Floats]) -> F
     """Return the measure of each pair of flags, with shape (sweeps, pairs), from accuracies as
     `Grid.draw` returns.
     """
-    found = []
+    p_values = []
     for i, j in combinations(range(1, dims + 1), 2):
         table = np.moveaxis(values, (i, j), (1, 2))
-        found.append(measure(table.reshape(*table.shape[:3], -1, table.shape[-1]).mean(axis=3)))
-    return np.stack(found, axis=-1)
+        p_values.append(measure(table.reshape(*table.shape[:3], -1, table.shape[-1]).mean(axis=3)))
+    return np.stack(p_values, axis=-1)
 
 
 def pooled_p(table: Floats, error: Floats, error_df: int, runs: int) -> Floats:
@@ -153,10 +153,10 @@ def interaction_row(grid: Grid, sweeps: int, rng: np.random.Generator) -> tuple[
 
     better = values.copy()
     better.reshape(sweeps, -1, grid.n)[:, -1] += LIFT
-    found = by_pair(better, dims, lambda table: interaction_test(table, runs).p)
-    power = 100 * (holm_adjusted(found)[:, 0] <= LEVEL).mean()
-    shown = "x".join(map(str, grid.shape))
-    row = f"| {shown} | {grid.n} | {grid.spreads} | {false:.1f} | {usual:.1f} |"
+    p_of_pairs = by_pair(better, dims, lambda table: interaction_test(table, runs).p)
+    power = 100 * (holm_adjusted(p_of_pairs)[:, 0] <= LEVEL).mean()
+    shape_text = "x".join(map(str, grid.shape))
+    row = f"| {shape_text} | {grid.n} | {grid.spreads} | {false:.1f} | {usual:.1f} |"
     # partial omega squared has no common definition if seeds interact
     if grid.spreads == SPREADS[-1]:
         return f"{row} | | | {power:.1f} |", bool(false <= grid.most_false)
@@ -219,10 +219,10 @@ def value_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
         values = Grid((k, 6), n, spreads).draw(2 * sweeps, rng)
         differs, held = contrasts_of(values)
         better, _ = contrasts_of(values[: sweeps // 10] + np.arange(k)[:, None, None])
-        false, hold, found = (
+        false, hold, power = (
             100 * its.mean() for its in (differs.any(axis=-1), held.all(axis=-1), better)
         )
-        row = f"| {k} | {n} | {spreads} | {false:.1f} | {hold:.1f} | {found:.0f} |"
+        row = f"| {k} | {n} | {spreads} | {false:.1f} | {hold:.1f} | {power:.0f} |"
         yield row, bool(false <= MOST_FALSE and hold >= LEAST_HELD)
 
 
@@ -324,8 +324,8 @@ def best_per_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
         means[-1, -1] = means.max() + 0.5
         lost = best_per_rates(means, n, noisy, count, rng)[1]
         *_, better, whole = best_per_rates(apart, n, noisy, count // 10, power)
-        found = f"{better:.0f} | {whole:.0f}" if kind != "many against one" else "|"
-        row = f"| {shape[0]} | {shape[1]} | {n} | {kind} | {spreads} | {false:.1f} | {lost:.1f} | {found} |"
+        power_cells = f"{better:.0f} | {whole:.0f}" if kind != "many against one" else "|"
+        row = f"| {shape[0]} | {shape[1]} | {n} | {kind} | {spreads} | {false:.1f} | {lost:.1f} | {power_cells} |"
         yield row, bool(max(false, lost) <= MOST_FALSE)
 
 
@@ -418,8 +418,8 @@ def rank_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
         rng, false, usual = np.random.default_rng(seed * 1000 + number), 0, 0
         for _ in range(sweeps // 4):
             ranks = rankdata(rng.normal(size=(datasets, k)), axis=1)
-            found = rank_test(ranks)
-            false += bool(found.p <= LEVEL and np.ptp(ranks.mean(axis=0)) > found.critical)
+            test = rank_test(ranks)
+            false += bool(test.p <= LEVEL and np.ptp(ranks.mean(axis=0)) > test.critical)
             usual += asymptotic(ranks)
         rates = [100 * wrong / (sweeps // 4) for wrong in (false, usual)]
         yield f"| {k} | {datasets} | {rates[0]:.1f} | {rates[1]:.1f} |", rates[0] <= MOST_FALSE

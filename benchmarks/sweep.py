@@ -59,19 +59,19 @@ def main() -> None:
     options.add_argument(
         "--ancestor-epochs", type=positive, default=ANCESTOR_EPOCHS, help="timed in a round (3)"
     )
-    asked = options.parse_args()
+    arguments = options.parse_args()
     config = compose(["dataset=mnist"])
     ancestor = Ancestor(torchvision_images(config, "sweep"), config.dataset.val_size, 1.0)
     line = [
         f"num_epoch={EPOCHS}",
         f"seed=range({RUNS})",
-        f"engine={asked.engine}",
+        f"engine={arguments.engine}",
         f"data_root={config.data_root}",
     ]
     seconds: Seconds = {"ancestor": [], "sweep": [], "whole command": []}
     ancestor.epoch()  # warm-up, which is not timed
-    for _ in range(asked.repeats):
-        epochs = [ancestor.epoch() for _ in range(asked.ancestor_epochs)]
+    for _ in range(arguments.repeats):
+        epochs = [ancestor.epoch() for _ in range(arguments.ancestor_epochs)]
         seconds["ancestor"].append(sum(epochs) / len(epochs) * RUNS * EPOCHS)
         finished, whole = sweep(line)
         seconds["sweep"].append(finished)
@@ -79,9 +79,9 @@ def main() -> None:
     show_seconds(seconds, f"seconds of {RUNS} runs")
     show_ratio("ancestor / sweep", seconds["ancestor"], seconds["sweep"], ">= 12")
     print(
-        f"{RUNS} runs of {EPOCHS} epochs, {asked.repeats} rounds; the ancestor's time is extrapolated"
+        f"{RUNS} runs of {EPOCHS} epochs, {arguments.repeats} rounds; the ancestor's time is extrapolated"
     )
-    keep(asked, "sweep", seconds)
+    keep(arguments, "sweep", seconds)
 
 
 if __name__ == "__main__":

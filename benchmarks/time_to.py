@@ -44,22 +44,22 @@ def main() -> None:
         metavar=("RECIPE", "SEED"),
         help="time training in this process, as JSON",
     )
-    asked = options.parse_args()
+    arguments = options.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # subprocesses inherit the core
-    if asked.alone:
-        print(json.dumps(train(*asked.alone)))
+    if arguments.alone:
+        print(json.dumps(train(*arguments.alone)))
         return
-    row, reached = quickest(asked.accuracy)
+    row, reached = quickest(arguments.accuracy)
     print(f"{row.name}: {100 * reached:.2f}% on test images, mean of {len(row.seeds)} seeds")
     seconds: Seconds = {"training": [], "with data": [], "whole command": []}
     with tempfile.TemporaryDirectory() as outputs:
         command(row, min(row.seeds) - 1, outputs)  # compiles the engine, and creates the store
-        for seed in list(row.seeds) * asked.repeats:
+        for seed in list(row.seeds) * arguments.repeats:
             own = [
                 sys.executable,
                 "-m",
                 "benchmarks.time_to",
-                str(asked.accuracy),
+                str(arguments.accuracy),
                 "--alone",
                 row.name,
                 str(seed),
@@ -69,7 +69,7 @@ def main() -> None:
             seconds["whole command"].append(command(row, seed, outputs))
     show_seconds(seconds, "seconds")
     print(f"training, mean: {mean(seconds['training']):.2f} s, goal <= {GOAL} s for 0.99")
-    keep(asked, "time_to", seconds)
+    keep(arguments, "time_to", seconds)
 
 
 def quickest(accuracy: float) -> tuple[Row, float]:
@@ -82,14 +82,14 @@ def quickest(accuracy: float) -> tuple[Row, float]:
     from benchmarks.manifest import known
     from lenet_exp.training.network import network_size
 
-    found = []
+    candidates = []
     for row in RECIPES:
         runs = known(row) if row.dataset == "mnist" else {}
         reached = mean(float(run["test_accuracy"]) for run in runs.values()) if runs else 0.0
         if reached >= accuracy:
             config = compose(row.overrides)
             images = config.dataset.train_size or 60_000 - config.dataset.val_size
-            found.append(
+            candidates.append(
                 (
                     network_size(config).multiply_adds * images * config.num_epoch,
                     row.name,
@@ -97,11 +97,11 @@ def quickest(accuracy: float) -> tuple[Row, float]:
                     reached,
                 )
             )
-    if not found:
+    if not candidates:
         sys.exit(
             f"benchmarks.time_to: {accuracy}: no recipe for MNIST in benchmarks/manifest.json reaches it"
         )
-    *_, row, reached = min(found)
+    *_, row, reached = min(candidates)
     return row, reached
 
 

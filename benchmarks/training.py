@@ -181,16 +181,16 @@ def main() -> None:
         default=1.0,
         help="time this share of its epoch, scaled",
     )
-    asked = options.parse_args()
+    arguments = options.parse_args()
 
-    config = compose([f"dataset={asked.dataset}", "num_epoch=1", "engine=torch", "device=cpu"])
+    config = compose([f"dataset={arguments.dataset}", "num_epoch=1", "engine=torch", "device=cpu"])
     native = replace(config, engine=EngineName.native)
     why_not = why_not_native(native)
     ancestor = Ancestor(
-        torchvision_images(config, "training"), config.dataset.val_size, asked.ancestor_fraction
+        torchvision_images(config, "training"), config.dataset.val_size, arguments.ancestor_fraction
     )
     data = load_training_data(config, torch.device("cpu"))
-    torch.set_num_threads(asked.threads)
+    torch.set_num_threads(arguments.threads)
     ways: dict[str, Callable[[], float]] = {
         "ancestor": ancestor.epoch,
         "bare": partial(bare_epoch, partial(Net, pool_first=True), data),
@@ -201,19 +201,19 @@ def main() -> None:
         ways["native"] = lambda: fit_epoch(native, exact)
     else:
         print(f"no native engine here: {why_not}")
-    seconds = interleave(ways, asked.repeats)
+    seconds = interleave(ways, arguments.repeats)
     show_seconds(seconds, "seconds an epoch")
-    if asked.ancestor_fraction < 1:
+    if arguments.ancestor_fraction < 1:
         print(
-            f"ancestor: {asked.ancestor_fraction:g} of an epoch was timed, and scaled to a whole one"
+            f"ancestor: {arguments.ancestor_fraction:g} of an epoch was timed, and scaled to a whole one"
         )
     show_ratio("fit / bare", seconds["fit"], seconds["bare"], "<= 1.1")
     show_ratio("ancestor / fit", seconds["ancestor"], seconds["fit"], ">= 4")
     if why_not is None:
         show_ratio("ancestor / native", seconds["ancestor"], seconds["native"], ">= 15")
         print(f"native: {describe_kernels()}")
-    print(f"{asked.dataset}, {asked.threads} threads, {asked.repeats} rounds")
-    keep(asked, "training", seconds)
+    print(f"{arguments.dataset}, {arguments.threads} threads, {arguments.repeats} rounds")
+    keep(arguments, "training", seconds)
 
 
 def fraction(text: str) -> float:

@@ -54,10 +54,10 @@ def differing(shown: str, out: str, err: str) -> list[str]:
         if line == LEFT_OUT.strip():
             gap = True
         elif line not in progress or line in printed[at:]:
-            found = printed.index(line, at) if line in printed[at:] else -1
-            if found < 0 or (found > at and not gap):
+            position = printed.index(line, at) if line in printed[at:] else -1
+            if position < 0 or (position > at and not gap):
                 wrong.append(line)
-            at, gap = (found if found >= 0 else at) + 1, False
+            at, gap = (position if position >= 0 else at) + 1, False
     return wrong + (
         [f"not shown: {printed[at]}"] if at < len(printed) and not gap and not wrong else []
     )
@@ -74,10 +74,10 @@ def steady(text: str) -> list[str]:
             column = cells.index("seconds") if "seconds" in cells else None
         elif column is not None and cells[0].isdigit() and len(cells) > column:
             cells[column] = "TIME"
-        said = re.sub("─+", "─", " ".join(cells))
+        row_text = re.sub("─+", "─", " ".join(cells))
         for varies, name in VARIES:
-            said = varies.sub(name, said)
-        lines.append(said)
+            row_text = varies.sub(name, row_text)
+        lines.append(row_text)
     return lines
 
 

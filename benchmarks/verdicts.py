@@ -196,10 +196,10 @@ def simulate(sources: Iterable[Source], sweeps: int, seed: int, quick: bool) -> 
             *run(its, max(int(sweeps * SHARE.get(its.k, 1)), 100), (seed, its.k, its.n, number)),
         )
         if row.missed and not quick:
-            again = (
+            repeated = (
                 20_000 if "other seeds" in row.name and its.k > 6 else REPEATED.get(its.k, 100_000)
             )
-            row = Row(its, *run(its, again, (seed, its.k, its.n, number, 1)), repeated=True)
+            row = Row(its, *run(its, repeated, (seed, its.k, its.n, number, 1)), repeated=True)
             print(f"repeated: {row.size} {row.name}: {row.worst:.2f}", file=sys.stderr, flush=True)
         yield row
 
@@ -302,9 +302,9 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables there, too")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     sweeps, begin, lines, missed = (
-        asked.sweeps or (1000 if asked.quick else 5000),
+        arguments.sweeps or (1000 if arguments.quick else 5000),
         time.process_time(),
         [],
         [],
@@ -317,21 +317,22 @@ def main() -> None:
     groups: dict[str, list[Source]] = {
         "grid": [
             its
-            for k, n in product(QUICK_K if asked.quick else GRID_K, SEEDS_OF)
+            for k, n in product(QUICK_K if arguments.quick else GRID_K, SEEDS_OF)
             for its in grid(k, n)
         ],
         "recorded": list(recorded()),
         "collapses": list(collapses()),
-        "earlier": list(earlier(asked.quick)),
+        "earlier": list(earlier(arguments.quick)),
     }
-    found = {
-        name: list(simulate(its, sweeps, asked.seed, asked.quick)) for name, its in groups.items()
+    results = {
+        name: list(simulate(its, sweeps, arguments.seed, arguments.quick))
+        for name, its in groups.items()
     }
-    for line in tables(found):
+    for line in tables(results):
         say(line)
     missed += [
         f"{row.size} {row.name}: {row.worst:.2f}"
-        for rows in found.values()
+        for rows in results.values()
         for row in rows
         if row.missed
     ]
@@ -340,14 +341,14 @@ def main() -> None:
     studies = (DATASETS, dataset_rows), (RANKS, rank_rows)
     for title, rows in (*flags, *studies, *images):
         say(title)
-        for line, good in rows(2 * sweeps, asked.seed):
+        for line, good in rows(2 * sweeps, arguments.seed):
             say(line)
             missed += [] if good else [f"{title.split(chr(10))[1]}: {line}"]
     took = f"{sweeps:,} sweeps per scenario, {time.process_time() - begin:.0f} s of one core ({cpu_model()})."
     say(f"\n{took}")
-    if asked.output is not None:
-        asked.output.write_text(INTRO + "\n".join(lines) + "\n")
-    if missed and not asked.quick:
+    if arguments.output is not None:
+        arguments.output.write_text(INTRO + "\n".join(lines) + "\n")
+    if missed and not arguments.quick:
         sys.exit("goal missed: " + "\n".join(missed))
 
 
