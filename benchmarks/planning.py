@@ -250,9 +250,11 @@ def main() -> None:
             f"| {k} | {' | '.join(f'{detected_lead(k, n, arguments.sweeps, rng):.1f}' for n in NS)} |"
         )
         print(lines[-1], flush=True)
+    seconds = time.process_time() - begin
     lines.append(
         f"\n{arguments.sweeps:,} sweeps per row of the first table and cell of the third, "
-        f"{5 * arguments.sweeps:,} per row of the second; {time.process_time() - begin:.0f} s of one core ({cpu_model()})."
+        f"{5 * arguments.sweeps:,} per row of the second; "
+        f"{seconds:.0f} s of one core ({cpu_model()})."
     )
     print(lines[-1])
     if arguments.output is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -31,6 +32,7 @@ WILD, WILD_MEAN = (
 GRIDS = {6: (3, 2), 10: (5, 2), 18: (3, 3, 2)}  # numbers of values of the flags in a recorded grid
 RECORDED = Path(__file__).with_name("search_table.npz")  # written by benchmarks/search_table.py
 HISTORIES = RECORDED.with_name("histories")  # written by benchmarks/manifest.py
+LENET5 = re.compile(r"channels_\d+_\d+_units_\d+_\d+_kernel_\d_mnist\.csv")  # two convolutions
 RECORDED_IMAGES = 10_000
 
 
@@ -287,14 +289,10 @@ def recorded_grids(k: int) -> Floats:
 
 @cache
 def frontier_grid() -> Floats:
-    """Return the best accuracies of the networks on MNIST's frontier, with shape (1, networks,
+    """Return the best accuracies of the six LeNet-5s on MNIST's frontier, with shape (1, networks,
     seeds), best first.
     """
-    paths = [
-        path
-        for path in sorted(HISTORIES.glob("channels_*_mnist.csv"))
-        if "fashion" not in path.name
-    ]
+    paths = [path for path in sorted(HISTORIES.iterdir()) if LENET5.fullmatch(path.name)]
     reached = np.array(
         [np.genfromtxt(path, delimiter=",", skip_header=1)[:, 1:].max(axis=0) for path in paths]
     )
