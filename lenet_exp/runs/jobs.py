@@ -10,19 +10,18 @@ from functools import cache
 
 from lenet_exp.addresses import frozen_uri, hide_password
 from lenet_exp.amounts import first_of
-from lenet_exp.config.class_groups import TARGET, option_name, options_of
+from lenet_exp.config.class_groups import option_name
 from lenet_exp.config.compose import quoted, typed
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.grid import which_job
-from lenet_exp.config.metric import Metric
 from lenet_exp.config.own_code import codes, refresh, with_code
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name, swept_values, text
-from lenet_exp.config.schema import HOOK, LENET5, Config, EngineName, value_of
-from lenet_exp.config.targets import accepted_arguments, keywords
+from lenet_exp.config.schema import HOOK, LENET5, Config, EngineName
+from lenet_exp.config.targets import accepted_arguments
 from lenet_exp.config.typed_json import to_plain
 from lenet_exp.data.images import data_digests, train_count, with_class_names
-from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.errors import UserError
 from lenet_exp.files import user_path
 from lenet_exp.folders.code_folder import load_code
 from lenet_exp.folders.job import Job
@@ -31,19 +30,13 @@ from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.runs.initial_weights import TrainedWeights, find_weights, with_initial_weights
 from lenet_exp.training.check import check_batches, check_config
-from lenet_exp.training.engine import EngineChoice, choose_engine
+from lenet_exp.training.engine import choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.optimizer import scheduled_rates
 
 log = logging.getLogger("lenet_exp")
 
 MOST_NAMED = 12  # maximum number of classes in a message
-# Flags that a class might not accept, and the configuration group that selects the class.
-IGNORED = {
-    "optimizer.momentum": "optimizer",
-    "activation": "model",
-    "regularization.dropout_rate": "model",
-}
 
 
 def lone_job(config: Config, name: str | None = None) -> Job:
@@ -60,14 +53,14 @@ def lone_job(config: Config, name: str | None = None) -> Job:
     refresh()
     # Numbers are converted to the flags' types, so that 1 and 1.0 are the same run.
     config = with_code(typed(to_plain(config)))
-    check_jobs([[]], [config])
+    check_each_job([[]], [config])
 
     (job,) = freeze_jobs([], [[]], [config])
     return replace(job, name=name or job.name)
 
 
-def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
-    """Check all jobs of a sweep, even in a dry run.
+def check_each_job(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
+    """Check the configuration of each job, independently of the other jobs.
 
     Args:
         jobs: overrides of each job.
@@ -86,58 +79,6 @@ def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None
             choose_engine(config)
         except UserError as e:
             raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
-
-    check_one_sweep(configs)
-
-
-def check_one_sweep(configs: Sequence[Config]) -> None:
-    """Check that the flags for the sweep as a whole are the same in all configurations.
-
-    Raises:
-        ConfigError: one of these flags differs between configurations.
-    """
-    first = configs[0]
-    for flag in ("tracking.uri", "tracking.experiment", "metric", "sweep"):
-        if any(value_of(config, flag) != value_of(first, flag) for config in configs):
-            raise ConfigError(f"{flag}: must be the same for all runs of a sweep")
-
-    compared_by_loss = Metric.of(first.metric).name == "loss"
-    if compared_by_loss and len({str(config.loss) for config in configs}) > 1:
-        raise ConfigError(
-            "loss: must be the same for all runs of a sweep that are compared by their loss"
-        )
-
-    _check_class_names(configs)
-    _check_dataset_names(configs)
-
-
-def _check_class_names(configs: Sequence[Config]) -> None:
-    """Check that different classes of a group have different names."""
-    classes: dict[tuple[str, str], str] = {}
-    for config in configs:
-        for group, option in options_of(config).items():
-            name = option_name(option)
-            target = option[TARGET]
-            first_target = classes.setdefault((group, name), target)
-            if target != first_target:
-                raise ConfigError(
-                    f"{group}: {first_target} and {target} are both called {name}; "
-                    "add name: to one of their option files"
-                )
-
-
-def _check_dataset_names(configs: Sequence[Config]) -> None:
-    """Check that datasets from different files or folders have different names."""
-    places: dict[str, tuple[str, str | None]] = {}
-    for config in configs:
-        dataset = config.dataset
-        place = (dataset.folder, dataset.file)
-        if places.setdefault(dataset.name, place) != place:
-            flag = "file" if dataset.file else "folder"
-            raise ConfigError(
-                f"dataset.name={dataset.name}: must differ between datasets; for example, set "
-                f"dataset.name=a,b sweep.zip=[dataset.{flag},dataset.name]"
-            )
 
 
 def freeze_jobs(
@@ -233,58 +174,6 @@ def _log_class_order(dataset: str, names: tuple[str, ...]) -> None:
         log.info(
             "classes of %s, in the order of their labels: %s", dataset, first_of(names, MOST_NAMED)
         )
-
-
-def engine_words(jobs: Sequence[Job]) -> list[str]:
-    """Return one line for each engine of a sweep's jobs, with the reason for choosing it."""
-    engines = Counter(EngineChoice(job.engine, job.engine_why).words for job in jobs)
-    lines = []
-    for words, count in engines.items():
-        if count < len(jobs):
-            lines.append(f"engine for {count} jobs: {words}")
-        else:
-            lines.append(f"engine: {words}")
-    return lines
-
-
-def without_effect(configs: Sequence[Config]) -> list[str]:
-    """Return one line for each swept flag that some of the jobs ignore."""
-    lines = []
-    for flag, group in IGNORED.items():
-        values = {_text_of(config, flag, group) for config in configs}
-        ignoring = sorted(_ignoring_options(configs, flag, group))
-        if ignoring and len(values) > 1:
-            lines.append(f"{flag} has no effect for {', '.join(ignoring)}")
-    return lines
-
-
-def _text_of(config: Config, flag: str, group: str) -> str:
-    """Return the value of a flag as text; an optimizer can lack the keyword argument."""
-    if group == "optimizer":
-        return str(config.optimizer.get(_argument_of(flag)))
-    return str(value_of(config, flag))
-
-
-def _ignoring_options(configs: Sequence[Config], flag: str, group: str) -> list[str]:
-    """Return the names of a group's options whose class does not accept a flag."""
-    options = {}
-    for config in configs:
-        option = getattr(config, group)
-        if option:
-            options[option_name(option)] = option
-
-    argument = _argument_of(flag)
-    ignoring = []
-    for name, option in options.items():
-        accepted = accepted_arguments(option) if group == "model" else keywords(group, option)
-        if argument not in accepted:
-            ignoring.append(name)
-    return ignoring
-
-
-def _argument_of(flag: str) -> str:
-    """Return the keyword argument that a flag sets: `optimizer.momentum` sets `momentum`."""
-    return flag.rpartition(".")[2]
 
 
 def _described(config: Config) -> str:

@@ -24,8 +24,9 @@ from lenet_exp.config.targets import accepted_arguments, keywords
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.initial_weights import find_weights
-from lenet_exp.runs.jobs import check_jobs, check_one_sweep, freeze_jobs
+from lenet_exp.runs.jobs import freeze_jobs
 from lenet_exp.searches.trials import Baseline, Choose, TooLarge
+from lenet_exp.sweeps.checks import check_jobs, check_one_sweep
 from lenet_exp.training.network import count_parameters
 
 MOST_CORNERS = 32  # maximum number of pairs of corners to check

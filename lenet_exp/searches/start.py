@@ -23,7 +23,8 @@ from lenet_exp.searches.search import SearchRun
 from lenet_exp.searches.study import StudyDatabase, open_database
 from lenet_exp.searches.trial_attributes import EPOCHS_BEFORE, RUN
 from lenet_exp.sweeps.launching import Launching
-from lenet_exp.sweeps.session import Follow, SweepRequest, sweep_session
+from lenet_exp.sweeps.session import Follow, sweep_session
+from lenet_exp.sweeps.session_start import SweepRequest
 
 
 @dataclass(frozen=True)

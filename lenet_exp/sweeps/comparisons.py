@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 from lenet_exp.addresses import default_uri, store_name, store_uri
 from lenet_exp.comparison.compare import Comparison, compare_runs
@@ -18,6 +19,7 @@ from lenet_exp.errors import ConfigError, DamagedError, one_of
 from lenet_exp.folders.find import all_runs, find_sweep, is_mlflow_run_id
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.sweep_table import missing_digests
@@ -25,6 +27,8 @@ from lenet_exp.sweeps.confirms import ended_confirmation
 
 # Returns the runs in a store, an experiment, and a filter, and the flags that their sweeps varied.
 FindRuns = Callable[[str, str, str], tuple[list[ComparedRun], list[str]]]
+# Returns the same for a filter, in a fixed store and experiment.
+Find = Callable[[str], tuple[list[ComparedRun], list[str]]]
 
 log = logging.getLogger("lenet_exp")
 
@@ -61,95 +65,148 @@ def load_comparisons(
     epoch = EpochChoice(one_of("by", by, list(EpochChoice)))
     if sweep is not None and filter_string is not None:
         raise ConfigError("sweep= and filter= are both set; set only one of them")
+
     uri = uri or default_uri()
+    store = store_name(uri)
+    find = partial(find_runs, uri, experiment)
     if filter_string is not None:
-        runs, swept = find_runs(uri, experiment, filter_string)
-        title = filter_string.strip() or f"all runs of {experiment}"
-        design: Design | None = Design(filter=title)
-        search, source = None, RunSource(title, store=store_name(uri))
+        loaded = _load_filter(filter_string, find, experiment, store)
     else:
-        if sweep is None and not all_sweeps(outputs_dir()) and all_runs(outputs_dir()):
-            raise ConfigError(
-                f"no sweep found in {outputs_dir()}; to compare runs that are not part of a sweep, set filter="
-            )
-        runs, swept, design, search, source = runs_of_sweeps(
-            (sweep or "last").split(","),
-            lambda query: find_runs(uri, experiment, query),
-            store_name(uri),
-        )
-    if not runs:
+        if sweep is None:
+            _check_any_sweep()
+        names = [name.strip() for name in (sweep or "last").split(",")]
+        loaded = _combined([_load_sweep(name, find, store) for name in names])
+    if not loaded.runs:
         raise ConfigError(f"filter={filter_string}: no runs in experiment '{experiment}' match")
-    found = compare_runs(runs, swept, epoch, design, search=search)
-    return select_part(found, only, best_per), source
+
+    comparisons = compare_runs(
+        loaded.runs, loaded.swept, epoch, loaded.design, search=loaded.search
+    )
+    return select_part(comparisons, only, best_per), loaded.source
 
 
-def runs_of_sweeps(
-    which: Sequence[str], find: Callable[[str], tuple[list[ComparedRun], list[str]]], store: str
-) -> tuple[list[ComparedRun], list[str], Design | None, SearchSummary | None, RunSource]:
-    """Return the runs, swept flags, design, search, and source of one or more sweeps.
+@dataclass(frozen=True)
+class _LoadedRuns:
+    """Runs to compare.
 
-    If a sweep is not in the outputs folder, it is looked up in the store by its MLflow run ID. The
-    search is None if there is more than one sweep.
+    Attributes:
+        runs: the runs.
+        swept: names of the swept flags.
+        design: the decisions made before the first result; None if unknown.
+        search: summary of the search that the runs belong to; None if they do not belong to a
+            single search.
+        source: source of the runs, for use in reports.
+    """
+
+    runs: list[ComparedRun]
+    swept: list[str]
+    design: Design | None
+    search: SearchSummary | None
+    source: RunSource
+
+
+def _check_any_sweep() -> None:
+    """Raise an error if the outputs folder has runs but no sweeps."""
+    outputs = outputs_dir()
+    if not all_sweeps(outputs) and all_runs(outputs):
+        raise ConfigError(
+            f"no sweep found in {outputs}; "
+            "to compare runs that are not part of a sweep, set filter="
+        )
+
+
+def _load_filter(filter_string: str, find: Find, experiment: str, store: str) -> _LoadedRuns:
+    """Load the runs in a store that match a filter."""
+    runs, swept = find(filter_string)
+    title = filter_string.strip() or f"all runs of {experiment}"
+    source = RunSource(title, store=store)
+    return _LoadedRuns(runs, swept, Design(filter=title), search=None, source=source)
+
+
+def _load_sweep(name: str, find: Find, store: str) -> _LoadedRuns:
+    """Load the runs of a sweep from the outputs folder or, if it is not there, from the store.
 
     Args:
-        which: IDs, folders, or MLflow run IDs of the sweeps.
-        find: function that returns the runs in the store that match a filter, and the flags that
-            their sweeps varied.
+        name: ID, folder, or MLflow run ID of the sweep. Only the MLflow run ID finds a sweep in the
+            store.
+        find: function that returns the runs in the store that match a filter.
         store: name of the store.
 
     Raises:
-        UserError: a sweep was not found.
+        UserError: the sweep was not found.
     """
+    try:
+        sweep = find_sweep(name)
+    except ConfigError:
+        if not is_mlflow_run_id(name):
+            raise
+        runs, swept = find(f"tags.sweeps LIKE '%{name}%'")
+        if not runs:
+            raise
+        source = RunSource(f"sweep {name}", store=store)
+        return _LoadedRuns(runs, swept, design=None, search=None, source=source)
+    return _load_local_sweep(sweep)
+
+
+def _load_local_sweep(sweep: SweepFolder) -> _LoadedRuns:
+    """Load the runs of a sweep in an outputs folder."""
+    plan = sweep.started()
+    results = job_results(sweep, sweep.jobs(), since_ms=0)
+    digests_line = missing_digests(results)
+    if digests_line is not None:
+        log.info("%s", digests_line)
+
+    design = design_of(plan, results, sweep)
+    return _LoadedRuns(
+        runs=from_results(results),
+        swept=[flag.lstrip("+") for flag in plan.swept],
+        design=_with_confirmations(design, sweep),
+        search=searched(plan, results),
+        source=_source_of(sweep, plan),
+    )
+
+
+def _combined(sweeps: Sequence[_LoadedRuns]) -> _LoadedRuns:
+    """Combine the runs of several sweeps. A run that belongs to several sweeps appears once."""
     runs: dict[str, ComparedRun] = {}
     swept: dict[str, None] = {}
-    sources: list[RunSource] = []
-    designs = []
-    searches: list[SearchSummary | None] = []
-    for name in which:
-        try:
-            sweep = find_sweep(name.strip())
-        except ConfigError:
-            if not is_mlflow_run_id(name.strip()):
-                raise
-            found, flags = find(f"tags.sweeps LIKE '%{name.strip()}%'")
-            if not found:
-                raise
-            sources.append(RunSource(f"sweep {name.strip()}", store=store))
-            searches.append(None)
-        else:
-            plan = sweep.started()
-            results = job_results(sweep, sweep.jobs(), since_ms=0)
-            if (line := missing_digests(results)) is not None:
-                log.info("%s", line)
-            found, flags = from_results(results), [flag.lstrip("+") for flag in plan.swept]
-            sources.append(source_of(sweep))
-            designs.append(_with_tests(design_of(plan, results, sweep), sweep))
-            searches.append(searched(plan, results))
-        runs |= {run.id: run for run in found}
-        swept |= dict.fromkeys(flags)
-    search = searches[0] if len(searches) == 1 else None
-    if len(sources) > 1:
-        sources = [RunSource("; ".join(source.title for source in sources), store=sources[0].store)]
-    return list(runs.values()), list(swept), combined_design(designs), search, sources[0]
+    for sweep in sweeps:
+        runs |= {run.id: run for run in sweep.runs}
+        swept |= dict.fromkeys(sweep.swept)
+
+    designs = [sweep.design for sweep in sweeps if sweep.design is not None]
+    search = None
+    source = sweeps[0].source
+    if len(sweeps) == 1:
+        search = sweeps[0].search
+    else:
+        title = "; ".join(sweep.source.title for sweep in sweeps)
+        source = RunSource(title, store=source.store)
+    return _LoadedRuns(
+        list(runs.values()), list(swept), combined_design(designs), search=search, source=source
+    )
 
 
-def _with_tests(design: Design, sweep: SweepFolder) -> Design:
+def _with_confirmations(design: Design, sweep: SweepFolder) -> Design:
     """Return a sweep's design, updated with whether the sweep is running and with confirmations of
     its leader.
     """
-    tests: list[EndedConfirmation] = []
+    confirmations: list[EndedConfirmation] = []
     for other in all_sweeps(sweep.outputs, quietly=True):
         plan = other.started()
-        if plan.confirms == sweep.id and plan.confirmed is not None:
-            with contextlib.suppress(DamagedError):  # reported when that sweep itself is compared
-                tests += filter(None, [ended_confirmation(other, tested=sweep)])
-    return replace(design, running=sweep.owner() is not None, confirmations=tuple(tests))
+        if plan.confirms != sweep.id or plan.confirmed is None:
+            continue
+        with contextlib.suppress(DamagedError):  # reported when that sweep itself is compared
+            result = ended_confirmation(other, tested=sweep)
+            if result is not None:
+                confirmations.append(result)
+    return replace(design, running=sweep.owner() is not None, confirmations=tuple(confirmations))
 
 
-def source_of(sweep: SweepFolder) -> RunSource:
+def _source_of(sweep: SweepFolder, plan: SweepPlan) -> RunSource:
     """Return the source of a local sweep, for use in reports."""
-    plan = sweep.started()
-    own = store_name(store_uri(plan.tracking_uri, sweep.outputs))
     stores = sweep.delivered().run_ids()
-    store = own if own in stores else next(iter(stores), None)  # the outputs folder has moved
+    store: str | None = store_name(store_uri(plan.tracking_uri, sweep.outputs))
+    if store not in stores:  # the outputs folder has moved
+        store = next(iter(stores), None)
     return RunSource(plan.command, plan.command, store)

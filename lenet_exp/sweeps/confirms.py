@@ -4,7 +4,7 @@ confirmation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.comparison.confirmation_result import confirmation_result
@@ -16,6 +16,7 @@ from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.outputs import outputs_dir
 
 Flags = frozenset[tuple[str, str]]
@@ -50,38 +51,66 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
             train one of their configurations. Also raised if `sweep.confirms` is set without
             `sweep.points`, or if `sweep.points` or `sweep.against` is set without `sweep.confirms`.
     """
-    confirms, points = config.sweep.confirms, config.sweep.points
+    confirms = config.sweep.confirms
+    points = config.sweep.points
     if confirms is None:
-        if points is not None:
-            raise ConfigError(
-                f"sweep.points={points:g}: requires sweep.confirms; use lenet-compare confirm={points:g}"
-            )
-        if config.sweep.against:
-            raise ConfigError(
-                "sweep.against=true: requires sweep.confirms; use lenet-compare confirm= against="
-            )
+        _check_no_flags_of_confirmation(config)
         return
     if points is None:
         raise ConfigError(
-            f"sweep.confirms={confirms}: requires sweep.points; to print a command that sets it, run: "
-            f"lenet-compare sweep={confirms} confirm=0.2"
+            f"sweep.confirms={confirms}: requires sweep.points; to print a command that sets it, "
+            f"run: lenet-compare sweep={confirms} confirm=0.2"
         )
-    sweep = find_sweep(confirms, "sweep.confirms")
-    used = {job.config.seed for job in sweep.jobs()} & {job.config.seed for job in jobs}
-    if used:
+
+    tested = find_sweep(confirms, "sweep.confirms")
+    tested_jobs = tested.jobs()
+    used_seeds = _seeds(tested_jobs) & _seeds(jobs)
+    if used_seeds:
         raise ConfigError(
-            f"seed={min(used)}: must be a new seed; sweep {sweep.id} already used this seed"
+            f"seed={min(used_seeds)}: must be a new seed; sweep {tested.id} already used this seed"
         )
-    tested = configurations(sweep)
-    first = flags_of(jobs[0].config)
-    for other in (flags_of(job.config) for job in jobs):
-        if other not in tested and (other == first or not config.sweep.against):
-            nearest = min(tested, key=lambda c: len(c ^ other))
-            flag = min(flag for flag, _ in nearest ^ other)
-            was, now = dict(nearest).get(flag, "none"), dict(other).get(flag, "none")
-            raise ConfigError(
-                f"{flag}={now}: must be {was}, as in sweep {sweep.id}, which this sweep confirms"
-            )
+
+    tested_configurations = {flags_of(job.config) for job in tested_jobs}
+    configurations_to_confirm = [flags_of(job.config) for job in jobs]
+    leader = configurations_to_confirm[0]
+    for flags in configurations_to_confirm:
+        # With `sweep.against`, the leader may be compared with configurations that are new.
+        may_be_new = config.sweep.against and flags != leader
+        if flags not in tested_configurations and not may_be_new:
+            raise ConfigError(_why_not_tested(flags, tested_configurations, tested))
+
+
+def _check_no_flags_of_confirmation(config: Config) -> None:
+    """Check that flags that require `sweep.confirms` are not set."""
+    if config.sweep.points is not None:
+        raise ConfigError(
+            f"sweep.points={config.sweep.points:g}: requires sweep.confirms; "
+            f"use lenet-compare confirm={config.sweep.points:g}"
+        )
+    if config.sweep.against:
+        raise ConfigError(
+            "sweep.against=true: requires sweep.confirms; use lenet-compare confirm= against="
+        )
+
+
+def _seeds(jobs: Sequence[Job]) -> set[int]:
+    return {job.config.seed for job in jobs}
+
+
+def _why_not_tested(flags: Flags, tested_configurations: Set[Flags], tested: SweepFolder) -> str:
+    """Return the message that a sweep did not train a configuration.
+
+    The message names the first flag that differs from the most similar configuration.
+    """
+    nearest = min(tested_configurations, key=lambda other: len(other ^ flags))
+    differing_flags = [flag for flag, _ in nearest ^ flags]
+    flag = min(differing_flags)
+    value = dict(flags).get(flag, "none")
+    tested_value = dict(nearest).get(flag, "none")
+    return (
+        f"{flag}={value}: must be {tested_value}, as in sweep {tested.id}, "
+        "which this sweep confirms"
+    )
 
 
 def ended_confirmation(sweep: SweepFolder, tested: SweepFolder) -> EndedConfirmation | None:
@@ -90,10 +119,11 @@ def ended_confirmation(sweep: SweepFolder, tested: SweepFolder) -> EndedConfirma
     Return None if runs are missing, or if the sweeps have a seed in common.
     """
     jobs = sweep.jobs()
-    if {job.config.seed for job in jobs} & {job.config.seed for job in tested.jobs()}:
+    if _seeds(jobs) & _seeds(tested.jobs()):
         return None
+
     comparisons = compare_sweep(sweep, job_results(sweep, jobs, since_ms=0))
-    confirmed = _answer(comparisons)
+    confirmed = _is_confirmed(comparisons)
     points = sweep.started().points
     if confirmed is None or points is None:
         return None
@@ -101,15 +131,26 @@ def ended_confirmation(sweep: SweepFolder, tested: SweepFolder) -> EndedConfirma
     return EndedConfirmation(sweep.id, comparisons[0].dataset, points, confirmed, scored=scored)
 
 
-def save_confirmed(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
-    """If a sweep has `sweep.confirms`, save whether it confirms the earlier sweep, or None if runs
-    are missing.
+def save_confirmed(sweep: SweepFolder, plan: SweepPlan, comparisons: Sequence[Comparison]) -> None:
+    """If a sweep has `sweep.confirms`, save whether it confirms the earlier sweep.
+
+    None is saved if runs are missing.
+
+    Args:
+        plan: plan of the sweep.
+        comparisons: comparisons of the sweep's results, one for each dataset.
     """
-    if sweep.started().confirms is not None:
-        sweep.save(confirmed=_answer(comparisons))
+    if plan.confirms is not None:
+        sweep.save(confirmed=_is_confirmed(comparisons))
 
 
-def _answer(comparisons: Sequence[Comparison]) -> bool | None:
-    found = [confirmation_result(comparison) for comparison in comparisons]
-    answers = {c.confirmed for c in found if c is not None}
-    return None if None in answers or not answers else all(answers)
+def _is_confirmed(comparisons: Sequence[Comparison]) -> bool | None:
+    """Return whether the leader is confirmed on all datasets; None if runs are missing."""
+    answers = set()
+    for comparison in comparisons:
+        result = confirmation_result(comparison)
+        if result is not None:
+            answers.add(result.confirmed)
+    if not answers or None in answers:
+        return None
+    return all(answers)

@@ -34,11 +34,12 @@ def end_sweep(
         stopped_by: name of the signal that stopped the sweep; empty if no signal stopped it.
         seconds: duration of this session, in seconds.
     """
-    sweep.end(outcome, stopped_by, counted=counts(sweep.started(), results))
+    plan = sweep.started()
+    sweep.end(outcome, stopped_by, counted=counts(plan, results))
     comparisons = compare_sweep(sweep, results)
-    save_confirmed(sweep, comparisons)
+    save_confirmed(sweep, plan, comparisons)
     print_sweep(results, seconds, sweep, comparisons)
-    return all(r.outcome.ended_well for r in results)
+    return all(result.outcome.ended_well for result in results)
 
 
 def is_complete(
@@ -53,14 +54,14 @@ def is_complete(
         overrides: overrides that define the sweep.
     """
     plan = sweep.kept_plan()
-    if (
-        plan is None
-        or plan.outcome is not Outcome.finished
-        or plan.overrides != overrides
-        or sweep.owner() is not None
-    ):
+    if plan is None or plan.outcome is not Outcome.finished or plan.overrides != overrides:
         return False
-    if user() not in plan.users or not flat(config.tracking.tags).items() <= plan.tags.items():
+    if sweep.owner() is not None:
+        return False
+
+    tags = flat(config.tracking.tags)
+    has_all_tags = tags.items() <= plan.tags.items()
+    if user() not in plan.users or not has_all_tags:
         return False
     return sweep.has_jobs(jobs)
 
@@ -68,5 +69,6 @@ def is_complete(
 def print_complete(sweep: SweepFolder, jobs: Sequence[Job]) -> list[JobResult]:
     """Print the results of a complete sweep again, and return them."""
     results = job_results(sweep, jobs, now_ms())
-    print_sweep(results, 0.0, sweep, compare_sweep(sweep, results))
+    comparisons = compare_sweep(sweep, results)
+    print_sweep(results, 0.0, sweep, comparisons)
     return results

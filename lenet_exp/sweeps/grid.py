@@ -26,19 +26,15 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.machine import command_line
 from lenet_exp.outputs import check_outputs
-from lenet_exp.runs.jobs import check_jobs, engine_words, freeze_jobs, without_effect
+from lenet_exp.runs.jobs import freeze_jobs
+from lenet_exp.sweeps.checks import check_jobs, engine_words, without_effect
 from lenet_exp.sweeps.confirms import check_fresh
 from lenet_exp.sweeps.end import is_complete, print_complete
 from lenet_exp.sweeps.estimate import estimate_lines
 from lenet_exp.sweeps.hooks import run_hook
 from lenet_exp.sweeps.launching import Launching
-from lenet_exp.sweeps.session import (
-    Follow,
-    SweepRequest,
-    log_earlier_sweep,
-    missing_jobs,
-    sweep_session,
-)
+from lenet_exp.sweeps.session import Follow, sweep_session
+from lenet_exp.sweeps.session_start import SweepRequest, log_earlier_sweep, missing_jobs
 
 MAKES_JOBS = ("sweep.zip", "sweep.skip")  # `sweep.*` flags that determine the jobs
 
@@ -76,35 +72,38 @@ def plan_grid(
     Raises:
         ConfigError, DataError: a job is invalid, or its data cannot be used.
     """
-    code = code_of(find_sweep(confirms)) if (confirms := configs[0].sweep.confirms) else {}
+    confirms = configs[0].sweep.confirms
+    code = code_of(find_sweep(confirms)) if confirms else {}
     refresh()
     configs = [with_code(config, code) for config in configs]
     check_jobs(jobs, configs)
+
     swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
-    frozen = freeze_jobs(swept, jobs, configs)
-    check_fresh(configs[0], frozen)
-    lines = [str(o.input_line) for o in overrides]
+    frozen_jobs = freeze_jobs(swept, jobs, configs)
+    check_fresh(configs[0], frozen_jobs)
     for note in without_effect(configs):
         log.info("%s", note)
+
+    lines = [str(o.input_line) for o in overrides]
+    config = configs[0]
     # The option files of a confirmation can come from stored overrides, whose command must not run.
     if confirms and not any(line.startswith(f"{HOOK}=") for line in lines):
-        configs[0].sweep.on_end = None
-    of_runs = [
-        o
-        for o in lines
-        if not o.lstrip("+").startswith("sweep.") or o.lstrip("+").startswith(MAKES_JOBS)
-    ]
-    return GridPlan(
-        sweep=sweep_of(configs[0].tracking.experiment, frozen),
-        jobs=frozen,
-        config=configs[0],
-        request=SweepRequest(
-            command=command_line(),
-            overrides=[*map(hide_password, of_runs)],
-            swept=swept,
-            code=codes(*(job.config for job in frozen)),
-        ),
+        config.sweep.on_end = None
+
+    request = SweepRequest(
+        command=command_line(),
+        overrides=[hide_password(line) for line in lines if _determines_jobs(line)],
+        swept=swept,
+        code=codes(*(job.config for job in frozen_jobs)),
     )
+    sweep = sweep_of(config.tracking.experiment, frozen_jobs)
+    return GridPlan(sweep=sweep, jobs=frozen_jobs, config=config, request=request)
+
+
+def _determines_jobs(override: str) -> bool:
+    """Return whether an override determines the jobs; most `sweep.*` flags do not."""
+    flag = override.lstrip("+")
+    return not flag.startswith("sweep.") or flag.startswith(MAKES_JOBS)
 
 
 def train_grid(plan: GridPlan, launching: Launching) -> None:
@@ -118,38 +117,62 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         RunsFailed: a run failed or diverged; the sweep has ended.
     """
     if plan.config.sweep.dry_run:
-        if plan.sweep.kept_plan() is None:
-            log_earlier_sweep(plan.request, plan.config.tracking.experiment, plan.sweep)
-        print(*estimate_lines(plan.sweep, plan.jobs, plan.config), sep="\n")
+        _print_estimate(plan)
         return
+
     check_outputs(plan.sweep.outputs)
     all_trained = not plan.config.sweep.force and not missing_jobs(plan.jobs, 0)
     if not all_trained:
         launching.check(plan.jobs, plan.config)
     if all_trained and is_complete(plan.sweep, plan.jobs, plan.config, plan.request.overrides):
-        log.info(
-            "sweep of %s; all already trained; outputs in %s",
-            number_of(len(plan.jobs), "run"),
-            plan.sweep.outputs,
-        )
-        with launching.follow(plan.sweep, plan.config.tracking, trains=False):
-            results = print_complete(plan.sweep, plan.jobs)
-        run_hook(plan.sweep, results, plan.config, outcome=Outcome.finished, seconds=0.0)
-        if not all(result.outcome.ended_well for result in results):
-            raise RunsFailed
+        _show_complete(plan, launching)
         return
+
     with sweep_session(
         plan.sweep, plan.jobs, plan.config, plan.request, follow=launching.follow
     ) as session:
-        if missing := missing_jobs(plan.jobs, plan.sweep.started().forced_ms):
+        missing = missing_jobs(plan.jobs, session.forced_ms)
+        if missing:
             for words in engine_words(missing):
                 log.info("%s", words)
-            launching.train(
-                session, sorted(missing, key=lambda job: job.config.num_epoch)
-            )  # longer runs continue
-        elif allocations := queued(plan.sweep.path):  # left by a session whose process died
-            cancel(plan.sweep.path, allocations)
-            log.info("canceled Slurm jobs %s, which are no longer needed", ", ".join(allocations))
+            # shorter runs first, because longer runs can continue them
+            missing.sort(key=lambda job: job.config.num_epoch)
+            launching.train(session, missing)
+        else:
+            _cancel_allocations(plan.sweep)
+
+
+def _print_estimate(plan: GridPlan) -> None:
+    """Print the plan of a grid, without training."""
+    if plan.sweep.kept_plan() is None:
+        log_earlier_sweep(plan.request, plan.config.tracking.experiment, plan.sweep)
+    print(*estimate_lines(plan.sweep, plan.jobs, plan.config), sep="\n")
+
+
+def _show_complete(plan: GridPlan, launching: Launching) -> None:
+    """Print the results of a complete grid, and run the command in `sweep.on_end`.
+
+    Raises:
+        RunsFailed: a run failed or diverged in an earlier session.
+    """
+    log.info(
+        "sweep of %s; all already trained; outputs in %s",
+        number_of(len(plan.jobs), "run"),
+        plan.sweep.outputs,
+    )
+    with launching.follow(plan.sweep, plan.config.tracking, trains=False):
+        results = print_complete(plan.sweep, plan.jobs)
+    run_hook(plan.sweep, results, plan.config, outcome=Outcome.finished, seconds=0.0)
+    if not all(result.outcome.ended_well for result in results):
+        raise RunsFailed
+
+
+def _cancel_allocations(sweep: SweepFolder) -> None:
+    """Cancel the allocations that a session whose process died left in a queue."""
+    allocations = queued(sweep.path)
+    if allocations:
+        cancel(sweep.path, allocations)
+        log.info("canceled Slurm jobs %s, which are no longer needed", ", ".join(allocations))
 
 
 def sweep_here(overrides: Sequence[str], follow: Follow) -> SweepFolder | None:
@@ -170,13 +193,13 @@ def sweep_here(overrides: Sequence[str], follow: Follow) -> SweepFolder | None:
     """
     with composing():
         parsed = OverridesParser.create().parse_overrides(allow_new_keys(list(overrides)))
-        flags = typed(
-            composed([str(o.input_line) for o in parsed if not o.is_sweep_override()])
-        ).sweep
+        fixed_overrides = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+        flags = typed(composed(fixed_overrides)).sweep
         if flags.resume:
             raise ConfigError(
                 f"sweep.resume={flags.resume}: not available in Python; use lenet-train -m"
             )
+
         jobs = expand_grid(parsed, flags.zip, flags.max_jobs, flags.skip)
         configs = compose_jobs(jobs, FastComposer(composed).config)
         plan = plan_grid(parsed, jobs, configs)

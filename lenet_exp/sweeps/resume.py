@@ -19,10 +19,10 @@ from lenet_exp.folders.config_dir import RESUMABLE, config_dir_of, resume_comman
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import command_line
-from lenet_exp.runs.jobs import check_jobs
+from lenet_exp.sweeps.checks import check_jobs
 from lenet_exp.sweeps.confirms import is_in_own_outputs
 from lenet_exp.sweeps.grid import GridPlan
-from lenet_exp.sweeps.session import SweepRequest
+from lenet_exp.sweeps.session_start import SweepRequest
 
 log = logging.getLogger("lenet_exp")
 

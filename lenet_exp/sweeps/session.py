@@ -8,62 +8,42 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from lenet_exp.addresses import frozen_uri
-from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config, Tracking
-from lenet_exp.config.tags import flat
 from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.drive import drive
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.local.devices import worker_devices
 from lenet_exp.executors.work import Ask, JobEnd
 from lenet_exp.folders.code_folder import save_code
-from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import locked_folder
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, conclude_dead_run, job_results
-from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.folders.sweep_progress import OPEN
-from lenet_exp.machine import now_ms, user
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.log_output import log_to_file
 from lenet_exp.reports.terminal.progress import Display
-from lenet_exp.runs.former_defaults import former_overrides, has_former_defaults
 from lenet_exp.stopping import Terminated, signal_from
 from lenet_exp.sweeps.end import end_sweep
 from lenet_exp.sweeps.hooks import run_hook
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import settle
+from lenet_exp.sweeps.session_start import (
+    SweepRequest,
+    begin_session,
+    log_earlier_sweep,
+    save_start,
+)
 from lenet_exp.sweeps.watcher import watching
 from lenet_exp.sweeps.workers import work_spec
 from lenet_exp.training.engine import compile_ahead, native_shapes
 from lenet_exp.training.native.layout import NativeShape
 
 log = logging.getLogger("lenet_exp")
-
-
-@dataclass(frozen=True)
-class SweepRequest:
-    """A sweep as requested by the user, without its jobs. It is stored in sweep.json.
-
-    Attributes:
-        command: command that started the sweep.
-        overrides: overrides (`flag=value`) in the command.
-        swept: names of the swept flags.
-        search: plan of a search; None for a grid.
-        code: digest of the copied code of each of the user's classes, by the path of the class.
-    """
-
-    command: str
-    overrides: list[str]
-    swept: list[str]
-    search: SearchPlan | None = None
-    code: dict[str, str] = field(default_factory=dict)
 
 
 class Follow(Protocol):
@@ -82,14 +62,29 @@ class Follow(Protocol):
 
 
 class Session:
-    """One session of a sweep, from the start of a command to its end; opened by `sweep_session`."""
+    """One session of a sweep, from the start of a command to its end; opened by `sweep_session`.
 
-    def __init__(self, sweep: SweepFolder, jobs: list[Job], config: Config) -> None:
+    Args:
+        plan: plan of the sweep at the start of the session.
+
+    Attributes:
+        sweep: folder of the sweep.
+        jobs: jobs of the sweep so far.
+        config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
+        display: display that shows the progress on the terminal.
+        started_ms: start time of the session, in milliseconds since 1970.
+        forced_ms: results of runs that began before this time do not count; see `SweepPlan`.
+    """
+
+    def __init__(
+        self, sweep: SweepFolder, jobs: list[Job], config: Config, plan: SweepPlan
+    ) -> None:
         self.sweep = sweep
         self.jobs = jobs
         self.config = config
         self.display = Display()
-        self.started_ms = sweep.started().started_ms
+        self.started_ms = plan.started_ms
+        self.forced_ms = plan.forced_ms
         self._settled = False
 
     def add(self, job: Job) -> Job:
@@ -127,6 +122,7 @@ class Session:
         """
         all_known = jobs is sample_jobs
         devices: list[int] = []
+        compiled_jobs = jobs
 
         with self.display.sweep():
             if launcher.on_this_machine:
@@ -135,7 +131,7 @@ class Session:
                 if all_known:
                     compile_ahead(native_shapes(job.executed for job in sample_jobs))
                 else:
-                    jobs = _compile_as_created(jobs)
+                    compiled_jobs = _compile_as_created(jobs)
 
             work = work_spec(
                 self.sweep,
@@ -154,7 +150,7 @@ class Session:
                 started_ms=self.started_ms,
                 elsewhere=True,
             ):
-                drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
+                drive(executor, compiled_jobs, max_failures=launcher.max_failures, on_done=on_done)
 
     def _on_done(self, ended: Callable[[int], bool] | None, done: JobEnd) -> bool:
         """Save the end of a job, and return whether the job counts as failed."""
@@ -227,9 +223,9 @@ def sweep_session(
         if earlier_plan is None:
             log_earlier_sweep(request, config.tracking.experiment, sweep)
         save_code((job.config for job in jobs), sweep.outputs)
-        _save_start(sweep, jobs, config, request, earlier_plan=earlier_plan)
+        plan = save_start(sweep, jobs, config, request, earlier_plan=earlier_plan)
 
-        session = Session(sweep, jobs, config)
+        session = Session(sweep, jobs, config, plan)
         end = _SessionEnd(session)
         after.enter_context(log_to_file(sweep.path / "sweep.log"))
         # The hooks run while no process owns the sweep, so that they can start other commands.
@@ -237,7 +233,7 @@ def sweep_session(
 
         start = time.perf_counter()
         try:
-            _begin(session, is_resumed=earlier_plan is not None)
+            begin_session(sweep, jobs, config, plan, is_resumed=earlier_plan is not None)
             yield session
             session.settle()
             is_unfinished = any(result.outcome in OPEN for result in session.results())
@@ -299,21 +295,6 @@ class _SessionEnd:
         )
 
 
-def missing_jobs(jobs: Iterable[Job], forced_ms: int) -> list[Job]:
-    """Return the jobs without a result, one for each run.
-
-    Args:
-        forced_ms: results of runs that began before this time, in milliseconds since 1970, do not
-            count.
-    """
-    missing_runs: dict[str, Job] = {}
-    for job in jobs:
-        record = job.folder.checked_result()
-        if record is None or record.created_ms < forced_ms or _lacks_model_file(job):
-            missing_runs.setdefault(job.run, job)
-    return list(missing_runs.values())
-
-
 def _compile_as_created(jobs: Iterable[Job | None]) -> Iterator[Job | None]:
     """Yield jobs, and start to compile the kernels of each new shape before its first job."""
     compiled: set[NativeShape] = set()
@@ -322,134 +303,3 @@ def _compile_as_created(jobs: Iterable[Job | None]) -> Iterator[Job | None]:
         compile_ahead([shape for shape in shapes if shape not in compiled])
         compiled.update(shapes)
         yield job
-
-
-def _save_start(
-    sweep: SweepFolder,
-    jobs: list[Job],
-    config: Config,
-    request: SweepRequest,
-    earlier_plan: SweepPlan | None,
-) -> None:
-    """Save the start of a session in the sweep folder."""
-    forced_ms = now_ms() if config.sweep.force else 0
-    retrained = earlier_plan is not None and earlier_plan.retrained
-    if config.sweep.force and not retrained:
-        retrained = any(job.folder.record() for job in jobs)
-
-    fields = _plan_fields(request, config, earlier_plan)
-    sweep.start(jobs, forced_ms=forced_ms, retrained=retrained, runs=len(jobs), **fields)
-
-
-def _begin(session: Session, *, is_resumed: bool) -> None:
-    """Log the start of a session, and clean up the folders of finished runs."""
-    finished_jobs = [job for job in session.jobs if job.folder.checked_result() is not None]
-    _log_start(session, finished_jobs, is_resumed)
-
-    for job in {job.run: job for job in finished_jobs}.values():
-        if job.folder.needs_cleanup():
-            with job.folder.claim():
-                job.folder.clean_up()
-
-
-def _log_start(session: Session, finished_jobs: Sequence[Job], is_resumed: bool) -> None:
-    is_search = session.sweep.started().search is not None
-    trained = {job.number for job in finished_jobs}
-    if is_search:  # Searches count pruned runs as trained; grids train them to the end.
-        trained |= _pruned_jobs(session.jobs)
-    num_trained = sum(job.number in trained for job in session.jobs)
-
-    runs = number_of(len(session.jobs), "run")
-    subject = f"sweep of {runs}"
-    if is_search:
-        subject = f"search, {runs} so far" if session.jobs else "search"
-
-    already_trained = ""
-    if num_trained and not session.config.sweep.force:
-        already_trained = f"; {num_trained} already trained"
-    resuming = f" (resuming {session.sweep.id})" if is_resumed else ""
-    outputs = session.sweep.outputs
-    log.info("%s%s%s; outputs in %s", subject, already_trained, resuming, outputs)
-
-
-def _pruned_jobs(jobs: Iterable[Job]) -> set[int]:
-    """Return the numbers of the jobs whose runs were pruned."""
-    numbers = set()
-    for job in jobs:
-        record = job.folder.record()
-        if record is not None and record.outcome is Outcome.pruned:
-            numbers.add(job.number)
-    return numbers
-
-
-def _plan_fields(
-    request: SweepRequest, config: Config, earlier_plan: SweepPlan | None
-) -> dict[str, Any]:
-    """Return the fields of sweep.json that depend on the request: the command, and the destination
-    of the results.
-
-    Args:
-        request: sweep as requested by the user.
-        config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
-        earlier_plan: plan at the end of the previous session; None if there was no previous
-            session. With `sweep.resume=`, the stored command is not replaced.
-    """
-    earlier_users = earlier_plan.users if earlier_plan is not None else []
-    earlier_tags = earlier_plan.tags if earlier_plan is not None else {}
-    fields: dict[str, Any] = {
-        "experiment": config.tracking.experiment,
-        "tracking_uri": frozen_uri(config.tracking.uri),
-        "users": list(dict.fromkeys([*earlier_users, user()])),
-        "tags": earlier_tags | flat(config.tracking.tags),
-    }
-    if earlier_plan is not None and not request.overrides:
-        return fields
-
-    confirms = config.sweep.confirms
-    if confirms:
-        confirms = find_sweep(confirms).id
-    fields |= {
-        "confirms": confirms,
-        "points": config.sweep.points,
-        "directory": str(Path.cwd()),
-        "command": request.command,
-        "overrides": request.overrides,
-        "swept": request.swept,
-        "code": request.code,
-    }
-    if request.search is not None:
-        earlier_search = earlier_plan.search if earlier_plan is not None else None
-        fields["search"] = request.search.resumed_from(earlier_search)
-    return fields
-
-
-def log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder) -> None:
-    """Log a message if the same command created different jobs in an earlier sweep.
-
-    That happens after a change of conf/, the data, or the program.
-    """
-    former = former_overrides(request.overrides)
-    for old in all_sweeps(new.outputs):
-        plan = old.started()
-        if old.id == new.id or plan.experiment != experiment or plan.overrides != request.overrides:
-            continue
-
-        ran_other_code = plan.code and plan.code != request.code
-        why = "ran different code" if ran_other_code else "had different jobs"
-        log.info("new sweep, because this command %s in sweep %s", why, old.id)
-        if former and any(has_former_defaults(job.config) for job in old.jobs()):
-            log.info(
-                "default values changed after release 0.3; to reuse the results of that sweep, "
-                "add %s",
-                " ".join(former),
-            )
-        return
-
-
-def _lacks_model_file(job: Job) -> bool:
-    """Return whether a job has finished, but its model still has to be written to `model_path`."""
-    path = job.config.model_path
-    record = job.folder.result()
-    if not path or record is None or record.best_epoch is None:
-        return False
-    return not any(Path(path).glob(f"*_epoch{record.best_epoch}_*_{job.run[:8]}.safetensors"))

@@ -21,7 +21,8 @@ from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data, with_class_names
 from lenet_exp.data.readers import read_images
 from lenet_exp.errors import ConfigError, DataError, UserError
-from lenet_exp.runs.jobs import check_one_sweep, lone_job
+from lenet_exp.runs.jobs import lone_job
+from lenet_exp.sweeps.checks import check_one_sweep
 from tests.tools.configs import compose
 
 GENERATOR = np.random.default_rng(0)

@@ -19,7 +19,7 @@ from lenet_exp.config.params import params
 from lenet_exp.config.schema import LENET5
 from lenet_exp.config.targets import canonical_config, keywords
 from lenet_exp.errors import ConfigError, UserError
-from lenet_exp.runs.jobs import check_one_sweep
+from lenet_exp.sweeps.checks import check_one_sweep
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import why_not_native
