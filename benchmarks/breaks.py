@@ -199,7 +199,7 @@ BREAKS = {
     ),
     "lookup": Break(
         promise=COMMITTED,
-        file="lenet_exp/tracking/run_uploads/upload.py",
+        file="lenet_exp/tracking/run_uploads/open_run.py",
         old="run_ids = _find_runs(folder, begun, store)",
         new="run_ids = list[str]()",
         tests=DELIVER,
@@ -276,7 +276,7 @@ BREAKS = {
     ),
     "sweeps of a deleted run": Break(
         promise=BACKUP,
-        file="lenet_exp/tracking/run_uploads/upload.py",
+        file="lenet_exp/tracking/run_uploads/open_run.py",
         old="sweeps = [] if former is None else _alive_sweeps(former, store)",
         new="sweeps = list[str]()",
         tests="tests/sweeps/test_sync.py -k deleted_in_mlflow",

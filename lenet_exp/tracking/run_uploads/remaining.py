@@ -37,16 +37,20 @@ class UploadCount:
 
     def __str__(self) -> str:
         """Return the counts as text: `2 runs, 1 model, 1 sweep summary`, or `nothing`."""
-        parts = [
-            f"{n} {name}{'s' * (n > 1)}"
-            for n, name in ((self.runs, "run"), (self.models, "model"))
-            if n
-        ]
-        if self.sweeps:
-            parts.append(
-                "1 sweep summary" if self.sweeps == 1 else f"{self.sweeps} sweep summaries"
-            )
+        parts = []
+        if self.runs:
+            parts.append(_counted(self.runs, "run"))
+        if self.models:
+            parts.append(_counted(self.models, "model"))
+        if self.sweeps == 1:
+            parts.append("1 sweep summary")
+        elif self.sweeps:
+            parts.append(f"{self.sweeps} sweep summaries")
         return ", ".join(parts) or "nothing"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def remaining_uploads(
@@ -64,25 +68,26 @@ def remaining_uploads(
     begun = folder.begun()
     if begun is None:
         return UploadCount()
+
     record = folder.record()
     entry = folder.delivered().run_in(store)
-    if entry is not None and entry.created_ms not in (
-        0,
-        begun.created_ms,
-    ):  # it is about an earlier attempt
-        entry = None
-    return UploadCount(
-        runs=int(not _is_whole(entry, record, parent)),
-        models=int(model and _lacks_model(folder, entry, record)),
-    )
+    # Release 0.3 did not store the start time of the attempt.
+    if entry is not None and entry.created_ms not in (0, begun.created_ms):
+        entry = None  # it is about an earlier attempt
+
+    lacks_run = not _is_whole(entry, record, parent)
+    lacks_model = model and _lacks_model(folder, entry, record)
+    return UploadCount(runs=int(lacks_run), models=int(lacks_model))
 
 
 def _is_whole(entry: DeliveredRun | None, record: Record | None, parent: str | None) -> bool:
     """Return whether a store has all results of a run, except for its model."""
     if entry is None:
         return False
+    if parent is not None and parent not in entry.sweeps:
+        return False
     ended_ms = record.ended_ms if record is not None else None
-    return entry.ended_ms == ended_ms and (parent is None or parent in entry.sweeps)
+    return entry.ended_ms == ended_ms
 
 
 def _lacks_model(folder: RunFolder, entry: DeliveredRun | None, record: Record | None) -> bool:
@@ -102,22 +107,25 @@ def remaining_sweep_uploads(
     parent = entry.run_id if entry is not None else None
     left = UploadCount(sweeps=int(entry is None or entry.ended != plan.starts))
 
-    wanted = models_of(results)
-    for run, result in {result.job.run: result for result in results}.items():
-        left += remaining_uploads(result.job.folder, store, model=run in wanted, parent=parent)
+    runs_with_model = models_of(results)
+    folders = {result.job.run: result.job.folder for result in results}
+    for run, folder in folders.items():
+        model = run in runs_with_model
+        left += remaining_uploads(folder, store, model=model, parent=parent)
     return left
 
 
 def models_of(results: Sequence[JobResult]) -> set[str]:
-    """Return the IDs of the runs in a sweep whose best models must be uploaded, as
-    `tracking.models` specifies.
+    """Return the IDs of the runs in a sweep whose best models must be uploaded.
 
-    With `best`, these are the runs that are the best of their configuration.
+    With `tracking.models=best`, these are the runs that are the best of their configuration.
     """
-    models = results[0].job.config.tracking.models if results else LoggedModels.none
-    finished = [result for result in results if result.outcome is Outcome.finished]
+    if not results:
+        return set()
+    models = results[0].job.config.tracking.models
     if models is LoggedModels.none:
         return set()
+    finished = [result for result in results if result.outcome is Outcome.finished]
     if models is LoggedModels.all:
         return {result.job.run for result in finished}
 
@@ -136,8 +144,7 @@ def _score(result: JobResult) -> float:
 
 
 def uploaded_between(before: DeliveredRun | None, after: DeliveredRun | None) -> UploadCount:
-    """Count the results of a run that were uploaded to a store between two versions of its upload
-    record.
+    """Count the results of a run that were uploaded between two versions of its upload record.
 
     Args:
         before: earlier version of the upload record; None if the run had not been uploaded.
@@ -145,6 +152,10 @@ def uploaded_between(before: DeliveredRun | None, after: DeliveredRun | None) ->
     """
     if after is None or after == before:
         return UploadCount()
-    had_model = before is not None and before.run_id == after.run_id and before.model
-    same = before is not None and replace(before, model=after.model) == after
-    return UploadCount(runs=int(not same), models=int(after.model and not had_model))
+    if before is None:
+        return UploadCount(runs=1, models=int(after.model))
+
+    differs_only_in_model = replace(before, model=after.model) == after
+    had_model = before.model and before.run_id == after.run_id
+    new_model = after.model and not had_model
+    return UploadCount(runs=int(not differs_only_in_model), models=int(new_model))

@@ -32,19 +32,25 @@ Show = Callable[[int, int], None]  # receives the number of uploaded runs, and t
 
 
 def send_run(
-    connection: StoreConnection, folder: RunFolder, what: RunUpload, *, last: bool = False
+    connection: StoreConnection, folder: RunFolder, settings: RunUpload, *, last: bool = False
 ) -> str | None:
     """Upload a run and return its MLflow run ID, or None on failure.
 
     If the disk is too full to export the model, upload at least how the run ended.
+
+    Args:
+        connection: connection to the store.
+        folder: folder of the run.
+        settings: settings of the upload.
+        last: whether to try even if the store has just failed.
     """
 
     def send(store: Store) -> str:
         try:
-            return upload_run(folder, store, what)
+            return upload_run(folder, store, settings)
         except OSError as e:
-            if what.export is not None and e.errno in DISK_ERRORS:
-                upload_run(folder, store, replace(what, export=None))
+            if settings.export is not None and e.errno in DISK_ERRORS:
+                upload_run(folder, store, replace(settings, export=None))
             raise
 
     return connection.attempt(str(folder.path), send, last=last)
@@ -74,33 +80,39 @@ class SweepUpload:
         self._user = user
 
     def run(self, folder: RunFolder) -> str | None:
-        """Upload a run of the sweep up to its last checkpoint, without its model, and return its
-        MLflow run ID, or None on failure."""
+        """Upload a run of the sweep up to its last checkpoint, without its model.
+
+        Returns:
+            The ID of its MLflow run; None on failure.
+        """
         parent = self.open()
         if parent is None:
             return None
         return send_run(self._connection, folder, RunUpload(parent=parent, user=self._user))
 
     def open(self) -> str | None:
-        """Show the current start of the sweep in its MLflow run, and return the ID of that run, or
-        None on failure.
+        """Show the current start of the sweep in its MLflow run.
+
+        Returns:
+            The ID of that run; None on failure.
         """
         with self._sweep.upload_lock():
             return self._connection.attempt(OWN_RUN, self._opened)
 
     def describe(self, progress: SweepProgress) -> None:
         """Show the progress of the sweep in its MLflow run."""
+        describe = partial(describe_parent, sweep=self._sweep, progress=progress)
         with self._sweep.upload_lock():
-            self._connection.attempt(
-                OWN_RUN, lambda store: describe_parent(store, self._sweep, progress)
-            )
+            self._connection.attempt(OWN_RUN, describe)
 
     def complete(self, show: Show) -> UploadCount:
-        """Upload everything that the store lacks, after the sweep has ended, and return what is
-        still missing.
+        """Upload everything that the store lacks, after the sweep has ended.
 
         Args:
             show: function that shows how many runs have been uploaded.
+
+        Returns:
+            The results that are still missing.
         """
         with self._sweep.upload_lock():
             plan = self._sweep.started()
@@ -108,30 +120,32 @@ class SweepUpload:
             results = job_results(self._sweep, jobs, plan.started_ms)
             if results:
                 self._complete(results, show)
+
             left = remaining_sweep_uploads(self._sweep, self._connection.name, results)
             if not left:
                 self._save_database_state()
             return left
 
     def _complete(self, results: Sequence[JobResult], show: Show) -> None:
-        with_record = {result.job.run: result for result in results if result.record is not None}
-        self._connection.attempt(
-            "uploaded runs",
-            lambda store: find_alive([r.job.folder for r in with_record.values()], store),
-            last=True,
-        )
+        """Upload the runs and the report of the sweep, and end its MLflow run."""
+        ended_results = [result for result in results if result.record is not None]
+        folders = {result.job.run: result.job.folder for result in ended_results}
+        look_up = partial(find_alive, folders.values())
+        self._connection.attempt("uploaded runs", look_up, last=True)
         parent = self._connection.attempt(OWN_RUN, self._opened, last=True)
         if parent is None:
             return
-        wanted = models_of(results)
+
+        runs_with_model = models_of(results)
         store = self._connection.name
-        if any(_lacks_model(with_record[run].job.folder, store) for run in wanted):
+        if any(_lacks_model(folders[run], store) for run in runs_with_model):
             self._exporter.start()  # it imports torch while runs are uploaded
-        for number, (run, result) in enumerate(with_record.items()):
-            show(number, len(with_record))
-            export = self._exporter.export if run in wanted else None
-            send_run(self._connection, result.job.folder, RunUpload(parent, self._user, export))
-        show(len(with_record), len(with_record))
+        for number, (run, folder) in enumerate(folders.items()):
+            show(number, len(folders))
+            export = self._exporter.export if run in runs_with_model else None
+            send_run(self._connection, folder, RunUpload(parent, self._user, export))
+        show(len(folders), len(folders))
+
         self._report(results)
         best = best_of(results)
         if best is not None:
@@ -144,34 +158,37 @@ class SweepUpload:
         """
         comparisons = compare_sweep(self._sweep, results)
         report = partial(report_sweep, sweep=self._sweep, results=results, comparisons=comparisons)
-        reported = self._connection.attempt(
-            OWN_RUN, lambda store: [report(store, with_pictures=False)]
-        )
+
+        def report_text(store: Store) -> bool:
+            report(store, with_pictures=False)
+            return True
+
+        is_reported = self._connection.attempt(OWN_RUN, report_text) is not None
         plots = results[0].job.config.tracking.plots
         if plots and self._sweep.started().outcome is Outcome.finished:
             # Separately, because the text is needed even if a picture cannot be drawn.
             self._connection.attempt(OWN_RUN, partial(report, with_pictures=True))
-        close = partial(
-            close_parent, sweep=self._sweep, results=results, is_reported=reported is not None
-        )
+
+        close = partial(close_parent, sweep=self._sweep, results=results, is_reported=is_reported)
         self._connection.attempt(OWN_RUN, close)
 
     def _warn_passed_over(self, folder: RunFolder) -> None:
-        line = self._connection.attempt(
-            str(folder.path), lambda store: passed_over_run(folder, store)
-        )
+        line = self._connection.attempt(str(folder.path), partial(passed_over_run, folder))
         if line:
             log.warning("%s", line)
 
     def _opened(self, store: Store) -> str:
-        """Return the ID of the sweep's MLflow run, which is opened if it does not show the current
-        start.
+        """Return the ID of the sweep's MLflow run.
+
+        The MLflow run is opened if it does not show the current start.
         """
         plan = self._sweep.started()
         entry = self._sweep.delivered().run_in(store.name)
-        if entry is not None and entry.started == plan.starts and alive(store, entry.run_id):
-            return entry.run_id
-        return open_parent(store, self._sweep)
+        if entry is None or entry.started != plan.starts:
+            return open_parent(store, self._sweep)
+        if not alive(store, entry.run_id):
+            return open_parent(store, self._sweep)
+        return entry.run_id
 
     def _save_database_state(self) -> None:
         entry = self._sweep.delivered().run_in(self._connection.name)

@@ -11,7 +11,7 @@ from lenet_exp.folders.checkpoints import write_history
 from lenet_exp.folders.records import Outcome, record_to_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.models.exporter import export_model
-from lenet_exp.tracking.run_uploads import upload as uploading
+from lenet_exp.tracking.run_uploads import open_run
 from lenet_exp.tracking.run_uploads.upload import RunUpload, upload_run
 from lenet_exp.tracking.stores.store import Store
 from tests.tools.stores import client, everything, files, models, points, runs
@@ -59,7 +59,7 @@ def test_repeated_upload_changes_nothing(folder, store, ready, notes):
 
 
 def test_crash_after_creation_of_mlflow_run_creates_no_duplicate(folder, store, ready):
-    created = uploading._create_run(folder, folder.begun(), store, [])  # then SIGKILL
+    created = open_run._create_run(folder, folder.begun(), store, [])  # then SIGKILL
     assert upload(folder, store) == created
     (run,) = runs(client(ready))
     assert run.info.status == "FINISHED"
