@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -62,19 +63,20 @@ class RunFollower:
         self._connection = connection
         self._wants_model = models is not LoggedModels.none
         self._live = RunUpload(user=user)
-        self._final = RunUpload(user=user, export=exporter.export if self._wants_model else None)
-        self._stamp = ""
-        self._not_before = 0.0
+        self._final = RunUpload(user=user)
+        if self._wants_model:
+            self._final = RunUpload(user=user, export=exporter.export)
+        self._stamp = ""  # state of the run at the last upload
+        self._not_before = 0.0  # value of time.monotonic() before which nothing is uploaded
 
     def look(self) -> bool:
-        """Upload the last checkpoint, if there is a new one and the previous upload is not too
-        recent.
-        """
+        """Upload the last checkpoint if it is new, unless the previous upload is too recent."""
         if time.monotonic() < self._not_before:
             return False
         stamp = run_stamp(self._folder.path)
         if stamp == self._stamp or self._folder.begun() is None:
             return False
+
         self._stamp = stamp
         send_run(self._connection, self._folder, self._live)
         self._not_before = time.monotonic() + LIVE_SECONDS
@@ -84,22 +86,20 @@ class RunFollower:
         """Upload everything that the store lacks, and return what is still missing."""
         show(0, 1)
         if self._folder.begun() is not None:
-            sent = send_run(self._connection, self._folder, self._final, last=True)
-            if sent is not None:
+            run_id = send_run(self._connection, self._folder, self._final, last=True)
+            if run_id is not None:
                 self._warn_passed_over()
         return remaining_uploads(self._folder, self._connection.name, model=self._wants_model)
 
     def _warn_passed_over(self) -> None:
-        line = self._connection.attempt(
-            str(self._folder.path), lambda store: passed_over_run(self._folder, store)
-        )
+        folder = self._folder
+        line = self._connection.attempt(str(folder.path), partial(passed_over_run, folder))
         if line:
             log.warning("%s", line)
 
 
 class SweepFollower:
-    """Uploads of a sweep: its own MLflow run, and its runs, both while they train and when they
-    have ended.
+    """Uploads of a sweep: its own MLflow run, and its runs, while they train and after their end.
 
     Args:
         sweep: folder of the sweep, which may not exist yet.
@@ -120,28 +120,35 @@ class SweepFollower:
         self._described_at = -math.inf
 
     def look(self) -> bool:
-        """Upload one thing that has changed: how the sweep goes, the last checkpoint of a run, or a
-        run that ended.
+        """Upload one thing that has changed: the progress of the sweep, or a run.
+
+        The run has a new checkpoint, or it has ended.
         """
-        plan = self._sweep.kept_plan() if (self._sweep.path / "sweep.json").exists() else None
-        if (
-            plan is None or plan.outcome is not Outcome.running
-        ):  # it has not started yet, or `complete` follows
+        if not self._exists():
             return False
+        plan = self._sweep.kept_plan()
+        # The sweep has not started yet, or a request to complete it follows.
+        if plan is None or plan.outcome is not Outcome.running:
+            return False
+
         if plan.starts != self._start:
             self._begin(plan.starts)
             return True
-        if time.monotonic() - self._described_at > DESCRIBED_SECONDS and self._monitor is not None:
-            self._described_at = time.monotonic()
+        now = time.monotonic()
+        if self._monitor is not None and now - self._described_at > DESCRIBED_SECONDS:
+            self._described_at = now
             self._upload.describe(self._monitor.progress())
             return True
         return self._upload_active() or self._upload_ended() or self._upload_earlier()
 
     def complete(self, show: Show) -> UploadCount:
         """Upload everything that the store lacks, and return what is still missing."""
-        if not (self._sweep.path / "sweep.json").exists():
+        if not self._exists():
             return UploadCount()
         return self._upload.complete(show)
+
+    def _exists(self) -> bool:
+        return (self._sweep.path / "sweep.json").exists()
 
     def _begin(self, start: int) -> None:
         """Show a new start of the sweep in its MLflow run."""
@@ -157,31 +164,38 @@ class SweepFollower:
     def _upload_active(self) -> bool:
         """Upload the last checkpoint of the running job whose last upload is the longest ago."""
         now = time.monotonic()
-        due = [
-            number for number in self._sweep.active() if self._not_before.get(number, 0.0) <= now
-        ]
-        for number in sorted(due, key=lambda number: self._not_before.get(number, 0.0)):
+        for number in sorted(self._sweep.active(), key=self._next_upload):
+            if self._next_upload(number) > now:
+                return False
             job = self._job(number)
             if job is not None and self._upload_changed(number, job.folder):
                 return True
         return False
 
+    def _next_upload(self, number: int) -> float:
+        """Return the value of time.monotonic() before which a running job is not uploaded again."""
+        return self._not_before.get(number, 0.0)
+
     def _upload_changed(self, number: int, folder: RunFolder) -> bool:
+        """Upload the run of a job if it has a new checkpoint, and return whether it has one."""
         stamp = run_stamp(folder.path)
         if stamp == self._stamps.get(number, "") or folder.begun() is None:
             return False
+
         self._stamps[number] = stamp
         self._upload.run(folder)
         self._not_before[number] = time.monotonic() + LIVE_SECONDS
         return True
 
     def _upload_ended(self) -> bool:
+        """Upload the run of a job that ended, and return whether there is one."""
         for number in self._sweep.ended():
             if number in self._ended:
                 continue
             job = self._job(number)
             if job is None:
                 continue
+
             self._ended.add(number)
             if job.folder.record() is not None:
                 self._upload.run(job.folder)
@@ -189,8 +203,12 @@ class SweepFollower:
         return False
 
     def _upload_earlier(self) -> bool:
-        """Upload a run that was trained before this start of the sweep, so that MLflow nests it
-        under the sweep.
+        """Upload a run that was trained before this start, so that MLflow nests it under the sweep.
+
+        At most `MOST_CHECKED` jobs are checked.
+
+        Returns:
+            Whether there is such a run.
         """
         for job in self._jobs[self._checked : self._checked + MOST_CHECKED]:
             self._checked += 1
@@ -204,10 +222,14 @@ class SweepFollower:
         """Return a job by its number; None if it is not in the sweep folder yet."""
         if number >= len(self._jobs):
             try:
+                # In place, because the monitor shares the list.
                 self._jobs[:] = self._sweep.jobs()
             except DamagedError:
                 return None
-        return self._jobs[number] if number < len(self._jobs) else None
+
+        if number >= len(self._jobs):
+            return None
+        return self._jobs[number]
 
 
 def run_stamp(folder: Path) -> str:

@@ -1,5 +1,6 @@
-"""The uploading process of a Python process that trains. It is the only one of them that imports
-mlflow.
+"""The uploading process of a Python process that trains.
+
+It is the only one of them that imports mlflow.
 
     training process: client.Uploader                     uploading process: main
         stdin   Request   -->                                 reads run and sweep folders
@@ -49,6 +50,7 @@ from lenet_exp.tracking.uploader.protocol import (
 EXIT_SECONDS = 10.0  # maximum time from the end of stdin until the process exits
 LOOK_SECONDS = 0.3  # time between two looks at the folders if nothing has changed
 WATCH_SECONDS = 1.0  # time between two messages about the call in progress
+MAX_READ_BYTES = 65_536
 
 log = logging.getLogger("lenet_exp")
 
@@ -58,14 +60,20 @@ class CommandEnded(Exception):
 
 
 class Channel:
-    """The messages to and from the training process, through stdout and stdin."""
+    """The messages to and from the training process, through stdout and stdin.
+
+    Attributes:
+        requests: requests that were received; None after the last one.
+        has_ended: whether the messages have ended.
+    """
 
     def __init__(self) -> None:
+        # A library that prints must not disturb the messages, so stdout becomes /dev/null.
         self._answers = os.dup(1)
         devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, 1)  # a library that prints must not disturb the messages
+        os.dup2(devnull, 1)
         self._lock = threading.Lock()
-        self.requests: queue.Queue[Request | None] = queue.Queue()  # None: the messages have ended
+        self.requests: queue.Queue[Request | None] = queue.Queue()
         self.has_ended = threading.Event()
 
     def send(self, answer: Answer) -> None:
@@ -74,7 +82,8 @@ class Channel:
         with self._lock:
             try:
                 while line:
-                    line = line[os.write(self._answers, line) :]
+                    written = os.write(self._answers, line)
+                    line = line[written:]
             except OSError:
                 self.has_ended.set()
 
@@ -87,15 +96,17 @@ class Channel:
                 At the end of a short run, it imports torch while the main thread imports mlflow.
         """
         parent = os.getppid()
-        rest = b""
+        incomplete_line = b""
         while os.getppid() == parent:
             self.send(Answer(AnswerKind.alive, seconds=limit.overdue()))
-            if not select.select([0], [], [], WATCH_SECONDS)[0]:
+            readable, _, _ = select.select([0], [], [], WATCH_SECONDS)
+            if not readable:
                 continue
-            chunk = os.read(0, 1 << 16)
+            chunk = os.read(0, MAX_READ_BYTES)
             if not chunk:
                 break
-            *lines, rest = (rest + chunk).split(b"\n")
+
+            *lines, incomplete_line = (incomplete_line + chunk).split(b"\n")
             for line in lines:
                 request = from_line(Request, line)
                 if request.kind is RequestKind.complete:
@@ -103,6 +114,7 @@ class Channel:
                 if request.exports:
                     exporter.start()
                 self.requests.put(request)
+
         self.has_ended.set()
         self.requests.put(None)
         time.sleep(EXIT_SECONDS)
@@ -159,38 +171,39 @@ class UploadProcess:
         else:
             self._followers.pop(request.path, None)
 
-    def _follow(self, path: str, what: FolderToFollow) -> None:
+    def _follow(self, path: str, details: FolderToFollow) -> None:
         """Open the store of a run or sweep, and follow its folder."""
         error = ""
         try:
-            store = self._store(what)
-            self._followers[path] = self._follower(Path(path), what, store)
-            self._rests = what.rests
+            store = self._store(details)
+            self._followers[path] = self._follower(Path(path), details, store)
+            self._rests = details.rests
         except UserError as e:
             error = str(e)
         self._channel.send(Answer(AnswerKind.opened, path, text=error))
 
-    def _store(self, what: FolderToFollow) -> StoreConnection:
-        """Return the connection to the store of a run or sweep, which is opened if it is not open
-        yet.
+    def _store(self, details: FolderToFollow) -> StoreConnection:
+        """Return the connection to the store of a run or sweep.
+
+        The store is opened if it is not open yet.
 
         Raises:
             StoreError: the store responds but cannot be used.
         """
-        key = (what.uri, what.experiment, what.outputs)
+        key = (details.uri, details.experiment, details.outputs)
         if key not in self._stores:
-            address = StoreAddress(uri=what.uri, experiment=what.experiment)
-            store = StoreConnection(address, Path(what.outputs), self._limit)
+            address = StoreAddress(uri=details.uri, experiment=details.experiment)
+            store = StoreConnection(address, Path(details.outputs), self._limit)
             store.open()
             self._stores[key] = store
         return self._stores[key]
 
-    def _follower(self, path: Path, what: FolderToFollow, store: StoreConnection) -> Follower:
-        if what.kind is FolderKind.sweep:
+    def _follower(self, path: Path, details: FolderToFollow, store: StoreConnection) -> Follower:
+        if details.kind is FolderKind.sweep:
             sweep = SweepFolder(path)
-            return SweepFollower(sweep, SweepUpload(sweep, store, self._exporter, what.user))
-        models = LoggedModels(what.models)
-        return RunFollower(RunFolder(path), store, self._exporter, what.user, models=models)
+            return SweepFollower(sweep, SweepUpload(sweep, store, self._exporter, details.user))
+        models = LoggedModels(details.models)
+        return RunFollower(RunFolder(path), store, self._exporter, details.user, models=models)
 
     def _look(self) -> float:
         """Upload one thing that has changed, and return the seconds to rest after it.
@@ -202,17 +215,14 @@ class UploadProcess:
             start = time.process_time()
             try:
                 has_uploaded = follower.look()
-            except (
-                Exception
-            ):  # a folder that is being written, moved, or removed; `complete` tries again
+            except Exception:
+                # The folder is being written, moved, or removed; `complete` tries again.
                 log.debug("following", exc_info=True)
                 has_uploaded = False
+
             if has_uploaded:
-                busy = time.process_time() - start
-                share = max(
-                    0.0, 1 / (UPLOAD_SHARE * cpu_count()) - 1
-                )  # ratio of a pause to the upload before it
-                return share * busy if self._rests else 0.0
+                busy_seconds = time.process_time() - start
+                return _rest_seconds(busy_seconds) if self._rests else 0.0
         return LOOK_SECONDS
 
     def _show(self, path: str, done: int, of: int) -> None:
@@ -242,21 +252,34 @@ class UploadProcess:
         self._channel.send(Answer(AnswerKind.completed, path, left=left))
 
 
+def _rest_seconds(busy_seconds: float) -> float:
+    """Return how long to rest after an upload, so that uploads take at most their share of time.
+
+    For example, with a share of 5% of the time of 4 CPUs, which is 20% of one CPU, the rest is four
+    times as long as the upload.
+    """
+    share_of_one_cpu = UPLOAD_SHARE * cpu_count()
+    rest_to_busy = max(0.0, 1 / share_of_one_cpu - 1)
+    return rest_to_busy * busy_seconds
+
+
 def main() -> None:
     """Run the uploading process."""
     limit_gc()
-    for which in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(which, signal.SIG_IGN)  # the training process handles them
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the training process handles them
+
     channel = Channel()
     log.setLevel(logging.DEBUG)
     log.propagate = False
     log.addHandler(ChannelHandler(channel))
+
     limit = CallLimit()
     exporter = ModelExporter()
-    reading = threading.Thread(
+    reader = threading.Thread(
         target=channel.read, args=(limit, exporter), name="requests", daemon=True
     )
-    reading.start()
+    reader.start()
     import_mlflow()
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
