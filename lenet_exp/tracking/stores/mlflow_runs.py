@@ -211,4 +211,7 @@ def _program(command: str) -> str:
     words = command.split()
     if words[:2] == ["python", "-m"]:
         return words[2].replace("lenet_exp.", "lenet-")
-    return words[0].strip("'") or "python"  # an interactive session has no command
+
+    # An interactive session is recorded as `''`, and a record can lack the command.
+    program = words[0].strip("'") if words else ""
+    return program or "python"

@@ -96,6 +96,13 @@ def test_partial_model_upload_is_completed(folder, store, ready, monkeypatch):
     assert run.info.status == "FINISHED"
 
 
+@pytest.mark.parametrize("command", ["", "''"])
+def test_run_without_command_has_python_as_source(folder, store, ready, command):
+    folder.finish(replace(folder.record(), command=command))
+    run_id = upload(folder, store)
+    assert client(ready).get_run(run_id).data.tags["mlflow.source.name"] == "python"
+
+
 def test_killed_run_resumes_in_same_mlflow_run(folder, store, ready):
     whole, record = contents(folder), folder.record()
     cut(folder, 1)
