@@ -20,31 +20,29 @@ def client(outputs: Path) -> MlflowClient:
 
 def runs(store: MlflowClient, kind: str = "run", experiment: str = "lenet_exp") -> list[Run]:
     """Return all runs (or sweeps, with `kind="sweep"`), oldest first."""
-    found = store.get_experiment_by_name(experiment)
-    assert found is not None
-    return list(
-        store.search_runs(
-            [found.experiment_id],
-            f"tags.kind = '{kind}'",
-            order_by=["start_time"],
-            max_results=1000,
-        )
-    )
+    oldest_first = ["start_time"]
+    query = f"tags.kind = '{kind}'"
+    ids = [_experiment_id(store, experiment)]
+    return list(store.search_runs(ids, query, order_by=oldest_first, max_results=1000))
 
 
 def models(store: MlflowClient, experiment: str = "lenet_exp") -> list[LoggedModel]:
-    found = store.get_experiment_by_name(experiment)
-    assert found is not None
-    return list(store.search_logged_models([found.experiment_id]))
+    return list(store.search_logged_models([_experiment_id(store, experiment)]))
+
+
+def _experiment_id(store: MlflowClient, name: str) -> str:
+    experiment = store.get_experiment_by_name(name)
+    assert experiment is not None
+    return experiment.experiment_id
 
 
 def points(store: MlflowClient, run_id: str) -> dict[str, list[Point]]:
     """Return every point of every metric of a run."""
-    names = store.get_run(run_id).data.metrics
-    return {
-        name: sorted((m.step, m.value, m.timestamp) for m in store.get_metric_history(run_id, name))
-        for name in names
-    }
+    points_by_metric = {}
+    for name in store.get_run(run_id).data.metrics:
+        history = store.get_metric_history(run_id, name)
+        points_by_metric[name] = sorted((m.step, m.value, m.timestamp) for m in history)
+    return points_by_metric
 
 
 def files(store: MlflowClient, run_id: str) -> set[str]:
@@ -53,23 +51,27 @@ def files(store: MlflowClient, run_id: str) -> set[str]:
 
 
 def everything(store: MlflowClient, experiment: str = "lenet_exp") -> dict[str, Any]:
-    """Return everything that a store contains about the experiment's runs, for comparison."""
-    return {
-        run.info.run_id: (
+    """Return everything that a store contains about the experiment's runs, for comparison.
+
+    Returns:
+        A tuple of values for each run, sweep, and model, keyed by its ID.
+    """
+    contents: dict[str, Any] = {}
+    for run in [*runs(store, "run", experiment), *runs(store, "sweep", experiment)]:
+        run_id = run.info.run_id
+        model_outputs = run.outputs.model_outputs if run.outputs else []
+        contents[run_id] = (
             run.info.status,
             run.info.end_time,
             run.data.tags,
             run.data.params,
-            points(store, run.info.run_id),
-            files(store, run.info.run_id),
-            sorted(m.model_id for m in (run.outputs.model_outputs if run.outputs else [])),
+            points(store, run_id),
+            files(store, run_id),
+            sorted(model.model_id for model in model_outputs),
         )
-        for kind in ("run", "sweep")
-        for run in runs(store, kind, experiment)
-    } | {
-        model.model_id: (model.status, model.tags, len(model.metrics or []))
-        for model in models(store, experiment)
-    }
+    for model in models(store, experiment):
+        contents[model.model_id] = (model.status, model.tags, len(model.metrics or []))
+    return contents
 
 
 def content(store: MlflowClient, experiment: str = "lenet_exp") -> Counter[str]:
@@ -78,50 +80,55 @@ def content(store: MlflowClient, experiment: str = "lenet_exp") -> Counter[str]:
     The lines omit the store's address, its IDs and registered versions, and add each model's number
     of files.
     """
-    ids = {
-        run.info.run_id: f"<{run.data.tags['run_folder']}>"
-        for run in runs(store, experiment=experiment)
-    }
-    ids |= {
-        run.info.run_id: f"<{run.data.tags['sweep']}>" for run in runs(store, "sweep", experiment)
-    }
     lines = []
-    for key, parts in everything(store, experiment).items():
-        for n, part in enumerate(parts):
-            lines += (
-                [f"{key} {n} {k}={v}" for k, v in part.items()]
-                if isinstance(part, dict)
-                else [f"{key} {n} {part}"]
-            )
+    for key, values in everything(store, experiment).items():
+        for position, value in enumerate(values):
+            lines += _lines_of(f"{key} {position}", value)
     for model in models(store, experiment):
-        lines.append(
-            f"{model.model_id} files {len(store.list_logged_model_artifacts(model.model_id))}"
-        )
-        ids[model.model_id] = f"<model of {model.source_run_id}>"
-    for one in reversed(ids):
-        lines = [line.replace(one, ids[one]) for line in lines]
+        count = len(store.list_logged_model_artifacts(model.model_id))
+        lines.append(f"{model.model_id} files {count}")
+
+    # The name of a model contains the ID of its run, so that models are replaced first.
+    names = _names_of_ids(store, experiment)
+    for mlflow_id, name in reversed(names.items()):
+        lines = [line.replace(mlflow_id, name) for line in lines]
+
     address = r"(?<=experiments/)\d+|(?<=tracking_uri=\")[^\"]+"
-    return Counter(
-        re.sub(address, "", line) for line in lines if "mlflow.modelVersions" not in line
-    )
+    lines = [re.sub(address, "", line) for line in lines if "mlflow.modelVersions" not in line]
+    return Counter(lines)
+
+
+def _lines_of(start: str, value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{start} {key}={content}" for key, content in value.items()]
+    return [f"{start} {value}"]
+
+
+def _names_of_ids(store: MlflowClient, experiment: str) -> dict[str, str]:
+    """Return a name for the ID of each run, sweep, and model, which is the same in all stores."""
+    names = {}
+    for run in runs(store, experiment=experiment):
+        names[run.info.run_id] = f"<{run.data.tags['run_folder']}>"
+    for run in runs(store, "sweep", experiment):
+        names[run.info.run_id] = f"<{run.data.tags['sweep']}>"
+    for model in models(store, experiment):
+        names[model.model_id] = f"<model of {model.source_run_id}>"
+    return names
 
 
 def differences(one: Counter[str], other: Counter[str]) -> list[str]:
     """Return the lines that only one of two stores contains, or contains more often."""
-    return [
-        *(f"- {line}" for line in (one - other).elements()),
-        *(f"+ {line}" for line in (other - one).elements()),
-    ]
+    missing = [f"- {line}" for line in (one - other).elements()]
+    surplus = [f"+ {line}" for line in (other - one).elements()]
+    return missing + surplus
 
 
 def champions(store: MlflowClient) -> dict[str, tuple[str, list[str]]]:
     """Return, by registered model, the run of its champion and the runs of all versions."""
-    return {
-        model.name: (
-            store.get_model_version_by_alias(model.name, "champion").run_id,
-            sorted(
-                version.run_id for version in store.search_model_versions(f"name = '{model.name}'")
-            ),
-        )
-        for model in store.search_registered_models()
-    }
+    champions_by_model = {}
+    for model in store.search_registered_models():
+        champion = store.get_model_version_by_alias(model.name, "champion")
+        versions = store.search_model_versions(f"name = '{model.name}'")
+        run_ids = sorted(version.run_id for version in versions)
+        champions_by_model[model.name] = (champion.run_id, run_ids)
+    return champions_by_model
