@@ -121,7 +121,7 @@ def difference(lead: Difference | None, metric: Metric = ACCURACY) -> str:
 
 
 def accuracy(group: Group) -> str:
-    """Format the accuracy of a configuration: `90.92 ± 0.21`, or `90.92` if it has only one seed."""
+    """Format the accuracy of a configuration: `90.92 ± 0.21`, or `90.92` if it has one seed."""
     if not group.n:
         return "-"
     mean = group.metric.number(group.mean)

@@ -17,7 +17,7 @@ from lenet_exp.files import Json
 _SIGNS = re.compile(
     r"[\\`*\[\]~|@]"  # markup, links, columns, mentions
     r"|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])"  # an underscore within a word is not markup
-    # a colon that starts an emoji or is part of an address, which Markdown would turn into a link
+    # A colon can start an emoji or be part of an address, which Markdown would turn into a link.
     r"|:(?=[/\w])"
     r"|(?<=\bwww)\."
 )

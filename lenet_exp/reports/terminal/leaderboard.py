@@ -163,7 +163,7 @@ def _table(comparison: Comparison, num_rows: int, width: int) -> PlainTable:
 
 
 def print_datasets(comparisons: Sequence[Comparison]) -> None:
-    """Print the comparison of the configurations over all datasets, if there are several datasets."""
+    """Print the comparison of the configurations over all datasets, if there are several."""
     wide_console().lines(*dataset_lines(comparisons))
 
 
@@ -173,7 +173,8 @@ def _fitting(columns: Sequence[Column], cells: list[list[str]], width: int) -> l
     """
     widths = []
     for i, column in enumerate(columns):
-        longest = max(len(text) for text in [column.title, *(row[i] for row in cells)])
+        texts = [column.title, *(row[i] for row in cells)]
+        longest = max(map(len, texts))
         widths.append(LEAST_WORDS if column.wraps else 3 + longest)
 
     by_importance = []

@@ -75,7 +75,7 @@ def log_to_notebook() -> Iterator[None]:
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Append all log lines to the log file of a run or a sweep for the duration of a `with` block."""
+    """Append all log lines to the log file of a run or a sweep, during a `with` block."""
     handler = logging.FileHandler(path)
     with _logging_to(handler, "%(asctime)s %(levelname)s %(message)s"):
         yield

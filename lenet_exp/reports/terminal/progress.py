@@ -149,7 +149,7 @@ class Display:
         return max(4, self._console.height - MOST_WRONG - 6)
 
     def _lines_below(self, progress: SweepProgress) -> list[Text]:
-        """Return the lines below the bars: the runs without a bar, the best result, and failures."""
+        """Return the lines below the bars: runs without a bar, the best result, and failures."""
         lines = []
         num_without_bar = len(progress.running) - self._most_bars
         if num_without_bar > 0 and not self._runs_here:

@@ -88,7 +88,7 @@ def _difference(other: str, lead: Difference, points_to_detect: float) -> str:
         why_untested = "because the difference is the same on all seeds"
         return f"{size} {side} {other}, not tested, {why_untested}"
 
-    # the interval of the size of the difference
+    # The interval of the size, which is positive.
     low, high = (lead.low, lead.high) if lead.points > 0 else (-lead.high, -lead.low)
     if lead.differs:
         direction = "better" if lead.ahead else "worse"

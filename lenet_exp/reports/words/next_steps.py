@@ -161,7 +161,7 @@ def cautions(comparison: Comparison) -> list[str]:
 
 
 def _compares_best_of_different_lengths(comparison: Comparison) -> bool:
-    """Return whether best epochs are compared, although some runs had more epochs to choose from."""
+    """Return whether best epochs are compared, although some runs chose among more epochs."""
     lengths = {group.flags.get("num_epoch") for group in comparison.groups}
     return len(lengths) > 1 and comparison.epoch is EpochChoice.best
 

@@ -1,4 +1,4 @@
-"""Describes how each configuration compares with the leader, for the column "vs. leader" of tables."""
+"""Describes how each configuration compares with the leader, for the column "vs. leader"."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def against_leader(
             reason = f"equal differences on {lead.n} seeds, not tested"
         return f"{reason}; {distance}"
 
-    # the interval of the size of the difference
+    # The interval of the size, which is positive.
     low, high = (lead.low, lead.high) if lead.points >= 0 else (-lead.high, -lead.low)
     interval = interval_words(low, high, metric)
     size = metric.size(lead.points)

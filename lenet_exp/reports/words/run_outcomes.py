@@ -1,4 +1,4 @@
-"""Describes how the runs of configurations ended: outcomes, divergence, chance level, and collapse."""
+"""Describes how the runs of a configuration ended: finished, diverged, at chance, collapsed."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def _lead(comparison: Comparison, leader: Group, judged: Verdict) -> str:
 
 
 def _open_clauses(comparison: Comparison, leader: Group, judged: Verdict) -> list[str]:
-    """Return clauses about the configurations that are not behind the leader or cannot be tested."""
+    """Return clauses about configurations that are not behind the leader or cannot be tested."""
     clauses = []
     if judged.tested_groups and not judged.related(Relation.behind):
         clauses += _insignificance_clauses(comparison, leader, judged)
@@ -210,7 +210,7 @@ def _diverged(comparison: Comparison, group: Group) -> str:
 
 
 def _missing(comparison: Comparison, group: Group) -> str:
-    """Describe the missing runs of a configuration: `3 of 6 seeds of relu are missing (3 failed).`"""
+    """Describe a configuration's missing runs: `3 of 6 seeds of relu are missing (3 failed).`"""
     with_result = {run.replicate for run in group.with_result}
     latest_outcomes = {}
     for run in group.runs:
