@@ -161,8 +161,8 @@ def run(
         # Python's default thresholds, because a network can leave large tensors in reference cycles
         thresholds = gc.get_threshold()
         gc.set_threshold(700, 10, 10)
-        state = new_training_state(config, device, given_weights(config, job.outputs))
         try:
+            state = new_training_state(config, device, given_weights(config, job.outputs))
             with graceful(), log_to_file(folder.log_file):
                 new = begin(job, config, data, device, engine_why=engine_choice.why)
                 # This machine's clock can be behind.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -82,6 +83,22 @@ def test_integer_and_float_values_identify_same_run(ready):
     whole.augmentation.rotate = 10
     assert lenet_exp.train(whole).outcome is Outcome.finished
     assert lenet_exp.train(config).repeated
+
+
+def test_run_without_network_restores_garbage_collector(outputs, monkeypatch):
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("out of memory")
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(1000, 20, 20)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("lenet_exp.runs.run.new_training_state", fail)
+            with pytest.raises(RuntimeError, match="out of memory"):
+                run(lone_job(compose(list(LINE))), default_threads=1)
+        assert gc.get_threshold() == (1000, 20, 20)
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 def test_last_epoch_cannot_be_pruned(ready):
