@@ -84,7 +84,7 @@ BREAKS = {
     "own code in fingerprint": Break(
         promise=CODE,
         file="lenet_exp/config/fingerprint.py",
-        old='named["code"] = option[CODE_KEY]',
+        old='values["code"] = option[CODE_KEY]',
         new="pass",
         tests="tests/sweeps/test_own_code.py",
     ),
@@ -149,8 +149,8 @@ BREAKS = {
     "fingerprint": Break(
         promise=ONCE,
         file="lenet_exp/config/fingerprint.py",
-        old='if not f.metadata["result"] or',
-        new='if flag == "training.label_smoothing" or not f.metadata["result"] or',
+        old='if not field.metadata["result"]:',
+        new='if flag == "training.label_smoothing" or not field.metadata["result"]:',
         tests="tests/config/test_fingerprint.py -k setting",
     ),
     # the same command resumes the same sweep, even if it would now train different runs
@@ -398,7 +398,7 @@ BREAKS = {
         promise="a finished job takes at most half the time",
         page="benchmarks/README.md",
         file="lenet_exp/config/fast_compose.py",
-        old="        if others not in self._bases:\n",
+        old="        if other_overrides not in self._bases:\n",
         new="        if True:\n",
         tests="tests/config/test_fast_compose.py -k once",
     ),

@@ -12,7 +12,7 @@ from omegaconf import MISSING
 from lenet_exp.addresses import DATABASES, hide_password, is_database
 from lenet_exp.config.class_groups import TARGET
 from lenet_exp.config.image_shape import COLOR, GRAY, MOST_CLASSES
-from lenet_exp.config.metric import BUILT_IN, DIRECTIONS, Metric
+from lenet_exp.config.metric import BUILT_IN, DIRECTIONS, MAXIMIZE, Metric
 from lenet_exp.config.params import shown
 from lenet_exp.config.schema import (
     ACCURACY,
@@ -40,7 +40,7 @@ MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
 # In bytes; file systems allow 255 for a file name, and MLflow allows 250 for a tag name.
 LONGEST_NAME = 200
-_WARM = "for a warm-up only, use schedule=linear schedule.final=1"
+WARMUP_ONLY = "for a warm-up only, use schedule=linear schedule.final=1"
 
 
 def check_flags(config: Config) -> None:
@@ -172,8 +172,11 @@ def _check_class_names(names: list[str]) -> None:
     if are_distinct and 1 <= len(names) <= MOST_CLASSES:
         return
 
-    repeated = next((name for n, name in enumerate(names) if name in names[:n]), None)
-    example = f", such as {repeated} twice" if repeated is not None else ""
+    example = ""
+    for n, name in enumerate(names):
+        if name in names[:n]:
+            example = f", such as {name} twice"
+            break
     raise ConfigError(
         f"dataset.class_names: has {len(names):,} names{example}; "
         f"must be 1 to {MOST_CLASSES:,} distinct names"
@@ -211,18 +214,19 @@ def _check_dataset(dataset: Dataset) -> None:
 
 def _check_files(dataset: Dataset) -> None:
     """Check that both parts of the dataset have the files that its reader needs."""
-    parts = ("train", "test")
-    if dataset.reader is Reader.cifar and not all(dataset.files.get(part) for part in parts):
+    if dataset.reader not in (Reader.cifar, Reader.idx):
+        return
+
+    file_counts = [len(dataset.files.get(part, [])) for part in ("train", "test")]
+    if dataset.reader is Reader.cifar and 0 in file_counts:
         raise ConfigError(
             f"dataset.files={dataset.files}: must be {{train: [FILE, ...], test: [FILE, ...]}}"
         )
-    if dataset.reader is Reader.idx:
-        counts = [len(dataset.files.get(part, [])) for part in parts]
-        if counts != [2, 2]:
-            raise ConfigError(
-                f"dataset.files={dataset.files}: "
-                "must be {train: [IMAGES, LABELS], test: [IMAGES, LABELS]}"
-            )
+    if dataset.reader is Reader.idx and file_counts != [2, 2]:
+        raise ConfigError(
+            f"dataset.files={dataset.files}: "
+            "must be {train: [IMAGES, LABELS], test: [IMAGES, LABELS]}"
+        )
 
 
 def _check_range(flag: str, value: object, limits: dict[str, float | None]) -> None:
@@ -257,7 +261,8 @@ def check_address(uri: str | None) -> None:
     shown_uri = f"tracking.uri={hide_password(uri)}"
     try:
         parts = urlsplit(uri)
-        host, port = parts.hostname, parts.port
+        host = parts.hostname
+        port = parts.port
         if parts.netloc and "@" in parts.path:
             raise ValueError
     except ValueError:  # an invalid port, brackets without an address, or a slash in a user name
@@ -302,13 +307,18 @@ def _is_of_plugin(uri: str) -> bool:
 
 
 def _check_schedule(config: Config) -> None:
-    s = config.schedule
-    if s.own and s.shape is not ScheduleShape.constant:
-        raise ConfigError(f"schedule.shape={s.shape}: must be constant with schedule.own")
-    if s.shape is ScheduleShape.constant and s.warmup:
-        raise ConfigError(f"schedule.warmup={s.warmup}: must be 0 with schedule=constant; {_WARM}")
-    if s.shape is ScheduleShape.step and not s.final:
-        raise ConfigError(f"schedule.final={s.final}: must be greater than 0 with schedule=step")
+    schedule = config.schedule
+    shape = schedule.shape
+    if schedule.own and shape is not ScheduleShape.constant:
+        raise ConfigError(f"schedule.shape={shape}: must be constant with schedule.own")
+    if shape is ScheduleShape.constant and schedule.warmup:
+        raise ConfigError(
+            f"schedule.warmup={schedule.warmup}: must be 0 with schedule=constant; {WARMUP_ONLY}"
+        )
+    if shape is ScheduleShape.step and not schedule.final:
+        raise ConfigError(
+            f"schedule.final={schedule.final}: must be greater than 0 with schedule=step"
+        )
 
 
 def _check_metric(config: Config) -> None:
@@ -316,7 +326,7 @@ def _check_metric(config: Config) -> None:
     option = config.metric
     metric = Metric.of(option)
 
-    direction = option.get("direction", DIRECTIONS[0])
+    direction = option.get("direction", MAXIMIZE)
     if direction not in DIRECTIONS:
         raise ConfigError(
             f"metric.direction={direction}: expected one of: {', '.join(DIRECTIONS)}"
@@ -346,7 +356,8 @@ def _check_optimizer(config: Config) -> None:
     for key in config.optimizer.keys() & OPTIMIZER_LIMITS.keys():
         flag = f"optimizer.{key}"
         value = config.optimizer[key]
-        for number in value if isinstance(value, list) else [value]:
+        numbers = value if isinstance(value, list) else [value]
+        for number in numbers:
             if isinstance(number, str | bool):
                 raise ConfigError(f"{flag}={value}: must be a number")
             _check_range(flag, number, OPTIMIZER_LIMITS[key])

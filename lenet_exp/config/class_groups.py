@@ -30,15 +30,18 @@ class ClassGroup:
 
 # Arguments that control how an optimizer's step is executed. lenet_exp sets them to the fastest
 # values for the device.
-_EXECUTION = ("foreach", "fused", "capturable", "differentiable")
+_EXECUTION_ARGUMENTS = ("foreach", "fused", "capturable", "differentiable")
 
-_IMAGES = dict.fromkeys(("in_channels", "num_classes", "image_size"), "dataset")
+_IMAGE_ARGUMENTS = dict.fromkeys(("in_channels", "num_classes", "image_size"), "dataset")
 
 CLASS_GROUPS = {
     "model": ClassGroup(
         base="torch.nn.Module",
-        supplied=_IMAGES
-        | {"activation": "activation", "dropout_rate": "regularization.dropout_rate"},
+        supplied={
+            **_IMAGE_ARGUMENTS,
+            "activation": "activation",
+            "dropout_rate": "regularization.dropout_rate",
+        },
         neutral="lenet_exp.training.lenet5.LeNet5",
     ),
     "activation": ClassGroup(
@@ -48,7 +51,7 @@ CLASS_GROUPS = {
         base="torch.optim.Optimizer",
         supplied={
             "weight_decay": "regularization.weight_decay",
-            **dict.fromkeys(("params", *_EXECUTION), "lenet_exp"),
+            **dict.fromkeys(("params", *_EXECUTION_ARGUMENTS), "lenet_exp"),
         },
     ),
     "loss": ClassGroup(
@@ -64,28 +67,36 @@ CLASS_GROUPS = {
     "schedule.own": ClassGroup(supplied=dict.fromkeys(("step", "steps"), "lenet_exp")),
     "augmentation.own": ClassGroup(supplied=dict.fromkeys(("images", "generator"), "lenet_exp")),
 }
-VERSION = "code"  # last part of the params with the short digest of own code, such as `model.code`
-TARGET = "_target_"  # key of an option's class
-# key of the identity of the class's code (see `own_code`), which jobs and records contain
+# Last part of the params with the short digest of own code, such as `model.code`.
+VERSION = "code"
+# Key of an option's class.
+TARGET = "_target_"
+# Key of the identity of the class's code (see `own_code`), which jobs and records contain.
 CODE_KEY = "_code_"
 OWN_KEYS = CLASS_GROUPS["activation"].own
 
 
 def options_of(config: Config, groups: Iterable[str] = CLASS_GROUPS) -> dict[str, Option]:
-    """Return the options of a configuration that specify classes, by flag, such as `model` or
-    `schedule.own`.
+    """Return the options of a configuration that specify classes.
+
+    They are keyed by flag, such as `model` or `schedule.own`.
 
     Flags without a class are omitted, such as the activation of a model that accepts none.
     """
-    found = {group: value_of(config, group) for group in groups}
-    return {group: option for group, option in found.items() if isinstance(option, dict) and option}
+    options = {}
+    for group in groups:
+        option = value_of(config, group)
+        if isinstance(option, dict) and option:
+            options[group] = option
+    return options
 
 
 def option_name(option: Option) -> str:
     """Return the name of an option; by default, this is the name of its class in lowercase."""
-    return str(option.get("name") or str(option.get(TARGET)).rpartition(".")[2].lower())
+    class_name = str(option.get(TARGET)).rpartition(".")[2]
+    return str(option.get("name") or class_name.lower())
 
 
 def is_own(target: str) -> bool:
-    """Return whether the class at a dotted path is the user's own, not one of torch or lenet_exp."""
+    """Return whether the class at a path is the user's own, not one of torch or lenet_exp."""
     return not f"{target}.".startswith(("torch.", "lenet_exp."))

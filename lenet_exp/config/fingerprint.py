@@ -1,17 +1,16 @@
-"""The fingerprint of an experiment: a hash that covers only the settings that can change its
-result.
-"""
+"""The fingerprint of an experiment: a hash of only those settings that can change its result."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import cast
+from dataclasses import Field
+from typing import Any, cast
 
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY
 from lenet_exp.config.image_shape import ImageShape
-from lenet_exp.config.metric import DIRECTIONS
+from lenet_exp.config.metric import MAXIMIZE
 from lenet_exp.config.own_code import without_package
 from lenet_exp.config.schema import Config, Option, all_flags, has_effect, value_of
 from lenet_exp.config.targets import canonical_config, canonical_keywords, option_class
@@ -20,9 +19,8 @@ from lenet_exp.files import Json
 # Increase this number if a change to the code makes the same configuration produce different
 # weights. Tests compare losses with stored values to detect such a change.
 TRAINING_VERSION = 1
-MOST_EPOCHS = (
-    10_000  # the time for a search grows with this number: for 10,000, it is a quarter of a second
-)
+# The time to search for a shorter run grows with this number: for 10,000, it is 0.25 s.
+MOST_EPOCHS = 10_000
 
 
 def fingerprint(
@@ -48,60 +46,81 @@ def fingerprint(
 
 
 def shorter_fingerprints(config: Config, data_digests: dict[str, str]) -> Iterator[str]:
-    """Yield the fingerprint of the configuration with each smaller `num_epoch` up to `MOST_EPOCHS`,
-    largest first.
+    """Yield the fingerprint of the configuration with each smaller `num_epoch`, largest first.
+
+    Numbers greater than `MOST_EPOCHS` are omitted.
     """
     values = fingerprinted(config, data_digests)
     settings = cast(dict[str, Json], values["settings"])
-    for num_epoch in range(min(config.num_epoch - 1, MOST_EPOCHS), 0, -1):
+    largest = min(config.num_epoch - 1, MOST_EPOCHS)
+    for num_epoch in range(largest, 0, -1):
         settings["num_epoch"] = num_epoch
         yield _digest(values)
 
 
 def _digest(values: dict[str, Json]) -> str:
-    return hashlib.sha256(
-        json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    canonical_json = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical_json.encode()).hexdigest()
 
 
 def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Json]:
     """Return the values that `fingerprint` hashes."""
-    settings: dict[str, Json] = {}
     config = canonical_config(config)
-    for flag, _, f in all_flags():
-        value = value_of(config, flag)
-        if not f.metadata["result"] or value == f.metadata["neutral"] or not has_effect(config, f):
+    settings: dict[str, Json] = {}
+    for flag, _, field in all_flags():
+        if not _can_change_result(config, flag, field):
             continue
-        found = _option(flag, value) if flag in CLASS_GROUPS else value
-        if flag == "init_from":  # the name of the weights does not count, only their digest
-            found = str(value).rpartition("@")[2]
-        if found is not None:
-            settings[flag] = found
-    shape = ImageShape.of(config.dataset).differences
-    images = {"images": shape} if shape else {}
-    return {
+
+        value = value_of(config, flag)
+        if flag in CLASS_GROUPS:
+            value = _fingerprinted_option(flag, value)
+        elif flag == "init_from":  # the name of the weights does not count, only their digest
+            value = str(value).rpartition("@")[2]
+
+        if value is not None:
+            settings[flag] = value
+
+    values: dict[str, Json] = {
         "training_version": TRAINING_VERSION,
         "data": data_digests,
         "settings": settings,
-        **images,
     }
+    differences_from_mnist = ImageShape.of(config.dataset).differences
+    if differences_from_mnist:
+        values["images"] = differences_from_mnist
+    return values
 
 
-def _option(group: str, option: Option) -> Option | None:
-    """Return an option's class and effective arguments, or None if the run is the same without the
-    option's group.
+def _can_change_result(config: Config, flag: str, field: Field[Any]) -> bool:
+    """Return whether a flag's value can make the result different from that without the flag."""
+    if not field.metadata["result"]:
+        return False
+    if value_of(config, flag) == field.metadata["neutral"]:
+        return False
+    return has_effect(config, field)
+
+
+def _fingerprinted_option(group: str, option: Option) -> Option | None:
+    """Return an option's class and effective arguments.
+
+    Returns:
+        None if the run is the same without the option's group. An example for `optimizer=sgd` is
+        `{class: torch.optim.sgd.SGD, keywords: {lr: 0.1, momentum: 0.9}}`.
     """
     if not option:
         return None
+
     cls = option_class(group, option)
-    name = without_package(f"{cls.__module__}.{cls.__qualname__}")
-    named = {"class": name, "keywords": canonical_keywords(group, option)}
-    if named == {"class": CLASS_GROUPS[group].neutral, "keywords": {}}:
+    class_name = without_package(f"{cls.__module__}.{cls.__qualname__}")
+    arguments = canonical_keywords(group, option)
+    if class_name == CLASS_GROUPS[group].neutral and not arguments:
         return None
+
+    values: Option = {"class": class_name, "keywords": arguments}
     if CODE_KEY in option:
-        named["code"] = option[CODE_KEY]
+        values["code"] = option[CODE_KEY]
     if group == "metric":
-        named["direction"] = option.get("direction", DIRECTIONS[0])
-    return named | (
-        {"monotone": bool(option.get("monotone", False))} if group == "activation" else {}
-    )
+        values["direction"] = option.get("direction", MAXIMIZE)
+    if group == "activation":
+        values["monotone"] = bool(option.get("monotone", False))
+    return values

@@ -15,13 +15,12 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.params import shown, text
-from lenet_exp.config.schema import Config
+from lenet_exp.config.schema import SEED_FLAGS, Config
 from lenet_exp.errors import ConfigError, did_you_mean
 
 Each = Callable[[Sequence[Sequence[str]]], Iterable[Sequence[str]]]
 Together = list[list[str]]  # groups of flags that are zipped
 
-SEED_FLAGS = {"seed", "split_seed"}
 MOST_JOBS = 100_000  # maximum number of jobs if `sweep.max_jobs` is not set
 
 

@@ -1,6 +1,4 @@
-"""The shape of the images of a dataset and the scaling of their pixels, as the network receives
-them.
-"""
+"""The shape of a dataset's images and the scaling of their pixels, as the network receives them."""
 
 from __future__ import annotations
 
@@ -11,7 +9,9 @@ from omegaconf import MISSING
 from lenet_exp.config.schema import Dataset
 from lenet_exp.errors import ConfigError
 
-GRAY, COLOR = 1, 3
+# Numbers of channels.
+GRAY = 1
+COLOR = 3
 MOST_CLASSES = 1000
 
 
@@ -31,8 +31,9 @@ class ImageShape:
 
     @classmethod
     def of(cls, dataset: Dataset) -> ImageShape:
-        """Return the shape of a dataset's images. A network has at least 10 outputs unless
-        `exact_classes` is set.
+        """Return the shape of a dataset's images.
+
+        A network has at least 10 outputs unless `exact_classes` is set.
 
         Raises:
             ConfigError: `class_names` is null, because it has not been read from the dataset's
@@ -40,20 +41,24 @@ class ImageShape:
         """
         if dataset.class_names is None:
             raise ConfigError(
-                f"dataset={dataset.name}: the names of its classes are unknown; set dataset.class_names"
+                f"dataset={dataset.name}: the names of its classes are unknown; "
+                "set dataset.class_names"
             )
-        # Models that the original script trained have no dataset.
-        classes = 0 if dataset.class_names == MISSING else len(dataset.class_names)
-        return cls(
-            channels=dataset.channels,
-            size=dataset.image_size or cls.size,
-            num_classes=classes if dataset.exact_classes else max(classes, cls.num_classes),
-        )
+
+        num_classes = 0  # of models that the original script trained, which have no dataset
+        if dataset.class_names != MISSING:
+            num_classes = len(dataset.class_names)
+        if not dataset.exact_classes:
+            num_classes = max(num_classes, cls.num_classes)
+
+        size = dataset.image_size or cls.size
+        return cls(channels=dataset.channels, size=size, num_classes=num_classes)
 
     @property
     def is_standard(self) -> bool:
-        """True if pixels are scaled to [-1, 1]. If not, they are scaled by their mean and standard
-        deviation.
+        """True if pixels are scaled to [-1, 1].
+
+        If not, they are scaled by their mean and standard deviation.
         """
         return (self.channels, self.size) == (GRAY, ImageShape.size)
 
@@ -72,7 +77,8 @@ class ImageShape:
 
     def __str__(self) -> str:
         """Describe the images: `gray images of 32x32 pixels`."""
-        return f"{'gray' if self.channels == GRAY else 'color'} images of {self.size}x{self.size} pixels"
+        kind = "gray" if self.channels == GRAY else "color"
+        return f"{kind} images of {self.size}x{self.size} pixels"
 
 
 LENET5_SHAPE = ImageShape()
@@ -80,8 +86,9 @@ LENET5_SHAPE = ImageShape()
 
 @dataclass(frozen=True)
 class Normalization:
-    """The mean and standard deviation by which pixels are scaled, for each channel. White is 1, and
-    black is 0.
+    """The mean and standard deviation by which pixels are scaled, for each channel.
+
+    They are those of pixels from 0, black, to 1, white.
     """
 
     mean: list[float]

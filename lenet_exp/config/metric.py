@@ -9,7 +9,8 @@ from lenet_exp.config.class_groups import VERSION, option_name
 from lenet_exp.config.schema import Option
 from lenet_exp.errors import ConfigError
 
-DIRECTIONS = ("maximize", "minimize")
+MAXIMIZE = "maximize"  # direction of a metric by default
+DIRECTIONS = (MAXIMIZE, "minimize")
 BUILT_IN = ("accuracy", "balanced_accuracy", "loss", "macro_f1")
 
 
@@ -31,36 +32,39 @@ class Metric:
     def of(cls, option: Option) -> Metric:
         """Return the metric that an option describes."""
         name = option_name(option)
-        percent = str(option.get("percent", name == cls.name)).lower() == "true"
-        return cls(name, option.get("direction", DIRECTIONS[0]) == DIRECTIONS[0], percent)
+        is_larger_better = option.get("direction", MAXIMIZE) == MAXIMIZE
+        percent = option.get("percent", name == cls.name)
+        # The params of a run in MLflow contain booleans as text.
+        is_percent = str(percent).lower() == "true"
+        return cls(name, is_larger_better, is_percent)
 
     @classmethod
     def of_params(cls, params: Mapping[str, str]) -> Metric:
         """Return the metric that the params of a run in MLflow describe."""
-        its = {
-            name.removeprefix("metric."): value
-            for name, value in params.items()
-            if name.startswith("metric.")
-        }
-        return cls.of(its | {"name": params.get("metric", cls.name)})
+        option: Option = {}
+        for name, value in params.items():
+            if name.startswith("metric."):
+                option[name.removeprefix("metric.")] = value
+        option["name"] = params.get("metric", cls.name)
+        return cls.of(option)
 
-    def require_points(self, asked: str) -> None:
-        """Check that the metric's values are compared in percentage points, as `asked`
-        (`flag=value`) requires.
+    def require_points(self, override: str) -> None:
+        """Check that the metric's values are compared in percentage points.
+
+        Args:
+            override: flag and value that require this, as `flag=value`.
 
         Raises:
             ConfigError: the metric is not in percent, or smaller values are better.
         """
         if not (self.larger and self.percent):
             raise ConfigError(
-                f"{asked}: requires a metric in percent, of which larger values are better"
+                f"{override}: requires a metric in percent, of which larger values are better"
             )
 
     @property
     def is_accuracy(self) -> bool:
-        """Whether this is the default metric, for which more is known, such as its limits and the
-        chance level.
-        """
+        """Whether this is the default metric, whose limits and chance level are known."""
         return self == Metric()
 
     @property
@@ -75,8 +79,9 @@ class Metric:
 
     @property
     def label(self) -> str:
-        """Title of a table's column or a figure's axis, without the unit: ` loss`; empty for
-        accuracy.
+        """Title of a table's column or a figure's axis, without the unit, such as ` loss`.
+
+        It is empty for accuracy.
         """
         return "" if self.is_accuracy else f" {self.name}"
 
@@ -91,8 +96,9 @@ class Metric:
         return f"{round(value * 100, 2) + 0.0:{sign}.2f}"  # not -0.00
 
     def text(self, value: float) -> str:
-        """Format a value with the metric's name: `98.04%` for accuracy, `macro_f1 97.13%`, or `loss
-        0.1234`.
+        """Format a value with the metric's name, such as `macro_f1 97.13%` or `loss 0.1234`.
+
+        Accuracy is not named: `98.04%`.
         """
         return f"{self.label} {self.plain(value)}".lstrip()
 
@@ -106,20 +112,33 @@ class Metric:
 
 
 def definition(params: Mapping[str, str]) -> str:
-    """Return how a run's metric is defined, given the run's params: only values with the same
-    definition are compared.
+    """Return how a run's metric is defined. Only values with the same definition are compared.
 
     If the metric is the loss, its definition contains the loss. The code of an own function is part
     of it unless the network or another class has the same code, because an edit of that class then
     changes both.
+
+    Args:
+        params: params of the run, such as `{metric: accuracy, metric.percent: true}`.
+
+    Returns:
+        The params that define the metric, such as `metric=accuracy metric.percent=true`.
     """
-    groups = {"metric", "loss" if params.get("metric") == "loss" else "metric"}
-    its = {"metric": Metric.name} | {
-        k: v for k, v in params.items() if k.partition(".")[0] in groups
-    }
-    others = {v for k, v in params.items() if k not in its and k.endswith(f".{VERSION}")}
-    return " ".join(
-        f"{k}={v}"
-        for k, v in sorted(its.items())
-        if not (k.endswith(f".{VERSION}") and v in others)
-    )
+    groups = {"metric"}
+    if params.get("metric") == "loss":
+        groups.add("loss")
+
+    defining = {"metric": Metric.name}
+    codes_of_other_classes = set[str]()
+    for name, value in params.items():
+        if name.partition(".")[0] in groups:
+            defining[name] = value
+        elif name.endswith(f".{VERSION}"):
+            codes_of_other_classes.add(value)
+
+    parts = []
+    for name, value in sorted(defining.items()):
+        is_code = name.endswith(f".{VERSION}")
+        if not is_code or value not in codes_of_other_classes:
+            parts.append(f"{name}={value}")
+    return " ".join(parts)

@@ -1,5 +1,4 @@
-"""Definitions of all flags: type, meaning, unit, range, and whether the flag can change the result
-of a run.
+"""Definitions of all flags: type, meaning, unit, range, and whether they can change a run's result.
 
 The default values are in conf/*.yaml. The fields here have no defaults, so each default is defined
 in a single place. This module imports neither torch nor mlflow, because `--help` uses this module
@@ -10,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cache, partial
@@ -34,9 +33,13 @@ LENET5 = _option("model/lenet5.yaml")
 CROSS_ENTROPY = _option("loss/cross_entropy.yaml")
 ACCURACY = _option("metric/accuracy.yaml")
 NEUTRAL = (LENET5, CROSS_ENTROPY, ACCURACY)
-ALWAYS = (
-    object()
-)  # a neutral value that equals no other value, so the fingerprint always includes the field
+# A neutral value that equals no other value, so the fingerprint always includes the field.
+ALWAYS = object()
+
+# Seeds. Runs that differ only in these flags are replicates of one configuration.
+SEED_FLAGS = frozenset({"seed", "split_seed"})
+# Flags that say how a run is executed. They are not part of a configuration either.
+EXECUTION_FLAGS = frozenset({"device", "engine", "num_threads"})
 
 
 class EngineName(StrEnum):
@@ -160,9 +163,8 @@ def result_flag(
     return field(default=MISSING, metadata=metadata)
 
 
-other_flag = partial(
-    result_flag, result=False
-)  # declares a flag that cannot change the trained weights
+# Declares a flag that cannot change the trained weights.
+other_flag = partial(result_flag, result=False)
 
 
 # The fingerprint includes the data digests and the shape of the images, so it does not need to
@@ -270,8 +272,9 @@ class Schedule:
 
 @dataclass
 class Augmentation:
-    """Flags for random changes to training images; see training/augmentation.py. Sizes refer to the
-    network's input.
+    """Flags for random changes to training images; see training/augmentation.py.
+
+    Sizes refer to the network's input.
     """
 
     shift: int = result_flag("maximum shift along each axis, in pixels", ge=0, lt=32, neutral=0)
@@ -434,7 +437,8 @@ class Search:
         "options for Optuna's pruner, such as search.pruner_options.reduction_factor=3", neutral={}
     )
     objective: Objective = other_flag(
-        "objective: accuracy, loss, epochs, seconds, or front (Pareto front of accuracy and search.cost)",
+        "objective: accuracy, loss, epochs, seconds, "
+        "or front (Pareto front of accuracy and search.cost)",
         neutral=Objective.accuracy,
     )
     seed: int = other_flag("seed for the sampler", ge=0, lt=2**63, neutral=0)
@@ -483,7 +487,8 @@ class Config:
     augmentation: Augmentation = field(default_factory=Augmentation)
     training: Training = field(default_factory=Training)
     init_from: str | None = result_flag(
-        "trained weights to start from: run, champion, champion:<dataset>, or .safetensors file (null: random)",
+        "trained weights to start from: run, champion, champion:<dataset>, "
+        "or .safetensors file (null: random)",
         neutral=None,
     )
     num_epoch: int = result_flag("number of passes over the training set", ge=1)
@@ -547,7 +552,8 @@ class PredictConfig:
 
     dataset: Dataset = field(default_factory=Dataset)
     trained_model: str | None = result_flag(
-        "model: registered name, name@alias, runs:/<MLflow run ID>, run folder, or file (null: champion)"
+        "model: registered name, name@alias, runs:/<MLflow run ID>, run folder, or file "
+        "(null: champion)"
     )
     sweep: str | None = result_flag(
         "sweep whose leader is evaluated for every seed: last, ID, or folder (null: none)"
@@ -595,29 +601,44 @@ def all_flags(schema: type = Config) -> tuple[tuple[str, Any, Field[Any]], ...]:
 
 @cache  # a sweep calls this several times per job
 def _all_flags(schema: Hashable) -> tuple[tuple[str, Any, Field[Any]], ...]:
-    types, found = get_type_hints(schema), []
+    types = get_type_hints(schema)
+    flags: list[tuple[str, Any, Field[Any]]] = []
     for f in fields(cast(type, schema)):
-        if is_dataclass(types[f.name]):
-            found += [(f"{f.name}.{flag}", *more) for flag, *more in all_flags(types[f.name])]
+        kind = types[f.name]
+        if is_dataclass(kind):
+            for flag, kind_of_flag, field_of_flag in _all_flags(cast(Hashable, kind)):
+                flags.append((f"{f.name}.{flag}", kind_of_flag, field_of_flag))
         else:
-            found.append((f.name, types[f.name], f))
-    return tuple(found)
+            flags.append((f.name, kind, f))
+    return tuple(flags)
 
 
 def value_of(config: Any, flag: str) -> Any:
-    """Return the value of a flag, given its dotted name, in a configuration or a configuration's
-    plain form (dicts).
+    """Return the value of a flag.
+
+    Args:
+        config: a configuration, or its plain form (dicts).
+        flag: dotted name of the flag, such as `optimizer.lr`.
     """
+    value = config
     for part in flag.split("."):
-        config = config[part] if isinstance(config, dict) else getattr(config, part)
-    return config
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value
 
 
 def with_value(config: Any, flag: str, value: Any) -> Any:
-    """Return a copy of a configuration, or of its plain form (dicts), with another value of a flag."""
-    head, _, rest = flag.partition(".")
-    changed = {head: with_value(value_of(config, head), rest, value) if rest else value}
-    return {**config, **changed} if isinstance(config, dict) else replace(config, **changed)
+    """Return a copy of a configuration, or of its plain form (dicts), with another value of a flag.
+
+    Args:
+        flag: dotted name of the flag, such as `optimizer.lr`.
+    """
+    first_part, _, rest = flag.partition(".")
+    if rest:
+        value = with_value(value_of(config, first_part), rest, value)
+
+    if isinstance(config, dict):
+        return {**config, first_part: value}
+    return replace(config, **{first_part: value})
 
 
 # Flags of release 0.3 that its stored sweeps and the user's own option files may still set.
@@ -626,19 +647,32 @@ REMOVED = ("dataset.shows", "sweep.margin", "sweep.webhook")
 
 def without_removed(overrides: Sequence[str]) -> list[str]:
     """Return stored overrides without those of removed flags."""
-    return [o for o in overrides if o.lstrip("+~").partition("=")[0] not in REMOVED]
+    remaining = []
+    for override in overrides:
+        flag = override.lstrip("+~").partition("=")[0]
+        if flag not in REMOVED:
+            remaining.append(override)
+    return remaining
 
 
 def has_effect(config: Any, f: Field[Any]) -> bool:
-    """Return whether a flag has an effect in a configuration, according to its `only_with` (see
-    `result_flag`).
+    """Return whether a flag has an effect in a configuration.
+
+    Args:
+        f: field of the flag. Its condition is in `only_with`; see `result_flag`.
     """
-    if f.metadata["only_with"] is None:
+    condition = f.metadata["only_with"]
+    if condition is None:
         return True
-    flag, _, wanted = f.metadata["only_with"].partition("=")
-    value = value_of(config, flag)
-    other = next(field for name, _, field in all_flags() if name == flag)
-    return bool(value == wanted if wanted else value != other.metadata["neutral"])
+
+    other_flag_name, _, required_value = condition.partition("=")
+    value = value_of(config, other_flag_name)
+    if required_value:
+        return bool(value == required_value)
+    neutral = next(
+        field.metadata["neutral"] for name, _, field in all_flags() if name == other_flag_name
+    )
+    return bool(value != neutral)
 
 
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
@@ -646,21 +680,35 @@ WORDS = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less th
 
 
 def range_text(limits: dict[str, float | None], signs: dict[str, str] = SIGNS) -> str:
-    """Format a range: `{"ge": 0, "lt": 1}` as `>= 0 and < 1`, and a range without limits as an
-    empty string.
+    """Format a range: `{"ge": 0, "lt": 1}` as `>= 0 and < 1`.
+
+    A range without limits is an empty string.
     """
-    bounds = {k: v for k, v in limits.items() if v is not None}
-    return " and ".join(
-        f"{signs[k]} {'2**63' if v == 2**63 else f'{v:g}'}" for k, v in bounds.items()
-    )
+    parts = []
+    for relation, bound in limits.items():
+        if bound is not None:
+            number = "2**63" if bound == 2**63 else f"{bound:g}"
+            parts.append(f"{signs[relation]} {number}")
+    return " and ".join(parts)
+
+
+# Functions that check a value against a bound, by the relation that the value must have to it.
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "ge": operator.ge,
+    "gt": operator.gt,
+    "le": operator.le,
+    "lt": operator.lt,
+}
 
 
 def within(value: float, limits: dict[str, float | None]) -> bool:
-    """Return whether a value is in a range; false for infinity, NaN, and integers that are too
-    large for a float.
+    """Return whether a value is in a range.
+
+    The result is False for infinity, NaN, and integers that are too large for a float.
     """
-    bounds = {name: bound for name, bound in limits.items() if bound is not None}
-    # Each kind of bound has the name of a function in `operator`.
-    return abs(value) <= sys.float_info.max and all(
-        getattr(operator, k)(value, v) for k, v in bounds.items()
-    )
+    if not abs(value) <= sys.float_info.max:  # this comparison is False for NaN
+        return False
+    for relation, bound in limits.items():
+        if bound is not None and not _COMPARISONS[relation](value, bound):
+            return False
+    return True

@@ -24,19 +24,25 @@ def check_no_search(config: Config) -> None:
     for flag, neutral in _neutral_values():
         value = value_of(config, flag)
         if value != neutral:
-            grid = {
-                "confirm": f", after a grid: lenet-compare confirm={value}",
-                "seeds": f": 'seed=range({value})'",
-            }
-            also = f" or{grid[flag]}" if flag in grid else ""
             raise ConfigError(
-                f"{flag}={value}: needs a search; run: lenet-train -m {SWEEPER} {flag}={value} ...{also}"
+                f"{flag}={value}: needs a search; "
+                f"run: lenet-train -m {SWEEPER} {flag}={value} ...{_or_with_grid(flag, value)}"
             )
 
 
+def _or_with_grid(flag: str, value: object) -> str:
+    """Return the end of a message, which says how to do the same with a grid, if that is possible."""
+    if flag == "confirm":
+        return f" or, after a grid: lenet-compare confirm={value}"
+    if flag == "seeds":
+        return f" or: 'seed=range({value})'"
+    return ""
+
+
 def without_search(composed: DictConfig) -> DictConfig:
-    """Reset all search flags in a composed configuration, because trials have none, and return the
-    configuration.
+    """Reset all search flags in a composed configuration, because trials have none.
+
+    The configuration is changed and returned.
     """
     for flag, neutral in _neutral_values():
         OmegaConf.update(composed, flag, neutral, merge=False)
@@ -45,7 +51,11 @@ def without_search(composed: DictConfig) -> DictConfig:
 
 def _neutral_values() -> list[tuple[str, Any]]:
     """Return each search flag with its value outside a search."""
-    return [(flag, f.metadata["neutral"]) for flag, _, f in all_flags() if flag.startswith(FLAGS)]
+    neutral_values = []
+    for flag, _, field in all_flags():
+        if flag.startswith(FLAGS):
+            neutral_values.append((flag, field.metadata["neutral"]))
+    return neutral_values
 
 
 def is_of_search(override: str) -> bool:

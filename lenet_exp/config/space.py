@@ -14,12 +14,11 @@ from lenet_exp.config.check import check_ranges, check_value
 from lenet_exp.config.compose import typed
 from lenet_exp.config.grid import range_numbers
 from lenet_exp.config.package_files import config_groups
+from lenet_exp.config.schema import EXECUTION_FLAGS, SEED_FLAGS
 from lenet_exp.config.search import FLAGS
 from lenet_exp.errors import ConfigError, did_you_mean
 
 WHOLE_SWEEP = ("sweep.", "tracking.", *FLAGS, "hydra.", "hydra/")
-REPLICATES = {"seed", "split_seed"}  # searching over them would only find lucky seeds
-EXECUTION = {"device", "engine", "num_threads"}
 
 
 @dataclass(frozen=True)
@@ -145,9 +144,9 @@ def flag_of(override: Override, groups: Collection[str]) -> Flag:
     """
     key, typed = override.get_key_element(), str(override.input_line)
     name = key.lstrip("+")
-    if name in REPLICATES:
+    if name in SEED_FLAGS:
         why = f"a search over {name} would select configurations by chance"
-    elif name in EXECUTION:
+    elif name in EXECUTION_FLAGS:
         why = f"{name} changes how a run is executed, not its configuration"
     elif name.startswith(WHOLE_SWEEP):
         why = f"{name} applies to the whole search"

@@ -1,6 +1,4 @@
-"""Names of reserved MLflow tags. lenet_exp finds runs by these tags, so a user's tags must have
-different names.
-"""
+"""Names of reserved MLflow tags, by which lenet_exp finds runs. Users' tags must not have them."""
 
 from __future__ import annotations
 
@@ -50,9 +48,11 @@ def check_tags(tags: Mapping[str, Json]) -> None:
     """
     for name, value in flat(tags).items():
         if is_own(name):
+            names = ", ".join(NAMES)
+            prefixes = f"{', '.join(PREFIXES[:-1])}, or {PREFIXES[-1]}"
             raise ConfigError(
-                f"tracking.tags.{name}={value}: this name is reserved, as are {', '.join(NAMES)}, "
-                f"and all names that start with {', '.join(PREFIXES[:-1])}, or {PREFIXES[-1]}; choose a different name"
+                f"tracking.tags.{name}={value}: this name is reserved, as are {names}, "
+                f"and all names that start with {prefixes}; choose a different name"
             )
 
 
@@ -66,19 +66,24 @@ def merged(own: Mapping[str, Json], users: Mapping[str, Json]) -> dict[str, Json
         own: tags that lenet_exp sets.
         users: tags that the user set.
     """
-    return {**{name: value for name, value in flat(users).items() if not is_own(name)}, **own}
+    tags: dict[str, Json] = {}
+    for name, value in flat(users).items():
+        if not is_own(name):
+            tags[name] = value
+    tags.update(own)
+    return tags
 
 
 def flat(tags: Mapping[str, Json]) -> dict[str, str]:
-    """Return the values of tags by dotted name; Hydra splits `tracking.tags.mlflow.note=1` into
-    nested dicts.
+    """Return the values of tags by dotted name.
+
+    Hydra splits `tracking.tags.mlflow.note=1` into nested dicts, `{mlflow: {note: 1}}`.
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for key, value in tags.items():
-        inner = flat(value) if isinstance(value, Mapping) else None
-        found |= (
-            {key: text(value)}
-            if inner is None
-            else {f"{key}.{name}": its for name, its in inner.items()}
-        )
-    return found
+        if isinstance(value, Mapping):
+            for name, inner_value in flat(value).items():
+                values[f"{key}.{name}"] = inner_value
+        else:
+            values[key] = text(value)
+    return values
