@@ -13,7 +13,7 @@ from lenet_exp.comparison.differing_flags import differing_flags, with_newest_co
 from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import ABSENT, Group, grouped
 from lenet_exp.comparison.leader import choose_leader, is_remaining, leads_over, tested_leader
-from lenet_exp.comparison.runs import EXECUTION, ComparedRun, from_results
+from lenet_exp.comparison.runs import ComparedRun, from_results
 from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.comparison.statistics.outliers import far_below
@@ -23,7 +23,7 @@ from lenet_exp.comparison.studies.new_images import NewImages, new_images
 from lenet_exp.config.metric import Metric, definition
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name
-from lenet_exp.config.schema import EpochChoice
+from lenet_exp.config.schema import EXECUTION_FLAGS, EpochChoice
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -301,7 +301,7 @@ def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[Compa
     data_versions = {run.data for run in runs if run.data}
     splits_are_replicates = SPLIT in swept and len(data_versions) <= 1
 
-    omitted = EXECUTION.difference(swept)
+    omitted = EXECUTION_FLAGS.difference(swept)
     if splits_are_replicates:
         omitted = omitted | {SPLIT}
 

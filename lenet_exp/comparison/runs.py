@@ -9,7 +9,14 @@ from functools import cache
 from lenet_exp.comparison.statistics.pairs import Replicate
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import params, params_of, text
-from lenet_exp.config.schema import ALWAYS, NEUTRAL, Config, all_flags
+from lenet_exp.config.schema import (
+    ALWAYS,
+    EXECUTION_FLAGS,
+    NEUTRAL,
+    SEED_FLAGS,
+    Config,
+    all_flags,
+)
 from lenet_exp.config.targets import canonical_config
 from lenet_exp.folders.records import SIZES, Record, TestResult
 from lenet_exp.folders.results import JobResult
@@ -21,7 +28,6 @@ RECIPE = "experiment"
 # The seed, flags that never distinguish configurations, and params in MLflow that are not flags.
 _OMITTED = {"seed", "data_root", "model_path", "num_iter_echo", *SIZES}
 COLLAPSE = 0.1  # minimum fall from the best to the last epoch, as a fraction
-EXECUTION = {"device", "num_threads", "engine"}  # flags that affect only how a run is executed
 
 
 @dataclass(frozen=True)
@@ -204,7 +210,8 @@ def configuration_of(effective_config: Config) -> dict[str, str]:
         effective_config: configuration as in the record of a run.
     """
     flags, _ = flags_and_seed(params(effective_config))
-    return {flag: value for flag, value in flags.items() if flag not in EXECUTION | {"split_seed"}}
+    omitted = EXECUTION_FLAGS | SEED_FLAGS
+    return {flag: value for flag, value in flags.items() if flag not in omitted}
 
 
 def _effective(config: Config) -> Config:

@@ -16,7 +16,7 @@ from lenet_exp.config.check import check_flags
 from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS, options_of
 from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
 from lenet_exp.config.params import text
-from lenet_exp.config.schema import Config, all_flags, value_of
+from lenet_exp.config.schema import EXECUTION_FLAGS, SEED_FLAGS, Config, all_flags, value_of
 from lenet_exp.config.search import AT_THE_TOP, without_search
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
@@ -25,16 +25,7 @@ BASELINE = "baseline"  # the sweep's command without the swept flags
 
 # Flags that are not part of a configuration.
 _OTHER_PREFIXES = ("tracking.", "sweep.", "search.", "dataset.", *AT_THE_TOP)
-_OTHER_FLAGS = {
-    "seed",
-    "split_seed",
-    "data_root",
-    "model_path",
-    "num_iter_echo",
-    "device",
-    "num_threads",
-    "engine",
-}
+_OTHER_FLAGS = SEED_FLAGS | EXECUTION_FLAGS | {"data_root", "model_path", "num_iter_echo"}
 
 # Flags of which each option is a class, such as `optimizer`.
 _CLASS_FLAGS = [flag for flag in CLASS_GROUPS if "." not in flag]

@@ -6,7 +6,7 @@ import heapq
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,7 +14,7 @@ import torch
 from lenet_exp.addresses import SQLITE, store_uri
 from lenet_exp.amounts import duration, megabytes, number_of
 from lenet_exp.comparison.statistics.power import detectable
-from lenet_exp.config.schema import LENET5, Config, LoggedModels
+from lenet_exp.config.schema import LENET5, SEED_FLAGS, Config, LoggedModels
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.checkpoints import keeps_state
 from lenet_exp.folders.job import Job
@@ -143,11 +143,12 @@ def _logged_models(jobs: Sequence[Job], runs: int) -> int:
 
 
 def _configurations(jobs: Sequence[Job]) -> set[tuple[tuple[str, str], ...]]:
-    """Return the swept flags of each configuration, without the seed and the split."""
-    return {
-        tuple((k, v) for k, v in job.swept.items() if k not in {"seed", "split_seed"})
-        for job in jobs
-    }
+    """Return the swept flags of each configuration, without the seeds."""
+    return {_without_seeds(job.swept) for job in jobs}
+
+
+def _without_seeds(swept: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((flag, value) for flag, value in swept.items() if flag not in SEED_FLAGS)
 
 
 def _remaining_upload_seconds(jobs: Sequence[Job], runs: int, training: float) -> float:
@@ -172,9 +173,7 @@ def _shows(jobs: Sequence[Job]) -> list[str]:
     """
     seeds = defaultdict[tuple[tuple[str, str], ...], set[int]](set)
     for job in jobs:
-        seeds[tuple((k, v) for k, v in job.swept.items() if k not in {"seed", "split_seed"})].add(
-            job.config.seed
-        )
+        seeds[_without_seeds(job.swept)].add(job.config.seed)
     datasets = len({job.config.dataset.name for job in jobs})
     n, k = min(map(len, seeds.values())), len(seeds) // datasets
     if n < 2 or k < 2:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from lenet_exp.config.metric import Metric
+from lenet_exp.config.schema import SEED_FLAGS
 from lenet_exp.config.tags import is_own
 from lenet_exp.files import Json
 from lenet_exp.training.epoch import MODEL_METRICS
@@ -34,7 +35,6 @@ MOST_COLUMNS = 8  # maximum number of params that fit on a screen
 MOST_RUNS = 1000  # maximum number of runs that are searched for differing params
 CURVES = (*MODEL_METRICS, "step_loss", "lr")
 LOSSES = tuple(name for name in CURVES if name.endswith("_loss"))
-SEED_FLAGS = ("seed", "split_seed")  # not part of a configuration
 OF_EXPERIMENT = ("dataset", "model", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")
 SECTION = "lenet-metrics"
 
