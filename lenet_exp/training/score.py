@@ -1,5 +1,7 @@
-"""Test scores of a network, their calibration, confusion matrices, and which images are right;
-without torch, which plots do not need."""
+"""Test scores of a network, their calibration, confusion matrices, and which images are right.
+
+Torch is not imported, because plots do not need it.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,12 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Images whose highest probability is in one interval: their number, mean highest probability,
-    and accuracy.
+    """Images whose highest probability is in one interval.
+
+    Attributes:
+        images: number of images.
+        confidence: mean highest probability.
+        accuracy: fraction of correct predictions.
     """
 
     images: int
@@ -89,15 +95,12 @@ class Score:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The MLflow metrics of the score: `test_accuracy`, `test_ece`, `test_nll`, and
-        `test_brier`.
-        """
-        its = self.calibration
+        """The MLflow metrics of the score, such as `test_accuracy`."""
         return {
             "test_accuracy": self.accuracy,
-            "test_ece": its.ece,
-            "test_nll": its.nll,
-            "test_brier": its.brier,
+            "test_ece": self.calibration.ece,
+            "test_nll": self.calibration.nll,
+            "test_brier": self.calibration.brier,
         }
 
     def as_json(self) -> dict[str, Json]:
@@ -112,20 +115,31 @@ def confusion_matrix(truth: Tensor, predictions: Tensor, num_classes: int = 10) 
         truth, predictions: tensors of shape (n,), int64.
         num_classes: number of the network's outputs, which is the number of rows and of columns.
     """
-    counts = (truth.cpu() * num_classes + predictions).bincount(minlength=num_classes**2)
+    # The number of each pair (true class, predicted class) is its position in the flat matrix.
+    pairs = truth.cpu() * num_classes + predictions
+    counts = pairs.bincount(minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes).tolist()
 
 
 def class_accuracies(counts: list[list[int]]) -> list[float | None]:
     """Return the accuracy for each class from a confusion matrix; None for a class without images."""
-    return [row[label] / sum(row) if sum(row) else None for label, row in enumerate(counts)]
+    accuracies: list[float | None] = []
+    for label, row in enumerate(counts):
+        images = sum(row)
+        accuracies.append(row[label] / images if images else None)
+    return accuracies
 
 
 def packed(right: Tensor) -> str:
-    """Return which images are right, shape (n,), as text: their number, and one bit per image in
-    base64.
+    """Return which images are right as text: their number, and one bit per image in base64.
+
+    Ten images, all right, are `10:/8A=`.
+
+    Args:
+        right: whether each image is classified correctly, shape (n,), bool.
     """
-    return f"{len(right)}:{base64.b64encode(np.packbits(right.cpu().numpy()).tobytes()).decode()}"
+    bits = np.packbits(right.cpu().numpy()).tobytes()
+    return f"{len(right)}:{base64.b64encode(bits).decode()}"
 
 
 def check_packed(text: str) -> None:
@@ -135,7 +149,9 @@ def check_packed(text: str) -> None:
         ValueError: it does not.
     """
     number, _, bits = text.partition(":")
-    if int(number) < 1 or len(bits) != 4 * -(-int(number) // 24):
+    images = int(number)
+    groups = -(-images // 24)  # base64 writes 24 bits as 4 characters, and fills the last group
+    if images < 1 or len(bits) != 4 * groups:
         raise ValueError(f"{text:.20}: must be a number of images and one bit per image in base64")
 
 
@@ -147,16 +163,14 @@ def unpacked(text: str) -> NDArray[np.bool_]:
     """
     check_packed(text)
     number, _, bits = text.partition(":")
-    return np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8), count=int(number)).astype(
-        bool
-    )
+    packed_bits = np.frombuffer(base64.b64decode(bits), np.uint8)
+    return np.unpackbits(packed_bits, count=int(number)).astype(bool)
 
 
 def accuracy_error(
     accuracy: float, right: str | None, matrix: list[list[int]] | None = None
 ) -> str:
-    """Return why a stored accuracy contradicts the stored predictions, or an empty string if it
-    does not.
+    """Return why a stored accuracy contradicts the stored predictions, or an empty string.
 
     Args:
         accuracy: accuracy as a fraction.
@@ -172,6 +186,7 @@ def accuracy_error(
         correct = int.from_bytes(base64.b64decode(bits), "big").bit_count()
         if correct / int(number) != accuracy:
             return f"its accuracy {accuracy} does not match its correct images"
+
     if matrix is not None:
         correct = sum(row[label] for label, row in enumerate(matrix))
         total = sum(map(sum, matrix))
@@ -188,6 +203,17 @@ def named_matrix(
     If a dataset has fewer classes than the network has outputs, an output without a class is kept
     only if it was predicted at least once. A kept output is named, for example, `output 7`.
     """
-    used = [i for i in range(len(counts)) if i < len(class_names) or any(row[i] for row in counts)]
-    names = [class_names[i] if i < len(class_names) else f"output {i}" for i in used]
-    return names, [[counts[i][j] for j in used] for i in used]
+    used_outputs = []
+    names = []
+    for output in range(len(counts)):
+        if output < len(class_names):
+            used_outputs.append(output)
+            names.append(class_names[output])
+        elif any(row[output] for row in counts):
+            used_outputs.append(output)
+            names.append(f"output {output}")
+
+    matrix = []
+    for label in used_outputs:
+        matrix.append([counts[label][output] for output in used_outputs])
+    return names, matrix
