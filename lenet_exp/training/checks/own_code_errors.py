@@ -6,7 +6,7 @@ import contextlib
 import os
 import random
 import traceback
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 import numpy as np
 import torch
@@ -69,10 +69,10 @@ def _place_of(error: BaseException) -> str:
     return f"{os.path.basename(place.filename)}, line {place.lineno}"
 
 
-def _global_random_states() -> dict[str, object]:
+def _global_random_states() -> dict[str, Hashable]:
     """Return the global random states that a network could use by mistake, by library."""
     return {
-        "torch": torch.random.get_rng_state().tolist(),
+        "torch": tuple(torch.random.get_rng_state().tolist()),
         # Each draw advances the position.
         "NumPy": np.random.get_state(legacy=False)["state"]["pos"],
         "Python": random.getstate(),
