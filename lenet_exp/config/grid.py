@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.check import check_flags
-from lenet_exp.config.params import shown, text
+from lenet_exp.config.params import shown, text, values_by_flag
 from lenet_exp.config.schema import SEED_FLAGS, Config
 from lenet_exp.errors import ConfigError, did_you_mean
 
@@ -54,6 +54,7 @@ def expand_grid(
 
     columns = {_flag(override): _column(override) for override in overrides}
     _check_zip(columns, together)
+    # The last axis varies fastest, so the axes with seeds come first.
     axes = sorted(_axes(columns, together), key=_has_no_seed)
     jobs = [_in_order(columns, rows) for rows in itertools.product(*axes)]
     if not jobs:
@@ -87,8 +88,9 @@ def compose_jobs(
     configs = []
     for overrides in each(jobs):
         try:
-            configs.append(compose(list(overrides)))
-            check_flags(configs[-1])
+            config = compose(list(overrides))
+            check_flags(config)
+            configs.append(config)
         except ConfigError as e:
             raise ConfigError(f"{e}{which_job(overrides, jobs)}") from e
     return configs
@@ -128,14 +130,14 @@ def check_size(
     counts = {_flag(override): _count(override) for override in overrides}
     jobs = 1
     for group in together or []:
-        jobs *= max([counts.pop(flag) for flag in group])
+        counts_of_group = [counts.pop(flag) for flag in group]
+        jobs *= max(counts_of_group)
     jobs *= math.prod(counts.values())
 
     if jobs > most:
-        typed = [str(o.input_line) for o in overrides if o.is_sweep_override()]
-        raise ConfigError(
-            f"{' '.join(typed)}: {jobs:,} jobs; must be at most {most:,}{more.format(jobs=jobs)}"
-        )
+        swept = [str(o.input_line) for o in overrides if o.is_sweep_override()]
+        hint = more.format(jobs=jobs)
+        raise ConfigError(f"{' '.join(swept)}: {jobs:,} jobs; must be at most {most:,}{hint}")
 
 
 def _flag(override: Override) -> str:
@@ -161,11 +163,22 @@ def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dic
     for flag in columns:
         if flag in done:
             continue
-        flags = next((group for group in together if flag in group), [flag])
-        rows = zip(*(columns[name] for name in flags), strict=True)
-        axes.append([dict(zip(flags, row, strict=True)) for row in rows])
+        flags = _zipped_with(flag, together)
+        columns_of_flags = [columns[name] for name in flags]
+        axis = []
+        for overrides in zip(*columns_of_flags, strict=True):
+            axis.append(dict(zip(flags, overrides, strict=True)))
+        axes.append(axis)
         done.update(flags)
     return axes
+
+
+def _zipped_with(flag: str, together: Together) -> list[str]:
+    """Return the group of zipped flags that contains a flag, or the flag alone."""
+    for group in together:
+        if flag in group:
+            return group
+    return [flag]
 
 
 def _has_no_seed(axis: list[dict[str, str]]) -> bool:
@@ -190,7 +203,8 @@ def _together(zipped: object, swept: Sequence[str]) -> Together:
     """
     if not isinstance(zipped, list) or not zipped:
         return []
-    groups = zipped if all(isinstance(group, list) for group in zipped) else [zipped]
+    is_list_of_groups = all(isinstance(group, list) for group in zipped)
+    groups = zipped if is_list_of_groups else [zipped]
     flags = [str(flag) for group in groups for flag in group]
 
     allowed = "must list two or more swept flags, each only once: [a,b] or [[a,b],[c,d]]"
@@ -203,7 +217,11 @@ def _together(zipped: object, swept: Sequence[str]) -> Together:
         if flag not in by_name:
             problem = f"{flag} is not swept; {allowed}{did_you_mean(flag, by_name)}"
             raise ConfigError(f"sweep.zip={shown(zipped)}: {problem}")
-    return [[by_name[flag] for flag in group] for group in groups]
+
+    groups_as_typed = []
+    for group in groups:
+        groups_as_typed.append([by_name[flag] for flag in group])
+    return groups_as_typed
 
 
 def _check_zip(columns: Mapping[str, list[str]], together: Together) -> None:
@@ -274,7 +292,8 @@ def _without_skipped(
 
     remaining = []
     for job in jobs:
-        if not any(_matches(job, combination) for combination in combinations):
+        is_skipped = any(_matches(job, combination) for combination in combinations)
+        if not is_skipped:
             remaining.append(job)
     if not remaining:
         raise ConfigError(
@@ -303,9 +322,8 @@ def _combination(
     for key, value_or_values in entry.items():
         flag = str(key)
         if flag not in swept:
-            hint = did_you_mean(flag, swept)
-            if not hint:
-                hint = f"; expected one of: {', '.join(swept) or 'flags with several values'}"
+            expected = ", ".join(swept) or "flags with several values"
+            hint = did_you_mean(flag, swept) or f"; expected one of: {expected}"
             raise ConfigError(f"sweep.skip: {flag} is not swept{hint}")
 
         values = value_or_values if isinstance(value_or_values, list) else [value_or_values]
@@ -322,7 +340,8 @@ def _combination(
 
 
 def _matches(job: Sequence[str], combination: Mapping[str, set[str]]) -> bool:
-    values = dict(o.lstrip("+").split("=", 1) for o in job if "=" in o)
+    """Return whether a job has one of the skipped values of each flag in a combination."""
+    values = values_by_flag(job)
     return all(values[flag] in skipped_values for flag, skipped_values in combination.items())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from omegaconf import MISSING
 
@@ -130,14 +130,19 @@ def swept_values(swept: list[str], overrides: list[str]) -> dict[str, str]:
         swept: names of the swept flags, possibly with the prefix `+`.
         overrides: the job's overrides, each in the form `flag=value`.
     """
+    values = values_by_flag(overrides)
+    names = [flag.lstrip("+") for flag in swept]
+    return {name: values.get(name, "") for name in names}
+
+
+def values_by_flag(overrides: Iterable[str]) -> dict[str, str]:
+    """Return the values in overrides, keyed by flag. Overrides without a value are omitted."""
     values = {}
     for override in overrides:
         flag, sign, value = override.lstrip("+").partition("=")
         if sign:
             values[flag] = value
-
-    names = [flag.lstrip("+") for flag in swept]
-    return {name: values.get(name, "") for name in names}
+    return values
 
 
 def job_name(number: int, values: dict[str, str], groups: set[str]) -> str:

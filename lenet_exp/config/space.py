@@ -62,8 +62,9 @@ class IntegerRange:
 
 @dataclass(frozen=True)
 class FloatRange:
-    """Numbers from `low` to `high`, inclusive, in increments of `step`; continuous if `step` is
-    None.
+    """Numbers from `low` to `high`, inclusive, in increments of `step`.
+
+    The range is continuous if `step` is None.
     """
 
     low: float
@@ -72,32 +73,42 @@ class FloatRange:
     log: bool = False
 
     def text(self, value: object) -> str:
-        """Return the value in the form that a grid uses, computed in decimal arithmetic: 0.1 + 2 *
-        0.1 is 0.3.
+        """Return the value in the form that a grid uses.
+
+        It is computed in decimal arithmetic, in which 0.1 + 2 * 0.1 is 0.3.
         """
         number = float(str(value))
-        return repr(
-            number if self.step is None else self._at(round((number - self.low) / self.step))
-        )
+        if self.step is not None:
+            number = self._at(round((number - self.low) / self.step))
+        return repr(number)
 
-    def _at(self, n: int) -> float:
-        return float(Decimal(repr(self.low)) + n * Decimal(repr(self.step or 0)))
+    def _at(self, position: int) -> float:
+        """Return the value at a position, counted from 0."""
+        low = Decimal(repr(self.low))
+        step = Decimal(repr(self.step or 0))
+        return float(low + position * step)
 
     @property
     def count(self) -> int | None:
         """The number of values, or None for a continuous range."""
-        if self.step is None:
-            return None if self.low < self.high else 1
-        return round((self.high - self.low) / self.step) + 1
+        if self.step is not None:
+            return round((self.high - self.low) / self.step) + 1
+        if self.low < self.high:
+            return None
+        return 1
 
     @property
     def all(self) -> list[float] | None:
         """The list of all values, or None for a continuous range."""
-        return None if self.count is None else [self._at(n) for n in range(self.count)]
+        if self.count is None:
+            return None
+        return [self._at(position) for position in range(self.count)]
 
     def holds(self, value: float) -> bool:
-        """Return whether a value is in the range."""
-        return self.low <= value <= self.high and self.text(value) == repr(float(value))
+        """Return whether a value is in the range, and at one of its steps."""
+        if not self.low <= value <= self.high:
+            return False
+        return self.text(value) == repr(float(value))
 
 
 Values = Choice | IntegerRange | FloatRange
@@ -126,11 +137,10 @@ class Flag:
 
     @property
     def ends(self) -> tuple[str | float, ...]:
-        """The values that are checked before the search: all options, or the lowest and the highest
-        value.
-        """
-        values = self.values
-        return values.options if isinstance(values, Choice) else (values.low, values.high)
+        """The values that are checked before the search: all options, or the limits of a range."""
+        if isinstance(self.values, Choice):
+            return self.values.options
+        return (self.values.low, self.values.high)
 
 
 def flag_of(override: Override, groups: Collection[str]) -> Flag:
@@ -142,17 +152,26 @@ def flag_of(override: Override, groups: Collection[str]) -> Flag:
     Raises:
         ConfigError: the flag cannot be searched, or its values are invalid.
     """
-    key, typed = override.get_key_element(), str(override.input_line)
+    key = override.get_key_element()
     name = key.lstrip("+")
+    override_as_typed = str(override.input_line)
+    reason = _why_not_searched(name)
+    if reason:
+        raise ConfigError(f"{override_as_typed}: must be a single value; {reason}")
+
+    values = _values(override, override_as_typed)
+    return Flag(key, values, name in groups, override_as_typed)
+
+
+def _why_not_searched(name: str) -> str:
+    """Return why a flag cannot be searched, or an empty string."""
     if name in SEED_FLAGS:
-        why = f"a search over {name} would select configurations by chance"
-    elif name in EXECUTION_FLAGS:
-        why = f"{name} changes how a run is executed, not its configuration"
-    elif name.startswith(WHOLE_SWEEP):
-        why = f"{name} applies to the whole search"
-    else:
-        return Flag(key, _values(override, typed), name in groups, typed)
-    raise ConfigError(f"{typed}: must be a single value; {why}")
+        return f"a search over {name} would select configurations by chance"
+    if name in EXECUTION_FLAGS:
+        return f"{name} changes how a run is executed, not its configuration"
+    if name.startswith(WHOLE_SWEEP):
+        return f"{name} applies to the whole search"
+    return ""
 
 
 def check_space(overrides: Sequence[Override], composed: DictConfig) -> None:
@@ -168,76 +187,123 @@ def check_space(overrides: Sequence[Override], composed: DictConfig) -> None:
         ConfigError: a fixed flag or a limit of a searched flag is invalid.
     """
     check_ranges(typed(composed))
-    for flag in (flag_of(o, config_groups()) for o in overrides if o.is_sweep_override()):
+    groups = config_groups()
+    for override in overrides:
+        if not override.is_sweep_override():
+            continue
+        flag = flag_of(override, groups)
         for end in flag.ends:
             check_value(flag.name, end)
 
 
-def _values(override: Override, typed: str) -> Values:
+def _values(override: Override, override_as_typed: str) -> Values:
+    """Return the values of a searched flag.
+
+    Args:
+        override_as_typed: full override, for error messages.
+
+    Raises:
+        ConfigError: the values are invalid.
+    """
     sweep = override.value()
     assert isinstance(sweep, Sweep)
-    unknown = sorted(sweep.tags - {"log"})
-    if unknown:
-        raise ConfigError(
-            f"{typed}: unknown tag '{unknown[0]}'{did_you_mean(unknown[0], ['log']) or '; expected log'}"
-        )
+    unknown_tags = sorted(sweep.tags - {"log"})
+    if unknown_tags:
+        tag = unknown_tags[0]
+        hint = did_you_mean(tag, ["log"]) or "; expected log"
+        raise ConfigError(f"{override_as_typed}: unknown tag '{tag}'{hint}")
+
     log = "log" in sweep.tags
-    if isinstance(sweep, IntervalSweep):
-        found: Values = _interval(sweep, log, typed)
-    elif isinstance(sweep, RangeSweep):
-        found = _range(override, sweep, log, typed)
-    else:
+    if not isinstance(sweep, IntervalSweep | RangeSweep):
         if log:
             raise ConfigError(
-                f"{typed}: tag(log, ...) must contain interval() or range(), not a list"
+                f"{override_as_typed}: tag(log, ...) must contain interval() or range(), not a list"
             )
-        found = Choice(tuple(dict.fromkeys(override.sweep_string_iterator())))
-        if not found.options:
-            raise ConfigError(f"{typed}: a searched flag must have at least one value")
-    if log and not isinstance(found, Choice) and found.low <= 0:
-        raise ConfigError(f"{typed}: all values must be numbers greater than 0 with tag(log, ...)")
-    return found
+        return _choice(override, override_as_typed)
+
+    values: IntegerRange | FloatRange
+    if isinstance(sweep, IntervalSweep):
+        values = _interval(sweep, log, override_as_typed)
+    else:
+        values = _range(override, sweep, log, override_as_typed)
+    if log and values.low <= 0:
+        raise ConfigError(
+            f"{override_as_typed}: all values must be numbers greater than 0 with tag(log, ...)"
+        )
+    return values
 
 
-def _interval(sweep: IntervalSweep, log: bool, typed: str) -> Values:
-    low, high = sweep.start, sweep.end
+def _choice(override: Override, override_as_typed: str) -> Choice:
+    distinct_options = tuple(dict.fromkeys(override.sweep_string_iterator()))
+    if not distinct_options:
+        raise ConfigError(f"{override_as_typed}: a searched flag must have at least one value")
+    return Choice(distinct_options)
+
+
+def _interval(sweep: IntervalSweep, log: bool, override_as_typed: str) -> IntegerRange | FloatRange:
+    low = sweep.start
+    high = sweep.end
     assert low is not None
     assert high is not None
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+
+    are_finite = math.isfinite(low) and math.isfinite(high)
+    if not are_finite or low > high:
         raise ConfigError(
-            f"{typed}: must be interval(low,high) with finite numbers and low <= high"
+            f"{override_as_typed}: must be interval(low,high) with finite numbers and low <= high"
         )
     if isinstance(low, int) and isinstance(high, int):
         return IntegerRange(low, high, 1, log)
     return FloatRange(float(low), float(high), None, log)
 
 
-def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Values:
-    """Return the values of a `range()` expression, which excludes its stop, as in a grid."""
-    start, stop, step = range_numbers(sweep, typed)
-    whole = all(isinstance(number, int) for number in (start, stop, step))
-    a, b, c = (Decimal(repr(number)) for number in (start, stop, step))
-    count = math.ceil((b - a) / c)
+def _range(
+    override: Override, sweep: RangeSweep, log: bool, override_as_typed: str
+) -> IntegerRange | FloatRange:
+    """Return the values of a `range()` expression, which excludes its stop, as in a grid.
+
+    For example, `range(5,0,-2)` has the values 5, 3, and 1: from 1 to 5 in increments of 2.
+    """
+    start, stop, step = range_numbers(sweep, override_as_typed)
+    # In decimal arithmetic, range(0.1,0.4,0.1) has three values. With floats, it would have four.
+    first = Decimal(repr(start))
+    increment = Decimal(repr(step))
+    count = math.ceil((Decimal(repr(stop)) - first) / increment)
     if count < 1:
-        raise ConfigError(f"{typed}: a searched flag must have at least one value")
-    whole = whole and isinstance(
-        next(override.sweep_iterator()), int
-    )  # Hydra 1.4 casts each value: float(range(3))
-    if log and not (whole and abs(step) == 1):
+        raise ConfigError(f"{override_as_typed}: a searched flag must have at least one value")
+
+    are_integers = all(isinstance(number, int) for number in (start, stop, step))
+    if are_integers:  # Hydra 1.4 casts each value, as in float(range(3))
+        are_integers = isinstance(next(override.sweep_iterator()), int)
+    are_consecutive = are_integers and abs(step) == 1
+    if log and not are_consecutive:
         raise ConfigError(
-            f"{typed}: must be consecutive integers with tag(log, ...); otherwise, use interval()"
+            f"{override_as_typed}: "
+            "must be consecutive integers with tag(log, ...); otherwise, use interval()"
         )
-    last = a + (count - 1) * c
-    low, high = min(a, last), max(a, last)
-    if whole:
+
+    last = first + (count - 1) * increment
+    low = min(first, last)
+    high = max(first, last)
+    if are_integers:
         return IntegerRange(int(low), int(high), abs(int(step)), log)
-    return FloatRange(float(low), float(high), None if low == high else abs(float(step)), log)
+    if low == high:
+        return FloatRange(float(low), float(high), None, log)
+    return FloatRange(float(low), float(high), abs(float(step)), log)
 
 
 def size(flags: Sequence[Flag]) -> int | None:
-    """Return the number of configurations in the space of these flags, or None if a flag is
-    continuous.
+    """Return the number of configurations in the space of these flags.
+
+    Returns:
+        None if a flag is continuous.
     """
-    values = [flag.values for flag in flags]
-    counts = [v.count if isinstance(v, FloatRange) else len(v.all) for v in values]
-    return math.prod(c for c in counts if c is not None) if None not in counts else None
+    configurations = 1
+    for flag in flags:
+        if isinstance(flag.values, FloatRange):
+            count = flag.values.count
+        else:
+            count = len(flag.values.all)
+        if count is None:
+            return None
+        configurations *= count
+    return configurations
