@@ -25,7 +25,9 @@ from lenet_exp.training.activations import ActivationFactory
 from lenet_exp.training.lenet5_1998 import SparseConv2d
 from lenet_exp.training.trained.trust import OUR_MODELS
 
-IMAGES = 2  # as in the check of a network; `squeeze` would change the shape of a single image
+# Number of images with which a network is tried, as in its check. A network that uses `squeeze`
+# would change the shape of a single image.
+IMAGES = 2
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, SparseConv2d)
 
 
@@ -66,8 +68,9 @@ def build_network(
     model: Option = LENET5,
     shape: ImageShape = LENET5_SHAPE,
 ) -> nn.Module:
-    """Return a network with initial weights, in training mode on the CPU. Torch's global random
-    state is unchanged.
+    """Return a network with initial weights, in training mode on the CPU.
+
+    Torch's global random state is unchanged.
 
     Args:
         activation: option of the activation, with `_target_`, keyword arguments, and `monotone`.
@@ -84,7 +87,8 @@ def build_network(
     Raises:
         ConfigError: the class of the model or of the activation rejects its keyword arguments.
     """
-    cls, given = option_class("model", model), keywords("model", model)
+    cls = option_class("model", model)
+    own_arguments = keywords("model", model)
     supplied = {
         "in_channels": shape.channels,
         "num_classes": shape.num_classes,
@@ -93,13 +97,16 @@ def build_network(
         "dropout_rate": dropout_rate,
     }
     accepted = inspect.signature(cls).parameters
+    arguments = {name: value for name, value in supplied.items() if name in accepted}
+    arguments |= own_arguments
+
+    if weights is None:
+        weights = torch.Generator()
     with torch.random.fork_rng(devices=[]):
-        torch.random.set_rng_state((weights or torch.Generator()).get_state())
+        torch.random.set_rng_state(weights.get_state())
         try:
             with same_directory():
-                network: nn.Module = cls(
-                    **{k: v for k, v in supplied.items() if k in accepted}, **given
-                )
+                network: nn.Module = cls(**arguments)
             for module in network.modules():
                 if hasattr(module, "generator"):
                     module.generator = noise  # type: ignore[assignment]
@@ -107,12 +114,16 @@ def build_network(
             raise
         except BaseException as e:  # the user's own class can raise any exception
             raise_stop(e)
-            why = without_package(first_line(e))
-            if why.partition("=")[0] in given:
-                raise ConfigError(f"model.{why}") from e
-            shown = ", ".join(f"{k}={v}" for k, v in given.items())
-            raise ConfigError(f"model={option_name(model)}: {cls.__name__}({shown}): {why}") from e
+            problem = without_package(first_line(e))
+            if problem.partition("=")[0] in own_arguments:  # such as `width=0: must be positive`
+                raise ConfigError(f"model.{problem}") from e
+            call = f"{cls.__name__}({_listed(own_arguments)})"
+            raise ConfigError(f"model={option_name(model)}: {call}: {problem}") from e
     return network
+
+
+def _listed(arguments: Option) -> str:
+    return ", ".join(f"{name}={value}" for name, value in arguments.items())
 
 
 def network_of(
@@ -147,31 +158,56 @@ def rebuild(config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 def load_given(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """Load trained weights into a network, and return the names of the tensors that keep their
-    initial values.
+    """Load trained weights into a network.
 
-    Only tensors of the last layer keep them, if their shapes differ, as with another number of
-    classes.
+    The tensors of the last layer keep their initial values if their shapes differ, as with another
+    number of classes.
+
+    Returns:
+        The names of the tensors that keep their initial values.
 
     Raises:
         ConfigError: other tensors differ in name or shape.
     """
-    own = network.state_dict()
-    last = [name for name, _ in network.named_parameters()][-1].rpartition(".")[0]
-    for name in [*own, *weights]:
-        shapes = [
-            list(tensors[name].shape) if name in tensors else None for tensors in (weights, own)
-        ]
-        if shapes[0] != shapes[1] and (None in shapes or name.rpartition(".")[0] != last):
-            had, needs = (
-                f"has shape {shape}" if shape is not None else "does not exist" for shape in shapes
-            )
-            raise ConfigError(
-                f"the weights do not fit the model: {name} {had}, but in the model it {needs}"
-            )
-    fitting = {name: tensor for name, tensor in weights.items() if tensor.shape == own[name].shape}
+    initial = network.state_dict()
+    last_layer = [_layer(name) for name, _ in network.named_parameters()][-1]
+    for name in [*initial, *weights]:
+        given_shape = _shape(weights, name)
+        needed_shape = _shape(initial, name)
+        if given_shape == needed_shape:
+            continue
+
+        exists_in_both = given_shape is not None and needed_shape is not None
+        if exists_in_both and _layer(name) == last_layer:
+            continue
+        raise ConfigError(
+            f"the weights do not fit the model: {name} {_describe_shape(given_shape)}, "
+            f"but in the model it {_describe_shape(needed_shape)}"
+        )
+
+    fitting = {}
+    for name, tensor in weights.items():
+        if tensor.shape == initial[name].shape:
+            fitting[name] = tensor
     network.load_state_dict(fitting, strict=False)
-    return [name for name in own if name not in fitting]
+    return [name for name in initial if name not in fitting]
+
+
+def _layer(name: str) -> str:
+    """Return the name of the layer that a tensor of a state dict belongs to: `fc` for `fc.bias`."""
+    return name.rpartition(".")[0]
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str) -> list[int] | None:
+    if name not in tensors:
+        return None
+    return list(tensors[name].shape)
+
+
+def _describe_shape(shape: list[int] | None) -> str:
+    if shape is None:
+        return "does not exist"
+    return f"has shape {shape}"
 
 
 def network_size(config: Config) -> NetworkSize:
@@ -180,8 +216,9 @@ def network_size(config: Config) -> NetworkSize:
 
 
 def count_parameters(config: Config) -> int:
-    """Return the number of parameters of a configuration's network, if possible without allocating
-    memory for them.
+    """Return the number of parameters of a configuration's network.
+
+    Memory for the parameters is allocated only if the network cannot be constructed without it.
 
     Raises:
         ConfigError: the network cannot be constructed.
@@ -190,41 +227,42 @@ def count_parameters(config: Config) -> int:
 
 
 def _network_options(config: Config) -> str:
-    return json.dumps(
-        [config.model, config.activation, asdict(image_shape(config))], sort_keys=True, default=str
-    )
+    """Return the options that determine a network's size, as JSON, because caches need a string."""
+    options = [config.model, config.activation, asdict(image_shape(config))]
+    return json.dumps(options, sort_keys=True, default=str)
 
 
 # The jobs of a sweep differ in only a few options.
 @lru_cache(maxsize=1024)
 def _parameters(options: str) -> int:
-    model, activation, shape = json.loads(options)
+    model, activation, shape_values = json.loads(options)
+    shape = ImageShape(**shape_values)
     try:
         with torch.device("meta"):  # tensors that use no memory
-            network = build_network(activation, 0.0, model=model, shape=ImageShape(**shape))
-    except (
-        ConfigError
-    ):  # a user's own class may need tensors with values, for example to count nonzeros
-        network = build_network(activation, 0.0, model=model, shape=ImageShape(**shape))
+            network = build_network(activation, 0.0, model=model, shape=shape)
+    except ConfigError:  # a user's own class may need values, for example to count nonzeros
+        network = build_network(activation, 0.0, model=model, shape=shape)
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 @lru_cache(maxsize=1024)
 def _size(options: str) -> NetworkSize:
-    model, activation, images = json.loads(options)
-    shape = ImageShape(**images)
+    model, activation, shape_values = json.loads(options)
+    shape = ImageShape(**shape_values)
     network = build_network(activation, 0.0, model=model, shape=shape).eval()
-    counts = []
+    counts = []  # multiplications of each layer, for all images
 
     def count(layer: nn.Module, _: object, output: Tensor) -> None:
-        features = output.shape[1 if isinstance(layer, CONVOLUTIONS) else -1]
-        counts.append(output.numel() // features * cast(Tensor, layer.weight).numel())
+        dimension_of_features = 1 if isinstance(layer, CONVOLUTIONS) else -1
+        positions = output.numel() // output.shape[dimension_of_features]
+        # Each weight is used once at each position.
+        counts.append(positions * cast(Tensor, layer.weight).numel())
 
     for layer in network.modules():
         if isinstance(layer, (*CONVOLUTIONS, nn.Linear)):
             layer.register_forward_hook(count)
     with torch.inference_mode():
         network(torch.zeros(shape.batch(IMAGES)))
-    return NetworkSize(
-        parameters=sum(p.numel() for p in network.parameters()), multiply_adds=sum(counts) // IMAGES
-    )
+    # Lazy layers have no parameters before they are called.
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return NetworkSize(parameters=parameters, multiply_adds=sum(counts) // IMAGES)
