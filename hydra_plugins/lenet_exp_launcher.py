@@ -1,5 +1,6 @@
-"""Hydra launchers of lenet_exp. Their base classes are in other modules, because Hydra can load
-this module twice.
+"""Hydra launchers of lenet_exp.
+
+Their base classes are in other modules, because Hydra can load this module twice.
 """
 
 from dataclasses import dataclass, field
@@ -18,26 +19,26 @@ class LocalLauncherConf:
     """Options of `hydra/launcher=local`."""
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.LocalLauncher"
-    # number of parallel jobs; null for as many as the cores allow
+    # Number of parallel jobs; null for as many as the cores allow.
     workers: Any = "${oc.select:sweep.workers,null}"
-    retries: Any = "${oc.select:sweep.retries,1}"  # number of retries for a job whose process died
-    # maximum duration of a job, in seconds; null for no limit
+    # Number of retries for a job whose process died.
+    retries: Any = "${oc.select:sweep.retries,1}"
+    # Maximum duration of a job, in seconds; null for no limit.
     time_limit: Any = "${oc.select:sweep.time_limit,null}"
-    max_failures: Any = (
-        "${oc.select:sweep.max_failures,null}"  # consecutive failures before the sweep stops
-    )
+    # Number of consecutive failures before the sweep stops; null for no limit.
+    max_failures: Any = "${oc.select:sweep.max_failures,null}"
 
 
 @dataclass
 class RayLauncherConf(LocalLauncherConf):
-    """Options of `hydra/launcher=cluster_ray`. If `workers` is null, the cluster limits the number
-    of workers.
+    """Options of `hydra/launcher=cluster_ray`.
+
+    If `workers` is null, the cluster limits the number of workers.
     """
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.RayLauncher"
-    address: str | None = (
-        None  # auto, host:port, or ray://host:port; null to start Ray on this machine
-    )
+    # auto, host:port, or ray://host:port; null to start Ray on this machine.
+    address: str | None = None
     cpus: float | None = None  # CPUs per run; null for the run's number of threads
     gpus: float = 0.0  # GPUs per run; can be a fraction
     memory: int | None = None  # bytes per run
@@ -47,8 +48,9 @@ class RayLauncherConf(LocalLauncherConf):
 
 @dataclass
 class SlurmLauncherConf(LocalLauncherConf, SlurmOptions):
-    """Options of `hydra/launcher=cluster_slurm`. The default number of workers is `allocations`
-    times `tasks`.
+    """Options of `hydra/launcher=cluster_slurm`.
+
+    The default number of workers is `allocations` times `tasks`.
     """
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.SlurmLauncher"
@@ -60,9 +62,7 @@ ConfigStore.instance().store(
 
 
 class LocalLauncher(local_launcher.LocalLauncher):
-    """The launcher `hydra/launcher=local`, defined here because Hydra looks for launchers in this
-    module.
-    """
+    """The launcher `hydra/launcher=local`, in this module because Hydra looks for launchers here."""
 
 
 ConfigStore.instance().store(
@@ -71,9 +71,7 @@ ConfigStore.instance().store(
 
 
 class RayLauncher(ray_launcher.RayLauncher):
-    """The launcher `hydra/launcher=cluster_ray`, defined here because Hydra looks for launchers in
-    this module.
-    """
+    """The launcher `hydra/launcher=cluster_ray`, in this module because Hydra looks for launchers here."""
 
 
 ConfigStore.instance().store(
@@ -82,6 +80,4 @@ ConfigStore.instance().store(
 
 
 class SlurmLauncher(slurm_launcher.SlurmLauncher):
-    """The launcher `hydra/launcher=cluster_slurm`, defined here because Hydra looks for launchers
-    in this module.
-    """
+    """The launcher `hydra/launcher=cluster_slurm`, in this module because Hydra looks for launchers here."""

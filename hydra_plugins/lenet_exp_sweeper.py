@@ -1,8 +1,8 @@
-"""The sweepers `hydra/sweeper=grid` and `hydra/sweeper=search`, which adapt lenet_exp.sweeps and
-lenet_exp.searches.
+"""The sweepers `hydra/sweeper=grid` and `hydra/sweeper=search`.
 
-Hydra loads this module in every application, so it imports most modules only when needed. Hydra
-does not add it to sys.modules, so the evaluation of annotations cannot be postponed.
+They adapt lenet_exp.sweeps and lenet_exp.searches. Hydra loads this module in every application, so it
+imports most modules only when needed. Hydra does not add it to sys.modules, so the evaluation of
+annotations cannot be postponed.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from lenet_exp.searches.plan import PlannedSearch
     from lenet_exp.sweeps.launching import HydraLaunching
 
-OF_CONFIRMATION = ("hydra/launcher", "hydra.launcher.", "sweep.on_end=")  # flags passed on to it
+# Starts of the overrides that also apply to the confirmation after a search.
+OF_CONFIRMATION = ("hydra/launcher", "hydra.launcher.", "sweep.on_end=")
 
 
 @dataclass
@@ -53,8 +54,9 @@ ConfigStore.instance().store(
 
 
 class GridSweeper(Sweeper):
-    """Sweeper that trains all combinations of the swept flags, with the same syntax as
-    `hydra/sweeper=basic`.
+    """Sweeper that trains all combinations of the swept flags.
+
+    The syntax is that of `hydra/sweeper=basic`.
     """
 
     hydra_context: HydraContext
@@ -77,34 +79,38 @@ class GridSweeper(Sweeper):
             arguments: overrides from the command line.
         """
         READING_OPTIONS.end()
-        given = [*(f"{flag}={values}" for flag, values in self.params.items()), *arguments]
-        if any(
-            o.lstrip("+").startswith("sweep.resume=") and not o.endswith("=null") for o in given
-        ):
-            self.resume(given)
+        overrides = [f"{flag}={values}" for flag, values in self.params.items()]
+        overrides += arguments
+        if any(map(_resumes_sweep, overrides)):
+            self.resume(overrides)
         else:
-            self.start(given)
+            self.start(overrides)
         return []
 
-    def start(self, given: list[str]) -> None:
+    def start(self, overrides: list[str]) -> None:
         """Compose and check the jobs of a grid, and train them.
 
         Args:
-            given: overrides from the command line and from `hydra.sweeper.params`.
+            overrides: overrides from the command line and from `hydra.sweeper.params`.
         """
         from lenet_exp.config.fast_compose import FastComposer
         from lenet_exp.config.grid import compose_jobs, expand_grid
 
         flags = cast(Mapping[str, object], OmegaConf.to_container(self.config.sweep, resolve=True))
-        zipped, skipped, most = (flags.get(flag) for flag in ("zip", "skip", "max_jobs"))
-        parsed = self.parsed(given)
-        jobs = expand_grid(parsed, zipped, most, skipped)
-        swept = {o.get_key_element() for o in parsed if o.is_sweep_override()}
-        without = None if self.params else self.config  # `config` does not contain `params`
-        quick = FastComposer(self.compose, without=without, swept=swept)
-        configs = compose_jobs(
-            jobs, quick.config, partial(with_progress, "composing configurations")
+        parsed = self.parsed(overrides)
+        jobs = expand_grid(
+            parsed,
+            zipped=flags.get("zip"),
+            most=flags.get("max_jobs"),
+            skipped=flags.get("skip"),
         )
+
+        swept = {o.get_key_element() for o in parsed if o.is_sweep_override()}
+        without_swept = None if self.params else self.config  # `config` does not contain `params`
+        composer = FastComposer(self.compose, without=without_swept, swept=swept)
+        show_progress = partial(with_progress, "composing configurations")
+        configs = compose_jobs(jobs, composer.config, show_progress)
+
         self.check_launcher()
         self.load()
         from lenet_exp.sweeps.grid import plan_grid, train_grid
@@ -112,32 +118,40 @@ class GridSweeper(Sweeper):
         plan = plan_grid(parsed, jobs, configs)
         train_grid(plan, self.launching)
 
-    def resume(self, given: list[str]) -> None:
-        """Resume the grid or search that `sweep.resume=` specifies, regardless of the selected
-        sweeper.
+    def resume(self, overrides: list[str]) -> None:
+        """Resume the grid or search that `sweep.resume=` specifies.
+
+        The sweeper of the command does not matter.
         """
         self.load()
         from lenet_exp.runs.former_defaults import former_overrides
         from lenet_exp.sweeps import resume
         from lenet_exp.sweeps.grid import train_grid
 
-        sweep, now = resume.resumed_sweep(given, self.compose)
+        sweep, present_flags = resume.resumed_sweep(overrides, self.compose)
         if sweep.started().search is None:
-            plan = resume.plan_resumed(sweep, given, self.compose)
+            plan = resume.plan_resumed(sweep, overrides, self.compose)
             self.check_launcher()
             train_grid(plan, self.launching)
-        else:
-            overrides = resume.search_overrides(sweep, now, given)
-            planned = self.plan_search(overrides, sweep)
-            former = former_overrides(overrides)
-            if planned.sweep.id != sweep.id and former:
-                planned = self.plan_search([*overrides, *former], sweep)
-            resume.check_same_search(planned.sweep, sweep)
-            self.search(planned, resume.resumed_command(sweep, given))
+            return
 
-    def plan_search(self, given: list[str], kept: "SweepFolder | None" = None) -> "PlannedSearch":
-        """Check a search and return its plan; `kept` is the search to resume with
-        `sweep.resume=`.
+        search_overrides = resume.search_overrides(sweep, present_flags, overrides)
+        planned = self.plan_search(search_overrides, sweep)
+        # The search may have been started by a release with other default values.
+        former_defaults = former_overrides(search_overrides)
+        if planned.sweep.id != sweep.id and former_defaults:
+            planned = self.plan_search([*search_overrides, *former_defaults], sweep)
+        resume.check_same_search(planned.sweep, sweep)
+        self.search(planned, resume.resumed_command(sweep, overrides))
+
+    def plan_search(
+        self, overrides: list[str], resumed: "SweepFolder | None" = None
+    ) -> "PlannedSearch":
+        """Check a search and return its plan.
+
+        Args:
+            overrides: overrides of the search.
+            resumed: search to resume with `sweep.resume=`.
         """
         from lenet_exp.searches.sampling import check_installed
 
@@ -145,7 +159,7 @@ class GridSweeper(Sweeper):
         from lenet_exp.searches.plan import plan_search
 
         self.check_launcher(search=True)
-        return plan_search(self.parsed(given), self.compose, kept)
+        return plan_search(self.parsed(overrides), self.compose, resumed)
 
     def search(self, planned: "PlannedSearch", command: str) -> None:
         """Run a search, and then confirm its best configuration if requested.
@@ -160,25 +174,32 @@ class GridSweeper(Sweeper):
         from lenet_exp.confirmation.start import confirm_search
         from lenet_exp.searches.start import train_search
 
-        failed = False
+        have_trials_failed = False
         try:
             train_search(planned, command, self.launching)
-        except RunsFailed:  # some trials failed
-            failed = True
-        given = cast(
-            Mapping[str, list[str]], OmegaConf.to_container(self.config.hydra.overrides)
-        )  # not resolved
-        where = [
-            o
-            for o in (*given["hydra"], *given["task"])
-            if o.lstrip("+").startswith(OF_CONFIRMATION)
-        ]
-        if confirm_search(planned, where) or failed:
+        except RunsFailed:
+            have_trials_failed = True
+
+        has_confirmation_failed = confirm_search(planned, self.overrides_of_confirmation())
+        if has_confirmation_failed or have_trials_failed:
             raise RunsFailed
 
+    def overrides_of_confirmation(self) -> list[str]:
+        """Return the command's overrides that also apply to the confirmation after a search."""
+        # Interpolations are not resolved.
+        overrides = cast(
+            Mapping[str, list[str]], OmegaConf.to_container(self.config.hydra.overrides)
+        )
+        of_confirmation = []
+        for override in (*overrides["hydra"], *overrides["task"]):
+            if override.lstrip("+").startswith(OF_CONFIRMATION):
+                of_confirmation.append(override)
+        return of_confirmation
+
     def load(self) -> None:
-        """Check the store, start logging to the terminal, and show a message. The subsequent
-        imports take seconds.
+        """Check the store, start logging to the terminal, and show a message.
+
+        The imports after this call take seconds.
         """
         from lenet_exp.folders.find import has_finished
         from lenet_exp.machine import command_line
@@ -205,19 +226,20 @@ class GridSweeper(Sweeper):
             ConfigError: the launcher is not supported, an option does not exist, or
                 `hydra.launcher.workers` is not a positive integer.
         """
-        launcher, stored = (
-            self.config.hydra.launcher,
-            ConfigStore.instance().repo["hydra"]["launcher"].values(),
-        )
         providers = {"lenet_exp"} if search else {"lenet_exp", "hydra"}
-        known = {option.node._target_: option for option in stored if option.provider in providers}
+        supported = {}  # launchers by the path of their class
+        for option in ConfigStore.instance().repo["hydra"]["launcher"].values():
+            if option.provider in providers:
+                supported[option.node._target_] = option
+
+        launcher = self.config.hydra.launcher
         name = self.config.hydra.runtime.choices["hydra/launcher"]
-        if launcher.get("_target_") not in known:
-            names = ", ".join(
-                sorted(option.name.removesuffix(".yaml") for option in known.values())
-            )
-            raise ConfigError(f"hydra/launcher={name}: expected one of: {names}")
-        if unknown := sorted(set(launcher) - set(known[launcher._target_].node)):
+        if launcher.get("_target_") not in supported:
+            names = sorted(option.name.removesuffix(".yaml") for option in supported.values())
+            raise ConfigError(f"hydra/launcher={name}: expected one of: {', '.join(names)}")
+
+        unknown = sorted(set(launcher) - set(supported[launcher._target_].node))
+        if unknown:
             raise ConfigError(
                 f"hydra.launcher.{unknown[0]}: unknown option of hydra/launcher={name}"
             )
@@ -225,11 +247,10 @@ class GridSweeper(Sweeper):
         if workers is not None and not (isinstance(workers, int) and workers >= 1):
             raise ConfigError(f"hydra.launcher.workers={workers}: must be an integer of at least 1")
 
-    def parsed(self, given: list[str]) -> list[Override]:
+    def parsed(self, overrides: list[str]) -> list[Override]:
         """Return the overrides, parsed with Hydra's parser."""
-        return OverridesParser.create(
-            config_loader=self.hydra_context.config_loader
-        ).parse_overrides(given)
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        return parser.parse_overrides(overrides)
 
     @cached_property
     def compose(self) -> "Compose":
@@ -247,24 +268,31 @@ class GridSweeper(Sweeper):
         from lenet_exp.sweeps.launching import HydraLaunching
         from lenet_exp.tracking.uploader.uploads import follow_sweep
 
-        is_on_this_machine = str(self.config.hydra.launcher._target_).endswith(
-            (".LocalLauncher", ".BasicLauncher")
-        )
+        launcher_class = str(self.config.hydra.launcher._target_)
+        is_on_this_machine = launcher_class.endswith((".LocalLauncher", ".BasicLauncher"))
         follow = partial(follow_sweep, rests=is_on_this_machine)
         return HydraLaunching(context=self.hydra_context, config=self.config, follow=follow)
 
 
+def _resumes_sweep(override: str) -> bool:
+    """Return whether an override is `sweep.resume=` with a value."""
+    is_resume = override.lstrip("+").startswith("sweep.resume=")
+    return is_resume and not override.endswith("=null")
+
+
 class SearchSweeper(GridSweeper):
-    """Sweeper that samples one trial at a time with Optuna. The search space has the same syntax as
-    a grid.
+    """Sweeper that samples one trial at a time with Optuna.
+
+    The search space has the same syntax as a grid.
     """
 
-    def start(self, given: list[str]) -> None:
+    def start(self, overrides: list[str]) -> None:
         """Check the search space, and then run the search."""
         from lenet_exp.config.space import check_space
 
-        check_space(self.parsed(given), self.config)
+        check_space(self.parsed(overrides), self.config)
         self.load()
         from lenet_exp.machine import command_line
 
-        self.search(self.plan_search(given), command_line())
+        planned = self.plan_search(overrides)
+        self.search(planned, command_line())
