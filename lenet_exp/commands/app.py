@@ -24,12 +24,13 @@ from yaml import YAMLError
 from lenet_exp.addresses import hide_password
 from lenet_exp.commands.ending import print_error, run_and_exit
 from lenet_exp.commands.help import help_text
+from lenet_exp.config.code_files.permissions import others_can_change
 from lenet_exp.config.compose import allow_new_keys, quoted
 from lenet_exp.config.explain import explain_argument, explain_hydra
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_hydra
 from lenet_exp.config.option_files import default_config_dir, invalid_option_file
-from lenet_exp.config.own_code import UNSAFE_FOLDERS, others_can_change
+from lenet_exp.config.own_code import UNSAFE_FOLDERS
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import SCHEMAS
 from lenet_exp.errors import (

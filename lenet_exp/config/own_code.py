@@ -14,40 +14,32 @@ compiled module, or from another folder. A warning names the lines that compute 
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-import shlex
 import sys
 import sysconfig
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from importlib.machinery import ModuleSpec
 from importlib.metadata import distribution, packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 
-from lenet_exp.cache import is_writable_by_others
 from lenet_exp.code_packages import PACKAGE, OwnCode
-from lenet_exp.code_text import COMPILED, Imports, digest_of, imports_of, text_of
 from lenet_exp.config.class_groups import CODE_KEY, TARGET, is_own, options_of
+from lenet_exp.config.code_files.collect import collect_code
+from lenet_exp.config.code_files.permissions import others_can_change
 from lenet_exp.config.schema import Config, Option, with_value
-from lenet_exp.errors import ConfigError, first_line
+from lenet_exp.errors import ConfigError
 
-# Limits for the copied files of a class.
-MOST_FILES = 200
-MOST_BYTES = 2**20
-MOST_COMPILED_BYTES = 2**25
+# Start of the identity of a class without files, for example in a notebook.
+UNSAVED = "unsaved "
 
-UNSAVED = "unsaved "  # start of the identity of a class without files, for example in a notebook
-
-LOADED_CODE: dict[str, OwnCode] = {}  # the copies that may run in this process, by their digest
+# The copies that may run in this process, by their digest.
+LOADED_CODE: dict[str, OwnCode] = {}
 # Folders next to `conf` in which classes are not searched, because other users could add modules.
 UNSAFE_FOLDERS: set[Path] = set()
-
-log = logging.getLogger("lenet_exp")
 
 
 def import_class_module(target: str, identity: str) -> ModuleType:
@@ -98,8 +90,8 @@ def with_code_digest(option: Option, pinned: Mapping[str, str] | None = None) ->
     if is_copied(option.get(CODE_KEY)):
         return option
 
-    pinned_identity = (pinned or {}).get(target)
-    return option | {CODE_KEY: pinned_identity or identity_of(target)}
+    identity = pinned.get(target) if pinned is not None else None
+    return option | {CODE_KEY: identity or identity_of(target)}
 
 
 def with_code(config: Config, pinned: Mapping[str, str] | None = None) -> Config:
@@ -160,19 +152,22 @@ def identity_of(target: str) -> str:
     if any(map(_is_installed, locations)):
         packages = packages_distributions().get(top)
         if packages:
-            return f"{packages[0]} {version(packages[0])}"
+            package = packages[0]
+            return f"{package} {version(package)}"
 
     for location in locations:
         if _is_installed(location):
             continue
-        code = _collected(target, location.parent)
+        root = location.parent
+        code = collect_code(target, root)
         # A built-in module and a file in an archive have no such path.
         if location.is_absolute() and location.exists():
-            problem = others_can_change(location.parent, [location.name, *code.files])
+            problem = others_can_change(root, [location.name, *code.files])
             if problem and not _is_editable_install(top):
                 raise ConfigError(f"_target_={target}: {problem}")
         if code.modules.get(module):
-            return LOADED_CODE.setdefault(code.digest, code).digest
+            LOADED_CODE.setdefault(code.digest, code)
+            return code.digest
 
     return f"{UNSAVED}{uuid.uuid4().hex}"
 
@@ -239,162 +234,3 @@ def _is_editable_install(top: str) -> bool:
         if _is_installed(folder):
             return True
     return False
-
-
-def others_can_change(root: Path, files: Iterable[str] = ()) -> str:
-    """Return which code other users can change, and what to do about it.
-
-    Args:
-        root: folder with the code.
-        files: paths of files in this folder. The folders that contain them are checked, too.
-
-    Returns:
-        A part of an error message; empty if only this user and root can change the code.
-    """
-    paths = {root}
-    for file in files:
-        paths.add(root / file)
-        paths.update(root / folder for folder in Path(file).parents)
-    statuses = {path: path.stat() for path in sorted(paths)}
-
-    for path, status in statuses.items():
-        if status.st_uid not in {os.geteuid(), 0}:
-            return (
-                f"{path} belongs to another user, who could change the code; "
-                "copy it to a folder of your own"
-            )
-
-    writable = [path for path, status in statuses.items() if is_writable_by_others(status)]
-    if not writable:
-        return ""
-    commands = " && ".join(_commands_to_protect(root, writable))
-    return f"{writable[0]} can be changed by other users; run: {commands}"
-
-
-def _commands_to_protect(root: Path, writable: list[Path]) -> list[str]:
-    """Return the commands after which other users can no longer change these paths.
-
-    Args:
-        root: folder that contains the paths, or is one of them.
-    """
-    commands = []
-    if root in writable:
-        commands.append(shlex.join(["chmod", "go-w", str(root)]))
-
-    # The files and folders directly in `root` that are writable or contain something writable.
-    entries = set[str]()
-    for path in writable:
-        if path != root:
-            first_part = path.relative_to(root).parts[0]
-            entries.add(str(root / first_part))
-    if entries:
-        commands.append(shlex.join(["chmod", "-R", "go-w", *sorted(entries)]))
-    return commands
-
-
-def _collected(target: str, root: Path) -> OwnCode:
-    """Read the file of a class and all files that it imports from a folder, directly or not.
-
-    Raises:
-        ConfigError: a file cannot be read, parsed, or copied.
-    """
-    files: dict[str, bytes] = {}  # by path in `root`
-    texts: dict[str, str] = {}
-    modules_to_read = [target.rpartition(".")[0]]
-    seen = set[str]()
-
-    while modules_to_read:
-        module = modules_to_read.pop()
-        if module in seen or not is_own(module):
-            continue
-        seen.add(module)
-
-        for path in _files_of(module, root):
-            relative = path.relative_to(root).as_posix()
-            if relative in files:
-                continue
-            if not path.resolve().is_relative_to(root.resolve()):
-                problem = f"{path} is a symbolic link to a file outside of {root}; copy the file"
-                raise _refusal(target, problem)
-
-            content, text, imports = _read_file(target, path, relative)
-            files[relative] = content
-            texts[relative] = text
-            if _is_too_large(files):
-                raise _refusal(
-                    target,
-                    f"it imports more than {MOST_FILES} files, "
-                    f"{MOST_BYTES >> 20} MB of Python code, "
-                    f"or {MOST_COMPILED_BYTES >> 20} MB of compiled modules from {root}; "
-                    "install the rest as a package",
-                )
-
-            modules_to_read += imports.names
-            for line in imports.computed:
-                _warn_once(
-                    f"{path}, line {line}: imports a computed name; "
-                    "changes of that module are not noticed"
-                )
-
-    return OwnCode(digest_of(texts), files)
-
-
-def _read_file(target: str, path: Path, relative: str) -> tuple[bytes, str, Imports]:
-    """Return the content of a file, the text that its digest covers, and its imports.
-
-    Args:
-        target: dotted path of the class that needs the file, for the message.
-        relative: path of the file in its root folder.
-
-    Raises:
-        ConfigError: the file cannot be read or parsed.
-    """
-    try:
-        content = path.read_bytes()
-        text = text_of(relative, content)
-        imports = imports_of(relative, content)
-    except SyntaxError as e:
-        problem = f"{path}, line {e.lineno}: cannot be read ({e.msg})"
-        raise _refusal(target, problem) from e
-    except (ValueError, RecursionError, MemoryError, OSError) as e:
-        raise _refusal(target, f"{path}: cannot be read ({first_line(e)})") from e
-    return content, text, imports
-
-
-def _refusal(target: str, problem: str) -> ConfigError:
-    return ConfigError(f"_target_={target}: {problem}")
-
-
-def _is_too_large(files: Mapping[str, bytes]) -> bool:
-    total_bytes = 0
-    compiled_bytes = 0
-    for path, content in files.items():
-        total_bytes += len(content)
-        if path.endswith(COMPILED):
-            compiled_bytes += len(content)
-
-    if len(files) > MOST_FILES:
-        return True
-    python_bytes = total_bytes - compiled_bytes
-    return python_bytes > MOST_BYTES or compiled_bytes > MOST_COMPILED_BYTES
-
-
-@cache
-def _warn_once(line: str) -> None:
-    log.warning("%s", line)
-
-
-def _files_of(module: str, root: Path) -> Iterator[Path]:
-    """Yield the files of a module and of its packages that a folder contains."""
-    parts = module.split(".")
-    for n in range(1, len(parts) + 1):
-        folder = root.joinpath(*parts[:n])
-        stems = [folder / "__init__"]
-        if parts[n - 1]:
-            stems.append(folder)
-
-        for stem in stems:
-            for suffix in (".py", *EXTENSION_SUFFIXES):
-                file = stem.with_name(f"{stem.name}{suffix}")
-                if file.is_file():
-                    yield file

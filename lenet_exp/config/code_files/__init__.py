@@ -1,0 +1,1 @@
+"""Files with the code of the user's own classes."""
