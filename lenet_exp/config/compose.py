@@ -97,7 +97,8 @@ def _check_lists_of_strings(task: DictConfig, schema: type) -> None:
         if value is None:
             continue
         items = value if OmegaConf.is_list(value) else [value]
-        if not all(isinstance(item, str) for item in items):
+        are_strings = all(isinstance(item, str) for item in items)
+        if not are_strings:
             raise ConfigError(f"{flag}={value}: must be a list of strings")
 
 
@@ -182,7 +183,8 @@ def quoted(value: str) -> str:
     """Return a value for an override, in quotes if Hydra requires them."""
     if re.fullmatch(r"[\w./+:@-]+", value):
         return value
-    return "'" + value.replace("'", r"\'") + "'"
+    escaped = value.replace("'", r"\'")
+    return f"'{escaped}'"
 
 
 @contextmanager
@@ -291,10 +293,12 @@ def _explain_value(flag: str, kind: Any, value: Any, schema: type) -> str:
 
 def _raw(task: DictConfig, key: str) -> Any:
     """Return the value of a flag, with interpolations unresolved, or None if it is missing."""
-    node: Any = OmegaConf.to_container(task)
+    value: Any = OmegaConf.to_container(task)
     for part in key.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
+        if not isinstance(value, dict):
+            return None
+        value = value.get(part)
+    return value
 
 
 def _type_name(kind: Any) -> str:
@@ -305,10 +309,13 @@ def _type_name(kind: Any) -> str:
         return "a list such as [a, b]"
 
     type_name = _simple_type_name(kind)
-    return f"{type_name} or null" if "None" in str(kind) else type_name
+    if "None" in str(kind):
+        return f"{type_name} or null"
+    return type_name
 
 
 def _simple_type_name(kind: Any) -> str:
+    """Return what a value of a type must be, without `or null`."""
     names = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a string"}
     name_of_kind = getattr(kind, "__name__", None) or str(kind)
     for name, words in names.items():

@@ -100,8 +100,8 @@ def _explain_text(error: Exception) -> str:
     cause = error.__cause__ or error
     key = getattr(cause, "full_key", None) or ""
     section = getattr(cause, "parent_node", None)
-    is_unknown_setting = key.startswith("hydra.") and "not in" in str(cause)
-    if is_unknown_setting and section is not None:
+    is_setting_of_hydra = key.startswith("hydra.")
+    if is_setting_of_hydra and "not in" in str(cause) and section is not None:
         names = [str(name) for name in section if not str(name).startswith("_")]
         return _unknown_setting(key, names)
     if "is not in struct" in text or "is not in struct" in str(cause):
@@ -120,7 +120,9 @@ def _explain_text(error: Exception) -> str:
 def _several_values(typed: str) -> str:
     """Return a message for a flag with several values in a single run."""
     name, _, value = typed.partition("=")
-    hint = f"; to set a list, write '{name}=[{value}]'" if name in _list_flags() else ""
+    hint = ""
+    if name in _list_flags():
+        hint = f"; to set a list, write '{name}=[{value}]'"
     return f"{typed}: several values require -m; run: lenet-train -m {typed} ...{hint}"
 
 
@@ -145,10 +147,10 @@ def _correction(name: str, value: str, cause: BaseException | None) -> str:
     unquoted = re.sub(r"'[^']*'|\"[^\"]*\"", "", value)  # brackets in quotes have no meaning
     if re.match(r"\w*[(\[{]", unquoted):
         for opening, closing in ("()", "[]", "{}"):
-            surplus = unquoted.count(opening) - unquoted.count(closing)
-            if surplus > 0:
+            missing_closing = unquoted.count(opening) - unquoted.count(closing)
+            if missing_closing > 0:
                 return f"it has a {opening} without a {closing}"
-            if surplus < 0:
+            if missing_closing < 0:
                 return f"it has a {closing} without a {opening}"
 
     for pattern, correction in CORRECTIONS.items():
@@ -185,8 +187,8 @@ def _missing_option(error: MissingConfigException) -> str:
     hint = did_you_mean(option, options)
     groups_of_classes = {flag.partition(".")[0] for flag in CLASS_GROUPS}
     if group in groups_of_classes:
-        start = " For" if hint else "; for"
-        hint += f"{start} your own, write conf/{group}/{option}.yaml (docs/how-to/options.md)"
+        hint += " For" if hint else "; for"
+        hint += f" your own, write conf/{group}/{option}.yaml (docs/how-to/options.md)"
     return f"{group}={option}: expected one of: {', '.join(sorted(options))}{hint}"
 
 
@@ -221,7 +223,8 @@ def explain_flag(key: str) -> str:
     section, _, name = key.rpartition(".")
     similar = _flag_like(name, known_flags())
     if not similar and section:
-        similar = nearest(key, [flag for flag in all_names if flag.startswith(f"{section}.")])
+        flags_of_section = [flag for flag in all_names if flag.startswith(f"{section}.")]
+        similar = nearest(key, flags_of_section)
     if not similar:
         similar = nearest(key, all_names)
     hint = f"did you mean {similar}?" if similar else "run with --help to list all flags"
@@ -236,11 +239,13 @@ def _explain_known_flag(key: str) -> str:
     if not flag:
         return _not_of_command(key)
 
-    files = (CONF_DIR / group).glob("*.yaml")
-    options_with_flag = sorted(file.stem for file in files if flag in OmegaConf.load(file))
+    options_with_flag = []
+    for file in (CONF_DIR / group).glob("*.yaml"):
+        if flag in OmegaConf.load(file):
+            options_with_flag.append(file.stem)
     message = f"{key}: not a flag of the selected {group}"
     if options_with_flag:
-        message += f"; available only for {', '.join(options_with_flag)}"
+        message += f"; available only for {', '.join(sorted(options_with_flag))}"
     return message
 
 
@@ -298,15 +303,17 @@ def _option_files_of_classes() -> Iterator[Path]:
 
 
 def explain_argument(argument: str, following: str) -> str:
-    """Return a one-line message for an argument with dashes, such as `--dataset=X`; flags are
-    written without dashes.
+    """Return a one-line message for an argument with dashes, such as `--dataset=X`.
+
+    Flags are written without dashes.
 
     Args:
         argument: argument with dashes.
         following: argument after it, or an empty string; in `--dataset X`, this is the value.
     """
     name, sign, value = argument.lstrip("-").partition("=")
-    if not sign and "=" not in following and not following.startswith("-"):
+    is_flag_or_option = "=" in following or following.startswith("-")
+    if not sign and not is_flag_or_option:
         value = following
     name = name.replace("-", "_")
 
@@ -325,13 +332,15 @@ def explain_argument(argument: str, following: str) -> str:
 def _flag_like(name: str, flags: Iterable[str]) -> str | None:
     """Return the first flag with `name` as a synonym or last part, such as `optimizer.lr` for `lr`.
 
-    The original script used such short names (lr, dropout_rate).
+    The original script used such short names, for example lr and dropout_rate.
     """
     if name in SYNONYMS:
         return SYNONYMS[name]
-    return min((flag for flag in flags if flag.rpartition(".")[2] == name), default=None)
+    flags_with_name = [flag for flag in flags if flag.rpartition(".")[2] == name]
+    return min(flags_with_name, default=None)
 
 
 def _quoted(text: str) -> str:
+    """Return the first part of a text that is in single quotes, or an empty string."""
     parts = text.split("'")
     return parts[1] if len(parts) > 2 else ""

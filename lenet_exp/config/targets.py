@@ -131,11 +131,14 @@ def option_class(group: str, option: Option) -> type:
             f"{group}: its option file must set _target_ to the dotted path of a class"
         )
 
-    module, _, name = (CLASS_GROUPS[group].base or "builtins.object").rpartition(".")
-    code = option.get(CODE_KEY)
+    base_path = CLASS_GROUPS[group].base or "builtins.object"
+    module, _, name = base_path.rpartition(".")
+    base = getattr(import_module(module), name)
+
+    code = str(option.get(CODE_KEY) or "")
     if not code and is_own(target):
         code = identity_of(target)
-    return find_class(target, getattr(import_module(module), name), str(code or ""))
+    return find_class(target, base, code)
 
 
 def instance(group: str, option: Option) -> Callable[..., Any]:
@@ -178,8 +181,9 @@ def canonical_config(config: Config, *, imports: bool = True) -> Config:
             arguments are kept.
     """
     for group, option in options_of(config).items():
-        effective = _effective_option(group, option) if imports else option
-        config = with_value(config, group, {"name": option_name(option)} | effective)
+        effective: Option = {"name": option_name(option)}
+        effective |= _effective_option(group, option) if imports else option
+        config = with_value(config, group, effective)
 
     if imports:
         accepted = accepted_arguments(config.model)
@@ -187,7 +191,8 @@ def canonical_config(config: Config, *, imports: bool = True) -> Config:
             config = replace(config, activation={})
         if "dropout_rate" not in accepted:
             config = with_value(config, "regularization.dropout_rate", 0.0)
-    return replace(config, tracking=replace(config.tracking, uri=frozen_uri(config.tracking.uri)))
+    tracking = replace(config.tracking, uri=frozen_uri(config.tracking.uri))
+    return replace(config, tracking=tracking)
 
 
 def _effective_option(group: str, option: Option) -> Option:
@@ -219,8 +224,9 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
     Raises:
         ConfigError: the value cannot be converted.
     """
-    for number in value if isinstance(value, list | tuple) else [value]:
-        if isinstance(number, int | float) and not within(number, {}):
+    items = value if isinstance(value, list | tuple) else [value]
+    for item in items:
+        if isinstance(item, int | float) and not within(item, {}):
             raise ConfigError(f"{flag}={value}: must be a finite number")
 
     if isinstance(default, bool):
@@ -229,7 +235,8 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
         return value
     if isinstance(default, int | float):
         if not _is_number(value):
-            raise ConfigError(f"{flag}={value}: must be a number{sweep_hint(flag, value, 'float')}")
+            hint = sweep_hint(flag, value, "float")
+            raise ConfigError(f"{flag}={value}: must be a number{hint}")
         return _as_default(value, default)
     if isinstance(default, tuple):
         return _checked_tuple(flag, value, default)
@@ -241,14 +248,15 @@ def _checked_tuple(flag: str, value: Any, default: tuple[Any, ...]) -> tuple[Any
 
     The number of sizes of a model can differ from that in the default.
     """
-    are_sizes = flag.startswith("model.") and all(isinstance(number, int) for number in default)
+    has_integer_default = all(isinstance(number, int) for number in default)
+    are_sizes = flag.startswith("model.") and has_integer_default
     numbers = []
     if isinstance(value, Iterable) and not isinstance(value, str):
         numbers = list(value)
 
     if are_sizes:
         expected = "integers"
-        is_valid = all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
+        is_valid = all(map(_is_integer, numbers))
     else:
         expected = f"{len(default)} numbers"
         is_valid = all(map(_is_number, numbers)) and len(numbers) == len(default)
@@ -259,6 +267,10 @@ def _checked_tuple(flag: str, value: Any, default: tuple[Any, ...]) -> tuple[Any
     if are_sizes:
         return tuple(numbers)
     return tuple(map(_as_default, numbers, default))
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:
