@@ -41,7 +41,7 @@ class Metric:
     @classmethod
     def of_params(cls, params: Mapping[str, str]) -> Metric:
         """Return the metric that the params of a run in MLflow describe."""
-        option: Option = {}
+        option = {}
         for name, value in params.items():
             if name.startswith("metric."):
                 option[name.removeprefix("metric.")] = value

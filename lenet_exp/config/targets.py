@@ -181,9 +181,9 @@ def canonical_config(config: Config, *, imports: bool = True) -> Config:
             arguments are kept.
     """
     for group, option in options_of(config).items():
-        effective: Option = {"name": option_name(option)}
-        effective |= _effective_option(group, option) if imports else option
-        config = with_value(config, group, effective)
+        name = {"name": option_name(option)}
+        effective = _effective_option(group, option) if imports else option
+        config = with_value(config, group, name | effective)
 
     if imports:
         accepted = accepted_arguments(config.model)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.class_groups import option_name
 from lenet_exp.config.image_shape import ImageShape
-from lenet_exp.config.schema import Config, Option
+from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import instance
 from lenet_exp.data.images import class_names, image_shape
 from lenet_exp.errors import ConfigError, first_line
@@ -110,22 +110,21 @@ def _try_network(options: str) -> bool:
     else:
         option = f"model={option_name(model)}"
 
+    is_trusted = is_our_model
+    if activation and activation["_target_"] not in trusted_activations():
+        is_trusted = False
+
     with errors_as_one_line(option, str(shape)):
         network = build()
         images = _images(shape, 2)
         logits = in_training_format(network).train()(images.clone())
         problem = wrong_logits(logits, shape)
-        if not problem and not (is_our_model and _is_trusted_activation(activation)):
+        if not problem and not is_trusted:
             problem = broken_network_rule(network, build, noise, images, logits=logits)
         if problem:
             raise ConfigError(f"{option}: {problem}")
         return accepts_single_image(network, images)
     return False
-
-
-def _is_trusted_activation(activation: Option) -> bool:
-    """Return whether an activation, if there is one, is from lenet_exp or torch."""
-    return not activation or activation["_target_"] in trusted_activations()
 
 
 def _images(shape: ImageShape, n: int) -> Tensor:

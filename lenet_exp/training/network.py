@@ -117,13 +117,10 @@ def build_network(
             problem = without_package(first_line(e))
             if problem.partition("=")[0] in own_arguments:  # such as `width=0: must be positive`
                 raise ConfigError(f"model.{problem}") from e
-            call = f"{cls.__name__}({_listed(own_arguments)})"
+            listed = ", ".join(f"{name}={value}" for name, value in own_arguments.items())
+            call = f"{cls.__name__}({listed})"
             raise ConfigError(f"model={option_name(model)}: {call}: {problem}") from e
     return network
-
-
-def _listed(arguments: Option) -> str:
-    return ", ".join(f"{name}={value}" for name, value in arguments.items())
 
 
 def network_of(
