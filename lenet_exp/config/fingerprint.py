@@ -116,7 +116,7 @@ def _fingerprinted_option(group: str, option: Option) -> Option | None:
     if class_name == CLASS_GROUPS[group].neutral and not arguments:
         return None
 
-    values = {"class": class_name, "keywords": arguments}
+    values: Option = {"class": class_name, "keywords": arguments}
     if CODE_KEY in option:
         values["code"] = option[CODE_KEY]
     if group == "metric":

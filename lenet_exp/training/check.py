@@ -110,14 +110,13 @@ def _try_network(options: str) -> bool:
     else:
         option = f"model={option_name(model)}"
 
-    is_trusted = is_our_model
-    if activation and activation["_target_"] not in trusted_activations():
-        is_trusted = False
-
     with errors_as_one_line(option, str(shape)):
         network = build()
         images = _images(shape, 2)
         logits = in_training_format(network).train()(images.clone())
+        is_trusted = is_our_model
+        if activation and activation["_target_"] not in trusted_activations():
+            is_trusted = False
         problem = wrong_logits(logits, shape)
         if not problem and not is_trusted:
             problem = broken_network_rule(network, build, noise, images, logits=logits)
