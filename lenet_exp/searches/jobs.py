@@ -3,11 +3,10 @@ configurations, and builds a job for each trial."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -25,12 +24,11 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.initial_weights import find_weights
 from lenet_exp.runs.jobs import freeze_jobs
+from lenet_exp.searches.corners import corner_value, points_to_check
 from lenet_exp.searches.trials import Baseline, Choose, TooLarge
 from lenet_exp.sweeps.checks import check_jobs, check_one_sweep
 from lenet_exp.training.network import count_parameters
 
-MOST_CORNERS = 32  # maximum number of pairs of corners to check
-SAMPLE = 8  # number of random configurations to check in addition to the corners
 Values = tuple[tuple[str, str], ...]  # the flags of a trial and their values
 
 
@@ -55,15 +53,16 @@ class JobMaker:
         *,
         code: Mapping[str, str],
     ) -> None:
-        self._max_parameters, self._code = max_parameters, code
-        self._compose = compose
-        self._quick = FastComposer(lambda overrides: without_search(compose(overrides)))
-        self._fixed = list(fixed)
         self.flags = list(flags)
-        self._nodes: dict[tuple[str, ...], DictConfig] = {}
-        self._find = cache(find_weights)  # a champion can change during the search
-        self._only_with = {
-            name: f for name, _, f in all_flags() if f.metadata["only_with"] is not None
+        self._fixed = list(fixed)
+        self._max_parameters = max_parameters
+        self._code = code
+        self._compose = compose
+        self._composer = FastComposer(lambda overrides: without_search(compose(overrides)))
+        self._nodes: dict[tuple[str, ...], DictConfig] = {}  # keyed by the options of all groups
+        self._find_weights = cache(find_weights)  # a champion can change during the search
+        self._dependent_fields = {
+            name: field for name, _, field in all_flags() if field.metadata["only_with"] is not None
         }
 
     def values(self, choose: Choose) -> dict[str, str]:
@@ -81,26 +80,35 @@ class JobMaker:
         Raises:
             ConfigError: the chosen options cannot be composed with the fixed overrides.
         """
-        found: dict[str, str] = {}
-        options = [flag for flag in self.flags if flag.group]
+        values: dict[str, str] = {}
+        groups = [flag for flag in self.flags if flag.group]
         # The model is chosen first, because some models accept no activation.
-        for flag in sorted(options, key=lambda flag: flag.name != "model"):
-            if flag.name != "activation" or "activation" in accepted_arguments(
-                _option(self._node(found), "model", self._code)
-            ):
-                found[flag.key] = flag.values.text(choose(flag))
-        node = self._node(found)
-        there = [
-            flag for flag in self.flags if not flag.group and _is_there(node, flag, self._code)
-        ]
-        free = [flag for flag in there if flag.name not in self._only_with]
-        found |= {flag.key: flag.values.text(choose(flag)) for flag in free}
-        bound = [flag for flag in there if flag.name in self._only_with]
-        if bound:
-            config = self._quick.config(self.overrides(found))
-            bound = [flag for flag in bound if has_effect(config, self._only_with[flag.name])]
-        found |= {flag.key: flag.values.text(choose(flag)) for flag in bound}
-        return {flag.key: found[flag.key] for flag in self.flags if flag.key in found}
+        groups.sort(key=lambda flag: flag.name != "model")
+        for flag in groups:
+            if flag.name != "activation" or self._accepts_activation(values):
+                values[flag.key] = flag.values.text(choose(flag))
+
+        node = self._node(values)
+        independent_flags: list[Flag] = []
+        dependent_flags: list[Flag] = []
+        for flag in self.flags:
+            if flag.group or not _is_accepted(node, flag, self._code):
+                continue
+            if flag.name in self._dependent_fields:
+                dependent_flags.append(flag)
+            else:
+                independent_flags.append(flag)
+
+        for flag in independent_flags:
+            values[flag.key] = flag.values.text(choose(flag))
+
+        if dependent_flags:
+            config = self._composer.config(self.overrides(values))
+            for flag in dependent_flags:
+                if has_effect(config, self._dependent_fields[flag.name]):
+                    values[flag.key] = flag.values.text(choose(flag))
+
+        return {flag.key: values[flag.key] for flag in self.flags if flag.key in values}
 
     def overrides(self, values: dict[str, str]) -> list[str]:
         """Return the overrides of a trial with these values."""
@@ -113,19 +121,16 @@ class JobMaker:
             TooLarge: the configuration's network has more parameters than `max_parameters`.
             ConfigError: the configuration cannot be composed or is invalid.
         """
+        overrides = self.overrides(values)
         try:
-            overrides = self.overrides(values)
-            config = with_code(self._quick.config(overrides), self._code)
-            if (most := self._max_parameters) is not None and (
-                parameters := count_parameters(config)
-            ) > most:
-                raise TooLarge(most, parameters)
+            config = with_code(self._composer.config(overrides), self._code)
+            self._check_size(config)
             check_jobs([overrides], [config])
         except TooLarge:
             raise
         except ConfigError as e:
-            given = " ".join(f"{key}={text}" for key, text in values.items())
-            raise ConfigError(f"{e} (with {given})") from e
+            chosen = " ".join(f"{key}={text}" for key, text in values.items())
+            raise ConfigError(f"{e} (with {chosen})") from e
         return config
 
     def job(self, values: dict[str, str], seed: int | None = None) -> Job:
@@ -137,31 +142,40 @@ class JobMaker:
             seed: seed to use instead of the seed that all trials share; None to use the shared
                 seed.
         """
-        config, overrides = self.config(values), self.overrides(values)
+        config = self.config(values)
+        overrides = self.overrides(values)
         if seed is not None:
-            overrides = [*(o for o in overrides if not o.startswith("seed=")), f"seed={seed}"]
             config = replace(config, seed=seed)
-        (job,) = freeze_jobs([], [overrides], [config], self._find)
-        short = {
-            flag.name: _short(flag, values[flag.key]) for flag in self.flags if flag.key in values
-        }
-        name = job_name(job.number, short, set(config_groups()))
-        swept = {flag.name: short.get(flag.name, ABSENT) for flag in self.flags}
-        return replace(job, name=name if seed is None else f"{name} seed={seed}", swept=swept)
+            overrides = [override for override in overrides if not override.startswith("seed=")]
+            overrides.append(f"seed={seed}")
+        (job,) = freeze_jobs([], [overrides], [config], self._find_weights)
+
+        shown_values: dict[str, str] = {}
+        for flag in self.flags:
+            if flag.key in values:
+                shown_values[flag.name] = _shown_value(flag, values[flag.key])
+        name = job_name(job.number, shown_values, set(config_groups()))
+        if seed is not None:
+            name = f"{name} seed={seed}"
+        swept = {flag.name: shown_values.get(flag.name, ABSENT) for flag in self.flags}
+        return replace(job, name=name, swept=swept)
 
     def baseline(self) -> Baseline | None:
         """Return the default values of the searched flags; None if the search space does not
         contain them.
         """
-        found: Baseline = {}
+        baseline: Baseline = {}
+
+        def choose(flag: Flag) -> object:
+            baseline[flag.name] = self._baseline_value(flag)
+            return baseline[flag.name]
+
         try:
-            values = self.values(
-                lambda flag: found.setdefault(flag.name, self._baseline_value(flag))
-            )
-            same = self.job(values).run == self.job({}).run
+            run = self.job(self.values(choose)).run
+            run_without_search = self.job({}).run
         except ConfigError:
             return None
-        return found if same else None
+        return baseline if run == run_without_search else None
 
     def _baseline_value(self, flag: Flag) -> object:
         """Return the value that a flag has when it is not searched.
@@ -169,21 +183,18 @@ class JobMaker:
         Raises:
             ConfigError: the search space does not contain that value.
         """
-        values, value = flag.values, OmegaConf.select(self._node({}), flag.name)
-        if isinstance(values, Choice):
-            baseline = self._quick.config(self._fixed)
-            for option in values.options:
-                if self._quick.config(self.overrides({flag.key: option})) == baseline:
+        value = OmegaConf.select(self._node({}), flag.name)
+        if isinstance(flag.values, Choice):
+            config = self._composer.config(self._fixed)
+            for option in flag.values.options:
+                if self._composer.config(self.overrides({flag.key: option})) == config:
                     return option
-        elif isinstance(value, int | float) and values.holds(value):
+        elif isinstance(value, int | float) and flag.values.holds(value):
             return value
         raise ConfigError(flag.typed)
 
     def corners(self) -> dict[Values, Job]:
         """Compose and check the corners of the search space and a few random configurations.
-
-        The corners include every option of every choice, once with all numbers at their low ends
-        and once with all numbers at their high ends.
 
         Returns:
             The jobs for the checked configurations.
@@ -193,109 +204,109 @@ class JobMaker:
             TooLarge: the networks of all these configurations are too large; the message reports
                 the smallest network.
         """
+        jobs: dict[Values, Job] = {}
         too_large: list[TooLarge] = []
-        found: dict[Values, Job] = {}
-        seen: set[str] = set()
-        for choose in self._points():
+        flags_with_effect: set[str] = set()
+        for choose in points_to_check(self.flags):
             values = self.values(choose)
-            seen.update(values)
-            if tuple(values.items()) not in found:
-                try:
-                    found[tuple(values.items())] = self.job(values)
-                except TooLarge as e:
-                    too_large.append(e)
-        if not found:
-            raise min(too_large, key=lambda e: e.parameters)
+            flags_with_effect.update(values)
+            point = tuple(values.items())
+            if point in jobs:
+                continue
+            try:
+                jobs[point] = self.job(values)
+            except TooLarge as e:
+                too_large.append(e)
+
+        if not jobs:
+            raise min(too_large, key=lambda error: error.parameters)
         for flag in self.flags:
-            if flag.key not in seen:
-                self._refuse(flag)
-        check_one_sweep([job.config for job in found.values()])
-        seeds = {job.config.seed for job in found.values()}
+            if flag.key not in flags_with_effect:
+                self._raise_no_effect(flag)
+
+        check_one_sweep([job.config for job in jobs.values()])
+        seeds = sorted({job.config.seed for job in jobs.values()})
         if len(seeds) > 1:
             raise ConfigError(
-                f"seed={','.join(map(str, sorted(seeds)))}: must be a single value: the first seed of every trial"
+                f"seed={','.join(map(str, seeds))}: "
+                "must be a single value: the first seed of every trial"
             )
-        return found
+        return jobs
 
-    def _points(self) -> Iterator[Choose]:
-        most = max(
-            (len(f.values.options) for f in self.flags if isinstance(f.values, Choice)), default=1
-        )
-        for n in range(min(most, MOST_CORNERS)):
-            for end in (0, -1):
-                yield lambda flag, n=n, end=end: _end(flag, n, end)  # type: ignore[misc]
-        drawn = random.Random(0)
-        for _ in range(SAMPLE):
-            yield lambda flag: _drawn(flag, drawn)
+    def _check_size(self, config: Config) -> None:
+        """Check that the network of a configuration is not too large.
 
-    def _refuse(self, flag: Flag) -> None:
+        Raises:
+            TooLarge: the network has more parameters than `max_parameters`.
+        """
+        if self._max_parameters is None:
+            return
+        parameters = count_parameters(config)
+        if parameters > self._max_parameters:
+            raise TooLarge(self._max_parameters, parameters)
+
+    def _raise_no_effect(self, flag: Flag) -> NoReturn:
         """Raise an error that explains why a flag never has an effect.
 
         Raises:
             ConfigError: in every case.
         """
-        options = {f.key: _end(f, 0, 0) for f in self.flags if f.group}
-        values = {key: str(text) for key, text in options.items()} | {
-            flag.key: flag.values.text(_end(flag, 0, 0))
-        }
-        self._quick.config(self.overrides(values))  # Hydra raises an error if the flag is unknown
+        groups = [other for other in self.flags if other.group]
+        values = {group.key: str(corner_value(group)) for group in groups}
+        values[flag.key] = flag.values.text(corner_value(flag))
+        # Hydra raises an error if the flag is unknown.
+        self._composer.config(self.overrides(values))
         raise ConfigError(f"{flag.typed}: has no effect with any configuration in this search")
 
+    def _accepts_activation(self, options: dict[str, str]) -> bool:
+        """Return whether the model accepts an activation, given the options chosen so far."""
+        model = _chosen_option(self._node(options), "model", self._code)
+        return "activation" in accepted_arguments(model)
+
     def _node(self, options: dict[str, str]) -> DictConfig:
-        which = tuple(options.values())
-        if which not in self._nodes:
+        """Return the composed configuration with these options of configuration groups."""
+        key = tuple(options.values())
+        if key not in self._nodes:
             node = self._compose(self.overrides(options))
-            self._nodes[which] = OmegaConf.masked_copy(
-                node, [str(key) for key in node if key != "hydra"]
-            )
-        return self._nodes[which]
+            sections = [str(section) for section in node if section != "hydra"]
+            self._nodes[key] = OmegaConf.masked_copy(node, sections)
+        return self._nodes[key]
 
 
-def _is_there(node: DictConfig, flag: Flag, code: Mapping[str, str]) -> bool:
+def _is_accepted(node: DictConfig, flag: Flag, code: Mapping[str, str]) -> bool:
     """Return whether the chosen options contain the flag and their class accepts the flag as a
     keyword.
     """
     if flag.key.startswith("+"):
         return True
-    group, _, key = flag.name.partition(".")
-    section, last = (flag.name.rpartition(".")[i] for i in (0, 2))
-    parent: Any = OmegaConf.select(node, section) if section else node
-    if not OmegaConf.is_dict(parent) or last not in parent:
+    section_name, _, key = flag.name.rpartition(".")
+    section: Any = OmegaConf.select(node, section_name) if section_name else node
+    if not OmegaConf.is_dict(section) or key not in section:
         return False
-    accepted = accepted_arguments(_option(node, "model", code))
-    if (group == "activation" and group not in accepted) or (
-        last == "dropout_rate" and last not in accepted
-    ):
+
+    group, _, key_in_group = flag.name.partition(".")
+    model_arguments = accepted_arguments(_chosen_option(node, "model", code))
+    if group == "activation" and group not in model_arguments:
         return False
-    if group not in CLASS_GROUPS or not key:
+    if key == "dropout_rate" and key not in model_arguments:
+        return False
+
+    if group not in CLASS_GROUPS or not key_in_group:
         return True
-    return key.partition(".")[0] in keywords(group, _option(node, group, code))
+    keyword = key_in_group.partition(".")[0]
+    return keyword in keywords(group, _chosen_option(node, group, code))
 
 
-def _option(node: DictConfig, group: str, code: Mapping[str, str]) -> Option:
+def _chosen_option(node: DictConfig, group: str, code: Mapping[str, str]) -> Option:
     option = OmegaConf.to_container(node[group], resolve=True)
     assert isinstance(option, dict)
-    return with_code_digest({str(k): v for k, v in option.items()}, code)
+    return with_code_digest({str(key): value for key, value in option.items()}, code)
 
 
-def _end(flag: Flag, n: int, end: int) -> object:
-    return flag.ends[n % len(flag.ends)] if isinstance(flag.values, Choice) else flag.ends[end]
-
-
-def _drawn(flag: Flag, drawn: random.Random) -> object:
-    values = flag.values
-    if isinstance(values, Choice):
-        return drawn.choice(values.options)
-    low, high = values.low, values.high
-    if isinstance(values, FloatRange) and values.step is None:
-        share = drawn.random()
-        return low * (high / low) ** share if values.log else drawn.uniform(low, high)
-    step = values.step or 1
-    return low + step * drawn.randint(0, round((high - low) / step))
-
-
-def _short(flag: Flag, text: str) -> str:
+def _shown_value(flag: Flag, text: str) -> str:
     """Format a value for names and tables. Floating-point numbers are rounded to four significant
     digits.
     """
-    return f"{float(text):.4g}" if isinstance(flag.values, FloatRange) else text
+    if isinstance(flag.values, FloatRange):
+        return f"{float(text):.4g}"
+    return text

@@ -13,13 +13,12 @@ from optuna.trial import FrozenTrial
 from lenet_exp.addresses import hide_password
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.search.objective import SearchObjective
-from lenet_exp.config.check import check_ranges
 from lenet_exp.config.compose import typed
 from lenet_exp.config.fast_compose import Compose
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.own_code import refresh
 from lenet_exp.config.package_files import config_groups
-from lenet_exp.config.schema import Config, Cost, Objective, PrunerName, SamplerName, Search
+from lenet_exp.config.schema import Config, Cost, SamplerName, Search
 from lenet_exp.config.search import BUDGETS, is_of_search
 from lenet_exp.config.space import Choice, Flag, FloatRange, IntegerRange, flag_of, size
 from lenet_exp.errors import ConfigError
@@ -29,15 +28,16 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SearchPlan
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.words.search_words import search_method
+from lenet_exp.searches.flag_checks import check_search_flags, with_possible_pruner
 from lenet_exp.searches.jobs import JobMaker
 from lenet_exp.searches.sampling import has_start_option, new_pruner, new_sampler
 from lenet_exp.sweeps.estimate import search_estimate_lines
 from lenet_exp.training.schedule import first_after_warmup
 
 # The name of a search's folder is a hash that includes these names, so they must stay the same.
-KINDS: dict[type, str] = {Choice: "Choice", IntegerRange: "Whole", FloatRange: "Real"}
+TYPE_NAMES: dict[type, str] = {Choice: "Choice", IntegerRange: "Whole", FloatRange: "Real"}
 
-# Flags that the hash includes only if they are set.
+# The defaults of the flags that the hash includes only if they are set.
 OPTIONAL = {"target": None, "cost": Cost.seconds, "max_parameters": None}
 
 
@@ -87,11 +87,12 @@ class PlannedSearch:
     @property
     def num_epoch(self) -> int:
         """The maximum number of epochs per trial."""
-        searched = [
-            int(str(end)) for flag in self.flags if flag.name == "num_epoch" for end in flag.ends
-        ]
-        # corners lack too large networks
-        return max([*(job.config.num_epoch for job in self.corners), *searched])
+        epochs = [job.config.num_epoch for job in self.corners]
+        # The corners lack networks that are too large, so the searched flag is also read.
+        for flag in self.flags:
+            if flag.name == "num_epoch":
+                epochs += [int(str(end)) for end in flag.ends]
+        return max(epochs)
 
     def first_pruned(self, job: Job) -> int:
         """Return the first epoch after which a job's run can be pruned: the end of its warm-up,
@@ -102,7 +103,8 @@ class PlannedSearch:
 
     def job(self, trial: FrozenTrial, seed: int | None = None) -> Job:
         """Return the job of a trial in the study; see `JobMaker.job`."""
-        return self.maker.job(self.maker.values(lambda flag: trial.params[flag.name]), seed)
+        values = self.maker.values(lambda flag: trial.params[flag.name])
+        return self.maker.job(values, seed)
 
     def seed_number(self, job: Job) -> int:
         """Return the index of a job's seed among the seeds of its configuration; the first seed has
@@ -127,134 +129,82 @@ def plan_search(
         ConfigError, DataError: a flag or configuration of the search is invalid.
         HydraException: a configuration cannot be composed.
     """
-    lines = [str(o.input_line) for o in overrides]
-    flags = _flags([o for o in overrides if o.is_sweep_override()])
-    fixed = [line for line, o in zip(lines, overrides, strict=True) if not o.is_sweep_override()]
-    given = typed(compose(fixed))
-    _check_budgets(given)
-    _check_sweep(given)
-    _check_objective(given, flags)
-    search = _with_pruner(given.search)
-    new_sampler(search, flags, 0)
+    fixed_lines: list[str] = []
+    swept_overrides: list[Override] = []
+    for override in overrides:
+        if override.is_sweep_override():
+            swept_overrides.append(override)
+        else:
+            fixed_lines.append(str(override.input_line))
+
+    flags = _searched_flags(swept_overrides)
+    fixed = typed(compose(fixed_lines))
+    check_search_flags(fixed, flags)
+    search = with_possible_pruner(fixed.search)
+    new_sampler(search, flags, 0)  # checks its options
+
     refresh()
-    code = {} if resumed is None else code_of(resumed)
     maker = JobMaker(
         compose,
-        [line for line in fixed if not is_of_search(line)],
+        [line for line in fixed_lines if not is_of_search(line)],
         flags,
         search.max_parameters,
-        code=code,
+        code={} if resumed is None else code_of(resumed),
     )
-    by_values = maker.corners()
-    corners = list(by_values.values())
-    config = maker.config(dict(next(iter(by_values))))  # unlike that of a job, it has passwords
-    plan = SearchPlan(
+    job_by_values = maker.corners()
+    corners = list(job_by_values.values())
+    first_values = next(iter(job_by_values))
+    config = maker.config(dict(first_values))  # unlike that of a job, it has passwords
+
+    planned = PlannedSearch(
+        sweep=_folder(config, search, flags, corners),
+        search=search,
+        plan=_search_plan(fixed, search),
+        maker=maker,
+        corners=corners,
+        config=config,
+        overrides=_recorded_overrides(overrides),
+        confirm=fixed.confirm,
+    )
+    new_pruner(search, planned.num_epoch)  # checks its options
+    return planned
+
+
+def _searched_flags(swept_overrides: Sequence[Override]) -> list[Flag]:
+    groups = set(config_groups())
+    flags = [flag_of(override, groups) for override in swept_overrides]
+    if not flags:
+        raise ConfigError(
+            "hydra/sweeper=search: nothing to search; give at least one flag several values, "
+            "for example 'optimizer.lr=tag(log,interval(1e-3,1))'"
+        )
+
+    names = [flag.name for flag in flags]
+    for flag in flags:
+        if names.count(flag.name) > 1:
+            raise ConfigError(f"{flag.typed}: {flag.name} is set twice; set it only once")
+    return flags
+
+
+def _search_plan(config: Config, search: Search) -> SearchPlan:
+    return SearchPlan(
         sampler=search.sampler.value,
         pruner=search.pruner.value,
         objective=search.objective.value,
-        n_trials=given.n_trials,
-        max_epochs=given.max_epochs,
-        max_seconds=given.max_seconds,
-        seeds=given.seeds,
+        n_trials=config.n_trials,
+        max_epochs=config.max_epochs,
+        max_seconds=config.max_seconds,
+        seeds=config.seeds,
         target=search.target,
         cost=search.cost.value,
         max_parameters=search.max_parameters,
     )
-    kept = [hide_password(line) for line in lines if not line.lstrip("+").startswith("sweep.")]
-    sweep = _folder(config, search, flags, corners)
-    planned = PlannedSearch(
-        sweep=sweep,
-        search=search,
-        plan=plan,
-        maker=maker,
-        corners=corners,
-        config=config,
-        overrides=kept,
-        confirm=given.confirm,
-    )
-    new_pruner(search, planned.num_epoch)
-    return planned
 
 
-def _flags(swept: Sequence[Override]) -> list[Flag]:
-    flags = [flag_of(override, set(config_groups())) for override in swept]
-    if not flags:
-        raise ConfigError(
-            "hydra/sweeper=search: nothing to search; give at least one flag several values, for example "
-            "'optimizer.lr=tag(log,interval(1e-3,1))'"
-        )
-    names = [flag.name for flag in flags]
-    twice = next((flag for flag in flags if names.count(flag.name) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"{twice.typed}: {twice.name} is set twice; set it only once")
-    return flags
-
-
-def _check_budgets(config: Config) -> None:
-    if (
-        all(getattr(config, budget) is None for budget in BUDGETS)
-        and config.search.sampler is not SamplerName.grid
-    ):
-        raise ConfigError(
-            "hydra/sweeper=search: no budget; set n_trials=, max_epochs=, or max_seconds="
-        )
-    check_ranges(config)
-
-
-def _check_objective(config: Config, flags: Sequence[Flag]) -> None:
-    objective, target = config.search.objective, config.search.target
-    metric = Metric.of(config.metric)
-    if not metric.is_accuracy and objective is not Objective.accuracy:
-        raise ConfigError(
-            f"search.objective={objective}: must be accuracy, which stands for metric={metric.name}"
-        )
-    if objective is Objective.loss and any(flag.name.partition(".")[0] == "loss" for flag in flags):
-        raise ConfigError("search.objective=loss: must be accuracy in a search over the loss")
-    waits = objective in {Objective.epochs, Objective.seconds}
-    if waits and target is None:
-        raise ConfigError(
-            f"search.objective={objective}: requires a target accuracy; for example, add search.target=0.98"
-        )
-    if not waits and target is not None:
-        raise ConfigError(f"search.target={target:g}: requires search.objective=epochs or seconds")
-    if config.search.cost is not Cost.seconds and objective is not Objective.front:
-        raise ConfigError(f"search.cost={config.search.cost}: requires search.objective=front")
-    if config.seeds > 1 and objective not in {Objective.accuracy, Objective.loss}:
-        raise ConfigError(
-            f"seeds={config.seeds}: must be 1 unless search.objective is accuracy or loss"
-        )
-    if (confirm := config.confirm) is not None:
-        metric.require_points(f"confirm={confirm:g}")
-        if config.seeds == 1:
-            raise ConfigError(
-                f"confirm={confirm:g}: requires several seeds per configuration, for example seeds=5"
-            )
-        if objective is not Objective.accuracy:
-            raise ConfigError(f"confirm={confirm:g}: requires search.objective=accuracy")
-
-
-def _with_pruner(search: Search) -> Search:
-    """Disable the default pruner if the search has two objectives, which Optuna's pruners do not
-    support.
-
-    Raises:
-        ConfigError: a pruner other than the default is set for two objectives.
-    """
-    if search.objective is not Objective.front or search.pruner is PrunerName.none:
-        return search
-    if search.pruner is not PrunerName.asha:  # asha is the default
-        raise ConfigError(
-            f"search.pruner={search.pruner}: must be none with search.objective=front"
-        )
-    return replace(search, pruner=PrunerName.none)
-
-
-def _check_sweep(config: Config) -> None:
-    """Check that no `sweep.*` flag that applies only to grids is set."""
-    for flag in ("zip", "skip", "confirms", "points", "against", "force", "resume"):
-        value = getattr(config.sweep, flag)
-        if value not in (None, False, []):
-            raise ConfigError(f"sweep.{flag}={value}: not available in a search; remove this flag")
+def _recorded_overrides(overrides: Sequence[Override]) -> list[str]:
+    """Return the overrides in a command without `sweep.*` flags, with passwords hidden."""
+    lines = [str(override.input_line) for override in overrides]
+    return [hide_password(line) for line in lines if not line.lstrip("+").startswith("sweep.")]
 
 
 def _folder(
@@ -265,27 +215,48 @@ def _folder(
     Its name is the first 16 hexadecimal digits of a hash of the experiment, the search method, the
     search space, and the runs of the corners.
     """
-    how = {key: value for key, value in asdict(search).items() if OPTIONAL.get(key, ...) != value}
-    space = [[flag.name, KINDS[type(flag.values)], asdict(flag.values)] for flag in flags]
+    method: dict[str, object] = {}
+    for name, value in asdict(search).items():
+        if name not in OPTIONAL or value != OPTIONAL[name]:
+            method[name] = value
+    space = [[flag.name, TYPE_NAMES[type(flag.values)], asdict(flag.values)] for flag in flags]
     runs = [job.run for job in corners]
-    text = json.dumps([config.tracking.experiment, how, space, runs], sort_keys=True, default=str)
-    return SweepFolder(outputs_dir() / "sweeps" / hashlib.sha256(text.encode()).hexdigest()[:16])
+
+    identity = [config.tracking.experiment, method, space, runs]
+    text = json.dumps(identity, sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return SweepFolder(outputs_dir() / "sweeps" / digest[:16])
 
 
 def plan_lines(planned: PlannedSearch) -> list[str]:
     """Return the lines that a dry run prints to describe a search."""
     plan = planned.plan
-    budgets = {budget: getattr(plan, budget) for budget in BUDGETS}
-    given = [f"{name}={value:g}" for name, value in budgets.items() if value is not None]
+    budgets: list[str] = []
+    for budget in BUDGETS:
+        value = getattr(plan, budget)
+        if value is not None:
+            budgets.append(f"{budget}={value:g}")
+
+    most_epochs = number_of(planned.num_epoch, "epoch")
     seeds = f", up to {plan.seeds} seeds" if plan.seeds > 1 else ""
-    most, corners = number_of(planned.num_epoch, "epoch"), len(planned.corners)
-    checked = f"{number_of(corners, 'configuration')} checked"
-    points = size(planned.flags) if planned.search.sampler is SamplerName.grid else None
-    trials = min((n for n in (plan.n_trials, points) if n is not None), default=None)
+    checked = number_of(len(planned.corners), "configuration")
+    estimated_plan = replace(plan, n_trials=_most_trials(planned))
     return [
         f"search {planned.sweep.id}: {search_method(plan)}",
         *(f"  {flag.typed}" for flag in planned.flags),
-        f"  {', '.join(given) or 'the full grid'}",
-        f"  each trial: at most {most}{seeds}; {checked}",
-        *search_estimate_lines(replace(plan, n_trials=trials), planned.corners, planned.config),
+        f"  {', '.join(budgets) or 'the full grid'}",
+        f"  each trial: at most {most_epochs}{seeds}; {checked} checked",
+        *search_estimate_lines(estimated_plan, planned.corners, planned.config),
     ]
+
+
+def _most_trials(planned: PlannedSearch) -> int | None:
+    """Return the maximum number of trials; None if it is not limited."""
+    limits: list[int] = []
+    if planned.plan.n_trials is not None:
+        limits.append(planned.plan.n_trials)
+    if planned.search.sampler is SamplerName.grid:
+        grid_points = size(planned.flags)
+        if grid_points is not None:
+            limits.append(grid_points)
+    return min(limits, default=None)

@@ -19,13 +19,27 @@ from lenet_exp.errors import ConfigError, did_you_mean, first_line
 
 # Options that users cannot set, because this module sets them or because their values are not plain
 # numbers or words.
-OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}
-OURS |= {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
-OLDEST = 5  # oldest supported major version of Optuna
-# ASHA's reduction factor; this value and the next were chosen with benchmarks/search_small.py
+OWN_OPTIONS = {
+    "seed",
+    "search_space",
+    "independent_sampler",
+    "constraints_func",
+    "gamma",
+    "weights",
+    "max_resource",
+    "warn_independent_sampling",
+    "warn_asynchronous_seeding",
+}
+
+OLDEST_OPTUNA = 5  # oldest supported major version
+
+# ASHA's reduction factor, and the fraction of the epochs after which it first compares trials. They
+# were chosen with benchmarks/search_small.py.
 REDUCTION_FACTOR = 2
-FIRST_SHARE = 1 / 2  # fraction of the epochs after which ASHA first compares trials
-BEGINS = {  # for each pruner, the option that sets the epoch at which it starts
+FIRST_SHARE = 1 / 2
+
+# For each pruner, the option that sets the epoch at which it starts.
+START_OPTIONS = {
     PrunerName.asha: "min_resource",
     PrunerName.hyperband: "min_resource",
     PrunerName.median: "n_warmup_steps",
@@ -44,9 +58,11 @@ def check_installed() -> None:
         raise ConfigError(
             "hydra/sweeper=search: requires Optuna; run: pip install 'lenet_exp[search]'"
         ) from e
-    if int(optuna.__version__.partition(".")[0]) < OLDEST:
+    major_version = int(optuna.__version__.partition(".")[0])
+    if major_version < OLDEST_OPTUNA:
         raise ConfigError(
-            f"hydra/sweeper=search: Optuna {optuna.__version__} is too old; run: pip install 'lenet_exp[search]'"
+            f"hydra/sweeper=search: Optuna {optuna.__version__} is too old; "
+            "run: pip install 'lenet_exp[search]'"
         )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -67,25 +83,33 @@ def new_sampler(search: Search, flags: Sequence[Flag], seed: int) -> Any:
     """
     from optuna import samplers
 
+    # One order of the grid, and one QMC sequence, serve all trials of the search.
+    search_seed = search.seed % 2**32
     independent = samplers.RandomSampler(seed)
-    make: partial[Any] = partial(samplers.TPESampler, seed=seed)
-    if search.sampler is SamplerName.grid:  # the seed determines the order of the points
-        make = partial(samplers.GridSampler, _grid(flags), seed=search.seed % 2**32)
-    elif search.sampler is SamplerName.qmc:  # one sequence for all trials of the search
-        make = partial(
-            samplers.QMCSampler, seed=search.seed % 2**32, independent_sampler=independent
-        )
-        make = partial(make, warn_independent_sampling=False, warn_asynchronous_seeding=False)
-    elif search.sampler is SamplerName.gp:
-        make = partial(
-            samplers.GPSampler,
-            seed=seed,
-            independent_sampler=independent,
-            warn_independent_sampling=False,
-        )
-    elif search.sampler is SamplerName.random:
-        make = partial(samplers.RandomSampler, seed=seed)
-    return _made(make, search.sampler_options, "search.sampler_options")
+    make: partial[Any]
+    match search.sampler:
+        case SamplerName.grid:
+            make = partial(samplers.GridSampler, _grid(flags), seed=search_seed)
+        case SamplerName.qmc:
+            make = partial(
+                samplers.QMCSampler,
+                seed=search_seed,
+                independent_sampler=independent,
+                warn_independent_sampling=False,
+                warn_asynchronous_seeding=False,
+            )
+        case SamplerName.gp:
+            make = partial(
+                samplers.GPSampler,
+                seed=seed,
+                independent_sampler=independent,
+                warn_independent_sampling=False,
+            )
+        case SamplerName.random:
+            make = partial(samplers.RandomSampler, seed=seed)
+        case SamplerName.tpe:
+            make = partial(samplers.TPESampler, seed=seed)
+    return _with_options(make, search.sampler_options, "search.sampler_options")
 
 
 def new_pruner(search: Search, num_epoch: int, first: int = 1) -> Any:
@@ -100,19 +124,25 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1) -> Any:
     """
     from optuna import pruners
 
-    make: partial[Any] = partial(pruners.NopPruner)
-    if search.pruner is PrunerName.asha:  # Optuna's default would wait for the first finished trial
-        start = max(first, math.ceil(FIRST_SHARE * num_epoch))
-        make = partial(
-            pruners.SuccessiveHalvingPruner, min_resource=start, reduction_factor=REDUCTION_FACTOR
-        )
-    elif search.pruner is PrunerName.hyperband:
-        make = partial(
-            pruners.HyperbandPruner, min_resource=min(first, num_epoch), max_resource=num_epoch
-        )
-    elif search.pruner is PrunerName.median:
-        make = partial(pruners.MedianPruner, n_warmup_steps=first if first > 1 else 0)
-    return _made(make, search.pruner_options, "search.pruner_options")
+    make: partial[Any]
+    match search.pruner:
+        case PrunerName.asha:
+            # By default, Optuna would wait for the first finished trial.
+            start = max(first, math.ceil(FIRST_SHARE * num_epoch))
+            make = partial(
+                pruners.SuccessiveHalvingPruner,
+                min_resource=start,
+                reduction_factor=REDUCTION_FACTOR,
+            )
+        case PrunerName.hyperband:
+            start = min(first, num_epoch)
+            make = partial(pruners.HyperbandPruner, min_resource=start, max_resource=num_epoch)
+        case PrunerName.median:
+            warm_up = first if first > 1 else 0
+            make = partial(pruners.MedianPruner, n_warmup_steps=warm_up)
+        case PrunerName.none:
+            make = partial(pruners.NopPruner)
+    return _with_options(make, search.pruner_options, "search.pruner_options")
 
 
 def has_start_option(search: Search) -> bool:
@@ -120,7 +150,7 @@ def has_start_option(search: Search) -> bool:
 
     If the user did not set it, no trial is pruned during its warm-up.
     """
-    return BEGINS.get(search.pruner) in search.pruner_options
+    return START_OPTIONS.get(search.pruner) in search.pruner_options
 
 
 def suggest(trial: Any, flag: Flag) -> object:
@@ -128,41 +158,61 @@ def suggest(trial: Any, flag: Flag) -> object:
     values = flag.values
     if isinstance(values, Choice):
         return trial.suggest_categorical(flag.name, values.options)
-    draw = trial.suggest_int if isinstance(values, IntegerRange) else trial.suggest_float
-    return draw(flag.name, values.low, values.high, step=values.step, log=values.log)
+    suggest_number = trial.suggest_float
+    if isinstance(values, IntegerRange):
+        suggest_number = trial.suggest_int
+    return suggest_number(flag.name, values.low, values.high, step=values.step, log=values.log)
 
 
 def _grid(flags: Sequence[Flag]) -> dict[str, Sequence[Any]]:
-    found: dict[str, Sequence[Any]] = {}
+    """Return all values of each flag.
+
+    Raises:
+        ConfigError: a flag is neither a list nor a range.
+    """
+    grid: dict[str, Sequence[Any]] = {}
     for flag in flags:
         values = flag.values.all
         if values is None:
             raise ConfigError(f"search.sampler=grid: {flag.typed} must be a list or a range")
-        found[flag.name] = values
-    return found
+        grid[flag.name] = values
+    return grid
 
 
-def _made(make: partial[Any], options: Mapping[str, object], where: str) -> Any:
+def _with_options(make: partial[Any], options: Mapping[str, object], where: str) -> Any:
     """Create a sampler or pruner with the user's options, which replace those in `make`.
+
+    Args:
+        make: the class of the sampler or pruner, with its arguments.
+        options: the user's options.
+        where: flag that contains the options, such as `search.pruner_options`.
 
     Raises:
         ConfigError: an option is unknown, or its value is invalid.
     """
-    known = [name for name in inspect.signature(make.func).parameters if name not in OURS]
     for name, value in options.items():
-        if name not in known:
-            there = (
-                f"; expected one of: {', '.join(known)}"
-                if known
-                else f"; {make.func.__name__} has no options"
-            )
-            raise ConfigError(
-                f"{where}.{name}={value}: unknown option{did_you_mean(name, known) or there}"
-            )
-        if not isinstance(value, bool | int | float | str) or value == "auto":
-            raise ConfigError(f"{where}.{name}={value}: must be a number, true, false, or a word")
+        _check_option(make, name, value, where)
     try:
         return make(**options)
     except (TypeError, ValueError) as e:
-        given = ", ".join(f"{where}.{name}={value}" for name, value in options.items())
-        raise ConfigError(f"{given}: {first_line(e)}") from e
+        typed = ", ".join(f"{where}.{name}={value}" for name, value in options.items())
+        raise ConfigError(f"{typed}: {first_line(e)}") from e
+
+
+def _check_option(make: partial[Any], name: str, value: object, where: str) -> None:
+    known_options: list[str] = []
+    for parameter in inspect.signature(make.func).parameters:
+        if parameter not in OWN_OPTIONS:
+            known_options.append(parameter)
+
+    if name not in known_options:
+        if known_options:
+            expected = f"; expected one of: {', '.join(known_options)}"
+        else:
+            expected = f"; {make.func.__name__} has no options"
+        hint = did_you_mean(name, known_options) or expected
+        raise ConfigError(f"{where}.{name}={value}: unknown option{hint}")
+
+    is_plain = isinstance(value, bool | int | float | str)
+    if not is_plain or value == "auto":
+        raise ConfigError(f"{where}.{name}={value}: must be a number, true, false, or a word")
