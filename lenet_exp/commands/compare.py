@@ -60,7 +60,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING
 
-from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.commands.literal import FlagValues, parse, run_command
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import output_path, write_output_file
 from lenet_exp.reports.words.method import METHOD
@@ -69,11 +69,23 @@ from lenet_exp.waiting import print_status
 if TYPE_CHECKING:
     from lenet_exp.reports.files.matrix import Matrix
 
-FIGURES = (".pdf", ".svg", ".png")
-REQUIRES = dict.fromkeys(("figure", "figure.width", "flags"), FIGURES) | {"columns": (".tex",)}
+FIGURE_FORMATS = (".pdf", ".svg", ".png")
 MATRIX_FORMATS = (".html", ".md", ".tex", ".csv")
-FORMATS = (".html", ".md", ".tex", ".csv", ".json", *FIGURES)
-FLAGS: dict[str, str | None] = {
+FORMATS = (".html", ".md", ".tex", ".csv", ".json", *FIGURE_FORMATS)
+
+# For each of these flags, the formats of output= with which it can be combined.
+FORMATS_OF_FLAG = {
+    "figure": FIGURE_FORMATS,
+    "figure.width": FIGURE_FORMATS,
+    "flags": FIGURE_FORMATS,
+    "columns": (".tex",),
+}
+
+# The flags that can be combined with confirm=, and those of them that require it.
+CONFIRM_FLAGS = {"confirm", "sweep", "against", "seeds", "run", "tracking.uri"}
+ONLY_WITH_CONFIRM = ("against", "seeds", "run")
+
+FLAGS: FlagValues = {
     "sweep": None,
     "filter": None,
     "output": None,
@@ -98,55 +110,88 @@ FLAGS: dict[str, str | None] = {
 def compare(arguments: list[str]) -> int:
     """Run `lenet-compare <arguments>` and return its exit status."""
     values = parse(arguments, FLAGS)
-    formats = FORMATS if values["matrix"] is None else MATRIX_FORMATS
-    output = None if values["output"] is None else output_path(values["output"], formats)
-    for key, kinds in REQUIRES.items():
-        if values[key] is not None and (output is None or output.suffix.lower() not in kinds):
-            raise ConfigError(
-                f"{key}={values[key]}: requires output= with a file that ends with {' or '.join(kinds)}"
-            )
-    flags = None if values["flags"] is None else values["flags"].split(",")
-    if flags is not None and values["figure"] != "interaction":
-        raise ConfigError(f"flags={values['flags']}: requires figure=interaction")
-    for key in ("columns", "details"):
-        if values["matrix"] is not None and values[key] != FLAGS[key]:
-            raise ConfigError(f"{key}={values[key]}: cannot be combined with matrix=")
-    columns = None if values["columns"] is None else values["columns"].split(",")
-    width = _number(
-        "figure.width", values["figure.width"], "a width in centimeters from 4 to 100", 4, most=100
-    )
-    expected = "a number of percentage points greater than 0 and less than 100"
+    output = _output(values)
+    _check_figure_flags(values, output)
+    _check_matrix_flags(values)
+    width = _number("figure.width", values, "a width in centimeters from 4 to 100", 4, most=100)
     points = _number(
-        "confirm", values["confirm"], expected, math.ulp(0), most=math.nextafter(100, 0)
+        "confirm",
+        values,
+        "a number of percentage points greater than 0 and less than 100",
+        math.ulp(0),
+        most=math.nextafter(100, 0),
     )
     seeds = _seeds(values["seeds"])
-    if points is None and (
-        alone := next((k for k in ("against", "seeds", "run") if values[k] != FLAGS[k]), None)
-    ):
-        raise ConfigError(
-            f"{alone}={values[alone]}: requires confirm=; for example, add confirm=0.2"
-        )
-    allowed = {"confirm", "sweep", "against", "seeds", "run", "tracking.uri"}
-    others = any(values[flag] != default for flag, default in FLAGS.items() if flag not in allowed)
-    if points is not None and (others or "," in (values["sweep"] or "")):
-        raise ConfigError(
-            f"confirm={values['confirm']}: can be combined only with sweep= (a single sweep), against=, seeds=, run=, "
-            "and tracking.uri="
-        )
+    _check_confirm_flags(values, has_points=points is not None)
+
     from lenet_exp.reports.terminal.log_output import log_to_console
 
     log_to_console()
     if points is not None:
-        from lenet_exp.confirmation.command import ConfirmationRequest
-        from lenet_exp.confirmation.start import confirm
+        return _confirm(values, points, seeds)
+    return _compare(values, output, width)
 
-        request = ConfirmationRequest(
-            points=points,
-            seeds=seeds,
-            against=values["against"],
-            uri=values["tracking.uri"],
+
+def _output(values: FlagValues) -> Path | None:
+    if values["output"] is None:
+        return None
+    formats = FORMATS if values["matrix"] is None else MATRIX_FORMATS
+    return output_path(values["output"], formats)
+
+
+def _check_figure_flags(values: FlagValues, output: Path | None) -> None:
+    for flag, formats in FORMATS_OF_FLAG.items():
+        if values[flag] is None:
+            continue
+        if output is None or output.suffix.lower() not in formats:
+            raise ConfigError(
+                f"{flag}={values[flag]}: "
+                f"requires output= with a file that ends with {' or '.join(formats)}"
+            )
+    if values["flags"] is not None and values["figure"] != "interaction":
+        raise ConfigError(f"flags={values['flags']}: requires figure=interaction")
+
+
+def _check_matrix_flags(values: FlagValues) -> None:
+    if values["matrix"] is None:
+        return
+    for flag in ("columns", "details"):
+        if values[flag] != FLAGS[flag]:
+            raise ConfigError(f"{flag}={values[flag]}: cannot be combined with matrix=")
+
+
+def _check_confirm_flags(values: FlagValues, *, has_points: bool) -> None:
+    changed_flags = [flag for flag, default in FLAGS.items() if values[flag] != default]
+    if not has_points:
+        for flag in ONLY_WITH_CONFIRM:
+            if flag in changed_flags:
+                raise ConfigError(
+                    f"{flag}={values[flag]}: requires confirm=; for example, add confirm=0.2"
+                )
+        return
+
+    has_other_flags = not CONFIRM_FLAGS.issuperset(changed_flags)
+    has_several_sweeps = "," in (values["sweep"] or "")
+    if has_other_flags or has_several_sweeps:
+        raise ConfigError(
+            f"confirm={values['confirm']}: can be combined only with sweep= (a single sweep), "
+            "against=, seeds=, run=, and tracking.uri="
         )
-        return confirm(values["sweep"], request, run=values["run"] == "true")
+
+
+def _confirm(values: FlagValues, points: float, seeds: int | None) -> int:
+    """Print a command that confirms the leader, or run it, and return the exit status."""
+    from lenet_exp.confirmation.command import ConfirmationRequest
+    from lenet_exp.confirmation.start import confirm
+
+    request = ConfirmationRequest(
+        points=points, seeds=seeds, against=values["against"], uri=values["tracking.uri"]
+    )
+    return confirm(values["sweep"], request, run=values["run"] == "true")
+
+
+def _compare(values: FlagValues, output: Path | None, width: float | None) -> int:
+    """Compare configurations, print or write the result, and return the exit status."""
     from lenet_exp.reports.files.matrix import matrix_of
     from lenet_exp.reports.terminal.leaderboard import print_comparison, print_datasets
     from lenet_exp.sweeps.comparisons import load_comparisons
@@ -164,19 +209,21 @@ def compare(arguments: list[str]) -> int:
     )
     if values["matrix"] is not None:
         return _matrix(matrix_of(comparisons, values["matrix"]), output)
-    written = []
+
+    written: list[str] = []
     if output is not None:
         from lenet_exp.reports.files.comparison_file import write_comparison, write_figures
 
         print_status(f"comparing runs and writing {output}")
-        if output.suffix.lower() in FIGURES:
-            paths = write_figures(
-                output, comparisons, values["figure"] or "leaderboard", width, flags=flags
-            )
+        if output.suffix.lower() in FIGURE_FORMATS:
+            figure = values["figure"] or "leaderboard"
+            flags = _listed(values["flags"])
+            paths = write_figures(output, comparisons, figure, width, flags=flags)
             written = [f"figure: {path}" for path in paths]
         else:
-            write_comparison(output, comparisons, source, columns)
+            write_comparison(output, comparisons, source, _listed(values["columns"]))
             written = [f"report: {output}"]
+
     for comparison in comparisons:
         print_comparison(comparison, details=values["details"] == "true")
     print_datasets(comparisons)
@@ -186,15 +233,18 @@ def compare(arguments: list[str]) -> int:
 
 
 def _matrix(matrix: Matrix, output: Path | None) -> int:
-    """Print a matrix, write it to a file if wanted, and return the exit status."""
+    """Print a matrix, write it to a file if requested, and return the exit status."""
     from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
-    console, table = wide_console(), PlainTable()
     head, *rows = matrix.table(str, "{} *")
+    table = PlainTable()
     for number, title in enumerate(head):
-        table.add_column(title, justify="left" if number < len(matrix.rows) else "right")
+        is_row_flag = number < len(matrix.rows)
+        table.add_column(title, justify="left" if is_row_flag else "right")
     for row in rows:
         table.add_row(*row)
+
+    console = wide_console()
     console.print(table)
     console.lines(matrix.caption("*"))
     if output is not None:
@@ -203,15 +253,33 @@ def _matrix(matrix: Matrix, output: Path | None) -> int:
     return 0
 
 
+def _listed(value: str | None) -> list[str] | None:
+    """Return the items of a comma-separated value."""
+    return None if value is None else value.split(",")
+
+
 def _number(
-    key: str, value: str | None, expected: str, least: float, *, most: float
+    flag: str, values: FlagValues, expected: str, least: float, *, most: float
 ) -> float | None:
+    """Return the number that a flag is set to; None if the flag is not set.
+
+    Args:
+        expected: description of the valid numbers, for an error message.
+        least: smallest valid number.
+        most: largest valid number.
+
+    Raises:
+        ConfigError: the value is not a number, or is out of range.
+    """
+    value = values[flag]
+    if value is None:
+        return None
     try:
-        number = None if value is None else float(value)
+        number = float(value)
     except ValueError:
         number = math.nan
-    if number is not None and not least <= number <= most:
-        raise ConfigError(f"{key}={value}: must be {expected}")
+    if not least <= number <= most:
+        raise ConfigError(f"{flag}={value}: must be {expected}")
     return number
 
 
@@ -220,7 +288,8 @@ def _seeds(value: str | None) -> int | None:
         return None
     from lenet_exp.comparison.statistics.power import LEAST_SEEDS, MOST_SEEDS
 
-    if not re.fullmatch(r"\d{1,4}", value) or not LEAST_SEEDS <= int(value) <= MOST_SEEDS:
+    is_integer = re.fullmatch(r"\d{1,4}", value)
+    if not is_integer or not LEAST_SEEDS <= int(value) <= MOST_SEEDS:
         raise ConfigError(f"seeds={value}: must be an integer from {LEAST_SEEDS} to {MOST_SEEDS:,}")
     return int(value)
 

@@ -28,7 +28,9 @@ from lenet_exp.stopping import (
 )
 
 EXIT_FAILED = 1
-EXIT_WRONG = 2
+EXIT_INVALID = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT  # 130
+EXIT_TERMINATED = 128 + signal.SIGTERM  # 143
 PERMISSION_ERRORS = {errno.EACCES, errno.EPERM}
 
 
@@ -53,9 +55,10 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
     limit_gc()
     if any(option.startswith("error") for option in sys.warnoptions):
         warnings.simplefilter("default")  # a library's deprecation warning must not end the command
-    # before libraries register functions, so that Python calls it after them
+    # Registered before libraries register functions, so that Python calls it after them.
     atexit.register(_end_at_signals)
     raise_at_signals()
+
     out, err = guard_streams()
     try:
         status = _status_of(program, work, full_error)
@@ -63,25 +66,27 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
         _exit_at_signals()
     except KeyboardInterrupt:
         _exit_at_signals()
-        status = _say(f"{program}: stopped", 130)
+        status = EXIT_INTERRUPTED
+        _print_line(f"{program}: stopped")
     except Terminated:
         _exit_at_signals()
-        status = _say(f"{program}: terminated", 143)
+        status = EXIT_TERMINATED
+        _print_line(f"{program}: terminated")
+
     out.flush()
-    # `| head` closes the pipe
+    # A command such as `| head` closes the pipe, which is no error.
     if out.error is not None and not isinstance(out.error, BrokenPipeError):
         reason = getattr(out.error, "strerror", None) or first_line(out.error)
-        _say(f"{program}: cannot write to standard output ({reason})", EXIT_FAILED)
+        _print_line(f"{program}: cannot write to standard output ({reason})")
         status = status or EXIT_FAILED
     err.flush()
     discard_rest(out, 1)
     discard_rest(err, 2)
+
     end_threads_at_exit(program, status)
-    exec(
-        ""
-        # otherwise `python -m` ends with SIGINT if exec() raised a KeyboardInterrupt, for example
-        # in a dataclass
-    )
+    # CPython remembers if exec() raised a KeyboardInterrupt, for example in a dataclass, and
+    # `python -m` would then end with SIGINT. An exec() that succeeds resets this.
+    exec("")
     sys.exit(status)
 
 
@@ -105,28 +110,35 @@ def _status_of(program: str, work: Callable[[], int], full_error: bool) -> int:
     except RunsFailed:
         return EXIT_FAILED
     except SystemExit as e:  # from Hydra, after --help
-        return e.code if isinstance(e.code, int) else int(e.code is not None)
+        if isinstance(e.code, int):
+            return e.code
+        return EXIT_FAILED if e.code is not None else 0
     except OSError as e:
-        why = _lost(e, program)
-        if why is None or full_error:
+        problem = _storage_problem(e, program)
+        if problem is None or full_error:
             raise
-        return _say(f"{program}: {why}", EXIT_FAILED)
+        _print_line(f"{program}: {problem}")
+        return EXIT_FAILED
 
 
 def _exit_at_signals() -> None:
     """Exit at once with status 130 or 143 when a signal arrives, because nothing is left to
     interrupt.
     """
-    for which in SIGNALS:
-        signal.signal(which, lambda number, _: os._exit(128 + number))
+    for signum in SIGNALS:
+        signal.signal(signum, _exit_at_signal)
+
+
+def _exit_at_signal(signum: int, _: object) -> None:
+    os._exit(128 + signum)
 
 
 def _end_at_signals() -> None:
     """Let a signal end the process, because Python no longer calls handlers. A shell shows status
     130 or 143, too.
     """
-    for which in SIGNALS:
-        signal.signal(which, signal.SIG_DFL)
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_DFL)
 
 
 def _check_directory() -> None:
@@ -141,26 +153,32 @@ def _check_directory() -> None:
         raise ConfigError(f"working directory: {e.strerror}; change to another directory") from e
 
 
-def _lost(error: OSError, program: str) -> str | None:
+def _storage_problem(error: OSError, program: str) -> str | None:
     """Return a message about an unusable disk, outputs folder, or /dev/null, or None for any other
     error.
     """
     outputs = outputs_dir()
-    if isinstance(error, FileNotFoundError) and str(outputs) in str(error) and not outputs.exists():
+    is_missing_output = isinstance(error, FileNotFoundError) and str(outputs) in str(error)
+    if is_missing_output and not outputs.exists():
         return (
             f"{outputs} was moved or removed. Move it back, then rerun the same command to resume."
         )
-    removed = _removed_folder(error)
-    if removed is not None:
-        return f"{removed} was moved or removed. Results in other folders are kept; rerun the same command to resume."
-    if error.errno in DISK_ERRORS | PERMISSION_ERRORS or error.filename == os.devnull:
-        kept = (
-            "Checkpoints are kept; rerun"
-            if program in {"lenet-train", "lenet-reproduce"}
-            else "Fix this, and rerun"
+
+    removed_folder = _removed_folder(error)
+    if removed_folder is not None:
+        return (
+            f"{removed_folder} was moved or removed. "
+            "Results in other folders are kept; rerun the same command to resume."
         )
-        return f"{error.filename or outputs}: {error.strerror}. {kept} the same command to resume."
-    return None
+
+    is_disk_error = error.errno in DISK_ERRORS | PERMISSION_ERRORS
+    if not is_disk_error and error.filename != os.devnull:
+        return None
+    remedy = "Fix this, and rerun"
+    if program in {"lenet-train", "lenet-reproduce"}:
+        remedy = "Checkpoints are kept; rerun"
+    place = error.filename or outputs
+    return f"{place}: {error.strerror}. {remedy} the same command to resume."
 
 
 def _removed_folder(error: OSError) -> Path | None:
@@ -178,11 +196,12 @@ def _removed_folder(error: OSError) -> Path | None:
     return None
 
 
-def print_error(program: str, line: str) -> int:
+def print_error(program: str, message: str) -> int:
     """Print an error message to stderr and return the exit status for errors."""
-    return _say(f"{program}: {' '.join(hide_password(line).split())}", EXIT_WRONG)
+    one_line = " ".join(hide_password(message).split())
+    _print_line(f"{program}: {one_line}")
+    return EXIT_INVALID
 
 
-def _say(line: str, status: int) -> int:
+def _print_line(line: str) -> None:
     print(printable(line), file=sys.stderr)
-    return status

@@ -37,7 +37,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.commands.literal import FlagValues, parse, run_command
 from lenet_exp.config.check import check_name
 from lenet_exp.errors import ConfigError, one_of, printable
 from lenet_exp.files import output_path
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 # These are the same values as in prediction/portable.py, which is not imported because it imports
 # torch.
 FORMATS = ("onnx", "pt2", "safetensors")
-FLAGS: dict[str, str | None] = {
+FLAGS: FlagValues = {
     "trained_model": None,
     "format": None,
     "output": None,
@@ -62,62 +62,94 @@ FLAGS: dict[str, str | None] = {
 def run(arguments: list[str]) -> int:
     """Run `lenet-export <arguments>` and return its exit status."""
     values = parse(arguments, FLAGS)
-    output, trained_model = values["output"], values["trained_model"]
-    by_output = Path(output or "").suffix.lower().removeprefix(".")
-    chosen = one_of(
-        "format", values["format"] or (by_output if by_output in FORMATS else ""), FORMATS
-    )
+    model_format = _format(values)
     check_name("dataset", str(values["dataset"]))
     dataset_is_set = any(argument.startswith("dataset=") for argument in arguments)
-    if dataset_is_set and trained_model is not None:
+    if dataset_is_set and values["trained_model"] is not None:
         raise ConfigError(
-            f"dataset={values['dataset']} and trained_model={trained_model} are both set; set only one"
+            f"dataset={values['dataset']} and trained_model={values['trained_model']} "
+            "are both set; set only one"
         )
-    sweep = values["sweep"]
-    path = None if output is None else output_path(output, [f".{chosen}"])
+    path = None
+    if values["output"] is not None:
+        path = output_path(values["output"], [f".{model_format}"])
 
-    from lenet_exp.addresses import default_uri
-    from lenet_exp.prediction.portable import BATCHES, TOLERANCE, check_format, write_portable
-    from lenet_exp.tracking.models.load import load_model
-    from lenet_exp.tracking.models.model import registered_name
+    from lenet_exp.prediction.portable import check_format, write_portable
 
-    check_format(chosen)
-    uri = values["tracking.uri"] or default_uri()
-    if sweep is None:
-        model = load_model(trained_model, uri, str(values["dataset"]), values["trust"])
-    else:
-        model = _leader(values, dataset_is_set)
+    check_format(model_format)
+    model = _model(values, dataset_is_set)
     if path is None:
-        record = model.record
-        # The names of files from the original script contain the dataset.
-        stem = registered_name(record.dataset, record.config) if record else Path(model.name).stem
-        # the name without it: the champion
-        if record is not None and (sweep is not None or trained_model is not None):
-            stem += f"-{str(record.weights_digest)[:8]}"
-        path = output_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])
+        is_champion = values["sweep"] is None and values["trained_model"] is None
+        name = _default_name(model, is_champion=is_champion)
+        path = output_path(f"{name}.{model_format}", [f".{model_format}"])
+
     replaced = ", replaced" if path.exists() else ""
-    difference, allowed = write_portable(model, chosen, path)
-    *others, last = BATCHES
-    batches = f"batches of {', '.join(map(str, others))}, and {last} images"
-    print(
-        printable(
-            f"{model.name} as {chosen}: {path} ({path.stat().st_size / 1000:.0f} kB{replaced})"
-        )
-    )
-    if difference == 0:
-        print(f"checked: logits of {batches} are bit-identical")
-    else:
-        print(f"checked: logits of {batches} differ by at most {difference:.1e}")
-        print(f"(tolerance: {allowed:.1e}, which is {TOLERANCE:g} times the largest logit)")
+    difference, tolerance = write_portable(model, model_format, path)
+    size = f"{path.stat().st_size / 1000:.0f} kB"
+    print(printable(f"{model.name} as {model_format}: {path} ({size}{replaced})"))
+    _print_check(difference, tolerance)
     return 0
 
 
-def _leader(values: dict[str, str | None], dataset_is_set: bool) -> TrainedModel:
+def _format(values: FlagValues) -> str:
+    """Return the format of the exported file: `format=`, or the extension of `output=`."""
+    extension = Path(values["output"] or "").suffix.lower().removeprefix(".")
+    default = extension if extension in FORMATS else ""
+    return one_of("format", values["format"] or default, FORMATS)
+
+
+def _model(values: FlagValues, dataset_is_set: bool) -> TrainedModel:
+    from lenet_exp.addresses import default_uri
+    from lenet_exp.tracking.models.load import load_model
+
+    if values["sweep"] is not None:
+        return _leader(values, dataset_is_set)
+    uri = values["tracking.uri"] or default_uri()
+    return load_model(values["trained_model"], uri, str(values["dataset"]), values["trust"])
+
+
+def _default_name(model: TrainedModel, *, is_champion: bool) -> str:
+    """Return the default name of the exported file, without its extension."""
+    from lenet_exp.tracking.models.model import registered_name
+
+    record = model.record
+    if record is None:
+        # The names of files from the original script contain the dataset.
+        name = Path(model.name).stem
+    else:
+        name = registered_name(record.dataset, record.config)
+        if not is_champion:
+            name += f"-{str(record.weights_digest)[:8]}"
+    return re.sub(r"[^\w.-]", "_", name)
+
+
+def _print_check(difference: float, tolerance: float) -> None:
+    """Print how the logits of the exported model differ from those of the original.
+
+    Args:
+        difference: largest difference.
+        tolerance: largest permitted difference.
+    """
+    from lenet_exp.prediction.portable import BATCHES, TOLERANCE
+
+    *sizes, last_size = BATCHES
+    batches = f"batches of {', '.join(map(str, sizes))}, and {last_size} images"
+    if difference == 0:
+        print(f"checked: logits of {batches} are bit-identical")
+        return
+    print(f"checked: logits of {batches} differ by at most {difference:.1e}")
+    print(f"(tolerance: {tolerance:.1e}, which is {TOLERANCE:g} times the largest logit)")
+
+
+def _leader(values: FlagValues, dataset_is_set: bool) -> TrainedModel:
     """Return the model of the best seed of a sweep's leader."""
     from lenet_exp.config.compose import compose_prediction
     from lenet_exp.prediction.leader import best_of_leader
 
-    config = compose_prediction([f"dataset={values['dataset']}"] if dataset_is_set else [])
+    overrides: list[str] = []
+    if dataset_is_set:
+        overrides.append(f"dataset={values['dataset']}")
+    config = compose_prediction(overrides)
     tracking = replace(config.tracking, uri=values["tracking.uri"])
     config = replace(
         config,

@@ -41,14 +41,18 @@ def with_lists(overrides: list[str]) -> list[str]:
     Without this conversion, users would have to quote such values not only for the shell but also
     for Hydra.
     """
-    return [
-        _as_list(o) if o.startswith("images=") and not o.startswith("images=[") else o
-        for o in overrides
-    ]
+    converted: list[str] = []
+    for override in overrides:
+        if override.startswith("images=") and not override.startswith("images=["):
+            override = _as_list(override)
+        converted.append(override)
+    return converted
 
 
 def _as_list(override: str) -> str:
-    name = override.partition("=")[2].strip("'\"").replace("\\", "\\\\").replace('"', '\\"')
+    """Return an override such as `images=scan.png` as `images=["scan.png"]`."""
+    unquoted_name = override.partition("=")[2].strip("'\"")
+    name = unquoted_name.replace("\\", "\\\\").replace('"', '\\"')
     return f'images=["{name}"]'
 
 

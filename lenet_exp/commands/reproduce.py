@@ -25,10 +25,10 @@ because the data is missing).
 
 from __future__ import annotations
 
-from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.commands.literal import FlagValues, parse, run_command
 from lenet_exp.errors import ConfigError, printable
 
-FLAGS: dict[str, str | None] = {
+FLAGS: FlagValues = {
     "run": None,
     "check": "false",
     "data_root": None,
@@ -41,11 +41,13 @@ FLAGS: dict[str, str | None] = {
 def run(arguments: list[str]) -> int:
     """Run `lenet-reproduce <arguments>` and return its exit status."""
     values = parse(arguments, FLAGS)
-    which, uri = values["run"], values["tracking.uri"]
-    if not which:
+    requested_run = values["run"]
+    if not requested_run:
         raise ConfigError(
-            "run= is required: a run folder or ID, an MLflow run ID, a .safetensors file, or champion:<dataset>"
+            "run= is required: a run folder or ID, an MLflow run ID, a .safetensors file, "
+            "or champion:<dataset>"
         )
+
     from lenet_exp.addresses import default_uri
     from lenet_exp.reports.terminal.log_output import log_to_console
     from lenet_exp.waiting import print_waiting
@@ -56,7 +58,8 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.reproduction.reproduce import reproduce
     from lenet_exp.tracking.models.recorded import find_recorded
 
-    recorded = find_recorded(which, uri or default_uri())
+    uri = values["tracking.uri"] or default_uri()
+    recorded = find_recorded(requested_run, uri)
     print(printable(f"run: {recorded.name}"))
 
     repeat = recompute if values["check"] == "true" else reproduce

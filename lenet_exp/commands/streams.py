@@ -12,6 +12,9 @@ from typing import TextIO, cast
 
 from lenet_exp.addresses import hide_password
 
+# A ValueError means that the user's own code closed the underlying stream.
+STREAM_ERRORS = (OSError, ValueError)
+
 
 class Stream:
     """A text stream that stores the first error that occurs and ignores all output after that
@@ -31,10 +34,7 @@ class Stream:
         if self.error is None:
             try:
                 self._stream.write(hide_password(text))
-            except (
-                OSError,
-                ValueError,
-            ) as e:  # ValueError: the user's own code closed the underlying stream
+            except STREAM_ERRORS as e:
                 self.error = e
         return len(text)
 
@@ -43,7 +43,7 @@ class Stream:
         if self.error is None:
             try:
                 self._stream.flush()
-            except (OSError, ValueError) as e:
+            except STREAM_ERRORS as e:
                 self.error = e
 
     def close(self) -> None:
@@ -65,17 +65,20 @@ def guard_streams() -> tuple[Stream, Stream]:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # uses the lowest free descriptor, which is the stream's
-    found = []
-    for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        stream = getattr(sys, name) or os.fdopen(descriptor, "w", closefd=False)
-        if not isinstance(stream, Stream):
-            if hasattr(stream, "reconfigure"):
-                # for a terminal whose encoding has no `±`
-                stream.reconfigure(errors="backslashreplace")
-            stream = Stream(stream)
-            setattr(sys, name, cast(TextIO, stream))
-        found.append(stream)
-    return found[0], found[1]
+    return _guard_stream("stdout", 1), _guard_stream("stderr", 2)
+
+
+def _guard_stream(name: str, descriptor: int) -> Stream:
+    """Replace a stream of `sys`, unless it has been replaced before, and return the new stream."""
+    stream = getattr(sys, name) or os.fdopen(descriptor, "w", closefd=False)
+    if isinstance(stream, Stream):
+        return stream
+    if hasattr(stream, "reconfigure"):
+        # The encoding of some terminals has no `±`.
+        stream.reconfigure(errors="backslashreplace")
+    guarded_stream = Stream(stream)
+    setattr(sys, name, cast(TextIO, guarded_stream))
+    return guarded_stream
 
 
 def discard_rest(stream: Stream, descriptor: int) -> None:

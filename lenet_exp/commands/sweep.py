@@ -27,18 +27,22 @@ sweep.resume=last. The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from lenet_exp.commands.ending import EXIT_FAILED
-from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.commands.literal import FlagValues, parse, run_command
 from lenet_exp.errors import ConfigError, did_you_mean
 from lenet_exp.outputs import outputs_dir
 
-OF_SWEEP: dict[str, str | None] = {"sweep": "last"}
-FLAGS: dict[str, dict[str, str | None]] = {
+if TYPE_CHECKING:
+    from lenet_exp.folders.sweep_folder import SweepFolder
+
+SWEEP_FLAGS: FlagValues = {"sweep": "last"}
+FLAGS: dict[str, FlagValues] = {
     "list": {"user": None, "model": None, "tag": None},
-    "status": OF_SWEEP,
-    "watch": OF_SWEEP,
-    "stop": OF_SWEEP,
+    "status": SWEEP_FLAGS,
+    "watch": SWEEP_FLAGS,
+    "stop": SWEEP_FLAGS,
     "rm": {"sweep": None, "final_states": "false", "dry_run": "true"},
 }
 
@@ -47,70 +51,92 @@ def run(arguments: list[str]) -> int:
     """Run `lenet-sweep <arguments>` and return its exit status."""
     action = arguments[0] if arguments else "(no command)"
     if action not in FLAGS:
-        raise ConfigError(
-            f"{action}: expected one of: {', '.join(FLAGS)}{did_you_mean(action, FLAGS)}"
-        )
+        expected = f"expected one of: {', '.join(FLAGS)}{did_you_mean(action, FLAGS)}"
+        raise ConfigError(f"{action}: {expected}")
     values = parse(arguments[1:], FLAGS[action])
+
+    from lenet_exp.folders.find import find_sweep
     from lenet_exp.reports.terminal.log_output import log_to_console
 
     log_to_console()
     if action == "rm":
-        return rm(values)
-    return _look_after(action, values)
-
-
-def _look_after(action: str, values: dict[str, str | None]) -> int:
-    from lenet_exp.folders.find import find_sweep
-    from lenet_exp.folders.records import Outcome
-    from lenet_exp.removal.pending import log_unfinished
-    from lenet_exp.reports.terminal.sweep_status import matches, print_list, print_status
-    from lenet_exp.sweeps.follow import allocation_status, follow
-    from lenet_exp.sweeps.repair import repair, repair_all, try_repair
-    from lenet_exp.sweeps.stop import stop_sweep
-
+        return _remove(values)
     if action == "list":
-        log_unfinished(outputs_dir())
-        sweeps = repair_all(outputs_dir())
-        found = [sweep for sweep in sweeps if matches(sweep, **values)]
-        if sweeps and not found:
-            raise ConfigError(
-                f"no sweep in {outputs_dir()} matches; run lenet-sweep list without flags"
-            )
-        print_list(found)
-        return 0
+        return _list(values)
     sweep = find_sweep(str(values["sweep"]))
     if action == "stop":
-        try_repair(sweep)
-        return stop_sweep(sweep)
+        return _stop(sweep)
     if action == "watch":
-        follow(sweep)
+        return _watch(sweep)
+    _print_status(sweep)
+    return 0
+
+
+def _list(filters: FlagValues) -> int:
+    from lenet_exp.removal.pending import log_unfinished
+    from lenet_exp.reports.terminal.sweep_status import matches, print_list
+    from lenet_exp.sweeps.repair import repair_all
+
+    log_unfinished(outputs_dir())
+    sweeps = repair_all(outputs_dir())
+    matching_sweeps = [sweep for sweep in sweeps if matches(sweep, **filters)]
+    if sweeps and not matching_sweeps:
+        raise ConfigError(
+            f"no sweep in {outputs_dir()} matches; run lenet-sweep list without flags"
+        )
+    print_list(matching_sweeps)
+    return 0
+
+
+def _stop(sweep: SweepFolder) -> int:
+    from lenet_exp.sweeps.repair import try_repair
+    from lenet_exp.sweeps.stop import stop_sweep
+
+    try_repair(sweep)
+    return stop_sweep(sweep)
+
+
+def _watch(sweep: SweepFolder) -> int:
+    """Watch a sweep until it ends, and return 0 if it finished."""
+    from lenet_exp.folders.records import Outcome
+    from lenet_exp.sweeps.follow import follow
+
+    follow(sweep)
+    _print_status(sweep)
+    return 0 if sweep.started().outcome is Outcome.finished else EXIT_FAILED
+
+
+def _print_status(sweep: SweepFolder) -> None:
+    from lenet_exp.reports.terminal.sweep_status import print_status
+    from lenet_exp.sweeps.follow import allocation_status
+    from lenet_exp.sweeps.repair import repair
+
     repair(sweep)
     print_status(sweep)
-    if words := allocation_status(sweep):
+    words = allocation_status(sweep)
+    if words:
         print(words)
-    return (
-        EXIT_FAILED if action == "watch" and sweep.started().outcome is not Outcome.finished else 0
-    )
 
 
-def rm(values: dict[str, str | None]) -> int:
-    """Run `lenet-sweep rm` with the values of its flags and return its exit status."""
-    which = values["sweep"]
-    final_states = values["final_states"] == "true"
+def _remove(values: FlagValues) -> int:
+    requested_sweep = values["sweep"]
     dry_run = values["dry_run"] == "true"
-    if (which is not None) == final_states:
+    removes_final_states = values["final_states"] == "true"
+    if (requested_sweep is not None) == removes_final_states:
         raise ConfigError("rm: requires exactly one of: sweep=, final_states=true")
+
     from lenet_exp.removal.pending import find_removal
     from lenet_exp.removal.remove import remove, remove_final_states, show
 
-    if which is None:
+    if requested_sweep is None:
         remove_final_states(outputs_dir(), dry_run=dry_run)
         return 0
-    pending = find_removal(which)
+    removal = find_removal(requested_sweep)
     if not dry_run:
-        return remove(pending)
-    same = pending.name if which == "last" else which  # `last` could mean a different sweep later
-    show(pending, command=f"lenet-sweep rm sweep={shlex.quote(same)} dry_run=false")
+        return remove(removal)
+    # `last` could mean a different sweep later.
+    sweep = removal.name if requested_sweep == "last" else requested_sweep
+    show(removal, command=f"lenet-sweep rm sweep={shlex.quote(sweep)} dry_run=false")
     return 0
 
 

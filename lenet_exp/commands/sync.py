@@ -22,12 +22,17 @@ set, otherwise ./outputs. Exit status: 0 if MLflow is up to date, 1 if results a
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lenet_exp.commands.ending import EXIT_FAILED
-from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.commands.literal import FlagValues, parse, run_command
 from lenet_exp.errors import ConfigError
 from lenet_exp.outputs import outputs_dir
 
-FLAGS: dict[str, str | None] = {
+if TYPE_CHECKING:
+    from lenet_exp.tracking.uploader.sync import Sync
+
+FLAGS: FlagValues = {
     "sweep": None,
     "run": None,
     "champion": None,
@@ -40,53 +45,91 @@ FLAGS: dict[str, str | None] = {
 def run(arguments: list[str]) -> int:
     """Run `lenet-sync <arguments>` and return its exit status."""
     values = parse(arguments, FLAGS)
-    which = values["sweep"]
-    run = values["run"]
+    _check_combination(values)
     uri = values["tracking.uri"]
-    again = values["again"] == "true"
-    follows = values["follow"] == "true"
-    selected = [flag for flag in ("sweep", "run", "champion") if values[flag] is not None]
-    if len(selected) > 1:
-        raise ConfigError(
-            f"{' and '.join(f'{flag}=' for flag in selected)} are set; set only one of them"
-        )
-    if again and values["champion"] is not None:
-        raise ConfigError("again=true and champion= are set; set only one of them")
+    uploads_again = values["again"] == "true"
 
-    if follows and (run is not None or values["champion"] is not None):
-        raise ConfigError("follow=true: requires a sweep; set sweep= instead of run= or champion=")
-
-    from lenet_exp.folders.find import all_runs, find_run, find_sweep
-    from lenet_exp.folders.sweep_folder import all_sweeps
     from lenet_exp.reports.terminal.log_output import log_to_console
     from lenet_exp.tracking.stores.usable import check_store
-    from lenet_exp.tracking.uploader.outputs_stores import OutputsStores
-    from lenet_exp.tracking.uploader.sync import Sync
     from lenet_exp.waiting import print_waiting
 
     log_to_console()
-    results = "all results again" if again else "missing results"
-    where = "" if selected else f" in {outputs_dir()}"
-    print_waiting(f"uploading {results}{where}; waiting if the store restarts")
+    results = "all results again" if uploads_again else "missing results"
+    place = "" if _selecting_flags(values) else f" in {outputs_dir()}"
+    print_waiting(f"uploading {results}{place}; waiting if the store restarts")
     if uri is not None:
         check_store(uri)
+
     if values["champion"] is not None:
         return _make_champion(values["champion"], uri)
-    if which is not None or follows:
-        sweep = find_sweep(which or "last")
-        sync = Sync(OutputsStores(sweep.outputs, uri), everything=again)
-        if follows:
-            sync.follow(sweep)
-        sync.sync_sweeps([sweep])
-    elif run is not None:
-        folder = find_run(run)
-        sync = Sync(OutputsStores(folder.path.parent.parent, uri), everything=again)
-        sync.learn_sweeps(all_sweeps(folder.path.parent.parent))
-        sync.sync_runs([folder])
-    else:
-        sync = Sync(OutputsStores(outputs_dir(), uri), everything=again)
-        sync.sync_sweeps(all_sweeps(outputs_dir()))
-        sync.sync_runs(all_runs(outputs_dir()))
+    if values["run"] is not None:
+        return _upload_run(values["run"], uri, again=uploads_again)
+    if values["follow"] == "true":
+        return _upload_sweep(values["sweep"] or "last", uri, again=uploads_again, follow=True)
+    if values["sweep"] is not None:
+        return _upload_sweep(values["sweep"], uri, again=uploads_again)
+    return _upload_all(uri, again=uploads_again)
+
+
+def _selecting_flags(values: FlagValues) -> list[str]:
+    """Return the flags that select what to upload, as far as they are set."""
+    return [flag for flag in ("sweep", "run", "champion") if values[flag] is not None]
+
+
+def _check_combination(values: FlagValues) -> None:
+    selecting_flags = _selecting_flags(values)
+    if len(selecting_flags) > 1:
+        flags = " and ".join(f"{flag}=" for flag in selecting_flags)
+        raise ConfigError(f"{flags} are set; set only one of them")
+    if values["again"] == "true" and values["champion"] is not None:
+        raise ConfigError("again=true and champion= are set; set only one of them")
+    if values["follow"] == "true" and selecting_flags in (["run"], ["champion"]):
+        raise ConfigError("follow=true: requires a sweep; set sweep= instead of run= or champion=")
+
+
+def _upload_sweep(
+    requested_sweep: str, uri: str | None, *, again: bool, follow: bool = False
+) -> int:
+    from lenet_exp.folders.find import find_sweep
+    from lenet_exp.tracking.uploader.outputs_stores import OutputsStores
+    from lenet_exp.tracking.uploader.sync import Sync
+
+    sweep = find_sweep(requested_sweep)
+    sync = Sync(OutputsStores(sweep.outputs, uri), everything=again)
+    if follow:
+        sync.follow(sweep)
+    sync.sync_sweeps([sweep])
+    return _close(sync)
+
+
+def _upload_run(requested_run: str, uri: str | None, *, again: bool) -> int:
+    from lenet_exp.folders.find import find_run
+    from lenet_exp.folders.sweep_folder import all_sweeps
+    from lenet_exp.tracking.uploader.outputs_stores import OutputsStores
+    from lenet_exp.tracking.uploader.sync import Sync
+
+    folder = find_run(requested_run)
+    outputs = folder.path.parent.parent
+    sync = Sync(OutputsStores(outputs, uri), everything=again)
+    sync.learn_sweeps(all_sweeps(outputs))
+    sync.sync_runs([folder])
+    return _close(sync)
+
+
+def _upload_all(uri: str | None, *, again: bool) -> int:
+    from lenet_exp.folders.find import all_runs
+    from lenet_exp.folders.sweep_folder import all_sweeps
+    from lenet_exp.tracking.uploader.outputs_stores import OutputsStores
+    from lenet_exp.tracking.uploader.sync import Sync
+
+    sync = Sync(OutputsStores(outputs_dir(), uri), everything=again)
+    sync.sync_sweeps(all_sweeps(outputs_dir()))
+    sync.sync_runs(all_runs(outputs_dir()))
+    return _close(sync)
+
+
+def _close(sync: Sync) -> int:
+    """Print the counts of an upload that has ended, and return the exit status."""
     sync.close()
     if sync.owned:
         print(f"skipped, still running: {sync.owned}")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from lenet_exp.commands.app import run_app
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.compose import typed
-from lenet_exp.config.schema import HOOK, value_of
+from lenet_exp.config.schema import HOOK, Config, value_of
 from lenet_exp.errors import ConfigError, RunsFailed, UserError
 from lenet_exp.stopping import Terminated
 from lenet_exp.waiting import print_waiting
@@ -30,7 +30,8 @@ def train(cfg: DictConfig) -> float:
     from lenet_exp.tracking.stores.usable import check_tracking_uri
     from lenet_exp.tracking.uploader.client import start_uploader
 
-    check_flags(config)  # invalid flags are reported before torch is loaded
+    # Invalid flags are reported before torch is loaded.
+    check_flags(config)
     check_tracking_uri(config.tracking.uri)
     if not config.sweep.dry_run:
         start_uploader()  # it imports mlflow while this process imports torch
@@ -40,21 +41,31 @@ def train(cfg: DictConfig) -> float:
     log_to_console()
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return train_alone(config, name=f"job {HydraConfig.get().job.num}", default_threads=1)
-    for flag in ("sweep.resume", HOOK):
-        if (value := value_of(config, flag)) is not None:
-            which = f"{flag}={shlex.quote(value)}"
-            raise ConfigError(f"{which}: requires -m; run: lenet-train -m {which}")
-    if config.sweep.dry_run:
-        from lenet_exp.runs.jobs import lone_job
-        from lenet_exp.sweeps.estimate import estimate_lines
 
-        print(*estimate_lines(None, [lone_job(config)], config), sep="\n")
+    _check_no_sweep_flags(config)
+    if config.sweep.dry_run:
+        _print_estimate(config)
         return math.nan
     return train_alone(config)
 
 
+def _check_no_sweep_flags(config: Config) -> None:
+    for flag in ("sweep.resume", HOOK):
+        value = value_of(config, flag)
+        if value is not None:
+            override = f"{flag}={shlex.quote(value)}"
+            raise ConfigError(f"{override}: requires -m; run: lenet-train -m {override}")
+
+
+def _print_estimate(config: Config) -> None:
+    from lenet_exp.runs.jobs import lone_job
+    from lenet_exp.sweeps.estimate import estimate_lines
+
+    print(*estimate_lines(None, [lone_job(config)], config), sep="\n")
+
+
 def train_alone(
-    config: Any, *, name: str | None = None, default_threads: int | None = None
+    config: Config, *, name: str | None = None, default_threads: int | None = None
 ) -> float:
     """Train one run, print its result, and return the best value of its metric.
 
@@ -73,27 +84,33 @@ def train_alone(
 
     job = prepare_alone(config, name)
     followed = Followed(job.folder, config.tracking)
-    started, answered = list[Any](), list[Any]()
+    started_runs: list[Any] = []
+    results: list[Any] = []
 
-    def answer(result: Any) -> None:
-        answered.append(result)  # first, because a signal can arrive while the result is printed
+    def on_result(result: Any) -> None:
+        results.append(result)  # first, because a signal can arrive while the result is printed
         print_result(result)
 
     with uploads(followed):
         try:
             result = run_alone(
-                job, default_threads=default_threads, on_start=started.append, on_result=answer
+                job,
+                default_threads=default_threads,
+                on_start=started_runs.append,
+                on_result=on_result,
             )
         except (KeyboardInterrupt, Terminated):
-            if started and not answered and name is None:
-                without = " without sweep.force=true" if config.sweep.force else ""
-                print(f"to resume, rerun the same command{without}")
+            is_unfinished = started_runs and not results
+            if is_unfinished and name is None:
+                exception = " without sweep.force=true" if config.sweep.force else ""
+                print(f"to resume, rerun the same command{exception}")
             raise
         except Exception as e:
-            if isinstance(e, UserError) or not started:
+            if isinstance(e, UserError) or not started_runs:
                 raise
-            print_failure(e, started[0])  # the traceback is in the run's log
+            print_failure(e, started_runs[0])  # the traceback is in the run's log
             raise RunsFailed from e
+
     print_view(followed.with_run_id(result), config)
     if not result.outcome.ended_well:
         raise RunsFailed

@@ -1,4 +1,4 @@
-"""lenet-ui: start MLflow's UI for the store of a sweep, and print links to its most useful pages."""
+"""lenet-ui: start MLflow's UI for the store of a sweep, and print links to useful pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lenet_exp.addresses import (
     store_name,
     store_uri,
 )
-from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.commands.literal import FlagValues, parse, run_command
 from lenet_exp.errors import ConfigError
 from lenet_exp.outputs import outputs_dir
 
@@ -46,7 +46,7 @@ The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 
 SERVERS = ("http://", "https://")
 
-FLAGS: dict[str, str | None] = {
+FLAGS: FlagValues = {
     "sweep": None,
     "port": "5000",
     "tracking.uri": None,

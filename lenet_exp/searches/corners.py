@@ -1,4 +1,4 @@
-"""The values with which a search is checked before it starts: the corners of the search space, and a
+"""The points at which a search is checked before it starts: the corners of the search space, and a
 few random points."""
 
 from __future__ import annotations

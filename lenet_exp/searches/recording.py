@@ -1,4 +1,4 @@
-"""Records the results of a search's jobs: in the study and its database, in the race over seeds, and
+"""Records the results of a search's jobs in the study and its database, in the race over seeds, and
 in sweep.json."""
 
 from __future__ import annotations
