@@ -68,7 +68,7 @@ def help_text(composed: DictConfig, schema: type, *, everything: bool) -> str:
 
 
 def _argument_lines(
-    flag: str, option: Mapping[str, object], comments: Mapping[str, str]
+    flag: str, option: Mapping[str, Json], comments: Mapping[str, str]
 ) -> list[str]:
     """Return a line for each keyword argument of a class that an option specifies.
 

@@ -215,10 +215,10 @@ def _folder(
     Its name is the first 16 hexadecimal digits of a hash of the experiment, the search method, the
     search space, and the runs of the corners.
     """
-    method: dict[str, object] = {}
-    for name, value in asdict(search).items():
-        if name not in OPTIONAL or value != OPTIONAL[name]:
-            method[name] = value
+    method = asdict(search)
+    for name, default in OPTIONAL.items():
+        if method[name] == default:
+            del method[name]
     space = [[flag.name, TYPE_NAMES[type(flag.values)], asdict(flag.values)] for flag in flags]
     runs = [job.run for job in corners]
 
