@@ -53,11 +53,10 @@ def sqlite_path(uri: str) -> Path | None:
     """Return the absolute path of the file that an SQLite address refers to, or None for any other
     kind of address.
     """
-    return (
-        Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute()
-        if uri.startswith(SQLITE)
-        else None
-    )
+    if not uri.startswith(SQLITE):
+        return None
+    path = uri.removeprefix(SQLITE).partition("?")[0]
+    return Path(path).absolute()
 
 
 def is_database(uri: str) -> bool:
@@ -71,7 +70,9 @@ def missing_database(uri: str) -> Path | None:
     otherwise, None.
     """
     database = sqlite_path(uri)
-    return database if database is not None and not database.exists() else None
+    if database is None or database.exists():
+        return None
+    return database
 
 
 def frozen_uri(uri: str | None) -> str | None:
@@ -81,7 +82,9 @@ def frozen_uri(uri: str | None) -> str | None:
     if uri is None:
         return None
     database = sqlite_path(uri)
-    return store_name(uri) if database is None else sqlite_uri(database)
+    if database is None:
+        return store_name(uri)
+    return sqlite_uri(database)
 
 
 def store_name(uri: str) -> str:
@@ -96,7 +99,9 @@ def store_name(uri: str) -> str:
     address = hide_password(uri).partition("?")[0]
     if uri.startswith(("http://", "https://")):
         address = address.replace(f"{HIDDEN}@", "", 1)
+        # The name of a store is not changed again.
         return uri if address == uri else address.rstrip("/")
+
     if is_database(uri):
         address = _DIGEST.sub("", address)
         if address != uri:  # `***` marks the address as incomplete, so that it is not opened
@@ -114,10 +119,10 @@ def full_uri(name: str, *known: str | None) -> str:
         name: name of the store, from `store_name`.
         known: addresses to try before MLFLOW_TRACKING_URI.
     """
-    return next(
-        (u for u in (*known, os.environ.get("MLFLOW_TRACKING_URI")) if u and store_name(u) == name),
-        name,
-    )
+    for uri in (*known, os.environ.get("MLFLOW_TRACKING_URI")):
+        if uri and store_name(uri) == name:
+            return uri
+    return name
 
 
 def hide_password(text: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class NoCache(Exception):
-    """Raised if no usable cache folder is available. The message is a short phrase with the reason."""
+    """Raised if no usable cache folder is available. The message is the reason, as a phrase."""
 
 
 def cache_folder(name: str) -> Path:
@@ -22,11 +22,13 @@ def cache_folder(name: str) -> Path:
     Raises:
         NoCache: this user has no home folder.
     """
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        cache = Path(named) if Path(named).is_absolute() else Path("~/.cache").expanduser()
-    except RuntimeError as e:
-        raise NoCache("this user has no home folder; set XDG_CACHE_HOME to a cache folder") from e
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not cache.is_absolute():  # the XDG standard ignores relative paths
+        try:
+            cache = Path("~/.cache").expanduser()
+        except RuntimeError as e:
+            problem = "this user has no home folder; set XDG_CACHE_HOME to a cache folder"
+            raise NoCache(problem) from e
     return cache / "lenet_exp" / name
 
 
@@ -37,26 +39,24 @@ def claim_folder(folder: Path) -> None:
         NoCache: the folder cannot be created, is not owned by this user, or is writable by other
             users.
     """
-    for part in (
-        folder.parent,
-        folder,
-    ):  # a user who can write to the parent could replace the folder
+    # A user who can write to the parent could replace the folder.
+    for part in (folder.parent, folder):
         try:
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = part.lstat()
+            status = part.lstat()
         except OSError as e:
             raise NoCache(f"{folder} cannot be created ({e.strerror})") from e
-        if not stat.S_ISDIR(found.st_mode) or not is_ours(found):
+        if not stat.S_ISDIR(status.st_mode) or not is_ours(status):
             raise NoCache(f"{part} must be a folder that you own and that only you can write to")
 
 
-def is_ours(found: os.stat_result) -> bool:
+def is_ours(status: os.stat_result) -> bool:
     """Return whether this user owns a file or folder and other users cannot write to it.
 
     Args:
-        found: status of the file or folder, from `os.lstat`.
+        status: status of the file or folder, from `os.lstat`.
     """
-    return found.st_uid == os.geteuid() and not is_writable_by_others(found)
+    return status.st_uid == os.geteuid() and not is_writable_by_others(status)
 
 
 def is_writable_by_others(status: os.stat_result) -> bool:

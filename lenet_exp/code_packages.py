@@ -118,7 +118,10 @@ class _Package:
 
     def code_with(self, module: str) -> OwnCode | None:
         """Return a copy that contains a module; None if the package does not have this module."""
-        return next((code for code in self.codes if module in code.modules), None)
+        for code in self.codes:
+            if module in code.modules:
+                return code
+        return None
 
     def import_statement(
         self,
@@ -229,10 +232,11 @@ class _Finder(MetaPathFinder):
         return spec_from_loader(name, _Loader(package, code, folder, file))
 
 
-_PACKAGES: dict[str, _Package] = {}  # by name
-_CURRENT: dict[
-    str, _Package
-] = {}  # the package from which a copy is imported now, by the digest of the copy
+_PACKAGES: dict[str, _Package] = {}  # keyed by name
+
+# The package from which each copy is imported now, keyed by the digest of the copy.
+_CURRENT_PACKAGES: dict[str, _Package] = {}
+
 # First, because Python's own finder would import submodules from the outputs folder, without this
 # loader's imports.
 sys.meta_path.insert(0, _Finder())
@@ -245,11 +249,12 @@ def import_together(codes: Sequence[OwnCode]) -> None:
     """
     groups: list[list[OwnCode]] = []
     for code in codes:
-        group = next((group for group in groups if all(map(code.fits, group))), None)
-        if group is None:
-            groups.append([code])
+        for group in groups:
+            if all(map(code.fits, group)):
+                group.append(code)
+                break
         else:
-            group.append(code)
+            groups.append([code])
     for group in groups:
         _import_group(group)
 
@@ -258,19 +263,32 @@ def _import_group(group: Sequence[OwnCode]) -> None:
     """Import copies that fit together from one package: their present one, another that they fit,
     or a new one.
     """
-    present = [_CURRENT.get(code.digest) for code in group]
-    if present[0] is not None and all(package is present[0] for package in present):
+    digests = [code.digest for code in group]
+    first_package = _CURRENT_PACKAGES.get(digests[0])
+    is_shared = all(_CURRENT_PACKAGES.get(digest) is first_package for digest in digests)
+    if first_package is not None and is_shared:
         return
-    fitting = [package for package in _PACKAGES.values() if all(map(package.fits, group))]
-    package = fitting[0] if fitting else _new_package([code.digest for code in group])
+
+    package = _fitting_package(group) or _new_package(digests)
     for code in group:
-        _CURRENT[code.digest] = package
+        _CURRENT_PACKAGES[code.digest] = package
         if code not in package.codes:
             package.codes.append(code)
 
 
+def _fitting_package(group: Sequence[OwnCode]) -> _Package | None:
+    """Return a package that copies fit; None if there is none."""
+    for package in _PACKAGES.values():
+        if all(map(package.fits, group)):
+            return package
+    return None
+
+
 def _new_package(digests: Sequence[str]) -> _Package:
-    digest = digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
+    if len(digests) == 1:
+        digest = digests[0]
+    else:
+        digest = sha256("".join(digests).encode()).hexdigest()
     package = _Package(f"{PACKAGE}{digest}")
     _PACKAGES[package.name] = package
     return package
@@ -278,7 +296,7 @@ def _new_package(digests: Sequence[str]) -> _Package:
 
 def _package_of(code: OwnCode) -> _Package:
     _import_group([code])
-    return _CURRENT[code.digest]
+    return _CURRENT_PACKAGES[code.digest]
 
 
 def _precedence(path: PurePosixPath) -> tuple[bool, bool]:

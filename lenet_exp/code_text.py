@@ -6,13 +6,19 @@ import ast
 import hashlib
 import io
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-COMPILED = (
-    ".so"  # end of the name of a compiled module, such as fast.cpython-312-x86_64-linux-gnu.so
-)
+# The end of the name of a compiled module, such as fast.cpython-312-x86_64-linux-gnu.so.
+COMPILED = ".so"
+
+# The nodes of a syntax tree that can have a docstring.
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+# A place in a text: the line, counted from 1, and the character in it, counted from 0.
+Position = tuple[int, int]
+Span = tuple[Position, Position]  # its start and its end
 
 
 @dataclass(frozen=True)
@@ -82,9 +88,10 @@ def imports_of(path: str, content: bytes) -> Imports:
             candidates = [module, *(f"{module}.{alias.name}" for alias in node.names)]
             names += [name for name in candidates if name]
         elif isinstance(node, ast.Call) and _is_import(node.func, functions, modules):
-            called = _imported_by_call(node, package)
-            names += called
-            computed += [] if called else [node.lineno]
+            imported_names = _imported_by_call(node, package)
+            names += imported_names
+            if not imported_names:
+                computed.append(node.lineno)
     return Imports(names, computed)
 
 
@@ -97,51 +104,70 @@ def blanked(text: str) -> str:
     Raises:
         SyntaxError, ValueError, RecursionError: the text is not valid Python.
     """
-    text = io.StringIO(text, newline=None).read()
-    tree, lines = ast.parse(text), text.split("\n")
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    firsts = [node.body[0] for node in ast.walk(tree) if isinstance(node, documented) and node.body]
-    values = [e.value for e in firsts if isinstance(e, ast.Expr)]
-    docstrings = [
-        node for node in values if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
-    cuts = [_span(node, lines) for node in docstrings]
-    comments = [
-        t
-        for t in tokenize.generate_tokens(io.StringIO(text).readline)
-        if t.type == tokenize.COMMENT
-    ]
-    cuts += [
-        (t.start, t.end) for t in comments if not any(start < t.start < end for start, end in cuts)
-    ]
-    strings = [
-        n
-        for n in ast.walk(tree)
-        if isinstance(n, ast.Constant | ast.JoinedStr) and n not in docstrings
-    ]
-    # all lines but the last
-    kept = {line for node in strings for line in range(node.lineno, node.end_lineno or 0)}
-    for (first, begin), (last, stop) in sorted(cuts, reverse=True):
-        joined = lines[first - 1][:begin] + lines[last - 1][stop:]
-        lines[first - 1 : last] = [joined, *[""] * (last - first)]
-    # a blank line ends the statement
-    kept |= {n for n, before in enumerate(lines, 2) if before.endswith("\\")}
-    numbered = [(n in kept, line) for n, line in enumerate(lines, 1)]
-    return "\n".join(
-        line if keep else line.rstrip() for keep, line in numbered if keep or line.strip()
-    )
+    text = io.StringIO(text, newline=None).read()  # all line ends become a line feed
+    tree = ast.parse(text)
+    lines = text.split("\n")
+    docstrings = _docstrings(tree)
+    spans = [_span(node, lines) for node in docstrings]
+    spans += _comment_spans(text, spans)
+
+    # A line that ends within a string stays unchanged, even if it is blank.
+    unchanged_lines: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant | ast.JoinedStr) and node not in docstrings:
+            all_but_last = range(node.lineno, node.end_lineno or 0)
+            unchanged_lines.update(all_but_last)
+
+    # The last span is removed first, so that the positions of the others stay valid.
+    for (first, start), (last, end) in sorted(spans, reverse=True):
+        rest = lines[first - 1][:start] + lines[last - 1][end:]
+        lines[first - 1 : last] = [rest, *[""] * (last - first)]
+
+    # A blank line after a backslash ends the statement.
+    for number, line in enumerate(lines, 1):
+        if line.endswith("\\"):
+            unchanged_lines.add(number + 1)
+
+    kept_lines: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if number in unchanged_lines:
+            kept_lines.append(line)
+        elif line.strip():
+            kept_lines.append(line.rstrip())
+    return "\n".join(kept_lines)
 
 
-def _span(node: ast.Constant, lines: list[str]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return where a string starts and ends, in lines and characters; a syntax tree counts bytes of
-    UTF-8.
-    """
-    first, last = node.lineno, node.end_lineno or node.lineno
-    begin = lines[first - 1].encode()[: node.col_offset].decode()
-    return (first, len(begin)), (
-        last,
-        len(lines[last - 1].encode()[: node.end_col_offset].decode()),
-    )
+def _docstrings(tree: ast.Module) -> list[ast.Constant]:
+    docstrings: list[ast.Constant] = []
+    for node in ast.walk(tree):
+        if not isinstance(node, DOCUMENTED) or not node.body:
+            continue
+        statement = node.body[0]
+        if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Constant):
+            continue
+        if isinstance(statement.value.value, str):
+            docstrings.append(statement.value)
+    return docstrings
+
+
+def _comment_spans(text: str, docstring_spans: Sequence[Span]) -> list[Span]:
+    """Return the spans of the comments that are not in a docstring."""
+    spans: list[Span] = []
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        if not any(start < token.start < end for start, end in docstring_spans):
+            spans.append((token.start, token.end))
+    return spans
+
+
+def _span(node: ast.Constant, lines: Sequence[str]) -> Span:
+    """Return where a string starts and ends. A syntax tree counts bytes of UTF-8."""
+    first = node.lineno
+    last = node.end_lineno or node.lineno
+    text_before = lines[first - 1].encode()[: node.col_offset].decode()
+    text_until_end = lines[last - 1].encode()[: node.end_col_offset].decode()
+    return (first, len(text_before)), (last, len(text_until_end))
 
 
 def _names_of_importers(tree: ast.Module) -> tuple[set[str], set[str]]:
@@ -152,13 +178,13 @@ def _names_of_importers(tree: ast.Module) -> tuple[set[str], set[str]]:
     modules = {"importlib"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            modules |= {
-                alias.asname for alias in node.names if alias.name == "importlib" and alias.asname
-            }
+            for alias in node.names:
+                if alias.name == "importlib" and alias.asname:
+                    modules.add(alias.asname)
         elif isinstance(node, ast.ImportFrom) and node.module == "importlib":
-            functions |= {
-                alias.asname or alias.name for alias in node.names if alias.name == "import_module"
-            }
+            for alias in node.names:
+                if alias.name == "import_module":
+                    functions.add(alias.asname or alias.name)
     return functions, modules
 
 
@@ -177,19 +203,20 @@ def _imported_by_call(call: ast.Call, package: tuple[str, ...]) -> list[str]:
     Args:
         package: names of the packages that contain the file.
     """
+    arguments = list(call.args)
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
-    name = call.args[0] if call.args else keywords.pop("name", None)
+    name = arguments.pop(0) if arguments else keywords.pop("name", None)
     if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
         return []
 
-    texts = [text for value in (*call.args[1:], *keywords.values()) for text in _texts(value)]
+    texts: list[str] = []
+    for argument in (*arguments, *keywords.values()):
+        texts += _texts(argument)
     if name.value.startswith(".") and texts:  # import_module(".part", "package")
         package = tuple(texts[0].split("."))
     module = _absolute(name.value, package)
-    candidates = [
-        module,
-        *(f"{module}.{text}" for text in texts),
-    ]  # __import__("package", fromlist=["part"])
+    # The texts can be names in a package: __import__("package", fromlist=["part"]).
+    candidates = [module, *(f"{module}.{text}" for text in texts)]
     return [candidate for candidate in candidates if candidate.replace(".", "_").isidentifier()]
 
 
@@ -205,5 +232,9 @@ def _absolute(name: str, package: tuple[str, ...]) -> str:
     """
     module = name.lstrip(".")
     level = len(name) - len(module)
-    before = package[: len(package) - level + 1] if level else ()
-    return ".".join([*before, module] if module else before)
+    parts: list[str] = []
+    if level:
+        parts += package[: len(package) - level + 1]
+    if module:
+        parts.append(module)
+    return ".".join(parts)

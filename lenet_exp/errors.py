@@ -60,9 +60,9 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
     def plain(text: str) -> str:
         return text.lower().replace("-", "").replace("_", "")
 
-    by_plain = {plain(v): v for v in valid}
-    found = difflib.get_close_matches(plain(name), by_plain, n=1, cutoff=0.6)
-    return by_plain[found[0]] if found else None
+    name_by_plain = {plain(valid_name): valid_name for valid_name in valid}
+    matches = difflib.get_close_matches(plain(name), name_by_plain, n=1, cutoff=0.6)
+    return name_by_plain[matches[0]] if matches else None
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
@@ -79,12 +79,12 @@ def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
     Raises:
         ConfigError: the value is not allowed.
     """
-    if value is None or value not in allowed:
-        expected = f"expected one of: {', '.join(allowed)}{did_you_mean(str(value), allowed)}"
-        raise ConfigError(
-            f"{flag}={value}: {expected}" if value else f"{flag}= is required; {expected}"
-        )
-    return value
+    if value is not None and value in allowed:
+        return value
+    expected = f"expected one of: {', '.join(allowed)}{did_you_mean(str(value), allowed)}"
+    if value:
+        raise ConfigError(f"{flag}={value}: {expected}")
+    raise ConfigError(f"{flag}= is required; {expected}")
 
 
 # Built-in exceptions that Hydra raises for some invalid overrides, in addition to its own classes.
@@ -99,6 +99,9 @@ PLAIN_ERRORS = (
     RuntimeError,
 )
 
+OWN_PACKAGES = {"lenet_exp", "hydra_plugins"}
+HYDRA_PACKAGES = {"hydra", "omegaconf"}
+
 
 def from_hydra(error: BaseException) -> bool:
     """Return whether a built-in exception (one of `PLAIN_ERRORS`) reports invalid overrides rather
@@ -107,11 +110,12 @@ def from_hydra(error: BaseException) -> bool:
     An error that was raised by Hydra, or by a library function that Hydra called, reports invalid
     overrides. An error from code in lenet_exp indicates a bug.
     """
-    last = ""
+    last_package = ""  # the last one of lenet_exp or Hydra; others are libraries that these call
     for frame, _ in traceback.walk_tb(error.__traceback__):
         package = frame.f_globals.get("__name__", "").partition(".")[0]
-        last = package if package in {"hydra", "omegaconf", "lenet_exp", "hydra_plugins"} else last
-    return last in {"hydra", "omegaconf"}
+        if package in OWN_PACKAGES | HYDRA_PACKAGES:
+            last_package = package
+    return last_package in HYDRA_PACKAGES
 
 
 def first_line(error: BaseException) -> str:
@@ -137,7 +141,8 @@ def message_of(error: BaseException) -> str:
     try:
         return str(error)
     except Exception as e:
-        return f"{type(error).__name__}, whose message cannot be shown ({type(e).__name__} in its __str__)"
+        problem = f"{type(e).__name__} in its __str__"
+        return f"{type(error).__name__}, whose message cannot be shown ({problem})"
 
 
 def shortened(line: str) -> str:

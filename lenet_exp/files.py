@@ -16,10 +16,10 @@ from typing import IO, Any, TypeAlias
 
 from lenet_exp.errors import ConfigError, nearest
 
-LONGEST_NAME, LONGEST_PATH = (
-    255,
-    4096 - 256,
-)  # bytes; limits of the file system, minus room for appended names
+# The limits of the file system, in bytes, minus room for names that are appended to a path.
+LONGEST_NAME = 255
+LONGEST_PATH = 4096 - 256
+
 # Error numbers for a full or read-only disk, an exceeded quota, or a file larger than `ulimit -f`
 # allows.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
@@ -36,8 +36,9 @@ def user_path(text: str) -> Path:
     """
     try:
         path = Path(text).expanduser()
-        longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
-        if longest > LONGEST_NAME or len(os.fsencode(path.absolute())) > LONGEST_PATH:
+        longest_name = max((len(os.fsencode(part)) for part in path.parts), default=0)
+        length = len(os.fsencode(path.absolute()))
+        if longest_name > LONGEST_NAME or length > LONGEST_PATH:
             raise RuntimeError("it is too long for the file system")
         return path
     except (RuntimeError, UnicodeEncodeError) as e:
@@ -52,7 +53,7 @@ def same_directory() -> Iterator[None]:
     Relative paths depend on the working directory. It may no longer exist, so a descriptor refers
     to it.
     """
-    # O_PATH needs no permission to list it
+    # O_PATH needs no permission to list the directory.
     directory = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
     try:
         yield
@@ -74,10 +75,14 @@ def output_path(output: str, endings: Sequence[str]) -> Path:
     """
     path = Path(os.path.abspath(user_path(output)))
     if path.suffix.lower() not in endings:
-        hint = nearest(path.suffix.lower(), endings)
-        meant = f"; did you mean {output.removesuffix(path.suffix)}{hint}?" if hint else ""
-        raise ConfigError(f"output={output}: must end in {' or '.join(endings)}{meant}")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        hint = ""
+        nearest_ending = nearest(path.suffix.lower(), endings)
+        if nearest_ending:
+            hint = f"; did you mean {output.removesuffix(path.suffix)}{nearest_ending}?"
+        raise ConfigError(f"output={output}: must end in {' or '.join(endings)}{hint}")
+
+    is_in_writable_folder = path.parent.is_dir() and os.access(path.parent, os.W_OK)
+    if path.is_dir() or not is_in_writable_folder:
         raise ConfigError(f"output={output}: must be a file in an existing, writable folder")
     return path
 
@@ -148,15 +153,17 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     """
     # Not `parents=True`, which would re-create an outputs folder that was moved.
     path.parent.mkdir(exist_ok=True)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary_file = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    if isinstance(content, str):
+        content = content.encode()
     try:
-        with aside.open("xb") as f:
-            f.write(content.encode() if isinstance(content, str) else content)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(aside, path)
+        with temporary_file.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary_file, path)
     except BaseException as e:
-        aside.unlink(missing_ok=True)
+        temporary_file.unlink(missing_ok=True)
         if isinstance(e, OSError) and e.filename is None:  # write errors lack the file's name
             e.filename = str(path)
         raise
@@ -172,10 +179,12 @@ def remove_temporary_files(folder: Path, *, keep: str = "", only: str = "") -> N
         only: name of the only file whose temporary files are removed; by default, all temporary
             files are removed.
     """
-    for aside in folder.glob(".*.????????"):
-        name = aside.name[1:-9]  # temporary files are named `.<name>.<8 characters>`
-        if name not in ("", keep) and name == (only or name):
-            aside.unlink(missing_ok=True)
+    for file in folder.glob(".*.????????"):
+        name = file.name[1:-9]  # temporary files are named `.<name>.<8 characters>`
+        if name in ("", keep):
+            continue
+        if not only or name == only:
+            file.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -201,7 +210,8 @@ def from_json(text: bytes | str) -> Any:
         ValueError: the text is not valid JSON.
     """
     try:
-        text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        if isinstance(text, bytes):
+            text = text.decode("utf-8-sig")
         return json.loads(text, parse_constant=_refuse)
     except RecursionError as e:
         raise ValueError("too deeply nested") from e

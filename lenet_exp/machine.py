@@ -22,7 +22,7 @@ from lenet_exp.addresses import hide_password
 
 # Prefixes of environment variables that affect the numerical kernels of torch and the libraries
 # that it uses. These variables can change exact results.
-STEERING = (
+KERNEL_PREFIXES = (
     "ATEN_",
     "CUBLAS_",
     "CUDNN_",
@@ -37,7 +37,7 @@ STEERING = (
 )
 # Endings of variables that cannot change results despite such a prefix. These variables control
 # printing, caching, waiting, or the number of threads, which is passed to torch explicitly.
-HARMLESS = (
+HARMLESS_ENDINGS = (
     "AFFINITY_FORMAT",
     "CACHE_CAPACITY",
     "DISPLAY_AFFINITY",
@@ -66,7 +66,9 @@ PACKAGES = (
 
 def cpu_count() -> int:
     """Return the number of cores that this process is allowed to use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def let_waiting_threads_sleep() -> None:
@@ -112,41 +114,48 @@ def cpu_numbers() -> dict[str, str]:
     name; these numbers distinguish them.
     """
     info = _cpuinfo()
-    found = {
+    # Linux uses the second name of each pair on ARM.
+    numbers = {
         "cpu_family": info.get("cpu family", info.get("CPU implementer")),
         "cpu_model": info.get("model", info.get("CPU part")),
     }
-    return {key: value for key, value in found.items() if value}
+    return {key: number for key, number in numbers.items() if number}
 
 
 def kernel_settings(environment: Mapping[str, str] = os.environ) -> str:
     """Return the environment variables that affect numerical kernels, as sorted `NAME=value` pairs
     joined by spaces.
     """
-    names = (
-        name for name in environment if name.startswith(STEERING) and not name.endswith(HARMLESS)
-    )
-    return " ".join(f"{name}={environment[name]}" for name in sorted(names))
+    settings: list[str] = []
+    for name in sorted(environment):
+        if name.startswith(KERNEL_PREFIXES) and not name.endswith(HARMLESS_ENDINGS):
+            settings.append(f"{name}={environment[name]}")
+    return " ".join(settings)
 
 
 @cache
 def _cpuinfo() -> dict[str, str]:
-    """Return the fields that Linux reports for the first core; the dict is empty on other systems."""
+    """Return the fields that Linux reports for the first core; empty on other systems."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return {}
-    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    first_core = text.partition("\n\n")[0]
+    fields: dict[str, str] = {}
+    for line in first_core.splitlines():
+        key, _, value = line.partition(":")
+        fields[key.strip()] = value.strip()
+    return fields
 
 
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that a result depends on."""
-    found = {"python": platform.python_version()}
+    version_by_package = {"python": platform.python_version()}
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            version_by_package[package] = version(package)
+    return version_by_package
 
 
 def command_line() -> str:
@@ -168,12 +177,10 @@ def git_state() -> dict[str, str]:
         return {}
     try:
         commit = _git(root, "rev-parse", "HEAD")
-        return {
-            "git_commit": commit,
-            "git_dirty": str(bool(_git(root, "status", "--porcelain"))).lower(),
-        }
+        changes = _git(root, "status", "--porcelain")
     except (OSError, subprocess.SubprocessError):
         return {}
+    return {"git_commit": commit, "git_dirty": "true" if changes else "false"}
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -30,15 +30,15 @@ def fixed_outputs_dir() -> Iterator[None]:
     Raises:
         ConfigError: LENET_EXP_OUTPUTS is not a valid path.
     """
-    before = os.environ.get(VARIABLE)
+    value_before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = str(outputs_dir())
     try:
         yield
     finally:
-        if before is None:
+        if value_before is None:
             os.environ.pop(VARIABLE, None)
         else:
-            os.environ[VARIABLE] = before
+            os.environ[VARIABLE] = value_before
 
 
 def check_outputs(folder: Path) -> None:
@@ -47,16 +47,22 @@ def check_outputs(folder: Path) -> None:
     Raises:
         ConfigError: the folder is not writable and cannot be created.
     """
+    existing_folder = _existing_folder(folder)
     try:
-        there = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
-        with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):
+        with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=existing_folder):
             pass
     except OSError as e:
-        why = (
-            e.strerror
-            if there.exists()
-            else f"{there} is a symbolic link whose target does not exist"
-        )
+        problem = e.strerror
+        if not existing_folder.exists():
+            problem = f"{existing_folder} is a symbolic link whose target does not exist"
         raise ConfigError(
-            f"outputs folder {folder}: cannot be written ({why}); set LENET_EXP_OUTPUTS to another folder"
+            f"outputs folder {folder}: cannot be written ({problem}); "
+            "set LENET_EXP_OUTPUTS to another folder"
         ) from e
+
+
+def _existing_folder(folder: Path) -> Path:
+    """Return the folder or the closest folder above it that exists, which can be a broken link."""
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    return folder

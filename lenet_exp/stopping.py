@@ -16,18 +16,29 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from types import FrameType
+from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-LOOK_SECONDS = 0.1  # interval between checks for signals to forward
+FORWARD_SECONDS = 0.1  # interval between checks for signals to forward
+
+# What is written to a terminal. The first line replaces a progress bar.
+STOPPING = b"\r\x1b[KStopping: saving checkpoints first. Press Ctrl-C again to quit immediately.\n"
+SHOW_CURSOR = b"\x1b[?25h\n"
+
 THREAD_SECONDS = 3.0  # maximum time for other threads to end after the main thread
 
-_asked: signal.Signals | None = None
-_raised: type[BaseException] | None = (
-    None  # raised because of a signal; the exception may have been discarded
-)
-_depth = 0
-_before_leaving: list[Callable[[], None]] = []
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
+# The first signal in the outermost `graceful` block.
+_recorded_signal: signal.Signals | None = None
+_graceful_depth = 0  # number of nested `graceful` blocks
+
+# The exception that was last raised because of a signal; it may have been discarded.
+_raised: type[BaseException] | None = None
+
+# Functions to call if a second signal ends the process.
+_forced_exit_actions: list[Callable[[], None]] = []
 
 
 @contextmanager
@@ -61,7 +72,7 @@ def limit_gc() -> None:
 
 
 def _freeze() -> None:
-    # triton is in torch's GPU builds; it prints uncollected objects to stderr
+    # Triton, a part of torch's GPU builds, prints uncollected objects to stderr.
     if "triton" not in sys.modules:
         gc.freeze()
 
@@ -76,25 +87,31 @@ def end_threads_at_exit(program: str, status: int) -> None:
         program: name of the command, for a message about such threads.
         status: exit status.
     """
-    if _threads():  # threads of an idle ThreadPoolExecutor end after the main thread
+    if _thread_names():  # threads of an idle ThreadPoolExecutor end after the main thread
         timer = threading.Timer(THREAD_SECONDS, _end_threads, (program, status))
         timer.daemon = True
         timer.start()
 
 
 def _end_threads(program: str, status: int) -> None:
-    if not threading.main_thread().is_alive() and (names := _threads()):
-        print(
-            f"{program}: threads are still running, such as {names[0]}; use daemon=True",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(status)
+    names = _thread_names()
+    if threading.main_thread().is_alive() or not names:
+        return
+    print(
+        f"{program}: threads are still running, such as {names[0]}; use daemon=True",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(status)
 
 
-def _threads() -> list[str]:
+def _thread_names() -> list[str]:
+    """Return the names of the threads that keep the process alive after its main thread."""
+    main_thread = threading.main_thread()
     return [
-        t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()
+        thread.name
+        for thread in threading.enumerate()
+        if not thread.daemon and thread is not main_thread
     ]
 
 
@@ -118,7 +135,11 @@ def raise_at_signals() -> None:
     _raised = None
     signal.signal(signal.SIGTERM, raise_terminated)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, lambda signum, frame: _raise(KeyboardInterrupt))
+        signal.signal(signal.SIGINT, _raise_interrupt)
+
+
+def _raise_interrupt(signum: int, frame: object) -> NoReturn:
+    _raise(KeyboardInterrupt)
 
 
 def _raise(error: type[BaseException]) -> NoReturn:
@@ -137,7 +158,7 @@ def raise_discarded() -> None:
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    # code that cleans up after a signal must not be interrupted again
+    # Code that cleans up after a signal must not be interrupted again.
     is_handled = sys.exc_info()[0] is not None
     if _raised is not None and not is_handled:
         raise _raised
@@ -162,7 +183,7 @@ def signal_from(stopped: KeyboardInterrupt | Terminated) -> signal.Signals:
 
 def stop_signal() -> signal.Signals | None:
     """Return the signal that `graceful` has recorded, or None if no signal has arrived."""
-    return _asked
+    return _recorded_signal
 
 
 @contextmanager
@@ -179,34 +200,37 @@ def graceful() -> Iterator[None]:
         KeyboardInterrupt, Terminated: a signal arrived in the block, or before it (see
             `raise_discarded`).
     """
-    global _asked, _depth
+    global _recorded_signal, _graceful_depth
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    if _depth == 0:
+    if _graceful_depth == 0:
         raise_discarded()
-    before = {s: signal.signal(s, _note) for s in SIGNALS} if _depth == 0 else {}
-    _depth += 1
+    handlers: dict[signal.Signals, Handler] = {}
+    if _graceful_depth == 0:
+        for signum in SIGNALS:
+            handlers[signum] = signal.signal(signum, _record_signal)
+    _graceful_depth += 1
     try:
         yield
-        if _asked is not None:
-            raise KeyboardInterrupt if _asked is signal.SIGINT else Terminated
+        if _recorded_signal is not None:
+            raise KeyboardInterrupt if _recorded_signal is signal.SIGINT else Terminated
     finally:
-        _depth -= 1
-        if _depth == 0:
-            _asked = None
-            for which, handler in before.items():
-                signal.signal(which, handler)
+        _graceful_depth -= 1
+        if _graceful_depth == 0:
+            _recorded_signal = None
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
 
 
 @contextmanager
 def on_forced_exit(action: Callable[[], None]) -> Iterator[None]:
     """Call `action` if a second signal ends the process during a `with` block."""
-    _before_leaving.append(action)
+    _forced_exit_actions.append(action)
     try:
         yield
     finally:
-        _before_leaving.remove(action)
+        _forced_exit_actions.remove(action)
 
 
 def run_child(command: Sequence[str]) -> int:
@@ -221,45 +245,59 @@ def run_child(command: Sequence[str]) -> int:
         KeyboardInterrupt: SIGINT was the first signal that arrived while the command ran.
         Terminated: SIGTERM or SIGHUP was the first signal that arrived while the command ran.
     """
-    came: list[int] = []
-    handed = 0
+    arrived: list[int] = []
 
-    def note(signum: int, frame: object) -> None:
-        came.append(signum)
+    def record(signum: int, frame: object) -> None:
+        arrived.append(signum)
 
-    # nohup ignores SIGHUP
-    hung_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
-    # the only thread that receives signals
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = {s: signal.signal(s, note) for s in (*SIGNALS, *hung_up) if in_main_thread}
+    handlers: dict[signal.Signals, Handler] = {}
+    for signum in _signals_to_forward():
+        handlers[signum] = signal.signal(signum, record)
+    forwarded = 0
     try:
         with subprocess.Popen(command, process_group=0) as process:
             while process.poll() is None:
-                for signum in came[handed:]:
-                    process.send_signal(signum)
-                    handed += 1
+                for number in arrived[forwarded:]:
+                    process.send_signal(number)
+                    forwarded += 1
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(LOOK_SECONDS)
+                    process.wait(FORWARD_SECONDS)
     finally:
-        for which, handler in before.items():
-            signal.signal(which, handler)
-    if came:
-        raise KeyboardInterrupt if came[0] == signal.SIGINT else Terminated
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+
+    if arrived:
+        raise KeyboardInterrupt if arrived[0] == signal.SIGINT else Terminated
+    if process.returncode < 0:  # a signal ended it
+        return 128 - process.returncode
+    return process.returncode
 
 
-def _note(signum: int, frame: object) -> None:
-    global _asked
-    if _asked is None:
-        _asked = signal.Signals(signum)
-        if sys.stderr is not None and sys.stderr.isatty():
-            os.write(
-                2,
-                b"\r\x1b[KStopping: saving checkpoints first. Press Ctrl-C again to quit immediately.\n",
-            )
+def _signals_to_forward() -> list[signal.Signals]:
+    # Only the main thread can receive signals.
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    signals = list(SIGNALS)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        signals.append(signal.SIGHUP)
+    return signals
+
+
+def _record_signal(signum: int, frame: object) -> None:
+    """Record the first signal; end the process at the second one."""
+    global _recorded_signal
+    if _recorded_signal is None:
+        _recorded_signal = signal.Signals(signum)
+        _write_to_terminal(STOPPING)
         return
-    for action in reversed(_before_leaving):
+
+    for action in reversed(_forced_exit_actions):
         action()
-    if sys.stderr is not None and sys.stderr.isatty():
-        os.write(2, b"\x1b[?25h\n")  # show the cursor, which the progress bars hide
+    _write_to_terminal(SHOW_CURSOR)  # the progress bars hide it
     os._exit(128 + signum)
+
+
+def _write_to_terminal(text: bytes) -> None:
+    """Write to stderr if it is a terminal, without Python's buffer, which a signal can lock."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        os.write(2, text)

@@ -66,14 +66,13 @@ def with_progress(what: str, items: Sequence[T]) -> Iterator[T]:
         what: description of the step, such as `uploading runs`.
     """
     counting = Counting(what)
-    for n, item in enumerate(items):
-        counting.show(n, str(len(items)))
+    for number, item in enumerate(items):
+        counting.show(number, str(len(items)))
         yield item
 
 
-_UNFINISHED: list[
-    threading.Event
-] = []  # one for each `with` block of a step that has begun, the innermost last
+# One event for each `with` block of a step that has begun, the innermost last.
+_unfinished: list[threading.Event] = []
 
 
 class SlowStep:
@@ -88,18 +87,16 @@ class SlowStep:
 
     def __init__(self, what: str) -> None:
         self._line = f"{what} ({FIRST_SECONDS:g} s so far; press Ctrl-C to stop)"
-        self._ends: list[
-            threading.Event
-        ] = []  # one for each `with` block that has begun, the innermost last
+        # One event for each `with` block that has begun, the innermost last.
+        self._ends: list[threading.Event] = []
 
     def __enter__(self) -> Self:
-        ended = threading.Event()
-        self._ends.append(ended)
-        _UNFINISHED.append(ended)
-        watch = threading.Thread(
-            target=self._watch, args=[ended], name="lenet_exp slow step", daemon=True
-        )
-        watch.start()
+        end = threading.Event()
+        self._ends.append(end)
+        _unfinished.append(end)
+        threading.Thread(
+            target=self._watch, args=[end], name="lenet_exp slow step", daemon=True
+        ).start()
         return self
 
     def __exit__(
@@ -108,19 +105,21 @@ class SlowStep:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        ended = self._ends.pop()
-        _UNFINISHED.remove(ended)
-        ended.set()
+        end = self._ends.pop()
+        _unfinished.remove(end)
+        end.set()
 
     def end(self) -> None:
         """End the step before the end of its `with` blocks, if it has begun."""
-        for ended in self._ends:
-            ended.set()
+        for end in self._ends:
+            end.set()
 
-    def _watch(self, ended: threading.Event) -> None:
-        if not ended.wait(FIRST_SECONDS) and _UNFINISHED[-1:] == [ended]:
+    def _watch(self, end: threading.Event) -> None:
+        """Print the line if a `with` block lasts long and contains no other unfinished step."""
+        is_ended = end.wait(FIRST_SECONDS)
+        if not is_ended and _unfinished[-1:] == [end]:
             print_status(self._line)
 
 
-# from the start of a command until its work begins
+# From the start of a command until its work begins.
 READING_OPTIONS = SlowStep("reading option files")
