@@ -7,17 +7,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lenet_exp.api_overrides import listed_overrides, searched_overrides
+from lenet_exp.api_tables import (
+    EffectRows,
+    contrast_rows,
+    effects_table,
+    interaction_rows,
+    leaderboard_table,
+)
 from lenet_exp.config import compose as composing
-from lenet_exp.config.option_files import default_config_dir
 from lenet_exp.config.schema import Config
-from lenet_exp.errors import ConfigError, first_line
+from lenet_exp.errors import ConfigError
 from lenet_exp.files import Json
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
-    from lenet_exp.comparison.studies.interactions import Interactions
     from lenet_exp.folders.results import RunResult
     from lenet_exp.searches.start import SearchResult
     from lenet_exp.training.epoch import EpochResult
@@ -37,7 +43,7 @@ def compose(overrides: str | Sequence[str] | None = None) -> Config:
     """
     from lenet_exp.training.check import check_config
 
-    config = composing.compose(_listed(overrides or []))
+    config = composing.compose(listed_overrides(overrides or []))
     check_config(config)
     return config
 
@@ -65,14 +71,17 @@ def train(
     Raises:
         UserError: the configuration is invalid, or the data or the store cannot be used.
     """
-    if isinstance(config, Config | dict) and not (images is None and labels is None):
+    has_arrays = images is not None or labels is not None
+    if has_arrays and isinstance(config, Config | dict):
         raise ConfigError(
-            "images, labels: require overrides, such as ['num_epoch=10'], instead of a configuration"
+            "images, labels: require overrides, such as ['num_epoch=10'], "
+            "instead of a configuration"
         )
     if isinstance(config, dict):
         config = composing.typed(config)
     elif not isinstance(config, Config):
-        config = composing.compose(_listed(config, images, labels))
+        config = composing.compose(listed_overrides(config, images, labels))
+
     from lenet_exp.tracking.uploader.client import start_uploader
 
     start_uploader()  # it imports mlflow while this process imports torch
@@ -81,11 +90,13 @@ def train(
     from lenet_exp.runs.run import prepare_alone, run_alone
     from lenet_exp.tracking.uploader.uploads import Followed, uploads
 
-    told: set[int] = set()
+    reported_epochs: set[int] = set()
 
     def prune(result: EpochResult) -> bool:
-        told.add(result.epoch)
-        return bool(on_epoch(result)) if on_epoch is not None else False
+        reported_epochs.add(result.epoch)
+        if on_epoch is None:
+            return False
+        return bool(on_epoch(result))
 
     with log_to_notebook():
         job = prepare_alone(config)
@@ -93,10 +104,11 @@ def train(
         with uploads(followed):
             result = run_alone(job, prune=prune)
         result = followed.with_run_id(result)
+
     if on_epoch is not None:
-        # the last epoch, or all if the run had a result
+        # The last epoch is not reported to `prune`, nor is any epoch if the run had a result.
         for epoch in RunFolder(result.folder).history().epochs:
-            if epoch.epoch not in told:
+            if epoch.epoch not in reported_epochs:
                 on_epoch(epoch)
     return result
 
@@ -132,10 +144,10 @@ def sweep(
 
     with log_to_notebook():
         start_uploader()
-        done = sweep_here(_listed(overrides, images, labels), follow_sweep)
-    if done is None:
+        trained_sweep = sweep_here(listed_overrides(overrides, images, labels), follow_sweep)
+    if trained_sweep is None:
         return pd.DataFrame()
-    return compare(sweep=done.id)
+    return compare(sweep=trained_sweep.id)
 
 
 def search(
@@ -170,7 +182,6 @@ def search(
     Raises:
         UserError: the space or a configuration is invalid, or the data or the store cannot be used.
     """
-    from lenet_exp.config.params import text
     from lenet_exp.reports.terminal.log_output import log_to_notebook
     from lenet_exp.searches.sampling import check_installed
 
@@ -181,18 +192,23 @@ def search(
         from lenet_exp.tracking.uploader.client import start_uploader
         from lenet_exp.tracking.uploader.uploads import follow_sweep
 
-        budgets = {"n_trials": n_trials, "max_epochs": max_epochs, "max_seconds": max_seconds}
-        budgets |= {"seeds": seeds, "confirm": confirm}
-        given = [f"{name}={value}" for name, value in budgets.items() if value is not None]
-        spelt = {
-            k: v if isinstance(v, str) else f"choice({','.join(map(text, v))})"
-            for k, v in space.items()
+        settings = {
+            "n_trials": n_trials,
+            "max_epochs": max_epochs,
+            "max_seconds": max_seconds,
+            "seeds": seeds,
+            "confirm": confirm,
         }
         start_uploader()
-        searched = [f"{flag}={v}" for flag, v in spelt.items()]
-        planned, found = search_here([*_listed(overrides), *given, *searched], follow_sweep)
+        search_overrides = listed_overrides(overrides)
+        for name, value in settings.items():
+            if value is not None:
+                search_overrides.append(f"{name}={value}")
+        search_overrides += searched_overrides(space)
+
+        planned, result = search_here(search_overrides, follow_sweep)
         confirm_search(planned)
-    return found
+    return result
 
 
 def compare(
@@ -249,15 +265,12 @@ def compare(
     Raises:
         UserError: the sweep, store, or runs are not found, or MLflow rejects the filter.
     """
-    import pandas as pd
-
-    from lenet_exp.reports.comparison_records import ranked_records
     from lenet_exp.sweeps.comparisons import load_comparisons
     from lenet_exp.tracking.stores.find_runs import runs_of_filter
 
-    which = ",".join(sweep) if isinstance(sweep, list) else sweep
-    found, _ = load_comparisons(
-        which,
+    sweeps = ",".join(sweep) if isinstance(sweep, list) else sweep
+    comparisons, _ = load_comparisons(
+        sweeps,
         filter,
         tracking_uri,
         experiment,
@@ -266,10 +279,7 @@ def compare(
         best_per=best_per,
         find_runs=runs_of_filter,
     )
-    table = pd.DataFrame([row for rows in ranked_records(found) for row in rows])
-    for flag in dict.fromkeys(flag for comparison in found for flag in comparison.flags):
-        table[flag] = _numbers(table[flag])
-    return table
+    return leaderboard_table(comparisons)
 
 
 def interactions(*, sweep: str | list[str] | None = None, by: str = "best") -> pd.DataFrame:
@@ -297,9 +307,7 @@ def interactions(*, sweep: str | list[str] | None = None, by: str = "best") -> p
     Raises:
         UserError: the interactions cannot be tested, or see `compare`.
     """
-    from lenet_exp.reports.words.study_words import interaction_record
-
-    return _studied(sweep, by, lambda found: [interaction_record(its) for its in found.pairs])
+    return _effects_table(sweep, by, interaction_rows)
 
 
 def contrasts(*, sweep: str | list[str] | None = None, by: str = "best") -> pd.DataFrame:
@@ -319,38 +327,18 @@ def contrasts(*, sweep: str | list[str] | None = None, by: str = "best") -> pd.D
     Raises:
         UserError: the flags cannot be compared, or see `compare`.
     """
-    return _studied(sweep, by, lambda found: list(map(vars, found.contrasts)))
+    return _effects_table(sweep, by, contrast_rows)
 
 
-def _studied(
-    sweep: str | list[str] | None,
-    by: str,
-    rows_of: Callable[[Interactions], Sequence[Mapping[str, Json]]],
-) -> pd.DataFrame:
-    """Return the rows about each full grid as a table."""
-    import pandas as pd
-
+def _effects_table(sweep: str | list[str] | None, by: str, rows_of: EffectRows) -> pd.DataFrame:
     from lenet_exp.sweeps.comparisons import load_comparisons
     from lenet_exp.tracking.stores.find_runs import runs_of_filter
 
-    which = ",".join(sweep) if isinstance(sweep, list) else sweep
+    sweeps = ",".join(sweep) if isinstance(sweep, list) else sweep
     comparisons, _ = load_comparisons(
-        which, None, None, "lenet_exp", by=by, find_runs=runs_of_filter
+        sweeps, None, None, "lenet_exp", by=by, find_runs=runs_of_filter
     )
-    rows = []
-    for comparison in comparisons:
-        found = comparison.interactions
-        if found is None or not rows_of(found):
-            reason = "sweep at least two flags, with at most five values for contrasts, and seed=range(3) in a grid"
-            reason = found.no_test or reason if found is not None else reason
-            raise ConfigError(
-                f"effects of flags on {comparison.dataset} cannot be tested: {reason}"
-            )
-        rows += [
-            {"dataset": comparison.dataset, "left_out": [*found.left_out], **row}
-            for row in rows_of(found)
-        ]
-    return pd.DataFrame(rows)
+    return effects_table(comparisons, rows_of)
 
 
 def predict(overrides: str | Sequence[str]) -> list[dict[str, Json]]:
@@ -375,10 +363,10 @@ def predict(overrides: str | Sequence[str]) -> list[dict[str, Json]]:
     from lenet_exp.prediction import leader
     from lenet_exp.reports.terminal.log_output import log_to_notebook
 
-    listed = _listed(overrides)
-    config = composing.compose_prediction(listed)
+    all_overrides = listed_overrides(overrides)
+    config = composing.compose_prediction(all_overrides)
     with log_to_notebook():
-        return leader.predict(config, listed)
+        return leader.predict(config, all_overrides)
 
 
 def load(model: str, *, tracking_uri: str | None = None, trust: str | None = None) -> nn.Module:
@@ -408,56 +396,3 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
 
     with log_to_notebook():
         return load_model(model, tracking_uri or default_uri(), dataset="", trust=trust).network
-
-
-def _listed(
-    overrides: str | Sequence[str], images: object = None, labels: object = None
-) -> list[str]:
-    """Return a list of overrides, with `./conf` as the folder of own options if it can be used.
-
-    If images and labels are given, save them, and select them.
-
-    Raises:
-        ConfigError: the images and labels cannot be used.
-    """
-    given = [overrides] if isinstance(overrides, str) else list(overrides)
-    if (
-        not any(o.startswith("hydra.searchpath=") for o in given)
-        and (folder := default_config_dir()) is not None
-    ):
-        given.append(f"hydra.searchpath=[{composing.quoted(f'file://{folder}')}]")
-    if images is None and labels is None:
-        return given
-    file = next((o for o in given if o.lstrip("+").startswith("dataset.file=")), None)
-    if file is not None:
-        raise ConfigError(
-            f"{file}: cannot be set together with images and labels; omit one of them"
-        )
-    from lenet_exp.data.arrays import save_arrays
-
-    try:
-        path, channels = save_arrays(images, labels)
-    except Exception as e:  # see save_arrays
-        raise ConfigError(f"images, labels: {first_line(e)}") from e
-    dataset = [] if any(o.startswith("dataset=") for o in given) else ["dataset=arrays"]
-    return [
-        *dataset,
-        f"dataset.channels={channels}",
-        *given,
-        f"dataset.file={composing.quoted(str(path))}",
-    ]
-
-
-def _numbers(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a flag's values as numbers, with NaN for `-` (no effect) and `null`; unchanged if any
-    is not numeric.
-    """
-    import pandas as pd
-
-    without = values.isin(["-", "null", "None"])
-    numbers = pd.to_numeric(values.mask(without), errors="coerce")
-    return (
-        values
-        if bool((numbers.isna() & ~without & values.notna()).any()) or without.all()
-        else numbers
-    )
