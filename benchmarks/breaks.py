@@ -413,17 +413,17 @@ BREAKS = {
     "verdict": Break(
         promise="corrected for all pairs of configurations, because any two of them could have become the leader",
         page="docs/explanation/statistics.md",
-        file="lenet_exp/comparison/statistics/differences.py",
-        old="significant = step_down(found.p, levels)",
-        new="significant = step_down(found.p, np.full(comb(k, 2), LEVEL))",
+        file="lenet_exp/comparison/statistics/leader_tests.py",
+        old="return step_down(pairs.p, levels)",
+        new="return step_down(pairs.p, np.full(comb(k, 2), LEVEL))",
         tests="tests/comparison/test_statistics.py",
     ),
     "could be the best": Break(
         promise="the best one is missing",
         page="docs/explanation/statistics.md",
-        file="lenet_exp/comparison/statistics/differences.py",
-        old="small = found.p <= EXCLUDED_LEVEL / leading",
-        new="small = found.p <= EXCLUDED_LEVEL",
+        file="lenet_exp/comparison/statistics/leader_tests.py",
+        old="is_small = pairs.p <= EXCLUDED_LEVEL / others",
+        new="is_small = pairs.p <= EXCLUDED_LEVEL",
         tests="tests/comparison/test_statistics.py",
     ),
     "picked": Break(

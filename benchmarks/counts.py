@@ -9,7 +9,8 @@ from math import comb
 import numpy as np
 
 from benchmarks.simulated import Source
-from lenet_exp.comparison.statistics.differences import intervals, pair_tests
+from lenet_exp.comparison.statistics.intervals import simultaneous_intervals
+from lenet_exp.comparison.statistics.leader_tests import pair_tests
 from lenet_exp.comparison.statistics.multiplicity import (
     LEVEL,
     Bools,
@@ -44,17 +45,15 @@ class Claims:
         """Add the plain simultaneous intervals to the claims about the leader's pairs."""
         low, high = (
             np.where(np.isnan(found.p), np.nan, end)
-            for end in intervals(found, comb(behind.shape[-1] + 1, 2))
+            for end in simultaneous_intervals(found, comb(behind.shape[-1] + 1, 2))
         )
         return cls(behind, outside, low, high)
 
 
 def shipped(table: AccuracyTable, images: int | None = None) -> Claims:
     """Return the claims of lenet_exp. The first row of the table must be the leader."""
-    judgment = pair_tests(table, images)
-    return Claims.of(
-        judgment.found, judgment.differs & (judgment.found.points > 0), judgment.excluded
-    )
+    tests = pair_tests(table, images)
+    return Claims.of(tests.pairs, tests.behind, tests.excluded)
 
 
 def release_0_2(table: AccuracyTable) -> Claims:

@@ -10,8 +10,8 @@ from math import sqrt
 import numpy as np
 from scipy.stats import norm
 
-from lenet_exp.comparison.statistics.differences import pair_tests
 from lenet_exp.comparison.statistics.images import image_variances
+from lenet_exp.comparison.statistics.leader_tests import pair_tests
 from lenet_exp.comparison.statistics.multiplicity import Floats
 from lenet_exp.comparison.statistics.pairs import AccuracyTable
 
@@ -141,8 +141,8 @@ class Scenario:
         lower = np.array(self.lower)[order]
         worse = lower[:, 1:] > lower[:, :1]
         percentages = []
-        for its in (pair_tests(table, self.images), pair_tests(table, self.images, variances)):
-            behind = its.differs & (its.found.points > 0)
+        for tests in (pair_tests(table, self.images), pair_tests(table, self.images, variances)):
+            behind = tests.behind
             truly = worse[lower[:, 0] == 0]
             share = behind[lower[:, 0] == 0][truly].sum() / max(
                 (np.array(self.lower) > 0).sum() * len(drawn), 1

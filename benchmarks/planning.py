@@ -29,7 +29,7 @@ from benchmarks.measure import positive
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.confirmation_plan import plan_confirmation
 from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.comparison.statistics.differences import pair_tests
+from lenet_exp.comparison.statistics.leader_tests import pair_tests
 from lenet_exp.comparison.statistics.multiplicity import Floats, holm_levels, step_down
 from lenet_exp.comparison.statistics.outliers import far_below
 from lenet_exp.comparison.statistics.pairs import AccuracyTable, compare_first_with_others

@@ -82,7 +82,7 @@ class Comparison:
     @property
     def not_excluded(self) -> list[Group]:
         """The groups that could be the best: the leader and every group that is not excluded
-        (`differences.pair_tests`).
+        (`leader_tests.pair_tests`).
 
         Groups that have no result, have a diverged run, or were dropped by a search are excluded.
         """

@@ -10,7 +10,7 @@ import numpy as np
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.statistics.differences import Accuracies
+from lenet_exp.comparison.statistics.intervals import Accuracies
 from lenet_exp.comparison.statistics.power import MOST_SEEDS, Power, shrunk
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.errors import ConfigError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.comparison.statistics.differences import mean_interval
+from lenet_exp.comparison.statistics.intervals import mean_interval
 from lenet_exp.comparison.statistics.pairs import Replicate
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.schema import EpochChoice

@@ -162,7 +162,7 @@ def part_of(comparison: Comparison, members: Members, text: str) -> Comparison:
     in tests that are corrected for all pairs of configurations. In addition, the leader's value
     wins if its configuration is ahead of all configurations with other values by unmoderated tests
     at the level 5% x 2 / n, because it is the best of n configurations with its value; see
-    `differences.pair_tests`.
+    `leader_tests.pair_tests`.
 
     Args:
         members: see `PartOfComparison`.

@@ -115,7 +115,7 @@ def difference(lead: Difference | None, metric: Metric = ACCURACY) -> str:
         return "-"
 
     text = signed(lead.points, metric)
-    if metric.percent and not lead.shown:
+    if metric.percent and not lead.has_narrow_interval:
         return text
     return f"{text} ({signed(lead.low, metric)} to {signed(lead.high, metric)})"
 

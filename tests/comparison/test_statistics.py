@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.simulated import Scenario
-from lenet_exp.comparison.statistics.differences import against_chosen, against_fixed, pair_tests
+from lenet_exp.comparison.statistics.differences import against_chosen, against_fixed
+from lenet_exp.comparison.statistics.leader_tests import pair_tests
 from lenet_exp.comparison.statistics.multiplicity import (
     LEVEL,
     holm_levels,
@@ -125,7 +126,7 @@ def test_moderated_p_values_match_published_formulas():
     ]
     table = AccuracyTable.of([by_seed(row) for row in values])
     judgment = pair_tests(table, 10_000)
-    assert judgment.found.p == pytest.approx(
+    assert judgment.pairs.p == pytest.approx(
         [0.623965, 0.000238431, 0.245317, 4.51408e-06], rel=1e-5
     )
     assert judgment.differs.tolist() == [False, True, False, True]
@@ -239,7 +240,7 @@ def test_array_of_sweeps_is_judged_like_single_sweeps(more):
                 {k: v for k, v in zip(keys, row, strict=True) if not math.isnan(v)} for row in rows
             )
             differences = against_chosen(leader, others, draws.images)
-            assert [d.p for d in differences] == pytest.approx(judgment.found.p[sweep], nan_ok=True)
+            assert [d.p for d in differences] == pytest.approx(judgment.pairs.p[sweep], nan_ok=True)
             assert [d.differs for d in differences] == judgment.differs[sweep].tolist()
             assert [d.excluded for d in differences] == judgment.excluded[sweep].tolist()
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lenet_exp.comparison.statistics.differences import pair_tests
+from lenet_exp.comparison.statistics.leader_tests import pair_tests
 from lenet_exp.comparison.statistics.moderation import estimate_prior
 from lenet_exp.comparison.statistics.multiplicity import holm_levels
 from lenet_exp.comparison.statistics.pairs import NO_SPREAD, AccuracyTable

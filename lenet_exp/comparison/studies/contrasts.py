@@ -8,7 +8,7 @@ from math import comb
 
 import numpy as np
 
-from lenet_exp.comparison.statistics.differences import intervals
+from lenet_exp.comparison.statistics.intervals import simultaneous_intervals
 from lenet_exp.comparison.statistics.multiplicity import shaffer_levels, step_down
 from lenet_exp.comparison.statistics.pairs import AccuracyTable, compare_all_pairs
 from lenet_exp.comparison.studies.full_grid import FullGrid
@@ -61,7 +61,7 @@ def value_contrasts(grid: FullGrid, sign: int) -> list[ValueContrast]:
         order, seeds = np.argsort(-means.mean(axis=1), kind="stable"), np.arange(means.shape[1])
         its = compare_all_pairs(AccuracyTable(means[order], seeds, np.zeros_like(seeds)))
         differs = step_down(its.p, shaffer_levels(len(levels)))
-        columns = (its.points, *intervals(its, comb(len(levels), 2)), its.p)
+        columns = (its.points, *simultaneous_intervals(its, comb(len(levels), 2)), its.p)
         for (one, other), numbers, differ in zip(
             combinations(order, 2), zip(*columns, strict=True), differs, strict=True
         ):

@@ -10,7 +10,7 @@ import numpy as np
 
 from lenet_exp.comparison.compare import Comparison, name_of
 from lenet_exp.comparison.group import ABSENT, Group
-from lenet_exp.comparison.statistics.differences import MOST_GROUPS
+from lenet_exp.comparison.statistics.leader_tests import MOST_GROUPS
 from lenet_exp.comparison.statistics.multiplicity import (
     LEVEL,
     Bools,

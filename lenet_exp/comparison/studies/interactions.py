@@ -10,7 +10,7 @@ import numpy as np
 
 from lenet_exp.comparison.effects import changing_together, number
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.statistics.differences import mean_interval
+from lenet_exp.comparison.statistics.intervals import mean_interval
 from lenet_exp.comparison.statistics.multiplicity import LEVEL, holm_adjusted
 from lenet_exp.comparison.statistics.pairs import NO_SPREAD, Floats
 from lenet_exp.comparison.studies.contrasts import ValueContrast, value_contrasts

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.statistics.differences import UNSTABLE
+from lenet_exp.comparison.statistics.leader_tests import UNSTABLE_RATIO
 from lenet_exp.comparison.verdict import Relation, Verdict, could_be_best, verdict_of
 from lenet_exp.reports.words.names import names
 from lenet_exp.reports.words.remarks import chosen_in_advance
@@ -34,7 +34,7 @@ def best_lines(comparison: Comparison) -> list[str]:
     lines = [_best_sentence(comparison, candidates, unstable, num_tested)]
     if unstable:
         typical = comparison.metric.number(judged.typical)
-        limit = f"standard deviation more than {UNSTABLE:g} times the typical {typical}"
+        limit = f"standard deviation more than {UNSTABLE_RATIO:g} times the typical {typical}"
         listed = f"Unstable: {names(comparison, unstable)} ({limit})."
         lines.append(f"{listed} Error rates do not hold if runs can collapse.")
     return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lenet_exp.comparison.statistics.differences import WIDE
+from lenet_exp.comparison.statistics.differences import WIDEST
 from lenet_exp.config.metric import Metric
 
 ACCURACY = Metric()
@@ -25,7 +25,7 @@ def interval_words(low: float, high: float, metric: Metric = ACCURACY) -> str:
     """Format the interval of a difference: ` (0.38 to 1.62)`; empty if the interval is too wide to
     say anything.
     """
-    too_wide = metric.is_accuracy and high - low > WIDE
+    too_wide = metric.is_accuracy and high - low > WIDEST
     if math.isnan(low) or too_wide:
         return ""
     return f" ({metric.number(low)} to {metric.number(high)})"

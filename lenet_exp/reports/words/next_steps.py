@@ -147,7 +147,7 @@ def cautions(comparison: Comparison) -> list[str]:
             f"for a fair comparison, sweep optimizer.lr={RATES} as well, "
             "and set best_per=optimizer"
         )
-    if any(lead.ahead and lead.low <= 0 and lead.shown for lead in leads):
+    if any(lead.ahead and lead.low <= 0 and lead.has_narrow_interval for lead in leads):
         lines.append(
             "a configuration can be behind although its interval contains 0, "
             "because the tests are more powerful than the intervals"
