@@ -13,34 +13,37 @@ from tests.tracking.run_uploads.test_upload import contents, cut, put_back, rest
 
 @pytest.fixture
 def restored(folder, store):
-    """Delete the MLflow run, upload a replacement, restore the deleted run, and return both run
-    IDs.
+    """Delete the MLflow run, upload a replacement, and restore the deleted run.
+
+    Returns:
+        The IDs of the restored run and of its replacement.
     """
-    first = upload(folder, store)
-    store.client.delete_run(first)
-    second = upload(folder, restart(store))
-    assert second != first
-    store.client.restore_run(first)
-    return first, second
+    restored_id = upload(folder, store)
+    store.client.delete_run(restored_id)
+    replacement_id = upload(folder, restart(store))
+    assert replacement_id != restored_id
+    store.client.restore_run(restored_id)
+    return restored_id, replacement_id
 
 
 def test_restored_mlflow_run_is_marked_as_replaced(folder, store, ready, restored):
-    first, second = restored
+    restored_id, replacement_id = restored
     assert len(runs(client(ready))) == 2
-    store.client.update_run(first, status="RUNNING")  # as if it had been deleted while it trained
-    assert upload(folder, restart(store)) == second
-    assert [run.info.run_id for run in runs(client(ready))] == [second]
-    (old,) = runs(client(ready), "replaced")
-    assert (old.info.run_id, old.info.status, old.data.tags["replaced_by"]) == (
-        first,
-        "KILLED",
-        second,
-    )
-    assert upload(folder, restart(store)) == second
+    # As if the run had been deleted while it trained.
+    store.client.update_run(restored_id, status="RUNNING")
+
+    assert upload(folder, restart(store)) == replacement_id
+    assert [run.info.run_id for run in runs(client(ready))] == [replacement_id]
+    (replaced,) = runs(client(ready), "replaced")
+    assert replaced.info.run_id == restored_id
+    assert replaced.info.status == "KILLED"
+    assert replaced.data.tags["replaced_by"] == replacement_id
+
+    assert upload(folder, restart(store)) == replacement_id
 
 
 def test_epochs_missing_in_backup_are_uploaded_again(folder, store, ready):
-    whole = contents(folder)
+    finished_files = contents(folder)
     cut(folder, 1)
     run_id = upload(folder, store)
     with (
@@ -48,13 +51,16 @@ def test_epochs_missing_in_backup_are_uploaded_again(folder, store, ready):
         closing(sqlite3.connect(":memory:")) as backup,
     ):
         database.backup(backup)
-        put_back(folder, whole)
+        put_back(folder, finished_files)
         upload(folder, store)
-        before = everything(client(ready))
+        store_before = everything(client(ready))
         backup.backup(database)
-    assert everything(client(ready)) != before
-    assert upload(folder, restart(store)) == run_id  # which does not notice what is missing
-    assert everything(client(ready)) != before
+    assert everything(client(ready)) != store_before
+
+    # A usual upload does not notice what is missing.
+    assert upload(folder, restart(store)) == run_id
+    assert everything(client(ready)) != store_before
+
     folder.forget_upload(store.name)
     assert upload(folder, restart(store)) == run_id
-    assert everything(client(ready)) == before
+    assert everything(client(ready)) == store_before

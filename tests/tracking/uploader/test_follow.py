@@ -50,10 +50,11 @@ def test_run_is_nested_under_its_sweep_once_store_responds(ready, monkeypatch):
         assert upload.run(job.folder) is None
     assert runs_in_store(ready) == []
 
-    uploaded = upload.run(job.folder)
+    run_id = upload.run(job.folder)
     (parent,) = runs(client(ready), "sweep")
     (run,) = runs(client(ready))
-    assert (run.info.run_id, run.data.tags["mlflow.parentRunId"]) == (uploaded, parent.info.run_id)
+    assert run.info.run_id == run_id
+    assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
 
 
 @pytest.mark.slow(seconds=12)
