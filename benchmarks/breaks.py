@@ -542,11 +542,11 @@ BREAKS = {
         promise="Local workers save a checkpoint and exit within 30 s",
         page="ARCHITECTURE.md",
         file="lenet_exp/executors/local/worker.py",
-        old="""        threading.Thread(target=_read, args=(pipe, jobs), daemon=True).start()
-        prepare(int(sys.argv[2]))
+        old="""        threading.Thread(target=self._read, daemon=True).start()
+        prepare(slot)
 """,
-        new="""        prepare(int(sys.argv[2]))
-        threading.Thread(target=_read, args=(pipe, jobs), daemon=True).start()
+        new="""        prepare(slot)
+        threading.Thread(target=self._read, daemon=True).start()
 """,
         tests="tests/executors/local/test_pool.py -k starting_worker",
     ),

@@ -68,6 +68,14 @@ Command = OpenSlot | StartJob | StopJob | CloseSlot | JobEnd
 
 @dataclass
 class _Slot:
+    """The state of a slot.
+
+    Attributes:
+        ready: whether the slot's process has started.
+        turn: number of the running attempt; None while no job runs.
+        job: the running job; None while no job runs.
+    """
+
     ready: bool = False
     turn: int | None = None
     job: Job | None = None

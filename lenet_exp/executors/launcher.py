@@ -67,7 +67,7 @@ class ExecutorLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Do nothing. Hydra requires this method."""
+        """Ignore the configuration. Hydra requires this method."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> NoReturn:
         """Raise an error, because Hydra's own sweeper cannot use an executor.

@@ -29,6 +29,7 @@ from lenet_exp.training.network import network_size
 from lenet_exp.training.state import new_training_state
 
 TIMED_STEPS = 12
+WARMUP_STEPS = 2  # the first of the timed steps, which are slower
 # Sizes in bytes, measured with digits and MNIST (see docs/how-to/disk.md).
 TEXT_BYTES = 10e3  # history, record, and log
 WEIGHT_BYTES = 4  # per parameter
@@ -44,6 +45,9 @@ UPLOAD_SECONDS = 0.05
 PICTURES_SECONDS = 0.02
 MODEL_SECONDS = 0.3
 
+# The swept flags of a configuration and their values.
+SweptFlags = tuple[tuple[str, str], ...]
+
 
 def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Config) -> list[str]:
     """Return lines that describe a sweep or run, with the estimated time and disk space. Only a few
@@ -54,46 +58,66 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
         jobs: jobs of the sweep or run.
         config: configuration of one job; its `sweep.*` flags apply to the sweep.
     """
-    unique = {job.run: job for job in jobs}
-    todo = {
-        r: job
-        for r, job in unique.items()
-        if config.sweep.force or job.folder.checked_result() is None
+    job_of_run = {job.run: job for job in jobs}
+    trained_runs = {
+        run for run, job in job_of_run.items() if job.folder.checked_result() is not None
     }
-    begun = sum(
-        bool(job.folder.history().epochs)
-        for job in todo.values()
-        if job.folder.checked_result() is None
-    )
-    shows = _shows(jobs) if sweep is not None else []
-    goes_on = " (resumed)" if sweep is not None and sweep.kept_plan() else ""
+    jobs_to_train = []
+    num_resumed = 0
+    for run, job in job_of_run.items():
+        if config.sweep.force or run not in trained_runs:
+            jobs_to_train.append(job)
+        if run not in trained_runs and job.folder.history().epochs:
+            num_resumed += 1
+
+    num_trained = len(job_of_run) - len(jobs_to_train)
+    duplicates = number_of(len(jobs) - len(job_of_run), "duplicate")
     lines = [
-        f"sweep {sweep.id}{goes_on}: {number_of(len(jobs), 'job')}"
-        if sweep is not None
-        else "1 run"
+        _subject(sweep, len(jobs)),
+        f"  {num_trained} already trained, {duplicates}, {len(jobs_to_train)} to train",
     ]
-    twice = number_of(len(jobs) - len(unique), "duplicate")
-    lines.append(f"  {len(unique) - len(todo)} already trained, {twice}, {len(todo)} to train")
-    if begun:
-        lines.append(f"  {number_of(begun, 'run')} will resume from a checkpoint")
-    if not todo:
-        return lines + shows
-    default = SWEEP_THREADS if sweep is not None else cpu_count()
-    threads = max(job.config.num_threads or default for job in todo.values())
-    workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
-    at_once = min(workers, max(1, cpu_count() // threads))  # more workers than cores are not faster
-    seconds = makespan(
-        (run + RUN_SECONDS for run in _seconds(list(todo.values()), default)), at_once
-    )
-    seconds = (
-        SWEEP_SECONDS + seconds + _remaining_upload_seconds(list(todo.values()), len(todo), seconds)
-    )
-    how = "estimated from a few steps, with uploads to MLflow"
-    lines.append(f"  about {duration(seconds)} on {_places(workers, threads)} ({how})")
-    lines.append(
-        f"  about {megabytes(_bytes(list(todo.values()), len(todo)))} MB of disk space in {jobs[0].outputs}"
-    )
-    return lines + shows
+    if num_resumed:
+        lines.append(f"  {number_of(num_resumed, 'run')} will resume from a checkpoint")
+    if jobs_to_train:
+        lines += _cost_lines(jobs_to_train, config, is_sweep=sweep is not None)
+    if sweep is not None:
+        lines += _detectable_lines(jobs)
+    return lines
+
+
+def _subject(sweep: SweepFolder | None, num_jobs: int) -> str:
+    """Return the first line of an estimate, such as `sweep 0123456789abcdef: 6 jobs`."""
+    if sweep is None:
+        return "1 run"
+    resumed = " (resumed)" if sweep.kept_plan() is not None else ""
+    return f"sweep {sweep.id}{resumed}: {number_of(num_jobs, 'job')}"
+
+
+def _cost_lines(jobs: Sequence[Job], config: Config, *, is_sweep: bool) -> list[str]:
+    """Return lines with the estimated time and disk space for training jobs.
+
+    Args:
+        jobs: jobs to train.
+        config: configuration of one job; its `sweep.*` flags apply to the sweep.
+        is_sweep: whether the jobs belong to a sweep, whose runs use few threads by default.
+    """
+    default_threads = SWEEP_THREADS if is_sweep else cpu_count()
+    threads = max(job.config.num_threads or default_threads for job in jobs)
+    parallel_runs = max(1, cpu_count() // threads)
+    workers = min(config.sweep.workers or parallel_runs, len(jobs))
+
+    run_seconds = [seconds + RUN_SECONDS for seconds in _seconds(jobs, default_threads)]
+    # More workers than cores are not faster.
+    training = makespan(run_seconds, min(workers, parallel_runs))
+    uploads = _remaining_upload_seconds(jobs, len(jobs), training)
+    seconds = SWEEP_SECONDS + training + uploads
+
+    space = megabytes(_bytes(jobs, len(jobs)))
+    return [
+        f"  about {duration(seconds)} on {_workers_text(workers, threads)} "
+        "(estimated from a few steps, with uploads to MLflow)",
+        f"  about {space} MB of disk space in {jobs[0].outputs}",
+    ]
 
 
 def _bytes(jobs: Sequence[Job], runs: int) -> int:
@@ -110,22 +134,22 @@ def _bytes(jobs: Sequence[Job], runs: int) -> int:
     states = [count for job, count in zip(jobs, parameters, strict=True) if keeps_state(job.config)]
     weights = WEIGHT_BYTES * statistics.fmean(parameters)
 
-    a_run = TEXT_BYTES + weights + STATE_BYTES * sum(states) / len(jobs)
+    bytes_per_run = TEXT_BYTES + weights + STATE_BYTES * sum(states) / len(jobs)
     if tracking.plots:
-        a_run += PICTURE_BYTES
+        bytes_per_run += PICTURE_BYTES
     if not is_stored_here:
-        return round(runs * a_run)
+        return round(runs * bytes_per_run)
 
     total = 0.0
-    a_run += LOGGED_TEXT_BYTES
+    bytes_per_run += LOGGED_TEXT_BYTES
     if tracking.plots:
-        a_run += LOGGED_PICTURES_BYTES
+        bytes_per_run += LOGGED_PICTURES_BYTES
     if tracking.plots and runs > 1:
         total += SWEEP_PICTURES_BYTES
     if not (jobs[0].outputs / "mlflow.db").exists():
         total += DATABASE_BYTES
-    a_model = MODEL_BYTES + 2 * weights
-    return round(total + runs * a_run + _logged_models(jobs, runs) * a_model)
+    bytes_per_model = MODEL_BYTES + 2 * weights
+    return round(total + runs * bytes_per_run + _logged_models(jobs, runs) * bytes_per_model)
 
 
 def _logged_models(jobs: Sequence[Job], runs: int) -> int:
@@ -138,17 +162,15 @@ def _logged_models(jobs: Sequence[Job], runs: int) -> int:
     models = jobs[0].config.tracking.models
     if models is LoggedModels.none:
         return 0
-    is_complete = len(jobs) == runs  # a search has a new configuration in almost every run
-    return len(_configurations(jobs)) if models is LoggedModels.best and is_complete else runs
+    is_search = len(jobs) != runs  # with a new configuration in almost every run
+    if is_search or models is not LoggedModels.best:
+        return runs
+    return len({_swept_flags(job) for job in jobs})
 
 
-def _configurations(jobs: Sequence[Job]) -> set[tuple[tuple[str, str], ...]]:
-    """Return the swept flags of each configuration, without the seeds."""
-    return {_without_seeds(job.swept) for job in jobs}
-
-
-def _without_seeds(swept: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((flag, value) for flag, value in swept.items() if flag not in SEED_FLAGS)
+def _swept_flags(job: Job) -> SweptFlags:
+    """Return the swept flags of a job and their values, without the seed and the split."""
+    return tuple((flag, value) for flag, value in job.swept.items() if flag not in SEED_FLAGS)
 
 
 def _remaining_upload_seconds(jobs: Sequence[Job], runs: int, training: float) -> float:
@@ -160,26 +182,33 @@ def _remaining_upload_seconds(jobs: Sequence[Job], runs: int, training: float) -
         training: duration of training in seconds. Uploads take a small share of the machine's time
             in the meantime.
     """
-    a_run = UPLOAD_SECONDS
+    seconds_per_run = UPLOAD_SECONDS
     if jobs[0].config.tracking.plots:
-        a_run += PICTURES_SECONDS
-    uploads = runs * a_run + _logged_models(jobs, runs) * MODEL_SECONDS
-    return max(0.0, uploads - UPLOAD_SHARE * cpu_count() * training)
+        seconds_per_run += PICTURES_SECONDS
+    total = runs * seconds_per_run + _logged_models(jobs, runs) * MODEL_SECONDS
+    uploaded_in_training = UPLOAD_SHARE * cpu_count() * training
+    return max(0.0, total - uploaded_in_training)
 
 
-def _shows(jobs: Sequence[Job]) -> list[str]:
-    """Return a line with the difference that a grid can show; empty if the grid has a single seed
+def _detectable_lines(jobs: Sequence[Job]) -> list[str]:
+    """Return a line with the difference that a grid can detect; empty if the grid has a single seed
     or configuration.
     """
-    seeds = defaultdict[tuple[tuple[str, str], ...], set[int]](set)
+    seeds = defaultdict[SweptFlags, set[int]](set)
     for job in jobs:
-        seeds[_without_seeds(job.swept)].add(job.config.seed)
-    datasets = len({job.config.dataset.name for job in jobs})
-    n, k = min(map(len, seeds.values())), len(seeds) // datasets
-    if n < 2 or k < 2:
+        seeds[_swept_flags(job)].add(job.config.seed)
+
+    num_datasets = len({job.config.dataset.name for job in jobs})
+    num_configurations = len(seeds) // num_datasets
+    num_seeds = min(len(seeds_of_one) for seeds_of_one in seeds.values())
+    if num_seeds < 2 or num_configurations < 2:
         return []
-    worse = f"at least about {detectable(k, n):.1f} standard deviations (over seeds) below the best"
-    return [f"  {n} seeds can show that one of {k} configurations is not the best if it is {worse}"]
+    deviations = detectable(num_configurations, num_seeds)
+    return [
+        f"  {num_seeds} seeds can show that one of {num_configurations} configurations is not the "
+        f"best if it is at least about {deviations:.1f} standard deviations (over seeds) below "
+        "the best"
+    ]
 
 
 def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: Config) -> list[str]:
@@ -191,28 +220,37 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
         corners: jobs at the corners of the search space.
         config: configuration of one job; its `sweep.*` flags apply to the search.
     """
-    epochs = _epoch_seconds(corners, SWEEP_THREADS)
-    whole = [seconds * job.config.num_epoch for seconds, job in zip(epochs, corners, strict=True)]
-    least, most, trial = duration(min(whole)), duration(max(whole)), statistics.fmean(whole)
-    a_trial = least if least == most else f"{least} to {most}"
+    epoch_seconds = _epoch_seconds(corners, SWEEP_THREADS)
+    trial_seconds = []
+    for seconds, job in zip(epoch_seconds, corners, strict=True):
+        trial_seconds.append(seconds * job.config.num_epoch)
+    mean_trial = statistics.fmean(trial_seconds)
+    longest_trial = max(trial_seconds)
+
     threads = max(job.config.num_threads or SWEEP_THREADS for job in corners)
     workers = config.sweep.workers or max(1, cpu_count() // threads)
     limits = []
     if budgets.n_trials is not None:
-        limits.append(budgets.n_trials * budgets.seeds * trial / workers)
+        limits.append(budgets.n_trials * budgets.seeds * mean_trial / workers)
     if budgets.max_epochs is not None:
-        limits.append(budgets.max_epochs * statistics.fmean(epochs) / workers + max(whole))
+        mean_epoch = statistics.fmean(epoch_seconds)
+        limits.append(budgets.max_epochs * mean_epoch / workers + longest_trial)
     if budgets.max_seconds is not None:
-        limits.append(budgets.max_seconds + max(whole))  # running trials may finish
+        limits.append(budgets.max_seconds + longest_trial)  # running trials may finish
     training = min(limits)
-    runs = round(training * workers / trial)
-    seconds = training + _remaining_upload_seconds(corners, runs, training)
-    outputs = corners[0].outputs
-    places = f"{_places(workers, threads)}, with uploads to MLflow"
+    runs = round(training * workers / mean_trial)
+    total = training + _remaining_upload_seconds(corners, runs, training)
+
+    shortest = duration(min(trial_seconds))
+    longest = duration(longest_trial)
+    a_trial = shortest if shortest == longest else f"{shortest} to {longest}"
+    workers_text = _workers_text(workers, threads)
+    space = megabytes(_bytes(corners, runs))
     return [
         f"  one full trial: about {a_trial} (estimated from a few steps)",
-        f"  without pruning: at most about {duration(seconds)} on {places}, {number_of(runs, 'run')}",
-        f"  about {megabytes(_bytes(corners, runs))} MB of disk space in {outputs}",
+        f"  without pruning: at most about {duration(total)} on {workers_text}, "
+        f"with uploads to MLflow, {number_of(runs, 'run')}",
+        f"  about {space} MB of disk space in {corners[0].outputs}",
     ]
 
 
@@ -226,71 +264,89 @@ def _stand_in(config: Config) -> tuple[Config, float]:
     """
     if all(map(is_built, native_shapes([config]))):
         return config, 1.0
+
     lenet5 = replace(config, model=LENET5)
-    return lenet5, max(1.0, network_size(config).multiply_adds / network_size(lenet5).multiply_adds)
+    ratio = network_size(config).multiply_adds / network_size(lenet5).multiply_adds
+    return lenet5, max(1.0, ratio)
 
 
-def _places(workers: int, threads: int) -> str:
+def _workers_text(workers: int, threads: int) -> str:
     """Describe the workers of a sweep, such as `4 workers with 1 thread each`."""
-    return f"{number_of(workers, 'worker')} with {number_of(threads, 'thread')}{' each' if workers > 1 else ''}"
+    text = f"{number_of(workers, 'worker')} with {number_of(threads, 'thread')}"
+    return f"{text} each" if workers > 1 else text
 
 
-def makespan(seconds: Iterable[float], places: int) -> float:
+def makespan(seconds: Iterable[float], slots: int) -> float:
     """Return the time until all jobs have ended, if each job starts in the first slot that becomes
     free.
 
     Args:
         seconds: duration of each job, in seconds.
-        places: number of slots, each of which runs one job at a time.
+        slots: number of slots, each of which runs one job at a time.
     """
-    ends = [0.0] * places
-    for job in seconds:
-        heapq.heapreplace(ends, ends[0] + job)
-    return max(ends)
+    end_of_slots = [0.0] * slots  # a heap, whose first item is the smallest
+    for job_seconds in seconds:
+        heapq.heapreplace(end_of_slots, end_of_slots[0] + job_seconds)
+    return max(end_of_slots)
 
 
 def _seconds(jobs: Sequence[Job], threads: int) -> list[float]:
     """Return the remaining time of each job, in seconds; `threads` applies to `num_threads=null`."""
-    left = [job.config.num_epoch - len(job.folder.history().epochs) for job in jobs]
-    return [n * seconds for n, seconds in zip(left, _epoch_seconds(jobs, threads), strict=True)]
+    remaining_seconds = []
+    for job, epoch_seconds in zip(jobs, _epoch_seconds(jobs, threads), strict=True):
+        epochs_left = job.config.num_epoch - len(job.folder.history().epochs)
+        remaining_seconds.append(epochs_left * epoch_seconds)
+    return remaining_seconds
 
 
 def _epoch_seconds(jobs: Sequence[Job], threads: int) -> list[float]:
     """Return the seconds per epoch of each job. Only one job of each kind is timed."""
-    kinds: dict[str, list[Job]] = defaultdict(list)
+    jobs_by_kind: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
-        c = job.config
-        same = (
-            c.dataset.name,
-            c.model,
-            c.activation,
-            c.optimizer["_target_"],
-            c.batch_size,
-            c.augmentation,
-            c.training,
-        )
-        kinds[str((*same, job.engine))].append(job)
-    found: dict[int, float] = {}
-    for kind in kinds.values():
-        config, factor = _stand_in(kind[0].executed)
-        per_image = factor * _seconds_an_image(config, threads)
-        for job in kind:
+        jobs_by_kind[_kind(job)].append(job)
+
+    seconds_of_job: dict[int, float] = {}  # keyed by `id`, because numbers can repeat
+    for same_kind in jobs_by_kind.values():
+        config, factor = _stand_in(same_kind[0].executed)
+        seconds_per_image = factor * _seconds_per_image(config, threads)
+        for job in same_kind:
             data = load_training_data(job.executed, torch.device("cpu"))
-            found[id(job)] = per_image * (
-                len(data.train_index) + len(data.val_index) / 3
-            )  # no gradients in validation
-    return [found[id(job)] for job in jobs]
+            # Validation has no gradients, and takes a third of the time.
+            images = len(data.train_index) + len(data.val_index) / 3
+            seconds_of_job[id(job)] = seconds_per_image * images
+    return [seconds_of_job[id(job)] for job in jobs]
 
 
-def _seconds_an_image(config: Config, threads: int) -> float:
+def _kind(job: Job) -> str:
+    """Return a key that is the same for jobs whose steps take the same time."""
+    config = job.config
+    optimizer = config.optimizer["_target_"]
+    parts = (
+        config.dataset.name,
+        config.model,
+        config.activation,
+        optimizer,
+        config.batch_size,
+        config.augmentation,
+        config.training,
+        job.engine,
+    )
+    return str(parts)
+
+
+def _seconds_per_image(config: Config, threads: int) -> float:
+    """Time a few training steps, and return the median of the seconds per image."""
     device = choose_device(config.device)
     torch.set_num_threads(config.num_threads or threads)
-    data, state = load_training_data(config, device), new_training_state(config, device)
-    step, times = engine_of(config).stepper(state, data, TIMED_STEPS), []
-    for n in range(TIMED_STEPS):
-        first = n * config.batch_size % max(1, len(data.train_index) - config.batch_size)
+    data = load_training_data(config, device)
+    state = new_training_state(config, device)
+    step = engine_of(config).stepper(state, data, TIMED_STEPS)
+
+    times = []
+    for number in range(TIMED_STEPS):
+        first = number * config.batch_size % max(1, len(data.train_index) - config.batch_size)
         batch = data.train_index[first : first + config.batch_size]
         start = time.perf_counter()
-        float(step(batch, n)[0])
+        float(step(batch, number)[0])  # `float` waits for the device
         times.append((time.perf_counter() - start) / len(batch))
-    return statistics.median(times[2:])
+    return statistics.median(times[WARMUP_STEPS:])

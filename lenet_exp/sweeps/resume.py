@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from lenet_exp.config.compose import typed
@@ -18,6 +18,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.config_dir import RESUMABLE, config_dir_of, resume_command
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.machine import command_line
 from lenet_exp.sweeps.checks import check_jobs
 from lenet_exp.sweeps.confirms import is_in_own_outputs
@@ -26,13 +27,8 @@ from lenet_exp.sweeps.session_start import SweepRequest
 
 log = logging.getLogger("lenet_exp")
 
-OF_RESUMED_SEARCH = (
-    "n_trials=",
-    "max_epochs=",
-    "max_seconds=",
-    "seeds=",
-    "confirm=",
-)  # also allowed for a search
+# Overrides that are also allowed when a search is resumed.
+OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "confirm=")
 
 
 def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, Config]:
@@ -47,12 +43,13 @@ def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, 
         ConfigError: the sweep was not found, or is in another outputs folder, whose files can name
             foreign classes.
     """
-    config = typed(compose([o for o in given if o.startswith(RESUMABLE)]))
+    resumable = [override for override in given if override.startswith(RESUMABLE)]
+    config = typed(compose(resumable))
     sweep = find_sweep(str(config.sweep.resume), "sweep.resume")
     if not is_in_own_outputs(sweep):
         raise ConfigError(
-            f"sweep.resume={config.sweep.resume}: this sweep is in a different outputs folder; to resume it, set "
-            f"LENET_EXP_OUTPUTS={sweep.outputs}"
+            f"sweep.resume={config.sweep.resume}: this sweep is in a different outputs folder; "
+            f"to resume it, set LENET_EXP_OUTPUTS={sweep.outputs}"
         )
     return sweep, config
 
@@ -68,32 +65,37 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
     Raises:
         ConfigError: an override would change the jobs, or the address of the store is invalid.
     """
-    if other := [o for o in given if not o.startswith(RESUMABLE)]:
-        allowed = (
-            "a resumed sweep can change only sweep.*, hydra.*, hydra/launcher, and tracking.uri"
+    other_overrides = [override for override in given if not override.startswith(RESUMABLE)]
+    if other_overrides:
+        raise ConfigError(
+            f"{other_overrides[0]}: remove this flag; a resumed sweep can change only sweep.*, "
+            "hydra.*, hydra/launcher, and tracking.uri"
         )
-        raise ConfigError(f"{other[0]}: remove this flag; {allowed}")
-    now = typed(compose(list(given)))
-    check_jobs([given], [now])
+
+    current = typed(compose(list(given)))
+    check_jobs([given], [current])
     jobs = sweep.jobs()
     if not jobs:
         raise ConfigError(
-            f"sweep.resume={now.sweep.resume}: this sweep has no jobs; rerun its command instead"
+            f"sweep.resume={current.sweep.resume}: this sweep has no jobs; "
+            "rerun its command instead"
         )
-    targets = [target for job in jobs for target in unidentified_classes(job.config)]
-    if targets:
-        raise ConfigError(
-            f"sweep.resume={now.sweep.resume}: release 0.2 did not store the code of {targets[0]}; resume this sweep "
-            "with release 0.3.0, or rerun its command to train its runs again"
-        )
+    for job in jobs:
+        for target in unidentified_classes(job.config):
+            raise ConfigError(
+                f"sweep.resume={current.sweep.resume}: release 0.2 did not store the code of "
+                f"{target}; resume this sweep with release 0.3.0, or rerun its command to train "
+                "its runs again"
+            )
+
     plan = sweep.started()
     margin = plan.other.get("margin")
     if margin is not None:
         log.info("sweep.margin=%g of an earlier release is ignored", margin)
 
     config = jobs[0].config
-    tracking = replace(config.tracking, uri=_uri(now, plan.tracking_uri))
-    config = replace(config, sweep=now.sweep, tracking=tracking)
+    tracking = replace(config.tracking, uri=_uri(current, plan.tracking_uri))
+    config = replace(config, sweep=current.sweep, tracking=tracking)
     request = SweepRequest(command=command_line(), overrides=[], swept=[])
     return GridPlan(sweep=sweep, jobs=jobs, config=config, request=request)
 
@@ -111,35 +113,58 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         ConfigError: an override would change the search, or a password is required, which is not
             stored.
     """
-    if other := [o for o in now if not o.startswith((*RESUMABLE, *OF_RESUMED_SEARCH))]:
-        allowed = "sweep.* flags, budgets, seeds=, and confirm="
+    allowed_prefixes = (*RESUMABLE, *OF_RESUMED_SEARCH)
+    other_overrides = [override for override in now if not override.startswith(allowed_prefixes)]
+    if other_overrides:
         raise ConfigError(
-            f"{other[0]}: a resumed search keeps its search space; only {allowed} may change"
+            f"{other_overrides[0]}: a resumed search keeps its search space; "
+            "only sweep.* flags, budgets, seeds=, and confirm= may change"
         )
     plan = sweep.started()
-    if config_dir_of(plan) and not {"--config-dir", "-cd"} & {
-        word.partition("=")[0] for word in sys.argv
-    }:
+    if config_dir_of(plan) and not _has_config_dir(sys.argv):
         raise ConfigError(
-            f"sweep.resume={given.sweep.resume}: this search needs its --config-dir; run: {resume_command(sweep)}"
+            f"sweep.resume={given.sweep.resume}: this search needs its --config-dir; "
+            f"run: {resume_command(sweep)}"
         )
-    now = [o for o in now if _key(o) != "sweep.resume"]
-    replaced = {_key(o) for o in now}
-    # Stored overrides are without flags of the sweep, unless somebody changed the file.
-    stored = without_removed(plan.overrides)
-    kept = [
-        o
-        for o in stored
-        if _key(o) not in replaced | {"tracking.uri"} and not _key(o).startswith("sweep")
-    ]
-    if "tracking.uri" not in replaced and (uri := _uri(given, plan.tracking_uri)) is not None:
-        kept.append("tracking.uri='" + uri.replace("'", r"\'") + "'")
-    hidden = next((o for o in kept if "***" in o), None)
-    if hidden is not None:
-        raise ConfigError(
-            f"{hidden}: its password is not stored; set {_key(hidden)}= to the URI with the password"
-        )
-    return [*kept, *now]
+
+    current = [override for override in now if _key(override) != "sweep.resume"]
+    replaced = {_key(override) for override in current}
+    stored = _stored_overrides(plan, replaced)
+    uri = _uri(given, plan.tracking_uri)
+    if uri is not None and "tracking.uri" not in replaced:
+        escaped = uri.replace("'", r"\'")
+        stored.append(f"tracking.uri='{escaped}'")
+
+    for override in stored:
+        if "***" in override:
+            raise ConfigError(
+                f"{override}: its password is not stored; "
+                f"set {_key(override)}= to the URI with the password"
+            )
+    return [*stored, *current]
+
+
+def _has_config_dir(arguments: Sequence[str]) -> bool:
+    """Return whether the arguments of a command set Hydra's `--config-dir`."""
+    names = {word.partition("=")[0] for word in arguments}
+    return bool(names & {"--config-dir", "-cd"})
+
+
+def _stored_overrides(plan: SweepPlan, replaced: Set[str]) -> list[str]:
+    """Return the stored overrides of a search that current overrides do not replace.
+
+    Stored overrides contain no flags of the sweep, unless somebody changed the file.
+
+    Args:
+        plan: plan of the search.
+        replaced: flags that current overrides set.
+    """
+    kept = []
+    for override in without_removed(plan.overrides):
+        key = _key(override)
+        if key not in replaced and key != "tracking.uri" and not key.startswith("sweep"):
+            kept.append(override)
+    return kept
 
 
 def check_same_search(planned: SweepFolder, sweep: SweepFolder) -> None:
@@ -154,8 +179,8 @@ def check_same_search(planned: SweepFolder, sweep: SweepFolder) -> None:
     """
     if planned.id != sweep.id:
         raise ConfigError(
-            f"sweep.resume={sweep.id}: cannot be resumed, because conf/, the data, or the program has changed; to "
-            f"start a new search, run: {sweep.started().command}"
+            f"sweep.resume={sweep.id}: cannot be resumed, because conf/, the data, or the program "
+            f"has changed; to start a new search, run: {sweep.started().command}"
         )
 
 
@@ -163,20 +188,20 @@ def resumed_command(sweep: SweepFolder, given: Sequence[str]) -> str:
     """Return the command to record for a resumed search: its original command, with the current
     overrides added.
     """
-    return " ".join(
-        [
-            sweep.started().command,
-            *(shlex.quote(o) for o in given if o.startswith(OF_RESUMED_SEARCH)),
-        ]
-    )
+    words = [sweep.started().command]
+    for override in given:
+        if override.startswith(OF_RESUMED_SEARCH):
+            words.append(shlex.quote(override))
+    return " ".join(words)
 
 
 def _key(override: str) -> str:
+    """Return the flag that an override sets: `+model.width=2` sets `model.width`."""
     return override.lstrip("+~").partition("=")[0]
 
 
-def _uri(given: Config, kept: str | None) -> str | None:
+def _uri(config: Config, stored_uri: str | None) -> str | None:
     """Return the address of the store in the configuration or, if it is not set there, the stored
     address.
     """
-    return given.tracking.uri or kept
+    return config.tracking.uri or stored_uri

@@ -136,7 +136,7 @@ def test_frozen_jobs_run_after_conf_changes(ready, tmp_path):
 @pytest.fixture
 def minutes(main, outputs, monkeypatch) -> Callable[..., float]:
     """Return a function that estimates the minutes of a sweep with slow steps on two cores."""
-    monkeypatch.setattr(estimate, "_seconds_an_image", lambda config, threads: 10.0)
+    monkeypatch.setattr(estimate, "_seconds_per_image", lambda config, threads: 10.0)
     monkeypatch.setattr(estimate, "cpu_count", lambda: 2)
 
     def estimated(*line: str) -> float:

@@ -34,7 +34,7 @@ LOOK_SECONDS = 30.0  # time between two checks of whether the sweep has a proces
 ALONE_SECONDS = 300.0  # time that an idle slot waits after the sweep's process has died
 # Delay before this process stops its job: Slurm also sends SIGTERM to the job's process, and a
 # second SIGTERM would kill it.
-TOLD_SECONDS = 10.0
+SIGTERM_DELAY_SECONDS = 10.0
 
 
 def slot_name(environment: Mapping[str, str] = os.environ) -> str:
@@ -186,7 +186,7 @@ class SlurmSlot:
                 self._end("Slurm is about to end its allocation")
             now = time.monotonic()
             if self._terminated_at:
-                stop_job_at = self._terminated_at + TOLD_SECONDS
+                stop_job_at = self._terminated_at + SIGTERM_DELAY_SECONDS
                 self._end("Slurm ended its allocation", stop_job_at=stop_job_at)
             if self._why_ending and self._is_training and now >= self._stop_job_at:
                 self._stop_job_at = math.inf

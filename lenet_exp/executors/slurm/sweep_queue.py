@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from lenet_exp.executors.queues import NewSlotProcess
@@ -51,7 +52,7 @@ def serve_slot(sweep: SweepFolder, new_process: NewSlotProcess) -> bool:
             slot_name(),
             process,
             outputs=sweep.outputs,
-            has_driver=lambda: sweep.owner() is not None,
+            has_driver=partial(_has_process, sweep),
         )
         return slot.serve(info)
     except OSError:
@@ -60,3 +61,7 @@ def serve_slot(sweep: SweepFolder, new_process: NewSlotProcess) -> bool:
             raise
         # The sweep ended or restarted while this process was starting.
         return new_plan is not None
+
+
+def _has_process(sweep: SweepFolder) -> bool:
+    return sweep.owner() is not None
