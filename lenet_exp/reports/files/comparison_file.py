@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.effects import Effect
 from lenet_exp.comparison.search.importance import search_importance
 from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.comparison.studies.interactions import Interactions
@@ -21,9 +22,11 @@ from lenet_exp.reports.words.next_steps import next_command, next_step, notes
 from lenet_exp.reports.words.study_words import interaction_record
 from lenet_exp.reports.words.verdict import verdict
 
-PULL_REQUEST = (
-    10  # maximum number of rows in a Markdown table for pull requests; the HTML report has all rows
-)
+# Maximum number of rows in a Markdown table for pull requests; the HTML report has all rows.
+PULL_REQUEST_ROWS = 10
+
+# Metadata that omits the date, so that the same figure is always the same file.
+UNDATED: dict[str, dict[str, None]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 
 def write_comparison(
@@ -44,16 +47,20 @@ def write_comparison(
 
         write_output_file(path, page(comparisons, source))
     elif kind == ".md":
-        write_output_file(path, markdown(comparisons, source, PULL_REQUEST))
+        write_output_file(path, markdown(comparisons, source, PULL_REQUEST_ROWS))
     elif kind == ".tex":
         write_output_file(path, tex(comparisons, source, columns))
     elif kind == ".csv":
-        write_output_file(
-            path, csv_text([row for rows in finite(ranked_records(comparisons)) for row in rows])
-        )
+        rows = []
+        for table in finite(ranked_records(comparisons)):
+            rows += table
+        write_output_file(path, csv_text(rows))
     else:
         tables = ranked_records(comparisons)
-        data = [_json(c, source, rows) for c, rows in zip(comparisons, tables, strict=True)]
+        data = [
+            _json(comparison, source, table)
+            for comparison, table in zip(comparisons, tables, strict=True)
+        ]
         write_output_file(path, json.dumps(finite(data), indent=2) + "\n")
 
 
@@ -80,74 +87,76 @@ def write_figures(
     from lenet_exp.reports.files.comparison_plots import paper_figure
     from lenet_exp.reports.files.figure_layout import PAPER_WIDTH
 
-    several = len(comparisons) > 1
     width = PAPER_WIDTH if cm is None else cm / 2.54
-    drawn = {
-        path.with_stem(f"{path.stem}_{c.dataset}") if several else path: paper_figure(
-            c, kind, width, flags
-        )
-        for c in comparisons
-    }
-    for to, figure in drawn.items():
+
+    # No file is written if one of the comparisons does not have the figure.
+    figures = {}
+    for comparison in comparisons:
+        file = path
+        if len(comparisons) > 1:
+            file = path.with_stem(f"{path.stem}_{comparison.dataset}")
+        figures[file] = paper_figure(comparison, kind, width, flags)
+
+    suffix = path.suffix.lower()
+    for file, figure in figures.items():
         content = io.BytesIO()
-        suffix = to.suffix.lower()
-        with rc_context(
-            {"pdf.fonttype": 42, "svg.hashsalt": "lenet_exp"}
-        ):  # fonts that journals accept
-            same = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(
-                suffix
-            )  # whenever it is drawn
-            figure.savefig(content, format=suffix[1:], metadata=same, dpi=300)
-        write_output_file(to, content.getvalue())
-    return list(drawn)
+        # Journals accept TrueType fonts (42). With a salt, the IDs in an SVG are always the same.
+        with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "lenet_exp"}):
+            figure.savefig(content, format=suffix[1:], metadata=UNDATED.get(suffix), dpi=300)
+        write_output_file(file, content.getvalue())
+    return list(figures)
 
 
 def _json(
-    comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str, Cell]]
+    comparison: Comparison, source: RunSource, records: Sequence[Mapping[str, Cell]]
 ) -> Mapping[str, Json]:
-    found, its = comparison.effects, comparison.new_images
     data: dict[str, Json] = {
         "dataset": comparison.dataset,
         "verdict": verdict(comparison),
         "next": next_step(comparison),
         "command": next_command(comparison, source.command),
         "notes": notes(comparison),
-        "new_images": vars(its) | {"behind": list(map(comparison.name, its.behind))}
-        if its is not None
-        else None,
-        "groups": list(rows),
-        "effects": [
-            # In earlier releases, `importance` had a value.
-            {
-                "flag": e.flag,
-                "share_of_variance": e.share,
-                "importance": None,
-                "levels": list(map(vars, e.levels)),
-            }
-            for e in found.flags
-        ],
-        "seeds_share_of_variance": found.seeds,
+        "new_images": _new_images(comparison),
+        "groups": list(records),
+        "effects": list(map(_effect, comparison.effects.flags)),
+        "seeds_share_of_variance": comparison.effects.seeds,
         "interactions": _interactions(comparison.interactions),
     }
-    return data | (
-        {"search": _search(comparison.searched)} if comparison.searched is not None else {}
-    )
+    if comparison.searched is not None:
+        data["search"] = _search(comparison.searched)
+    return data
 
 
-def _interactions(found: Interactions | None) -> Mapping[str, Json] | None:
-    if found is None:
+def _new_images(comparison: Comparison) -> Mapping[str, Json] | None:
+    new_images = comparison.new_images
+    if new_images is None:
         return None
-    pairs = list(map(interaction_record, found.pairs))
-    contrasts = list(map(vars, found.contrasts))
+    names = list(map(comparison.name, new_images.behind))
+    return vars(new_images) | {"behind": names}
+
+
+def _effect(effect: Effect) -> Mapping[str, Json]:
     return {
-        "no_test": found.no_test,
-        "left_out": list(found.left_out),
-        "pairs": pairs,
-        "contrasts": contrasts,
+        "flag": effect.flag,
+        "share_of_variance": effect.share,
+        "importance": None,  # had a value in earlier releases
+        "levels": list(map(vars, effect.levels)),
+    }
+
+
+def _interactions(interactions: Interactions | None) -> Mapping[str, Json] | None:
+    if interactions is None:
+        return None
+    return {
+        "no_test": interactions.no_test,
+        "left_out": list(interactions.left_out),
+        "pairs": list(map(interaction_record, interactions.pairs)),
+        "contrasts": list(map(vars, interactions.contrasts)),
     }
 
 
 def _search(searched: SearchSummary) -> Mapping[str, Json]:
+    shares = search_importance(searched)
     return {
         "how": searched.how,
         "objective": searched.objective.value,
@@ -155,8 +164,6 @@ def _search(searched: SearchSummary) -> Mapping[str, Json]:
         "best_command": searched.best_command,
         "spent": searched.spent,
         "history": list(map(vars, searched.steps)),
-        "importance": [
-            {"flag": flag, "share": share} for flag, share in search_importance(searched).items()
-        ],
+        "importance": [{"flag": flag, "share": share} for flag, share in shares.items()],
         "trials": list(map(vars, searched.trials)),
     }

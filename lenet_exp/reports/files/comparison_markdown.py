@@ -26,28 +26,49 @@ def markdown(comparisons: Sequence[Comparison], source: RunSource, rows: int = R
         rows: maximum number of rows in each leaderboard.
     """
     parts = [_part(comparison, source.command, rows) for comparison in comparisons]
-    parts += ["".join(f"- {as_line(line)}\n" for line in dataset_lines(comparisons))]
-    return "\n".join([*filter(None, parts), f"Created by {code(source.title)}\n"])
+    results_over_datasets = dataset_lines(comparisons)
+    if results_over_datasets:
+        parts.append("".join(f"- {as_line(line)}\n" for line in results_over_datasets))
+    parts.append(f"Created by {code(source.title)}\n")
+    return "\n".join(parts)
 
 
-def _part(comparison: Comparison, command: str | None, most: int) -> str:
-    lines = [f"**{inline(verdict(comparison))}**"]
-    if said := best_lines(comparison):
-        lines.append(inline(" ".join(said)))
-    command = next_command(comparison, command)
-    if (step := next_step(comparison, command)) is not None:
-        lines.append(f"Next: {inline(step)}")
+def _part(comparison: Comparison, source_command: str | None, most_rows: int) -> str:
+    """Format one comparison as paragraphs."""
+    paragraphs = [f"**{inline(verdict(comparison))}**"]
+    candidates = best_lines(comparison)
+    if candidates:
+        paragraphs.append(inline(" ".join(candidates)))
+
+    command = next_command(comparison, source_command)
+    step = next_step(comparison, command)
+    if step is not None:
+        paragraphs.append(f"Next: {inline(step)}")
     if command is not None:
-        lines.append(code(command))
-    lines += [f"{inline(capital(note))}." for note in notes(comparison)]
-    shown, cols = shown_rows(comparison, most), columns(comparison)
-    rows = [_row(c.title for c in cols), "|" + " --- |" * len(cols)]
-    rows += [_row(c.text(comparison, n) for c in cols) for n in range(shown)]
-    lines += [as_line(title_of(comparison)), "\n".join(rows)]
-    if (more := more_line(comparison, shown)) is not None:
-        lines.append(more)
-    lines.append("\n".join(f"- {as_line(line)}" for line in effect_lines(comparison)))
-    return "\n\n".join(filter(None, lines)) + "\n"
+        paragraphs.append(code(command))
+    paragraphs += [f"{inline(capital(note))}." for note in notes(comparison)]
+
+    shown = shown_rows(comparison, most_rows)
+    paragraphs.append(as_line(title_of(comparison)))
+    paragraphs.append(_table(comparison, shown))
+    not_shown = more_line(comparison, shown)
+    if not_shown is not None:
+        paragraphs.append(not_shown)
+
+    paragraphs.append("\n".join(f"- {as_line(line)}" for line in effect_lines(comparison)))
+    return "\n\n".join(filter(None, paragraphs)) + "\n"
+
+
+def _table(comparison: Comparison, shown: int) -> str:
+    """Format the first rows of a leaderboard."""
+    shown_columns = columns(comparison)
+    rows = [
+        _row(column.title for column in shown_columns),
+        "|" + " --- |" * len(shown_columns),
+    ]
+    for position in range(shown):
+        rows.append(_row(column.text(comparison, position) for column in shown_columns))
+    return "\n".join(rows)
 
 
 def _row(values: Iterable[str]) -> str:

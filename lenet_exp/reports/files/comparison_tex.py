@@ -8,7 +8,6 @@ import re
 from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.verdict import Relation, could_be_best, relation_of
 from lenet_exp.errors import one_of, printable
 from lenet_exp.reports.columns import Column, accuracy, columns
@@ -58,12 +57,12 @@ def tex(
     Raises:
         ConfigError: there is no such column.
     """
-    made_by = printable(source.title)
-    tables = [
-        _table(c, dataset_lines(comparisons) if c is comparisons[-1] else [], chosen)
-        for c in comparisons
-    ]
-    return f"% {made_by}\n% \\usepackage{{booktabs}}\n" + "\n".join(tables)
+    tables = []
+    for comparison in comparisons:
+        is_last = comparison is comparisons[-1]
+        results = dataset_lines(comparisons) if is_last else []
+        tables.append(_table(comparison, results, chosen))
+    return f"% {printable(source.title)}\n% \\usepackage{{booktabs}}\n" + "\n".join(tables)
 
 
 def escaped(text: str) -> str:
@@ -72,84 +71,124 @@ def escaped(text: str) -> str:
 
 
 def _table(
-    comparison: Comparison, over_datasets: Sequence[str], chosen: Sequence[str] | None
+    comparison: Comparison, results_over_datasets: Sequence[str], chosen: Sequence[str] | None
 ) -> str:
-    shown, may_be_best, cols = (
-        shown_rows(comparison),
-        could_be_best(comparison),
-        columns(comparison, tex=True),
+    """Format the table of a comparison, with comments above it."""
+    shown = shown_rows(comparison)
+    may_be_best = could_be_best(comparison)
+    columns = _columns(comparison, chosen)
+
+    head = [escaped(column.tex) if column.name == "flag" else column.tex for column in columns]
+    rows = [head]
+    for position, group in enumerate(comparison.groups[:shown]):
+        bold = group in may_be_best
+        rows.append([_cell(column, comparison, position, bold) for column in columns])
+    alignment = "".join("l" if column.name == "flag" else "r" for column in columns)
+
+    caption = _caption(comparison, {column.name for column in columns}, shown)
+    label = comparison.dataset
+    if comparison.design.confirms is not None:
+        label += "-confirmation"
+
+    results = [*_results(comparison), *results_over_datasets]
+    comments = "".join(f"% {printable(line)}\n" for line in results)
+    return comments + tex_table(caption, label, alignment, rows)
+
+
+def _columns(comparison: Comparison, chosen: Sequence[str] | None) -> list[Column]:
+    """Return the flags and the chosen columns, or all columns if none are chosen."""
+    every = columns(comparison, tex=True)
+    if chosen is None:
+        return every
+
+    flags = [column for column in every if column.name == "flag"]
+    results = {
+        column.name.removesuffix("_alone"): column for column in every if column.name != "flag"
+    }
+    return flags + [results[one_of("columns", name, list(results))] for name in chosen]
+
+
+def _results(comparison: Comparison) -> list[str]:
+    """Return the verdict and the results of other tests, one per line."""
+    results = []
+    if len(comparison.groups) > 1:
+        results = [verdict(comparison), *best_lines(comparison)]
+    results += contrast_lines(comparison)
+    results += interaction_lines(comparison.interactions)
+    return results
+
+
+def _caption(comparison: Comparison, column_names: set[str], shown: int) -> str:
+    """Describe a table.
+
+    Args:
+        column_names: names of its columns.
+        shown: number of its rows; the other configurations are not shown.
+    """
+    metric = comparison.metric
+    name = escaped(metric.name)
+    unit = r", in \%" if metric.percent else ""
+    caption = (
+        f"{capital(comparison.epoch)} validation {name} on {escaped(comparison.dataset)}{unit}: "
+        r"mean $\pm$ standard deviation over $n$ seeds"
     )
-    known = {column.name.removesuffix("_alone"): column for column in cols if column.name != "flag"}
-    if chosen is not None:
-        cols = [c for c in cols if c.name == "flag"] + [
-            known[one_of("columns", name, list(known))] for name in chosen
-        ]
-    names = {column.name for column in cols}
-    name = escaped(comparison.metric.name)
-    unit, points = (r", in \%", ", in points") if comparison.metric.percent else ("", "")
-    said = (
-        rf"{capital(comparison.epoch)} validation {name} on {escaped(comparison.dataset)}{unit}: "
-    )
-    said += r"mean $\pm$ standard deviation over $n$ seeds"
-    said += r", and 95\% confidence interval (CI) of the mean." if "interval" in names else "."
-    sides = ("leader", "row") if comparison.metric.larger else ("row", "leader")
-    if "lead" in names:
-        lead = rf"{name} of the {sides[0]} minus that of the {sides[1]}{points}, with simultaneous 95\% intervals"
-        said += f" Lead: {lead}."
-    if may_be_best:
-        said += " Bold: could be the best."
-    if names & {"test_alone", "test_lead"}:
-        said += " Test: accuracy of the same models on the test images."
+    if "interval" in column_names:
+        caption += r", and 95\% confidence interval (CI) of the mean."
+    else:
+        caption += "."
+
+    if "lead" in column_names:
+        better, worse = ("leader", "row") if metric.larger else ("row", "leader")
+        points = ", in points" if metric.percent else ""
+        caption += (
+            f" Lead: {name} of the {better} minus that of the {worse}{points}, "
+            r"with simultaneous 95\% intervals."
+        )
+    if could_be_best(comparison):
+        caption += " Bold: could be the best."
+    if column_names & {"test_alone", "test_lead"}:
+        caption += " Test: accuracy of the same models on the test images."
     if comparison.part:
-        said += f" Shown: {escaped(comparison.part)}; tests are corrected for all configurations of the sweep."
+        caption += (
+            f" Shown: {escaped(comparison.part)}; "
+            "tests are corrected for all configurations of the sweep."
+        )
     if any(map(at_chance, comparison.groups)):
-        said += f" At chance: {AT_CHANCE}."
+        caption += f" At chance: {AT_CHANCE}."
     if any(map(collapsed, comparison.groups)):
-        said += f" Collapsed: {COLLAPSED}."
-    told = [verdict(comparison), *best_lines(comparison)] if len(comparison.groups) > 1 else []
-    told += [
-        *contrast_lines(comparison),
-        *interaction_lines(comparison.interactions),
-        *over_datasets,
-    ]
-    if (more := more_line(comparison, shown)) is not None:
-        said += f" Not shown: {escaped(more)}."
-    heads = [escaped(c.tex) if c.name == "flag" else c.tex for c in cols]
-    rows = [
-        [_cell(column, comparison, position, group in may_be_best) for column in cols]
-        for position, group in enumerate(comparison.groups[:shown])
-    ]
-    kinds = "".join("l" if c.name == "flag" else "r" for c in cols)
-    label = f"{comparison.dataset}{'' if comparison.design.confirms is None else '-confirmation'}"
-    return "".join(f"% {printable(line)}\n" for line in told) + tex_table(
-        said, label, kinds, [heads, *rows]
-    )
+        caption += f" Collapsed: {COLLAPSED}."
+
+    not_shown = more_line(comparison, shown)
+    if not_shown is not None:
+        caption += f" Not shown: {escaped(not_shown)}."
+    return caption
 
 
-def tex_table(caption: str, label: str, kinds: str, cells: Sequence[Sequence[str]]) -> str:
+def tex_table(caption: str, label: str, alignment: str, cells: Sequence[Sequence[str]]) -> str:
     """Return a LaTeX table, which spans both columns of a two-column paper if it has more than four
     columns.
 
     Args:
         label: text from which the label is made.
-        kinds: alignment of each column: `l` or `r`.
+        alignment: alignment of each column: `l` or `r`.
         cells: the rows, first the head; texts are escaped.
     """
-    table = "table*" if len(kinds) > 4 else "table"
+    environment = "table*" if len(alignment) > 4 else "table"
+    label = re.sub(r"[^A-Za-z0-9.:-]+", "-", label)
     head, *rows = (f"    {' & '.join(row)} \\\\" for row in cells)
     lines = [
-        rf"\begin{{{table}}}",
+        rf"\begin{{{environment}}}",
         r"  \centering",
         rf"  \caption{{{caption}}}",
-        rf"  \label{{tab:{re.sub(r'[^A-Za-z0-9.:-]+', '-', label)}}}",
-        rf"  \begin{{tabular}}{{{kinds}}}",
+        rf"  \label{{tab:{label}}}",
+        rf"  \begin{{tabular}}{{{alignment}}}",
         r"    \toprule",
         head,
         r"    \midrule",
         *rows,
         r"    \bottomrule",
         r"  \end{tabular}",
-        rf"\end{{{table}}}",
+        rf"\end{{{environment}}}",
         "",
     ]
     return "\n".join(lines)
@@ -158,19 +197,33 @@ def tex_table(caption: str, label: str, kinds: str, cells: Sequence[Sequence[str
 def _cell(column: Column, comparison: Comparison, position: int, bold: bool) -> str:
     """Return a cell, with minus signs instead of hyphens in numbers."""
     if column.name == "accuracy":
-        return _reached(comparison.groups[position], bold, relation_of(comparison, position))
+        return _result(comparison, position, bold)
     text = escaped(column.text(comparison, position))
-    return text if column.name == "flag" else re.sub(r"-(?=\d)", "$-$", text)
+    if column.name == "flag":
+        return text
+    return re.sub(r"-(?=\d)", "$-$", text)
 
 
-def _reached(group: Group, bold: bool, relation: Relation) -> str:
-    """Format the accuracy of a configuration, or state that it diverged, is unstable, is at chance,
-    or has none.
+def _result(comparison: Comparison, position: int, bold: bool) -> str:
+    """Format the accuracy of a configuration, or state that it has none.
+
+    Remarks such as `diverged on 1 of 3 seeds` follow in parentheses.
     """
-    reached = escaped(accuracy(group))
+    group = comparison.groups[position]
     if not group.n:
         return escaped(unfinished(group))
-    unstable = "unstable" * (relation is Relation.unstable)
-    diverged = diverged_on(group) if group.diverged else ""
-    why = ", ".join(filter(None, [diverged, unstable, at_chance(group), collapsed(group)]))
-    return (rf"\textbf{{{reached}}}" if bold else reached) + (f" ({escaped(why)})" if why else "")
+
+    remarks = []
+    if group.diverged:
+        remarks.append(diverged_on(group))
+    if relation_of(comparison, position) is Relation.unstable:
+        remarks.append("unstable")
+    remarks += [at_chance(group), collapsed(group)]
+    remarks = [remark for remark in remarks if remark]
+
+    text = escaped(accuracy(group))
+    if bold:
+        text = rf"\textbf{{{text}}}"
+    if remarks:
+        text += f" ({escaped(', '.join(remarks))})"
+    return text

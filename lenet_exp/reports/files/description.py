@@ -15,8 +15,8 @@ from lenet_exp.reports.columns import accuracy
 from lenet_exp.reports.escape import html
 from lenet_exp.reports.words.verdict import verdict
 
-MOST = 10  # maximum number of configurations
-NAME = 60  # maximum number of characters in a configuration's name
+MOST_CONFIGURATIONS = 10
+NAME_LENGTH = 60  # maximum number of characters in a configuration's name
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 Links = Callable[[Group], str | None]
@@ -29,26 +29,32 @@ def final_description(comparisons: Sequence[Comparison], links: Links, report: s
         links: function that returns the address of a configuration's best run.
         report: address of the full report.
     """
-    several, parts = len(comparisons) > 1, []
+    lines = []
     for comparison in comparisons:
-        said = f"{comparison.dataset}: {verdict(comparison)}" if several else verdict(comparison)
-        parts.append(f'<div><b>{html(said)}</b> <a href="{escape(report)}">report</a></div>\n')
-        known = [group for group in comparison.groups if group.n or group.diverged][:MOST]
-        if known:
-            parts.append(
-                f"<div>{', '.join(_configuration(comparison, group, links) for group in known)}</div>\n"
-            )
-    return "".join(parts)
+        result = verdict(comparison)
+        if len(comparisons) > 1:
+            result = f"{comparison.dataset}: {result}"
+        lines.append(f'<b>{html(result)}</b> <a href="{escape(report)}">report</a>')
+
+        with_result = [group for group in comparison.groups if group.n or group.diverged]
+        configurations = [
+            _configuration(comparison, group, links) for group in with_result[:MOST_CONFIGURATIONS]
+        ]
+        if configurations:
+            lines.append(", ".join(configurations))
+    return "".join(f"<div>{line}</div>\n" for line in lines)
 
 
 def _configuration(comparison: Comparison, group: Group, links: Links) -> str:
     """Format a configuration as its name, which links to its best run, and its accuracy, without
     line breaks.
     """
-    name = _spaced(shorten(comparison.name(group), NAME, placeholder="…"))
-    link = links(group)
-    named = name if link is None else f'<a href="{escape(link)}">{name}</a>'
-    return f"{named}{NO_BREAK}{_spaced(accuracy(group) if group.n else 'diverged')}"
+    name = _spaced(shorten(comparison.name(group), NAME_LENGTH, placeholder="…"))
+    address = links(group)
+    if address is not None:
+        name = f'<a href="{escape(address)}">{name}</a>'
+    result = accuracy(group) if group.n else "diverged"
+    return f"{name}{NO_BREAK}{_spaced(result)}"
 
 
 def _spaced(text: str) -> str:

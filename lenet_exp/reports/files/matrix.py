@@ -5,7 +5,7 @@ each cell.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 from lenet_exp.comparison.compare import Comparison
@@ -26,7 +26,12 @@ from lenet_exp.reports.words.run_outcomes import diverged_on, unfinished
 DATASET = "dataset"
 LEAST_RANKED = 3  # minimum number of datasets for mean ranks
 STYLE = "body { font-family: sans-serif } td { padding: .2em 1em; text-align: right }"
+HTML_HEAD = (
+    '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Results</title>'
+    f"<style>{STYLE}</style>"
+)
 Values = tuple[str, ...]
+Cells = dict[tuple[Values, Values], Group]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,27 +51,35 @@ class Matrix:
 
     rows: list[str]
     columns: list[str]
-    cells: dict[tuple[Values, Values], Group]
+    cells: Cells
     best: list[Group]
     ranks: dict[Values, float]
     first: Comparison
 
     def caption(self, mark: str) -> str:
         """Describe the cells and the mark of the configurations that could be the best."""
-        counts = [group.n for group in self.cells.values() if group.n] or [0]
-        fewest, most, metric = min(counts), max(counts), self.first.metric
-        what = f"{capital(self.first.epoch)} validation {metric.name}{' in %' * metric.percent}"
-        over = (
-            f", mean ± standard deviation over {f'{fewest} to ' * (fewest < most)}{most} runs"
-            if most > 1
-            else ""
-        )
-        part = f" Shown: {self.first.part}." if self.first.part else ""
-        side = "row" if DATASET in self.rows else "column"
-        tests = "95% confidence, corrected for all configurations on the same dataset"
-        return f"{what}{over}.{part}" + (
-            f" {mark}: could be the best of its {side} ({tests})." if self.best else ""
-        )
+        metric = self.first.metric
+        text = f"{capital(self.first.epoch)} validation {metric.name}"
+        if metric.percent:
+            text += " in %"
+
+        runs = [group.n for group in self.cells.values() if group.n]
+        most = max(runs, default=0)
+        if most > 1:
+            fewest = min(runs)
+            counts = f"{most}" if fewest == most else f"{fewest} to {most}"
+            text += f", mean ± standard deviation over {counts} runs"
+        text += "."
+
+        if self.first.part:
+            text += f" Shown: {self.first.part}."
+        if self.best:
+            side = "row" if DATASET in self.rows else "column"
+            text += (
+                f" {mark}: could be the best of its {side} "
+                "(95% confidence, corrected for all configurations on the same dataset)."
+            )
+        return text
 
     def table(self, plain: Callable[[str], str], marked: str) -> list[list[str]]:
         """Return the cells of the table, first its head.
@@ -76,20 +89,21 @@ class Matrix:
             marked: format of the configurations that could be the best.
         """
         columns = _ordered(column for _, column in self.cells)
-        titles = [" ".join(map(rounded, column)) for column in columns]
-        titles = (
-            titles if len({*titles}) == len(titles) else [" ".join(column) for column in columns]
-        )
-        head = [*map(short, self.rows), *titles, *(["mean rank"] if self.ranks else [])]
+        head = [*map(short, self.rows), *_titles(columns)]
+        if self.ranks:
+            head.append("mean rank")
+
         table = [list(map(plain, head))]
         for row in _ordered(row for row, _ in self.cells):
-            groups = [self.cells.get((row, column)) for column in columns]
-            cells = [
-                (marked if group in self.best else "{}").format(plain(_text(group)))
-                for group in groups
-            ]
-            rank = [f"{self.ranks[row]:.2f}" if row in self.ranks else "-"] if self.ranks else []
-            table.append([*(plain(rounded(value)) for value in row), *cells, *rank])
+            cells = [plain(rounded(value)) for value in row]
+            for column in columns:
+                group = self.cells.get((row, column))
+                text = plain(_text(group))
+                cells.append(marked.format(text) if group in self.best else text)
+            if self.ranks:
+                rank = self.ranks.get(row)
+                cells.append("-" if rank is None else f"{rank:.2f}")
+            table.append(cells)
         return table
 
     def text(self, kind: str) -> str:
@@ -97,80 +111,160 @@ class Matrix:
         `.csv`.
         """
         if kind == ".csv":
-            head, *rows = self.table(str, "{} *")
-            return csv_text([dict(zip(head, row, strict=True)) for row in rows])
+            return self._csv()
         if kind == ".tex":
-            table, label = (
-                self.table(escaped, r"\textbf{{{}}}"),
-                "-".join([*self.rows, *self.columns]),
-            )
-            kinds = "l" * len(self.rows) + "r" * (len(table[0]) - len(self.rows))
-            return tex_table(escaped(self.caption("Bold")), label, kinds, table)
+            return self._tex()
         if kind == ".md":
-            table = self.table(inline, "**{}**")
-            lines = [
-                f"| {' | '.join(row)} |" for row in [table[0], ["---"] * len(table[0]), *table[1:]]
-            ]
-            return "\n".join([*lines, "", inline(self.caption("Bold")), ""])
-        cells = [[f"<td>{cell}</td>" for cell in row] for row in self.table(escape, "<b>{}</b>")]
-        body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in cells)
-        top = f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Results</title><style>{STYLE}</style>'
-        return f"{top}\n<table>\n{body}</table>\n<p>{escape(self.caption('Bold'))}</p>\n</html>\n"
+            return self._markdown()
+        return self._html()
+
+    def _csv(self) -> str:
+        head, *rows = self.table(str, "{} *")
+        return csv_text([dict(zip(head, row, strict=True)) for row in rows])
+
+    def _tex(self) -> str:
+        table = self.table(escaped, r"\textbf{{{}}}")
+        label = "-".join([*self.rows, *self.columns])
+        results = len(table[0]) - len(self.rows)
+        alignment = "l" * len(self.rows) + "r" * results
+        return tex_table(escaped(self.caption("Bold")), label, alignment, table)
+
+    def _markdown(self) -> str:
+        head, *rows = self.table(inline, "**{}**")
+        lines = [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
+        return "\n".join([*lines, "", inline(self.caption("Bold")), ""])
+
+    def _html(self) -> str:
+        lines = []
+        for row in self.table(escape, "<b>{}</b>"):
+            cells = "".join(f"<td>{cell}</td>" for cell in row)
+            lines.append(f"<tr>{cells}</tr>\n")
+        caption = escape(self.caption("Bold"))
+        return f"{HTML_HEAD}\n<table>\n{''.join(lines)}</table>\n<p>{caption}</p>\n</html>\n"
 
 
-def matrix_of(comparisons: Sequence[Comparison], asked: str) -> Matrix:
+def matrix_of(comparisons: Sequence[Comparison], sides: str) -> Matrix:
     """Return the matrix of the comparisons of one or more datasets.
 
     Args:
-        asked: the flags along the rows and the columns, such as `model,dataset` or
+        sides: the flags along the rows and the columns, such as `model,dataset` or
             `model+optimizer,dataset`.
 
     Raises:
         ConfigError: a flag does not differ between configurations, or a cell would have several
             configurations.
     """
-    flags = list(dict.fromkeys([DATASET, *(flag for c in comparisons for flag in c.flags)]))
-    if asked.count(",") != 1:
-        raise ConfigError(
-            f"matrix={asked}: must be the flags of the rows and of the columns, such as model,dataset"
-        )
-    sides = [
-        [find_flag("matrix", flag, flags) for flag in side.split("+")] for side in asked.split(",")
-    ]
-    rows, columns = sides
-    cells: dict[tuple[Values, Values], Group] = {}
+    flags = [DATASET]
+    for comparison in comparisons:
+        flags += [flag for flag in comparison.flags if flag not in flags]
+    rows, columns = _flags_of_sides(sides, flags)
+
+    cells: Cells = {}
     best: list[Group] = []
     for comparison in comparisons:
-        parts: dict[Values, list[Group]] = {}
+        competing = _CompetingGroups(sides, comparison)
         for group in comparison.groups:
-            row, column = (_values(comparison, group, side) for side in sides)
-            if cells.setdefault((row, column), group) is not group:
-                left = [
-                    flag for flag in flags[len(comparisons) < 2 :] if flag not in (*rows, *columns)
-                ]
-                raise ConfigError(
-                    f"matrix={asked}: a cell has several configurations, which differ in {', '.join(left)}; set "
-                    f"matrix={'+'.join([*rows, *left])},{'+'.join(columns)}, or show one with only= or best_per="
-                )
-            parts.setdefault(row if DATASET in rows else column, []).append(group)
-        for groups in parts.values():
-            members = {group: [group] for group in groups}
-            part = part_of(comparison, members, asked) if len(parts) > 1 else comparison
-            best += (
-                could_be_best(part)
-                if any(lead and lead.test != "none" for lead in part.leads)
-                else []
-            )
-    ranks: dict[Values, float] = {}
+            row = _values(comparison, group, rows)
+            column = _values(comparison, group, columns)
+            if (row, column) in cells:
+                left = flags if len(comparisons) > 1 else flags[1:]
+                raise _several_configurations(sides, rows, columns, left)
+            cells[row, column] = group
+            competing.add(row if DATASET in rows else column, group)
+        best += competing.best()
+
+    ranks = {}
     if len(comparisons) >= LEAST_RANKED and columns == [DATASET]:
-        datasets = list(dict.fromkeys(column for _, column in cells))
-        known = dict.fromkeys(row for row, _ in cells)
-        complete = [row for row in known if all((row, column) in cells for column in datasets)]
-        of_rows = ranks_of([[cells[row, column] for row in complete] for column in datasets])
-        ranks = dict(zip(complete, of_rows.mean(axis=0).tolist(), strict=True))
+        ranks = _mean_ranks(cells)
     return Matrix(
         rows=rows, columns=columns, cells=cells, best=best, ranks=ranks, first=comparisons[0]
     )
+
+
+def _flags_of_sides(sides: str, flags: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the flags of the rows and of the columns.
+
+    Args:
+        sides: names of flags, such as `model+optimizer,dataset`.
+        flags: the flags that differ between configurations.
+    """
+    if sides.count(",") != 1:
+        raise ConfigError(
+            f"matrix={sides}: must be the flags of the rows and of the columns, "
+            "such as model,dataset"
+        )
+    rows, columns = sides.split(",")
+    return (
+        [find_flag("matrix", flag, flags) for flag in rows.split("+")],
+        [find_flag("matrix", flag, flags) for flag in columns.split("+")],
+    )
+
+
+def _several_configurations(
+    sides: str, rows: Sequence[str], columns: Sequence[str], flags: Sequence[str]
+) -> ConfigError:
+    """Return the error for a cell with several configurations, which names a matrix without such
+    cells.
+    """
+    left = [flag for flag in flags if flag not in rows and flag not in columns]
+    return ConfigError(
+        f"matrix={sides}: a cell has several configurations, which differ in {', '.join(left)}; "
+        f"set matrix={'+'.join([*rows, *left])},{'+'.join(columns)}, "
+        "or show one with only= or best_per="
+    )
+
+
+@dataclass(frozen=True)
+class _CompetingGroups:
+    """The configurations on one dataset, of which those in the same column compete.
+
+    If the rows are datasets, those in the same row compete.
+
+    Attributes:
+        sides: the flags along the rows and the columns.
+        groups: the configurations, keyed by the values of their column or row.
+    """
+
+    sides: str
+    comparison: Comparison
+    groups: dict[Values, list[Group]] = field(default_factory=dict)
+
+    def add(self, values: Values, group: Group) -> None:
+        self.groups.setdefault(values, []).append(group)
+
+    def best(self) -> list[Group]:
+        """Return the configurations that could be the best of their column or row.
+
+        A column without a valid test has none.
+        """
+        best: list[Group] = []
+        for groups in self.groups.values():
+            part = self.comparison
+            if len(self.groups) > 1:
+                members = {group: [group] for group in groups}
+                part = part_of(self.comparison, members, self.sides)
+
+            is_tested = any(lead and lead.test != "none" for lead in part.leads)
+            if is_tested:
+                best += could_be_best(part)
+        return best
+
+
+def _mean_ranks(cells: Cells) -> dict[Values, float]:
+    """Return the mean rank over the datasets of each row that has all datasets.
+
+    Args:
+        cells: the configurations, keyed by the values of the row and by the dataset.
+    """
+    datasets = list(dict.fromkeys(column for _, column in cells))
+    rows = dict.fromkeys(row for row, _ in cells)
+    complete = [row for row in rows if all((row, dataset) in cells for dataset in datasets)]
+
+    groups_by_dataset = []
+    for dataset in datasets:
+        groups_by_dataset.append([cells[row, dataset] for row in complete])
+    ranks = ranks_of(groups_by_dataset)  # (datasets, rows)
+    return dict(zip(complete, ranks.mean(axis=0).tolist(), strict=True))
 
 
 def _values(comparison: Comparison, group: Group, flags: Sequence[str]) -> Values:
@@ -181,10 +275,30 @@ def _ordered(values: Iterable[Values]) -> list[Values]:
     """Return the distinct values: numbers in ascending order, and words in the order in which they
     appear.
     """
-    return sorted(dict.fromkeys(values), key=lambda its: [value_order(value)[:2] for value in its])
+    return sorted(dict.fromkeys(values), key=_order)
+
+
+def _order(values: Values) -> list[tuple[bool, float]]:
+    keys = []
+    for value in values:
+        is_word, number, _ = value_order(value)
+        keys.append((is_word, number))
+    return keys
+
+
+def _titles(columns: Sequence[Values]) -> list[str]:
+    """Return the titles of the columns, with rounded numbers if the titles remain distinct."""
+    titles = [" ".join(map(rounded, column)) for column in columns]
+    if len(set(titles)) == len(titles):
+        return titles
+    return [" ".join(column) for column in columns]
 
 
 def _text(group: Group | None) -> str:
-    if group is None or not group.n:
-        return unfinished(group) if group is not None else "-"
-    return f"{accuracy(group)} ({diverged_on(group)})" if group.diverged else accuracy(group)
+    if group is None:
+        return "-"
+    if not group.n:
+        return unfinished(group)
+    if group.diverged:
+        return f"{accuracy(group)} ({diverged_on(group)})"
+    return accuracy(group)

@@ -16,8 +16,8 @@ from lenet_exp.reports.files.run_charts import TRAIN, VALIDATION
 from lenet_exp.training.score import Calibration
 
 DPI = 110
-# number of palette colors; pixel values differ from the original by at most 6 of 255, on average by
-# 0.3
+# Number of palette colors. Pixel values differ from the original by at most 6 of 255, on average by
+# 0.3.
 COLORS = 256
 
 
@@ -28,12 +28,13 @@ def png(figure: Figure) -> bytes:
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
-    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
-    out = io.BytesIO()
-    drawn.quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-        out, "PNG", optimize=True
-    )
-    return out.getvalue()
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+
+    picture = Image.fromarray(pixels).convert("RGB")
+    picture = picture.quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    content = io.BytesIO()
+    picture.save(content, "PNG", optimize=True)
+    return content.getvalue()
 
 
 def style(figure: Figure, title: str) -> None:
@@ -65,21 +66,20 @@ def reliability_figure(calibration: Calibration, title: str) -> Figure:
             "height_ratios": (3, 1),
         },
     )
-    top.plot([0, 1], [0, 1], color=TRAIN, linestyle="--", linewidth=1, label="perfect calibration")
     bins = calibration.bins
-    x = [b.confidence for b in bins]
-    top.plot(
-        x,
-        [b.accuracy for b in bins],
-        "o-",
-        color=VALIDATION,
-        label=f"model: ECE {calibration.ece:.4f}",
-    )
-    bottom.plot(x, [b.images for b in bins], "o-", color=VALIDATION)
+    confidences = [b.confidence for b in bins]
+
+    top.plot([0, 1], [0, 1], color=TRAIN, linestyle="--", linewidth=1, label="perfect calibration")
+    accuracies = [b.accuracy for b in bins]
+    label = f"model: ECE {calibration.ece:.4f}"
+    top.plot(confidences, accuracies, "o-", color=VALIDATION, label=label)
     top.set_ylabel("accuracy")
-    bottom.set_ylabel("images")
+    top.legend(frameon=False, fontsize=9)
+
+    images = [b.images for b in bins]
+    bottom.plot(confidences, images, "o-", color=VALIDATION)
     bottom.set_yscale("log")
     bottom.set_xlabel("highest probability (mean of the bin)")
-    top.legend(frameon=False, fontsize=9)
+    bottom.set_ylabel("images")
     style(figure, title)
     return figure
