@@ -334,8 +334,8 @@ BREAKS = {
     "stored_value": Break(
         promise=RELEASES,
         file="lenet_exp/comparison/runs.py",
-        old="best_epoch=record.best_epoch if",
-        new="best_epoch=record.epochs if",
+        old="best_epoch=record.best_epoch,",
+        new="best_epoch=record.epochs,",
         tests="tests/upgrade/test_release_0_3.py -k same_values",
     ),
     "stored field of a run": Break(

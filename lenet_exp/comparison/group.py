@@ -50,8 +50,8 @@ class Group:
 
         If a replicate has several such runs, only the last run is included.
         """
-        found = {run.replicate: run for run in self.runs if run.outcome in RESULTS}
-        return [found[replicate] for replicate in sorted(found)]
+        last_run = {run.replicate: run for run in self.runs if run.outcome in RESULTS}
+        return [last_run[replicate] for replicate in sorted(last_run)]
 
     @cached_property
     def finished(self) -> list[ComparedRun]:
@@ -91,8 +91,9 @@ class Group:
 
         Pruned replicates do not count as missing.
         """
-        done = {run.replicate for run in self.runs if run.outcome in {*RESULTS, Outcome.pruned}}
-        return len({run.replicate for run in self.runs} - done)
+        ended = {*RESULTS, Outcome.pruned}
+        done = {run.replicate for run in self.runs if run.outcome in ended}
+        return self.replicates - len(done)
 
     @property
     def replicates(self) -> int:
@@ -104,13 +105,19 @@ class Group:
         """The value of the metric in the best or last epoch, or the test accuracy, keyed by
         replicate.
         """
-        values = {run.replicate: self._accuracy_of(run) for run in self.finished}
-        return {replicate: value for replicate, value in values.items() if value is not None}
+        accuracies = {}
+        for run in self.finished:
+            accuracy = self._accuracy_of(run)
+            if accuracy is not None:
+                accuracies[run.replicate] = accuracy
+        return accuracies
 
     def _accuracy_of(self, run: ComparedRun) -> float | None:
         if self.on_test:
             return run.test_accuracy()
-        return run.last() if self.epoch_choice is EpochChoice.last else run.best
+        if self.epoch_choice is EpochChoice.last:
+            return run.last()
+        return run.best
 
     @property
     def metric(self) -> Metric:
@@ -139,8 +146,9 @@ class Group:
         """The number of images from which each accuracy was computed; None if unknown, or for
         another metric.
         """
-        known = "dataset.val_size" in self.flags and self.metric.is_accuracy
-        return int(self.flags["dataset.val_size"]) if known else None
+        if "dataset.val_size" not in self.flags or not self.metric.is_accuracy:
+            return None
+        return int(self.flags["dataset.val_size"])
 
     @property
     def mean(self) -> float:
@@ -186,20 +194,12 @@ class Group:
     def outcomes(self) -> dict[str, int]:
         """The number of runs, keyed by outcome; outcomes that do not occur are omitted."""
         counts = Counter(run.outcome for run in self.runs)
-        return {outcome: counts[outcome] for outcome in [*Outcome, *counts] if counts[outcome]}
+        in_order = [*Outcome, *counts]
+        return {outcome: counts[outcome] for outcome in in_order if counts[outcome]}
 
     def curves(self) -> list[Sequence[float]]:
         """Return the validation accuracies of each finished run, one per epoch."""
         return [run.curve() for run in self.finished]
-
-
-def _reached(group: Group) -> float:
-    """Return the mean or, if no run finished, the best value of any run, negative if smaller is
-    better.
-    """
-    sign = group.metric.sign
-    values = [sign * run.best for run in group.runs if run.best is not None]
-    return sign * group.mean if group.n else max(values, default=-math.inf)
 
 
 def grouped(runs: Sequence[ComparedRun], by: EpochChoice = EpochChoice.best) -> list[Group]:
@@ -208,20 +208,34 @@ def grouped(runs: Sequence[ComparedRun], by: EpochChoice = EpochChoice.best) -> 
     Groups with diverged runs follow, lowest fraction of diverged runs first. Groups without a
     finished run are last, sorted by the best accuracy of any of their runs.
     """
-    found: dict[tuple[tuple[str, str], ...], list[ComparedRun]] = {}
+    runs_by_flags: dict[tuple[tuple[str, str], ...], list[ComparedRun]] = {}
     for run in runs:
-        found.setdefault(tuple(sorted(run.flags.items())), []).append(run)
-    groups = [Group(members[0].flags, members, by) for members in found.values()]
-    return sorted(
-        groups,
-        key=lambda g: (
-            g.n == 0,
-            g.diverged / len(g.with_result) if g.with_result else 0.0,
-            -_reached(g),
-        ),
-    )
+        key = tuple(sorted(run.flags.items()))
+        runs_by_flags.setdefault(key, []).append(run)
+
+    groups = [Group(members[0].flags, members, by) for members in runs_by_flags.values()]
+    return sorted(groups, key=_rank)
+
+
+def _rank(group: Group) -> tuple[bool, float, float]:
+    """Return a sort key that is lower for better groups; see `grouped`."""
+    diverged = 0.0
+    if group.with_result:
+        diverged = group.diverged / len(group.with_result)
+    return group.n == 0, diverged, -_score(group)
+
+
+def _score(group: Group) -> float:
+    """Return the mean or, if no run finished, the best value of any run, negative if smaller is
+    better.
+    """
+    sign = group.metric.sign
+    if group.n:
+        return sign * group.mean
+    return max((sign * run.best for run in group.runs if run.best is not None), default=-math.inf)
 
 
 def _mean(values: Iterable[float | None]) -> float:
-    known = [v for v in values if v is not None]
-    return statistics.fmean(known) if known else float("nan")
+    """Return the mean of the known values; NaN if none is known."""
+    known_values = [value for value in values if value is not None]
+    return statistics.fmean(known_values) if known_values else float("nan")

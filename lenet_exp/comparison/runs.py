@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from lenet_exp.comparison.statistics.pairs import Replicate
@@ -20,14 +20,18 @@ from lenet_exp.config.schema import (
 from lenet_exp.config.targets import canonical_config
 from lenet_exp.folders.records import SIZES, Record, TestResult
 from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.training.score import unpacked
 from lenet_exp.training.trained.trust import foreign_class
 
-# the group of recipes; not part of a configuration, but users identify configurations by recipe
+# The flag of recipes. It is not part of a configuration, but users identify configurations by it.
 RECIPE = "experiment"
+
 # The seed, flags that never distinguish configurations, and params in MLflow that are not flags.
 _OMITTED = {"seed", "data_root", "model_path", "num_iter_echo", *SIZES}
-COLLAPSE = 0.1  # minimum fall from the best to the last epoch, as a fraction
+
+# The minimum fall from the best to the last epoch of a collapsed run, as a fraction.
+COLLAPSE = 0.1
 
 
 @dataclass(frozen=True)
@@ -119,80 +123,118 @@ def has_collapsed(metric: Metric, best: float | None, last: float | None) -> boo
     Args:
         best, last: values of the metric after the best and after the last epoch.
     """
-    if best is None or last is None or not (metric.percent and metric.larger):
+    if best is None or last is None:
+        return False
+    if not metric.percent or not metric.larger:
         return False
     return best - last > COLLAPSE
 
 
-def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
-    """Split a run's flags into the flags of a `ComparedRun` and the seed."""
-    missing = {flag: value for flag, value in _neutral().items() if flag not in shown}
-    flags = shown | missing
-    return {flag: value for flag, value in flags.items() if flag not in _OMITTED}, int(
-        shown["seed"]
-    )
+def flags_and_seed(params_of_run: dict[str, str]) -> tuple[dict[str, str], int]:
+    """Split a run's params into the flags of a `ComparedRun` and the seed."""
+    # Runs of releases that did not have a flag behave as with its neutral value.
+    with_neutral = dict(params_of_run)
+    for flag, neutral_value in _neutral_values().items():
+        with_neutral.setdefault(flag, neutral_value)
+
+    flags = {flag: value for flag, value in with_neutral.items() if flag not in _OMITTED}
+    return flags, int(params_of_run["seed"])
 
 
 @cache
-def _neutral() -> dict[str, str]:
+def _neutral_values() -> dict[str, str]:
     """Return the neutral values of flags, which apply to runs from releases that did not have the
     flag.
     """
-    found: dict[str, str] = {}
-    for flag, _, f in all_flags():
-        neutral = f.metadata["neutral"]
-        if flag == "model":  # its keys differ between models
+    values: dict[str, str] = {}
+    for flag, _, schema_field in all_flags():
+        neutral = schema_field.metadata["neutral"]
+        if flag == "model":  # Its keys differ between models.
             continue
         if neutral in NEUTRAL:
-            found |= params_of(flag, neutral)
+            values |= params_of(flag, neutral)
         elif neutral is not ALWAYS and neutral != {}:
-            found[flag] = text(neutral)
-    return found
+            values[flag] = text(neutral)
+    return values
 
 
 def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:
     """Read the runs of a sweep from their run folders. A run that several jobs share is read only
     once.
     """
-    runs = {result.job.run: result for result in results}
-    return [_from_result(result) for result in runs.values()]
+    result_of_run = {result.job.run: result for result in results}
+    return [_from_result(result) for result in result_of_run.values()]
+
+
+@dataclass(frozen=True)
+class _StoredRun:
+    """Reads the results of a run from its folder, when a comparison needs them.
+
+    Attributes:
+        folder: the run folder.
+        record: the record in this folder, which is already in memory; None if there is none.
+    """
+
+    folder: RunFolder
+    record: Record | None
+
+    def curve(self) -> list[float]:
+        """Return the metric's value of each epoch."""
+        return [epoch.value for epoch in self.folder.history().epochs]
+
+    def last(self) -> float | None:
+        """Return the metric's value of the last epoch; None if no epoch finished.
+
+        The record saves reading the history. It lacks the bits in older releases, and has only
+        accuracies.
+        """
+        record = self.record
+        if record is not None and record.metric.is_accuracy and record.last_right is not None:
+            return float(unpacked(record.last_right).mean())
+
+        values = self.curve()
+        return values[-1] if values else None
+
+    def mlflow_runs(self) -> dict[str, str]:
+        """Return the IDs of the corresponding MLflow runs, keyed by store name."""
+        return {run.store: run.run_id for run in self.folder.delivered().mlflow_runs}
 
 
 def _from_result(result: JobResult) -> ComparedRun:
+    job = result.job
     record = result.record
-    config = record.config if record is not None else _effective(result.job.config)
+    config = record.config if record is not None else _effective(job.config)
     flags, seed = flags_and_seed(params(config))
-    folder = result.job.folder  # evaluated now, because the path depends on the outputs folder
+    # The folder is evaluated now, because its path depends on the outputs folder.
+    stored = _StoredRun(job.folder, record)
 
-    def curve() -> list[float]:
-        return [e.value for e in folder.history().epochs]
-
-    def last() -> float | None:
-        # The record is already in memory. It lacks the bits in older releases and has no other
-        # metric's last value.
-        if record is not None and record.last_right is not None and record.metric.is_accuracy:
-            return float(unpacked(record.last_right).mean())
-        return next(reversed(curve()), None)
-
-    return ComparedRun(
-        id=result.job.run,
+    run = ComparedRun(
+        id=job.run,
         flags=flags,
         seed=seed,
         outcome=result.outcome,
-        best=record.value if record is not None else None,
-        best_epoch=record.best_epoch if record is not None else None,
-        seconds_to_best=record.seconds_to_best if record is not None else None,
-        curve=curve,
-        last=last,
-        data=_data(record) if record is not None else "",
-        test_result=folder.test_result,
-        recipe=result.job.swept.get(RECIPE, ""),
-        mlflow_runs=lambda: {run.store: run.run_id for run in folder.delivered().mlflow_runs},
-        epochs=record.epochs if record is not None else None,
-        seconds=record.seconds if record is not None else None,
-        size=record.size if record is not None else {},
-        provenance=record,
+        best=None,
+        best_epoch=None,
+        seconds_to_best=None,
+        curve=stored.curve,
+        last=stored.last,
+        test_result=stored.folder.test_result,
+        recipe=job.swept.get(RECIPE, ""),
+        mlflow_runs=stored.mlflow_runs,
         metric=Metric.of(config.metric),
+    )
+    if record is None:
+        return run
+    return replace(
+        run,
+        best=record.value,
+        best_epoch=record.best_epoch,
+        seconds_to_best=record.seconds_to_best,
+        data=_data(record),
+        epochs=record.epochs,
+        seconds=record.seconds,
+        size=record.size,
+        provenance=record,
     )
 
 
@@ -220,4 +262,5 @@ def _effective(config: Config) -> Config:
 
 
 def _data(record: Record) -> str:
-    return " ".join(f"{name}={digest}" for name, digest in sorted(record.data_files.items()))
+    digests = sorted(record.data_files.items())
+    return " ".join(f"{name}={digest}" for name, digest in digests)

@@ -19,9 +19,8 @@ class Relation(StrEnum):
     excluded = "excluded"
     open = "open"  # could be the best
     unstable = "unstable"  # could be the best, but has an unusually large standard deviation
-    untested = (
-        "untested"  # one seed, no variation between seeds, a diverged run, or no finished run
-    )
+    # one seed, no variation between seeds, a diverged run, or no finished run
+    untested = "untested"
 
 
 @dataclass(frozen=True)
@@ -64,35 +63,40 @@ class Verdict:
         """The typical standard deviation over seeds, as a fraction; NaN if variances were not
         moderated.
         """
-        return next(
-            (lead.typical for _, lead, _ in self.compared if lead.test != "none"), float("nan")
-        )
+        for _, lead, _ in self.compared:
+            if lead.test != "none":
+                return lead.typical
+        return float("nan")
 
     def related(self, relation: Relation) -> list[Group]:
         """Return the configurations that have this relation to the leader."""
-        return [group for group, _, its in self.compared if its is relation]
+        return [
+            group for group, _, relation_of_group in self.compared if relation_of_group is relation
+        ]
 
     def untested(self, *, single: bool) -> list[Group]:
-        """Return the configurations that cannot be tested, because of a single seed or of no
-        variation.
+        """Return the configurations that cannot be tested.
+
+        Args:
+            single: whether to return those with a single seed, or those without variation.
         """
-        return [
-            g
-            for g, lead, its in self.compared
-            if its is Relation.untested and (lead.n < 2) is single
-        ]
+        untested = []
+        for group, lead, relation in self.compared:
+            has_single_seed = lead.n < 2
+            if relation is Relation.untested and has_single_seed is single:
+                untested.append(group)
+        return untested
 
 
 def verdict_of(comparison: Comparison) -> Verdict:
     """Judge each configuration of a comparison against the leader."""
-    compared = [
-        (group, lead, relation_of(comparison, position))
-        for position, (group, lead) in enumerate(
-            zip(comparison.groups, comparison.leads, strict=True)
-        )
-        if lead is not None
-    ]
-    return Verdict(compared, complete=not any(group.missing for group in comparison.groups))
+    compared = []
+    for position, group in enumerate(comparison.groups):
+        lead = comparison.leads[position]
+        if lead is not None:
+            compared.append((group, lead, relation_of(comparison, position)))
+    is_complete = not any(group.missing for group in comparison.groups)
+    return Verdict(compared, complete=is_complete)
 
 
 def could_be_best(comparison: Comparison) -> list[Group]:
@@ -102,17 +106,16 @@ def could_be_best(comparison: Comparison) -> list[Group]:
     Return an empty list if a filter selected the runs by their results, because no test is valid
     then.
     """
+    if comparison.design.selected_by_results:
+        return []
     unstable = verdict_of(comparison).related(Relation.unstable)
-    return [
-        g
-        for g in comparison.not_excluded
-        if g not in unstable and not comparison.design.selected_by_results
-    ]
+    return [group for group in comparison.not_excluded if group not in unstable]
 
 
 def relation_of(comparison: Comparison, position: int) -> Relation:
     """Return the relation of the configuration at a position in the ranking to the leader."""
-    group, lead = comparison.groups[position], comparison.leads[position]
+    group = comparison.groups[position]
+    lead = comparison.leads[position]
     if group is comparison.leader and group.stable:
         return Relation.leader
     if lead is None or lead.test == "none":
