@@ -18,6 +18,7 @@ from dataclasses import replace
 from benchmarks.manifest import EXPERIMENT, stored
 from benchmarks.recipes import RECIPES
 from lenet_exp.api import compose
+from lenet_exp.config.schema import with_value
 from lenet_exp.folders.digests import with_digest
 from lenet_exp.folders.records import record_to_json
 from lenet_exp.folders.run_folder import RunFolder
@@ -46,9 +47,14 @@ def main() -> None:
         assert record is not None
         assert weights is not None
         assert weights_digest(weights) == record.weights_digest
-        record.config.data_root, record.config.tracking.uri = "data", None
-        source = record.config.dataset.folder
-        record = replace(record, data_source=source, host="", command=f"experiment={row.name}")
+        config = with_value(record.config, "tracking.uri", None)
+        record = replace(
+            record,
+            config=replace(config, data_root="data"),
+            data_source=config.dataset.folder,
+            host="",
+            command=f"experiment={row.name}",
+        )
         SHIPPED.mkdir(exist_ok=True)
         kept = with_digest(record_to_json(record))
         save_weights(SHIPPED / f"{row.dataset}.safetensors", weights, {"record": json.dumps(kept)})

@@ -136,12 +136,23 @@ def _structured(schema: Hashable) -> DictConfig:
     They apply to flags that a config.yaml from an older release lacks.
     """
     node = cast(DictConfig, OmegaConf.structured(schema))
+    _make_writable(node)
     for flag, _, field in all_flags(cast(type, schema)):
         neutral = field.metadata["neutral"]
         is_option = flag in _OPTIONS  # each model and loss has its own keys
         if neutral is not ALWAYS and not is_option:
             OmegaConf.update(node, flag, neutral)
     return node
+
+
+def _make_writable(node: DictConfig) -> None:
+    """Allow changes of a node and of all nodes below it, which OmegaConf refuses for frozen
+    dataclasses.
+    """
+    OmegaConf.set_readonly(node, None)
+    for key in node:
+        if not OmegaConf.is_missing(node, key) and OmegaConf.is_dict(node[key]):
+            _make_writable(node[key])
 
 
 # Whole options that records and files of older releases lack.

@@ -169,7 +169,7 @@ other_flag = partial(result_flag, result=False)
 
 # The fingerprint includes the data digests and the shape of the images, so it does not need to
 # include these fields.
-@dataclass
+@dataclass(frozen=True)
 class Dataset:
     """Flags for the dataset: its files, their format, and the split."""
 
@@ -225,7 +225,7 @@ class Dataset:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Regularization:
     """Flags for weight decay and dropout."""
 
@@ -237,7 +237,7 @@ class Regularization:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Schedule:
     """Flags for the learning rate schedule; see training/schedule.py."""
 
@@ -270,7 +270,7 @@ class Schedule:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Augmentation:
     """Flags for random changes to training images; see training/augmentation.py.
 
@@ -309,7 +309,7 @@ class Augmentation:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Training:
     """Flags for the loss, gradient clipping, weight averaging, and early stopping."""
 
@@ -344,7 +344,7 @@ class Training:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class StoreAddress:
     """Flags that select the MLflow store and experiment."""
 
@@ -354,7 +354,7 @@ class StoreAddress:
     experiment: str = other_flag("name of the MLflow experiment")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tracking(StoreAddress):
     """Flags for logging to MLflow."""
 
@@ -367,7 +367,7 @@ class Tracking(StoreAddress):
     tags: Option = other_flag("custom tags for the run; for example, tracking.tags.note=first")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sweep:
     """Flags for a sweep."""
 
@@ -418,7 +418,7 @@ class Sweep:
 HOOK = "sweep.on_end"  # configurations of jobs omit it; only the present command can set it
 
 
-@dataclass
+@dataclass(frozen=True)
 class Search:
     """Flags for a search (`hydra/sweeper=search`); see searches/search.py."""
 
@@ -457,7 +457,7 @@ class Search:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Config:
     """The configuration of a run.
 
@@ -546,7 +546,7 @@ class Config:
     sweep: Sweep = field(default_factory=Sweep)
 
 
-@dataclass
+@dataclass(frozen=True)
 class PredictConfig:
     """The configuration of `lenet-predict`: a model and either a test set or pictures."""
 

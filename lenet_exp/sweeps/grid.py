@@ -16,7 +16,7 @@ from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
 from lenet_exp.config.fast_compose import FastComposer
 from lenet_exp.config.grid import compose_jobs, expand_grid
 from lenet_exp.config.own_code import codes, refresh, with_code
-from lenet_exp.config.schema import HOOK, Config
+from lenet_exp.config.schema import HOOK, Config, with_value
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.executors.queues import cancel, queued
 from lenet_exp.folders.code_folder import code_of
@@ -88,7 +88,7 @@ def plan_grid(
     config = configs[0]
     # The option files of a confirmation can come from stored overrides, whose command must not run.
     if confirms and not any(line.startswith(f"{HOOK}=") for line in lines):
-        config.sweep.on_end = None
+        config = with_value(config, HOOK, None)
 
     request = SweepRequest(
         command=command_line(),

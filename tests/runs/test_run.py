@@ -212,7 +212,7 @@ def test_data_changed_since_job_creation_is_refused(ready, caplog):
     caplog.set_level(logging.INFO)
     config = compose(list(LINE))
     job = lone_job(config)
-    job.config.split_seed = 1
+    job = replace(job, config=replace(job.config, split_seed=1))
     with pytest.raises(DataError, match="changed"):
         run(job, default_threads=1)
     assert job.folder.begun() is None

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lenet_exp.config.schema import HOOK, with_value
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps, sweep_of
@@ -89,8 +90,7 @@ def ended(outputs: Path, caplog: pytest.LogCaptureFixture) -> Callable[..., list
     sweep.start([job], runs=1)
 
     def run(on_end: str) -> list[str]:
-        config = compose(TINY)
-        config.sweep.on_end = on_end
+        config = with_value(compose(TINY), HOOK, on_end)
         caplog.clear()
         results = job_results(sweep, [job], 0)
         hooks.run_hook(sweep, results, config, outcome=Outcome.failed, seconds=1.0)

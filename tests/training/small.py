@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional as F
@@ -42,7 +42,7 @@ def configure(*overrides: str) -> Config:
 def start(config: Config) -> tuple[TrainingState, TrainingData]:
     """Return the initial training state and the data that `fit` needs."""
     device = choose_device(config.device)
-    config.num_threads = use_threads(config.num_threads, 1)
+    config = replace(config, num_threads=use_threads(config.num_threads, 1))
     return new_training_state(config, device), load_training_data(config, device)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import random
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lenet_exp.config.schema import with_value
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.models.champion import champion, register_if_best
 from lenet_exp.tracking.stores.store import open_store
@@ -174,8 +174,7 @@ def new_run(store):
 
 def record_of(record, dataset, accuracy):
     """Return the record with another dataset, which is new to the store, and another accuracy."""
-    config = copy.deepcopy(record.config)
-    config.dataset.name = dataset
+    config = with_value(record.config, "dataset.name", dataset)
     return replace(record, config=config, best_val_accuracy=accuracy)
 
 
