@@ -27,7 +27,7 @@ from lenet_exp.config.typed_json import read_as
 from lenet_exp.errors import first_line
 from lenet_exp.files import check_regular, json_text, write_json
 from lenet_exp.folders.damage import read_or_none
-from lenet_exp.folders.digests import AGAIN, verified, with_digest
+from lenet_exp.folders.digests import RETRAIN_ADVICE, verified, with_digest
 from lenet_exp.folders.records import BestWeights, Checkpoint, History, Record
 from lenet_exp.folders.stored import to_json
 from lenet_exp.training.epoch import EpochResult
@@ -298,7 +298,7 @@ def read_history(path: Path) -> History:
 
     Corruption is logged.
     """
-    return read_or_none(path / "history.json", _history, AGAIN) or History()
+    return read_or_none(path / "history.json", _history, RETRAIN_ADVICE) or History()
 
 
 def write_history(path: Path, history: History) -> None:

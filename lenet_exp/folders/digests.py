@@ -17,7 +17,7 @@ from lenet_exp.files import read_json
 from lenet_exp.folders.damage import damage_error
 from lenet_exp.folders.stored import without_secrets
 
-AGAIN = "to retrain the run, rerun the lenet-train command that started it"
+RETRAIN_ADVICE = "to retrain the run, rerun the lenet-train command that started it"
 
 
 def record_with_digests(value: Any, history: Path) -> Any:
@@ -83,9 +83,9 @@ def verified_with_history(value: Any, record: Path) -> Any:
 
         current_value = read_json(record)
         if current_value == value:
-            if record_error is not None:
-                raise ValueError(record_error)
-            raise damage_error(history, history_error or "", AGAIN)
+            if history_error is not None and record_error is None:
+                raise damage_error(history, history_error, RETRAIN_ADVICE)
+            raise ValueError(record_error)
         value = current_value
     return value
 

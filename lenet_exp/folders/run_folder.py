@@ -47,7 +47,7 @@ from lenet_exp.folders.delivered import (
     write_delivered,
 )
 from lenet_exp.folders.digests import (
-    AGAIN,
+    RETRAIN_ADVICE,
     record_with_digests,
     verified,
     verified_with_history,
@@ -173,7 +173,7 @@ class RunFolder:
 
         The result is None if the folder contains no run.
         """
-        begun = read_or_none(self.path / "job.json", _verified_record, AGAIN)
+        begun = read_or_none(self.path / "job.json", _verified_record, RETRAIN_ADVICE)
         return self.record() if begun is None else begun
 
     def inherited_epochs(self) -> int:
@@ -343,8 +343,8 @@ class RunFolder:
         try:
             digest = _digest(weights, _stamp(weights))
         except OSError as e:
-            return damage_error(weights, e, AGAIN)
-        return None if digest == best.sha256 else damage_error(weights, CHANGED, AGAIN)
+            return damage_error(weights, e, RETRAIN_ADVICE)
+        return None if digest == best.sha256 else damage_error(weights, CHANGED, RETRAIN_ADVICE)
 
     def test_result(self) -> TestResult | None:
         """Return the test result of the best weights.
@@ -433,7 +433,7 @@ def _record(path: Path, *stamps: object) -> Record | None:
         verified_value = verified_with_history(value, path)
         return None if verified_value is None else record_from_json(verified_value)
 
-    return read_checked(path, record_of, AGAIN)
+    return read_checked(path, record_of, RETRAIN_ADVICE)
 
 
 @lru_cache(CACHED_RUNS)

@@ -47,7 +47,7 @@ from lenet_exp.folders.stored import from_stored, to_json, without_secrets
 from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.machine import now_ms
 
-AGAIN = "rerun the sweep's command to restore it"
+RESTORE_ADVICE = "rerun the sweep's command to restore it"
 
 
 class SweepFolder:
@@ -140,7 +140,7 @@ class SweepFolder:
             FileNotFoundError: the sweep was never started.
             DamagedError: sweep.json is corrupt.
         """
-        plan = read_checked(self.path / "sweep.json", _plan, AGAIN)
+        plan = read_checked(self.path / "sweep.json", _plan, RESTORE_ADVICE)
         if plan is None:
             raise FileNotFoundError(errno.ENOENT, "no sweep found", str(self.path))
         return plan
@@ -328,7 +328,7 @@ class SweepFolder:
 
     def _damaged(self, why: str) -> DamagedError:
         plan = self.kept_plan()
-        remedy = AGAIN if plan is None else f"{AGAIN}: {plan.command}"
+        remedy = RESTORE_ADVICE if plan is None else f"{RESTORE_ADVICE}: {plan.command}"
         return damage_error(self.path / "jobs.jsonl", why, remedy)
 
 

@@ -34,7 +34,7 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
 
 def _print_folders(plan: Plan, action: str) -> None:
     sweeps = plan.all_sweeps()
-    runs = plan.all_going()
+    runs = plan.runs_to_remove()
     counts = []
     if sweeps:
         counts.append(number_of(len(sweeps), "sweep folder"))

@@ -56,11 +56,11 @@ class Plan:
         not_moved = [] if self.sweep is None else [self.sweep]
         return [*self.pending.sweeps(), *not_moved]
 
-    def all_going(self) -> list[RunFolder]:
+    def runs_to_remove(self) -> list[RunFolder]:
         """Return the run folders to remove, including folders that were already moved."""
         return [*self.pending.runs(), *self.going]
 
-    def all_staying(self) -> list[RunFolder]:
+    def runs_to_keep(self) -> list[RunFolder]:
         """Return the run folders of the sweep that stay."""
         return [RunFolder(self.runs / run) for run in self.staying]
 
@@ -68,7 +68,7 @@ class Plan:
         """Return the changes that the removal makes in each store."""
         sweeps = self.all_sweeps()
         return [
-            changes_in(store, self.all_going(), self.all_staying(), sweeps=sweeps)
+            changes_in(store, self.runs_to_remove(), self.runs_to_keep(), sweeps=sweeps)
             for store in self.stores
         ]
 
@@ -247,7 +247,7 @@ def _open_stores(plan: Plan) -> None:
 def _store_names(plan: Plan) -> list[str]:
     """Return the names of the stores that are recorded in the folders, without repetitions."""
     names: list[str] = []
-    for folder in (*plan.all_going(), *plan.all_staying()):
+    for folder in (*plan.runs_to_remove(), *plan.runs_to_keep()):
         names += ids_in(folder)
     for sweep in plan.all_sweeps():
         names += sweep.delivered().run_ids()

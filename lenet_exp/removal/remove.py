@@ -130,7 +130,7 @@ def _leave_sweeps(plan: Plan, change: Changes) -> None:
     Call this function before changing MLflow; otherwise, an upload could nest the runs under the
     removed sweeps again.
     """
-    for folder in plan.all_staying():
+    for folder in plan.runs_to_keep():
         with folder.upload_lock():
             entry = folder.delivered().run_in(change.store.name)
             if entry is None or change.removed.isdisjoint(entry.sweeps):

@@ -114,7 +114,7 @@ class HydraLaunching(Launching):
         sweep = session.sweep
         display = session.display
         watch = watching(
-            sweep, session.jobs, display, started_ms=session.started_ms, elsewhere=False
+            sweep, session.jobs, display, started_ms=session.started_ms, logs_ends=False
         )
         with display.sweep(), watch:
             for job in jobs:

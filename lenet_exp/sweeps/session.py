@@ -122,7 +122,7 @@ class Session:
         """
         all_known = jobs is sample_jobs
         devices: list[int] = []
-        compiled_jobs = jobs
+        jobs_to_train = jobs
 
         with self.display.sweep():
             if launcher.on_this_machine:
@@ -131,7 +131,7 @@ class Session:
                 if all_known:
                     compile_ahead(native_shapes(job.executed for job in sample_jobs))
                 else:
-                    compiled_jobs = _compile_as_created(jobs)
+                    jobs_to_train = _compile_as_created(jobs)
 
             work = work_spec(
                 self.sweep,
@@ -148,9 +148,9 @@ class Session:
                 self.jobs,
                 self.display,
                 started_ms=self.started_ms,
-                elsewhere=True,
+                logs_ends=True,
             ):
-                drive(executor, compiled_jobs, max_failures=launcher.max_failures, on_done=on_done)
+                drive(executor, jobs_to_train, max_failures=launcher.max_failures, on_done=on_done)
 
     def _on_done(self, ended: Callable[[int], bool] | None, done: JobEnd) -> bool:
         """Save the end of a job, and return whether the job counts as failed."""

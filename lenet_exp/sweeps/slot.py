@@ -77,6 +77,7 @@ def _why_other_data(sample_jobs: list[Job]) -> str:
             load_code(codes(job.config), job.outputs)
             config = job.executed
             digest = fingerprint(config, data_digests(config), scheduled_rates(config))
+            # The configuration came with the job, so only the data can differ.
             if digest != job.fingerprint:
                 return f"{named} differs from the data on the submitting machine"
         except (DataError, ConfigError) as e:

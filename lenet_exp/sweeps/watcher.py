@@ -23,7 +23,7 @@ log = logging.getLogger("lenet_exp")
 
 @contextmanager
 def watching(
-    sweep: SweepFolder, jobs: Sequence[Job], display: Display, *, started_ms: int, elsewhere: bool
+    sweep: SweepFolder, jobs: Sequence[Job], display: Display, *, started_ms: int, logs_ends: bool
 ) -> Iterator[None]:
     """Monitor a sweep's jobs for the duration of a `with` block, in a thread of the sweep's own
     process.
@@ -33,9 +33,10 @@ def watching(
         jobs: all jobs of the sweep; the list can grow.
         display: display that shows the progress on the terminal.
         started_ms: start time of this session, in milliseconds since 1970.
-        elsewhere: whether jobs train in other processes. If so, this process logs how they ended.
+        logs_ends: whether to log how jobs end, because they train in other processes, whose output
+            is not shown.
     """
-    watcher = _Watcher(sweep, jobs, display, started_ms=started_ms, logs_ends=elsewhere)
+    watcher = _Watcher(sweep, jobs, display, started_ms=started_ms, logs_ends=logs_ends)
     with in_background(watcher.run, "watch"):
         yield
 

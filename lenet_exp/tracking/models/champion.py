@@ -286,8 +286,10 @@ def _settle(store: Store, name: str, own_version: ModelVersion) -> ModelVersion:
         current = champion(store.client, name)
 
         if current is not None and _may_stay(current, best):
+            # Another upload of the same run then reads the alias and does not compare again.
             store.client.set_model_version_tag(name, own_version.version, SETTLED, "true")
             return current
+        # Then check again: a process beside this one may have registered a better version.
         store.client.set_registered_model_alias(name, ALIAS, best.version)
 
 
