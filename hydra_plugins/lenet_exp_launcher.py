@@ -62,7 +62,9 @@ ConfigStore.instance().store(
 
 
 class LocalLauncher(local_launcher.LocalLauncher):
-    """The launcher `hydra/launcher=local`, in this module because Hydra looks for launchers here."""
+    """The launcher `hydra/launcher=local`, in this module because Hydra looks for launchers
+    here.
+    """
 
 
 ConfigStore.instance().store(
@@ -71,7 +73,9 @@ ConfigStore.instance().store(
 
 
 class RayLauncher(ray_launcher.RayLauncher):
-    """The launcher `hydra/launcher=cluster_ray`, in this module because Hydra looks for launchers here."""
+    """The launcher `hydra/launcher=cluster_ray`, in this module because Hydra looks for
+    launchers here.
+    """
 
 
 ConfigStore.instance().store(
@@ -80,4 +84,6 @@ ConfigStore.instance().store(
 
 
 class SlurmLauncher(slurm_launcher.SlurmLauncher):
-    """The launcher `hydra/launcher=cluster_slurm`, in this module because Hydra looks for launchers here."""
+    """The launcher `hydra/launcher=cluster_slurm`, in this module because Hydra looks for
+    launchers here.
+    """

@@ -1,8 +1,8 @@
 """The sweepers `hydra/sweeper=grid` and `hydra/sweeper=search`.
 
-They adapt lenet_exp.sweeps and lenet_exp.searches. Hydra loads this module in every application, so it
-imports most modules only when needed. Hydra does not add it to sys.modules, so the evaluation of
-annotations cannot be postponed.
+They adapt lenet_exp.sweeps and lenet_exp.searches. Hydra loads this module in every application,
+so it imports most modules only when needed. Hydra does not add it to sys.modules, so the evaluation
+of annotations cannot be postponed.
 """
 
 from collections.abc import Mapping

@@ -13,7 +13,9 @@ COMMANDS = ("train", "predict", "compare", "export", "reproduce", "sweep", "sync
 
 
 def main() -> None:
-    """Run the command that the first argument specifies; for example, `train` runs `lenet-train`."""
+    """Run the command that the first argument specifies; for example, `train` runs
+    `lenet-train`.
+    """
     name = sys.argv[1] if len(sys.argv) > 1 else "(no command)"
     if name not in COMMANDS:
         expected = f"expected one of: {', '.join(COMMANDS)}{did_you_mean(name, COMMANDS)}"

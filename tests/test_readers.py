@@ -12,8 +12,8 @@ from tests.test_layers import FILES
 # The last two parts of a called or imported name.
 _DANGEROUS = """
     torch.load export.load jit.load torch.hub package.PackageImporter pytorch.load_model
-    pyfunc.load_model Image.open pickle marshal shelve dill joblib cloudpickle.load cloudpickle.loads
-    np.load numpy.load yaml.load yaml.unsafe_load
+    pyfunc.load_model Image.open pickle marshal shelve dill joblib
+    cloudpickle.load cloudpickle.loads np.load numpy.load yaml.load yaml.unsafe_load
     import_module importlib.import_module __import__ eval exec compile runpy os.system pydoc.locate
     get_class get_method instantiate utils.get_class utils.get_method utils.instantiate
 """

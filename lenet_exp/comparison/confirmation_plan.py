@@ -1,4 +1,6 @@
-"""Plans a confirmation of a sweep's leader: which configurations to train, with how many new seeds."""
+"""Plans a confirmation of a sweep's leader: which configurations to train, with how many new
+seeds.
+"""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ class Design:
 
     Attributes:
         runs: number of runs in all compared sweeps.
-        earlier_runs: number of runs that started before their sweep was first started. Their results may
-            have influenced the sweep's design. A single such run per dataset allows no selection,
-            so it counts only in a confirmation, which requires new seeds.
+        earlier_runs: number of runs that started before their sweep was first started. Their
+            results may have influenced the sweep's design. A single such run per dataset allows no
+            selection, so it counts only in a confirmation, which requires new seeds.
         sweeps: number of sweeps that are compared together.
         confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is
             not a confirmation.
@@ -50,20 +50,21 @@ class Design:
             sweep is not a confirmation.
         leader: ID of the sweep's first run, which in a confirmation belongs to the leader being
             tested.
-        can_add_seeds: whether the runs belong to a search that can train its configurations with more
-            seeds.
+        can_add_seeds: whether the runs belong to a search that can train its configurations with
+            more seeds.
         sweep: ID of the sweep; empty if several sweeps are compared.
-        remaining_runs: for a search that added seeds only to promising configurations, the IDs of runs whose
-            configurations could be the best; None if each configuration has one seed.
-        has_baseline: whether the leader is tested against a baseline that was not part of the confirmed
-            sweep.
+        remaining_runs: for a search that added seeds only to promising configurations, the IDs of
+            runs whose configurations could be the best; None if each configuration has one seed.
+        has_baseline: whether the leader is tested against a baseline that was not part of the
+            confirmed sweep.
         running: whether a process is training runs of the sweep.
         has_trials: whether any sweep is a search, so that pruning determines which runs finish.
         confirmations: the ended confirmations of the sweep's leader, latest first.
         filter: filter that selected the runs; empty if sweeps were selected.
         retrained: whether runs were retrained (`sweep.force`), so that earlier results may have
             been seen.
-        has_no_digest: whether the sweep's plan has no digest, so that its start may have been edited.
+        has_no_digest: whether the sweep's plan has no digest, so that its start may have been
+            edited.
         earlier_sweeps: number of earlier sweeps with the same command and other seeds.
     """
 
@@ -175,7 +176,9 @@ def _experiment(plan: SweepPlan) -> set[str]:
 
 
 def combined_design(designs: Sequence[Design]) -> Design | None:
-    """Return the common design of sweeps that are compared together; None if there are no sweeps."""
+    """Return the common design of sweeps that are compared together; None if there are no
+    sweeps.
+    """
     if not designs:
         return None
     if len(designs) == 1:

@@ -50,7 +50,9 @@ class PartOfComparison(Comparison):
 
     @cached_property
     def interactions(self) -> None:
-        """None, because interactions cannot be tested in a part that was selected by its results."""
+        """None, because interactions cannot be tested in a part that was selected by its
+        results.
+        """
 
     @cached_property
     def new_images(self) -> NewImages | None:

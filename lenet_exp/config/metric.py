@@ -1,4 +1,6 @@
-"""The metric of a run: it chooses the best epoch, and runs are compared, pruned, and stopped by it."""
+"""The metric of a run: it chooses the best epoch, and runs are compared, pruned, and stopped by
+it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Configurations as text: MLflow parameters, each with the name of its flag, and short job names."""
+"""Configurations as text: MLflow parameters, each with the name of its flag, and short job
+names.
+"""
 
 from __future__ import annotations
 

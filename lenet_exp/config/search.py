@@ -31,7 +31,9 @@ def check_no_search(config: Config) -> None:
 
 
 def _or_with_grid(flag: str, value: object) -> str:
-    """Return the end of a message, which says how to do the same with a grid, if that is possible."""
+    """Return the end of a message, which says how to do the same with a grid, if that is
+    possible.
+    """
     if flag == "confirm":
         return f" or, after a grid: lenet-compare confirm={value}"
     if flag == "seeds":

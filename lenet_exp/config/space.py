@@ -1,4 +1,6 @@
-"""The space of a search, specified in Hydra's grammar: lists, ranges, intervals, tags, and casts."""
+"""The space of a search, specified in Hydra's grammar: lists, ranges, intervals, tags, and
+casts.
+"""
 
 from __future__ import annotations
 

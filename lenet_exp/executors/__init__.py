@@ -1,1 +1,3 @@
-"""Executors, which run jobs in parallel on this machine, on a Ray cluster, or on a Slurm cluster."""
+"""Executors, which run jobs in parallel on this machine, on a Ray cluster, or on a Slurm
+cluster.
+"""

@@ -100,7 +100,9 @@ def recompute(
 
 
 def _evaluate(ready: RepeatableRun, state: TrainingState) -> _Recomputed:
-    """Evaluate the weights of a training state on the validation images, as training does after each epoch."""
+    """Evaluate the weights of a training state on the validation images, as training does after
+    each epoch.
+    """
     config = ready.job.config
     data = ready.data
     engine = engine_of(config)

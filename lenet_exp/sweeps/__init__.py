@@ -1,1 +1,3 @@
-"""Functions that plan, launch, monitor, repair, and resume sweeps, and that upload their results."""
+"""Functions that plan, launch, monitor, repair, and resume sweeps, and that upload their
+results.
+"""

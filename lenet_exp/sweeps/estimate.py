@@ -291,7 +291,9 @@ def makespan(seconds: Iterable[float], slots: int) -> float:
 
 
 def _seconds(jobs: Sequence[Job], threads: int) -> list[float]:
-    """Return the remaining time of each job, in seconds; `threads` applies to `num_threads=null`."""
+    """Return the remaining time of each job, in seconds; `threads` applies to
+    `num_threads=null`.
+    """
     remaining_seconds = []
     for job, epoch_seconds in zip(jobs, _epoch_seconds(jobs, threads), strict=True):
         epochs_left = job.config.num_epoch - len(job.folder.history().epochs)

@@ -1,4 +1,6 @@
-"""Launches the jobs of a sweep, in local processes or with the launcher that is selected in Hydra."""
+"""Launches the jobs of a sweep, in local processes or with the launcher that is selected in
+Hydra.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,9 @@ class HydraLaunching(Launching):
         return self._launcher(session.config.sweep), cast(Mapping[str, str], environment)
 
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
-        """Train the jobs of a grid; with `hydra/launcher=basic`, one after another in this process."""
+        """Train the jobs of a grid; with `hydra/launcher=basic`, one after another in this
+        process.
+        """
         if not self._in_this_process:
             super().train(session, jobs)
             return

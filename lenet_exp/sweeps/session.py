@@ -113,8 +113,8 @@ class Session:
                 other jobs have ended.
             launcher: launcher that creates the executor.
             environment: additional environment variables for the launched processes.
-            sample_jobs: sample jobs, with the same datasets and numbers of threads as `jobs`; `jobs`
-                itself if all jobs are known in advance.
+            sample_jobs: sample jobs, with the same datasets and numbers of threads as `jobs`;
+                `jobs` itself if all jobs are known in advance.
             answer: function called after each epoch of a job to decide whether to prune the run;
                 None to never prune.
             ended: function called with the number of each ended job, whose result is in its run

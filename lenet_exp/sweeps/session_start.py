@@ -1,4 +1,6 @@
-"""The start of a session of a sweep: the saved plan, the jobs without a result, and the log line."""
+"""The start of a session of a sweep: the saved plan, the jobs without a result, and the log
+line.
+"""
 
 from __future__ import annotations
 

@@ -68,7 +68,9 @@ def cores_of(jobs: Sequence[Job]) -> int:
 def remote_task(
     sweep: SweepFolder, work: RemoteWork
 ) -> tuple[Callable[..., float], Callable[..., object]]:
-    """Return the functions `task` and `prepare` of a `WorkSpec`, for a process on another machine."""
+    """Return the functions `task` and `prepare` of a `WorkSpec`, for a process on another
+    machine.
+    """
     task = partial(_train, str(sweep.path), interruptible=True)
     prepare = partial(_prepare, work.argv, work.environment)
     return task, prepare

@@ -71,7 +71,9 @@ def own_factor(option: Option) -> Callable[[int, int], float]:
 
 
 def factor_problem(value: float, step: int, steps: int) -> str:
-    """Return why a value of the user's own schedule cannot be used, or an empty string if it can."""
+    """Return why a value of the user's own schedule cannot be used, or an empty string if it
+    can.
+    """
     if 0 <= value < math.inf:
         return ""
     return f"is {value:g} at step {step} of {steps}; must be finite and at least 0"

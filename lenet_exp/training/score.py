@@ -122,7 +122,9 @@ def confusion_matrix(truth: Tensor, predictions: Tensor, num_classes: int = 10) 
 
 
 def class_accuracies(counts: list[list[int]]) -> list[float | None]:
-    """Return the accuracy for each class from a confusion matrix; None for a class without images."""
+    """Return the accuracy for each class from a confusion matrix; None for a class without
+    images.
+    """
     accuracies: list[float | None] = []
     for label, row in enumerate(counts):
         images = sum(row)

@@ -278,8 +278,13 @@ def test_sweep_over_epochs_in_one_worker_trains_no_epoch_twice(ready):
     assert done.returncode == 0, done.stderr
     records = [RunFolder(path).record() for path in (ready / "runs").iterdir()]
     assert sorted((r.config.num_epoch, r.inherited_epochs) for r in records) == [
-        (2, 0), (2, 0), (4, 2), (4, 2), (6, 4), (6, 4),
-    ]  # fmt: skip
+        (2, 0),
+        (2, 0),
+        (4, 2),
+        (4, 2),
+        (6, 4),
+        (6, 4),
+    ]
 
 
 @pytest.mark.slow(seconds=14)

@@ -135,7 +135,8 @@ def test_torch_trains_with_note_without_kernels(
     if trouble == "a compiler that refuses":
         fake = cache.with_name("fake")
         fake.write_text(
-            '#!/bin/sh\n[ "$1" = --version ] && echo 1.0 && exit 0\necho "error: no such thing" >&2\nexit 1\n'
+            '#!/bin/sh\n[ "$1" = --version ] && echo 1.0 && exit 0\n'
+            'echo "error: no such thing" >&2\nexit 1\n'
         )
         fake.chmod(0o755)
         monkeypatch.setenv("CXX", str(fake))

@@ -104,7 +104,8 @@ def test_run_interrupted_during_upload_is_finished_and_sync_uploads_it(which, re
 def test_first_epoch_does_not_wait_for_mlflow(outputs, tmp_path):
     """The MLflow of this test cannot be imported as long as a file is missing."""
     (tmp_path / "mlflow.py").write_text(
-        "import pathlib, time\nwhile not pathlib.Path(__file__).with_name('go').exists(): time.sleep(0.1)"
+        "import pathlib, time\n"
+        "while not pathlib.Path(__file__).with_name('go').exists(): time.sleep(0.1)"
     )
     code = (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); sys.argv[0] = 'lenet-train'\n"

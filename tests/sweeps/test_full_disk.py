@@ -84,7 +84,9 @@ def test_run_is_finished_if_only_its_final_state_does_not_fit_on_disk(disk: Path
 
 @pytest.mark.by_hand
 def test_run_on_disks_of_many_sizes_stores_no_false_record(tmp_path: Path, ready: Path):
-    """Whatever the last file is that fits, a run that is recorded as finished ends with status 0."""
+    """Whatever the last file is that fits, a run that is recorded as finished ends with status
+    0.
+    """
     command = (
         *SMALL,
         "num_epoch=3",

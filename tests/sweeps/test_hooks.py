@@ -35,8 +35,10 @@ NOTES = """
 import json, os, sqlite3, sys
 
 report = json.load(sys.stdin)
-variables = [os.environ[f"LENET_EXP_{key.upper()}"] for key in ("sweep", "outcome", "verdict", "link")]
-states = sqlite3.connect(os.environ["LENET_EXP_OUTPUTS"] + "/mlflow.db").execute("select distinct status from runs")
+keys = ("sweep", "outcome", "verdict", "link")
+variables = [os.environ[f"LENET_EXP_{key.upper()}"] for key in keys]
+database = sqlite3.connect(os.environ["LENET_EXP_OUTPUTS"] + "/mlflow.db")
+states = database.execute("select distinct status from runs")
 with open(sys.argv[1], "a") as file:
     file.write(json.dumps([report, variables, [state for state, in states]]) + "\\n")
 """

@@ -180,7 +180,9 @@ FEW_OR_ALL = pytest.mark.parametrize(
 
 @FEW_OR_ALL
 def test_run_killed_at_any_point_ends_like_undisturbed_run(calm, step):
-    """The kills come before, during and after checkpoints and uploads, at the start and at the end."""
+    """The kills come before, during and after checkpoints and uploads, at the start and at the
+    end.
+    """
     points = calm(RUN).points
     states = "replace state-N-N.safetensors"
     assert {states, "replace history.json"} <= set(points)

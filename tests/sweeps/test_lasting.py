@@ -1,4 +1,6 @@
-"""Sweeps can be resumed and extended, also after changes to conf/, and their duration is estimated."""
+"""Sweeps can be resumed and extended, also after changes to conf/, and their duration is
+estimated.
+"""
 
 from __future__ import annotations
 

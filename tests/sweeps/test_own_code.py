@@ -48,8 +48,17 @@ class Net(torch.nn.Module):
         return self.out(self.fc(x.flatten(1)).relu())
 '''
 LINE = ("dataset=digits", "batch_size=32", "num_epoch=2", "optimizer.lr=0.05", "model=net")
-OWN = ("dataset=cells", "batch_size=32", "num_epoch=3", "tracking.plots=false", "model=residual", "loss=margin",
-       "metric=worst_recall", "augmentation=noise", "schedule=triangle")  # fmt: skip
+OWN = (
+    "dataset=cells",
+    "batch_size=32",
+    "num_epoch=3",
+    "tracking.plots=false",
+    "model=residual",
+    "loss=margin",
+    "metric=worst_recall",
+    "augmentation=noise",
+    "schedule=triangle",
+)
 MORE = ("num_threads=1", "tracking.plots=false")
 Train = Callable[..., Done]
 

@@ -1,4 +1,6 @@
-"""A sweep with runs that finish, diverge and fail, and a sweep over all activations and optimizers."""
+"""A sweep with runs that finish, diverge and fail, and a sweep over all activations and
+optimizers.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,8 @@ def test_parent_run_has_request_outcome_and_best_result(swept):
         "runs_missing": 0,
     }
     assert swept.parent.data.metrics == counted
-    link = f"#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}?workflowType=machine_learning"
+    run_path = f"#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}"
+    link = f"{run_path}?workflowType=machine_learning"
     assert link in tags["mlflow.note.content"]
 
 

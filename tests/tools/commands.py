@@ -44,7 +44,9 @@ Done = subprocess.CompletedProcess[str]
 
 
 def lenet_train(*arguments: str, outputs: Path, **environment: str) -> Done:
-    """Run `lenet-train <arguments>` in this process, and return its exit status, stdout and stderr."""
+    """Run `lenet-train <arguments>` in this process, and return its exit status, stdout and
+    stderr.
+    """
     out, err = io.StringIO(), io.StringIO()
     handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:

@@ -52,7 +52,9 @@ class Postgres:
         return self.run(*line, "-v", "ON_ERROR_STOP=1", "-Atc", statement)
 
     def run(self, *command: str) -> str:
-        """Run a command as the cluster's owner, because PostgreSQL's server refuses to run as root."""
+        """Run a command as the cluster's owner, because PostgreSQL's server refuses to run as
+        root.
+        """
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, **_owner())
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         return done.stdout.strip()

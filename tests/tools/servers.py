@@ -66,7 +66,9 @@ def send(
 
 @contextlib.contextmanager
 def flooding_server(chunk: bytes, pause: float) -> Iterator[str]:
-    """Run a server that answers every request with an endless repetition of `chunk`, with pauses."""
+    """Run a server that answers every request with an endless repetition of `chunk`, with
+    pauses.
+    """
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.close_connection = True

@@ -30,8 +30,8 @@ UPLOADER_TRACE = "LENET_EXP_TEST_UPLOADER_TRACE"  # the same for the uploading p
 UPLOADER_STRIKE = "LENET_EXP_TEST_UPLOADER_STRIKE"
 FILES = ("replace", "unlink")  # of os
 _STUDY = """
-    create_new_study create_new_trial set_study_user_attr set_trial_intermediate_value set_trial_user_attr
-    set_trial_system_attr set_trial_state_values
+    create_new_study create_new_trial set_study_user_attr set_trial_intermediate_value
+    set_trial_user_attr set_trial_system_attr set_trial_state_values
 """
 STUDY = _STUDY.split()  # of Optuna's RDBStorage, in a search
 

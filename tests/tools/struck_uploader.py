@@ -8,9 +8,9 @@ from lenet_exp.tracking.uploader import follow, process
 from tests.tools.strikes import UPLOADER_STRIKE, UPLOADER_TRACE, points, watch_files, watched
 
 _CALLS = """
-    create_experiment create_run log_batch log_inputs log_artifacts update_run set_terminated create_logged_model
-    log_model_artifacts finalize_logged_model log_outputs create_registered_model create_model_version
-    set_registered_model_alias
+    create_experiment create_run log_batch log_inputs log_artifacts update_run set_terminated
+    create_logged_model log_model_artifacts finalize_logged_model log_outputs
+    create_registered_model create_model_version set_registered_model_alias
 """
 CALLS = _CALLS.split()  # of MlflowClient
 

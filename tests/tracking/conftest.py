@@ -57,7 +57,9 @@ def tracked(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Trac
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """Yield the folder and address of a real MLflow server; each test uses a separate experiment."""
+    """Yield the folder and address of a real MLflow server; each test uses a separate
+    experiment.
+    """
     folder = tmp_path_factory.mktemp("server")
     with mlflow_server(folder, free_port()) as address:
         yield folder, address

@@ -1,1 +1,3 @@
-"""The statistics of comparisons: tests, corrections, intervals, and power, for arrays of accuracies."""
+"""The statistics of comparisons: tests, corrections, intervals, and power, for arrays of
+accuracies.
+"""

@@ -81,8 +81,8 @@ def pair_tests(
 
     Any two groups could have become the leader and its rival, so all k(k-1)/2 pairs count:
     Shaffer's method tests them, from four groups on with moderated variances and levels of at most
-    `LARGEST_LEVEL`. In addition, a leader can win by separate tests; see `_wins`. Which groups could
-    be the best is another question; see `_excluded`.
+    `LARGEST_LEVEL`. In addition, a leader can win by separate tests; see `_wins`. Which groups
+    could be the best is another question; see `_excluded`.
 
     For example, groups A to D have these accuracies in percent, with seeds 0 to 2:
 

@@ -74,7 +74,7 @@ class _Worker:
             message = self._messages.get()
             if message is None:
                 return
-            # Busy first, because `_read` sets them in the other order: one of both notices the other.
+            # Busy first, because `_read` sets them in the other order: one notices the other.
             self._is_busy.set()
             if self._is_closed.is_set():
                 # The pool's process died before this job began, so no process would stop the job.

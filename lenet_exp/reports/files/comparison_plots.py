@@ -34,7 +34,9 @@ Drawing = Callable[[Comparison, FigureLayout], Figure | None]
 
 
 def figures(comparison: Comparison) -> dict[str, Figure]:
-    """Draw all figures that are available for a comparison, and return the figures, keyed by name."""
+    """Draw all figures that are available for a comparison, and return the figures, keyed by
+    name.
+    """
     if comparison.leader is None:
         return {}
 

@@ -154,7 +154,9 @@ def _links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], s
 def _champions(
     store: Store, results: Sequence[JobResult], comparisons: Sequence[Comparison]
 ) -> dict[str, str]:
-    """Return a line about the champion for the model of each leader's best run, keyed by dataset."""
+    """Return a line about the champion for the model of each leader's best run, keyed by
+    dataset.
+    """
     results_by_run = {result.job.run: result for result in results}
     lines = {}
     for comparison in comparisons:

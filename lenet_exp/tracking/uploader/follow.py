@@ -36,7 +36,9 @@ class Follower(Protocol):
         """Upload one thing that has changed, if any, and return whether something was uploaded."""
 
     def complete(self, show: Show) -> UploadCount:
-        """Upload everything that the store lacks, after training, and return what is still missing."""
+        """Upload everything that the store lacks, after training, and return what is still
+        missing.
+        """
 
 
 class RunFollower:

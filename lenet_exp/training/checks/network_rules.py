@@ -1,4 +1,6 @@
-"""Rules for networks: their logits, gradients, and state, so that runs can be resumed and loaded."""
+"""Rules for networks: their logits, gradients, and state, so that runs can be resumed and
+loaded.
+"""
 
 from __future__ import annotations
 

@@ -94,7 +94,9 @@ def sources() -> Iterator[tuple[str, bytes]]:
 
 
 def is_built(shape: NativeShape) -> bool:
-    """Return whether the cache contains the library for a shape, so `build` would not compile it."""
+    """Return whether the cache contains the library for a shape, so `build` would not compile
+    it.
+    """
     target = find_target()
     compiler = next(find_compilers(), None)
     if isinstance(target, str) or compiler is None:

@@ -1,4 +1,6 @@
-"""Finds the C++ compilers on this machine, reads their versions, and runs them with a time limit."""
+"""Finds the C++ compilers on this machine, reads their versions, and runs them with a time
+limit.
+"""
 
 from __future__ import annotations
 

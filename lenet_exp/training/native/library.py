@@ -20,7 +20,9 @@ from lenet_exp.training.native.layout import LENET5, Layout, NativeShape
 
 
 def _fields(*kinds: tuple[Any, str]) -> list[tuple[str, Any]]:
-    """Return the fields of a structure from types and names, as in (c_double, "lr weight_decay")."""
+    """Return the fields of a structure from types and names, as in (c_double, "lr
+    weight_decay").
+    """
     fields = []
     for kind, names in kinds:
         for name in names.split():
@@ -146,7 +148,9 @@ class Kernels:
         return outcome.loss, outcome.hits
 
     def update(self, update: Update, weights: Tensor, gradient: Tensor) -> None:
-        """Execute an optimizer step, which updates weights, optimizer state, and average in place."""
+        """Execute an optimizer step, which updates weights, optimizer state, and average in
+        place.
+        """
         self._library.lenet_update(byref(update), weights.data_ptr(), gradient.data_ptr())
 
     def evaluate(

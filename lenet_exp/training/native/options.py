@@ -43,7 +43,9 @@ _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
 
 
 def why_unsupported(config: Config) -> str | None:
-    """Return a phrase that says why the kernels cannot train a configuration, or None if they can."""
+    """Return a phrase that says why the kernels cannot train a configuration, or None if they
+    can.
+    """
     return next(_reasons(config), None)
 
 

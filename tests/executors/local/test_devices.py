@@ -14,6 +14,7 @@ from lenet_exp.executors.local import pool
 from lenet_exp.executors.local.devices import prepare_worker, worker_devices
 from tests.tools.commands import SMALL, refused
 
+ONLY_LOCAL = "sweep.devices=[1]: requires hydra/launcher=local"
 SWEEP = (
     "-m",
     *SMALL,
@@ -84,8 +85,8 @@ def test_missing_device_is_refused(monkeypatch, count, there):
         "sweep.devices=[x]": "sweep.devices",
         "sweep.devices=1": "sweep.devices",
         "sweep.devices=0,1": "sweep.devices",
-        "sweep.devices=[1] hydra/launcher=basic": "sweep.devices=[1]: requires hydra/launcher=local",
-        "sweep.devices=[1] hydra/launcher=cluster_ray": "sweep.devices=[1]: requires hydra/launcher=local",
+        "sweep.devices=[1] hydra/launcher=basic": ONLY_LOCAL,
+        "sweep.devices=[1] hydra/launcher=cluster_ray": ONLY_LOCAL,
     }.items(),
 )
 def test_unusable_devices_are_refused_before_sweep_starts(main, ready, line, named):

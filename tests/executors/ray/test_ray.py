@@ -24,9 +24,17 @@ ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY
 HEAD, NODE, OTHER = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 EPOCHS = 10
 LONG = (*SMALL, "num_epoch=300", "num_threads=1", "tracking.plots=false", "tracking.models=none")
-LINE = (*SMALL, "tracking.plots=false", "tracking.models=none", f"num_epoch={EPOCHS}", "num_threads=1",
-        "hydra/sweeper=search", "search.sampler=grid", "activation=rrelu,selu",
-        "optimizer.lr=0.02,0.015,0.01,0.002")  # fmt: skip
+LINE = (
+    *SMALL,
+    "tracking.plots=false",
+    "tracking.models=none",
+    f"num_epoch={EPOCHS}",
+    "num_threads=1",
+    "hydra/sweeper=search",
+    "search.sampler=grid",
+    "activation=rrelu,selu",
+    "optimizer.lr=0.02,0.015,0.01,0.002",
+)
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,18 @@ class Cluster:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start_node(self, address: str, modules: Path | None = None) -> None:
-        self.ray("start", "--address", f"{HEAD}:{self.port}", "--num-cpus", "1", "--node-ip-address", address,
-                 "--object-store-memory", "100000000", modules=modules)  # fmt: skip
+        self.ray(
+            "start",
+            "--address",
+            f"{HEAD}:{self.port}",
+            "--num-cpus",
+            "1",
+            "--node-ip-address",
+            address,
+            "--object-store-memory",
+            "100000000",
+            modules=modules,
+        )
 
     def daemon(self, address: str) -> psutil.Process:
         """Return the daemon of a node."""
@@ -85,9 +103,21 @@ def cluster() -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
         found = Cluster(Path(folder), free_port())
         try:
-            found.ray("start", "--head", "--num-cpus", "0", "--port", str(found.port), "--node-ip-address", HEAD,
-                      "--include-dashboard=false", "--object-store-memory", "100000000",
-                      "--temp-dir", folder)  # fmt: skip
+            found.ray(
+                "start",
+                "--head",
+                "--num-cpus",
+                "0",
+                "--port",
+                str(found.port),
+                "--node-ip-address",
+                HEAD,
+                "--include-dashboard=false",
+                "--object-store-memory",
+                "100000000",
+                "--temp-dir",
+                folder,
+            )
             yield found
         finally:
             found.end()

@@ -71,7 +71,9 @@ def why_not() -> str:
 
 @dataclass(frozen=True)
 class Slurm:
-    """A Slurm cluster in a folder with a short path, because socket paths are limited to 107 bytes."""
+    """A Slurm cluster in a folder with a short path, because socket paths are limited to 107
+    bytes.
+    """
 
     folder: Path
 

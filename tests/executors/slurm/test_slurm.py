@@ -21,11 +21,23 @@ from tests.tools.until import until
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 TRIALS = 12
-SEARCH = (*SMALL, "tracking.plots=false", "tracking.models=none", "num_epoch=6", "hydra/sweeper=search",
-          f"n_trials={TRIALS}", "sweep.workers=1", "optimizer.lr=tag(log,interval(1e-3,0.05))",
-          "activation=selu,relu")  # fmt: skip
-ON_SLURM = ("hydra/launcher=cluster_slurm", "hydra.launcher.lost_after=10", "hydra.launcher.time=1:00:00",
-            "+hydra.launcher.sbatch.nice=100")  # fmt: skip
+SEARCH = (
+    *SMALL,
+    "tracking.plots=false",
+    "tracking.models=none",
+    "num_epoch=6",
+    "hydra/sweeper=search",
+    f"n_trials={TRIALS}",
+    "sweep.workers=1",
+    "optimizer.lr=tag(log,interval(1e-3,0.05))",
+    "activation=selu,relu",
+)
+ON_SLURM = (
+    "hydra/launcher=cluster_slurm",
+    "hydra.launcher.lost_after=10",
+    "hydra.launcher.time=1:00:00",
+    "+hydra.launcher.sbatch.nice=100",
+)
 
 
 @pytest.fixture

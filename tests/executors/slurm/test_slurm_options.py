@@ -23,7 +23,10 @@ OPTIONS = SlurmOptions(
 
 
 def test_flags_of_the_launcher_become_options_of_sbatch():
-    typed = "--ntasks=8 --cpus-per-task=1 --signal=USR2@60 --open-mode=append --partition=main --time=1:00:00 --requeue"
+    typed = (
+        "--ntasks=8 --cpus-per-task=1 --signal=USR2@60 --open-mode=append --partition=main "
+        "--time=1:00:00 --requeue"
+    )
     assert " ".join(allocation_arguments(OPTIONS)) == typed
 
 
@@ -57,18 +60,33 @@ def test_script_passes_every_argument_unchanged(tmp_path):
 
 
 def test_name_of_allocations_depends_on_options_except_number():
-    names = {job_name("abc", allocation_arguments(o), allocation_script(o, ["python"])) for o in (
-        OPTIONS,
-        SlurmOptions(allocations=5, tasks=8, cpus=1, partition="main", time="1:00:00", before=["module load python"]),
-        SlurmOptions(allocations=2, tasks=4, cpus=1, partition="main"),
-        SlurmOptions(allocations=2, tasks=8, cpus=1, partition="other"),
-    )}  # fmt: skip
+    names = {
+        job_name("abc", allocation_arguments(o), allocation_script(o, ["python"]))
+        for o in (
+            OPTIONS,
+            SlurmOptions(
+                allocations=5,
+                tasks=8,
+                cpus=1,
+                partition="main",
+                time="1:00:00",
+                before=["module load python"],
+            ),
+            SlurmOptions(allocations=2, tasks=4, cpus=1, partition="main"),
+            SlurmOptions(allocations=2, tasks=8, cpus=1, partition="other"),
+        )
+    }
     assert len(names) == 3  # the number of allocations does not change the name
     assert all(name.startswith(job_prefix("abc")) for name in names)
 
 
 def test_squeue_output_is_parsed_by_array_member():
-    text = "12|0|RUNNING|lenet-a-1|None\n12|1|PENDING|lenet-a-1|Resources\n13|N/A|CANCELLED|x|a|b\nnonsense\n"
+    text = (
+        "12|0|RUNNING|lenet-a-1|None\n"
+        "12|1|PENDING|lenet-a-1|Resources\n"
+        "13|N/A|CANCELLED|x|a|b\n"
+        "nonsense\n"
+    )
     assert [(job.id, job.name, job.state, job.reason) for job in parsed(text)] == [
         ("12_0", "lenet-a-1", "RUNNING", "None"),
         ("12_1", "lenet-a-1", "PENDING", "Resources"),

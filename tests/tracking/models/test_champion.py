@@ -94,7 +94,9 @@ class Killed(BaseException):
 
 
 class Turns:
-    """Concurrent clients of one store: a random generator decides which client makes the next call."""
+    """Concurrent clients of one store: a random generator decides which client makes the next
+    call.
+    """
 
     def __init__(self, seed, names):
         self._draw = random.Random(seed)

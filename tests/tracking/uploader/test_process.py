@@ -43,7 +43,9 @@ def test_single_run_is_uploaded_without_mlflow_in_training_process(ready):
         "import sys; sys.argv[0] = 'lenet-train'\n"
         "from lenet_exp.commands.train import main\n"
         "try: main()\n"
-        "finally: print('loaded:', [m for m in ('mlflow', 'matplotlib.figure') if m in sys.modules])"
+        "finally:\n"
+        "    names = ('mlflow', 'matplotlib.figure')\n"
+        "    print('loaded:', [name for name in names if name in sys.modules])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *QUICK], capture_output=True, text=True, check=False
