@@ -11,7 +11,7 @@ from lenet_exp.comparison.group import ABSENT
 from lenet_exp.comparison.search.summary import SearchedFlag, SearchedTrial, SearchSummary
 from lenet_exp.folders.records import Outcome
 
-FEWEST = 10  # minimum number of ended trials
+MIN_TRIALS = 10  # minimum number of ended trials
 BEST = 0.2  # fraction of trials that count as the best trials
 
 
@@ -31,24 +31,28 @@ def search_importance(searched: SearchSummary) -> dict[str, float]:
         import optuna
     except ImportError:
         return {}
+
     trials = searched.ended
-    space = {
-        flag.name: _distribution(flag, [t.flags[flag.name] for t in trials])
-        for flag in searched.flags
-    }
-    space = {name: distribution for name, distribution in space.items() if distribution is not None}
-    if len(trials) < FEWEST or not space:
+    space = {}
+    for flag in searched.flags:
+        distribution = _distribution(flag, [trial.flags[flag.name] for trial in trials])
+        if distribution is not None:
+            space[flag.name] = distribution
+    if len(trials) < MIN_TRIALS or not space:
         return {}
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize")
-    for rank, trial in enumerate(sorted(trials, key=lambda t: _rank(searched, t))):
-        values = {name: trial.flags[name] for name in space}
-        params = {
-            name: v if hasattr(space[name], "choices") else float(v) for name, v in values.items()
-        }
-        study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=space, value=float(rank))
+    worst_first = sorted(trials, key=lambda trial: _rank(searched, trial))
+    for position, trial in enumerate(worst_first):
+        params = {}
+        for name, distribution in space.items():
+            params[name] = _parameter(trial.flags[name], distribution)
+        ranked_trial = optuna.trial.create_trial(
+            params=params, distributions=space, value=float(position)
         )
+        study.add_trial(ranked_trial)
+
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST)
     shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return {name: float(share) for name, share in shares.items() if not math.isnan(share)}
@@ -64,13 +68,24 @@ def _rank(searched: SearchSummary, trial: SearchedTrial) -> tuple[int, int, floa
 
 
 def _distribution(flag: SearchedFlag, values: Sequence[str]) -> Any:
-    """Return Optuna's distribution for a flag's values; None if the flag has only one value or some
-    trials lack the flag."""
+    """Return Optuna's distribution for a flag's values.
+
+    Return None if the flag has only one value or some trials lack the flag.
+    """
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    if len(set(values)) < 2 or ABSENT in values:
+    different_values = set(values)
+    if len(different_values) < 2 or ABSENT in different_values:
         return None
-    numbers = [n for n in map(number, values) if n is not None]
-    if flag.choice or len(numbers) < len(values):
-        return CategoricalDistribution(sorted(set(values)))
+
+    numbers = [value for value in map(number, values) if value is not None]
+    all_are_numbers = len(numbers) == len(values)
+    if flag.choice or not all_are_numbers:
+        return CategoricalDistribution(sorted(different_values))
     return FloatDistribution(min(numbers), max(numbers), log=flag.log)
+
+
+def _parameter(value: str, distribution: Any) -> str | float:
+    """Return a flag's value in the type of its Optuna distribution."""
+    is_categorical = hasattr(distribution, "choices")
+    return value if is_categorical else float(value)
