@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.comparison.compare import compare_runs
+from lenet_exp.comparison.search.flags import SearchedFlag
 from lenet_exp.comparison.search.importance import search_importance
-from lenet_exp.comparison.search.summary import SearchedFlag, SearchedRun, SearchSummary, searched
+from lenet_exp.comparison.search.summary import SearchedRun, SearchSummary, searched
 from lenet_exp.config.compose import compose
 from lenet_exp.config.schema import Objective
 from lenet_exp.folders.job import Job

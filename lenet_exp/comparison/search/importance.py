@@ -8,7 +8,8 @@ from typing import Any
 
 from lenet_exp.comparison.effects import number
 from lenet_exp.comparison.group import ABSENT
-from lenet_exp.comparison.search.summary import SearchedFlag, SearchedTrial, SearchSummary
+from lenet_exp.comparison.search.flags import SearchedFlag
+from lenet_exp.comparison.search.summary import SearchedTrial, SearchSummary
 from lenet_exp.folders.records import Outcome
 
 MIN_TRIALS = 10  # minimum number of ended trials

@@ -11,33 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
 from lenet_exp.comparison.group import ABSENT
 from lenet_exp.comparison.runs import configuration
+from lenet_exp.comparison.search.flags import SearchedFlag, searched_flags
 from lenet_exp.comparison.search.objective import SearchObjective
 from lenet_exp.config.metric import Metric
-from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import Objective
-from lenet_exp.config.space import Choice, flag_of
 from lenet_exp.folders.config_dir import config_dir_of
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
-from lenet_exp.folders.sweep_plan import SweepPlan
-
-
-@dataclass(frozen=True)
-class SearchedFlag:
-    """A flag that was searched.
-
-    Attributes:
-        choice: whether the flag was searched over listed values rather than a range.
-        log: whether a range was searched on a logarithmic scale.
-    """
-
-    name: str
-    choice: bool
-    log: bool
+from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 
 
 @dataclass(frozen=True)
@@ -170,29 +153,34 @@ class SearchSummary:
     @cached_property
     def trials(self) -> list[SearchedTrial]:
         """The trials, in the order in which they were requested."""
-        found: dict[str, list[SearchedRun]] = {}
+        runs_by_configuration: dict[str, list[SearchedRun]] = {}
         for run in self.runs:
-            found.setdefault(run.configuration, []).append(run)
-        return [self._trial(its) for its in found.values()]
+            runs_by_configuration.setdefault(run.configuration, []).append(run)
+        return [self._trial(runs) for runs in runs_by_configuration.values()]
 
     @property
     def ended(self) -> list[SearchedTrial]:
         """The trials with a finished, pruned, or diverged run."""
-        return [
-            t
-            for t in self.trials
-            if t.outcome in {Outcome.finished, Outcome.pruned, Outcome.diverged}
-        ]
+        ended = {Outcome.finished, Outcome.pruned, Outcome.diverged}
+        return [trial for trial in self.trials if trial.outcome in ended]
 
     @cached_property
     def best(self) -> SearchedTrial | None:
         """The trial with the best mean among the trials with the most finished runs; None if no run
         finished.
         """
-        finished = [t for t in self.trials if t.finished]
-        return max(
-            finished, key=lambda t: (t.finished, self.better(t.value), -t.number), default=None
-        )
+        with_value = [trial for trial in self.trials if trial.finished]
+        return max(with_value, key=self._rank_of_trial, default=None)
+
+    def _rank_of_trial(self, trial: SearchedTrial) -> tuple[int, float, int]:
+        return self._rank(trial.finished, trial.value, trial.number)
+
+    def _rank(self, finished_runs: int, mean: float, number: int) -> tuple[int, float, int]:
+        """Return a sort key that is higher for better trials.
+
+        Of two trials with equal means, the earlier one is better.
+        """
+        return finished_runs, self.better(mean), -number
 
     @property
     def best_command(self) -> str | None:
@@ -202,35 +190,56 @@ class SearchSummary:
         if self.best is None:
             return None
         overrides = next(run.overrides for run in self.runs if run.trial == self.best.number)
-        own = [o for o in overrides if not o.lstrip("+").startswith(("sweep.", "seed="))]
-        return shlex.join(["lenet-train", *self.config_dir, *own])
+        not_of_trial = ("sweep.", "seed=")
+        of_trial = [
+            override for override in overrides if not override.lstrip("+").startswith(not_of_trial)
+        ]
+        return shlex.join(["lenet-train", *self.config_dir, *of_trial])
 
     @cached_property
     def steps(self) -> list[SearchStep]:
         """The state of the search at the end of each run, in chronological order."""
-        ends = sorted(end for run in self.runs for end in run.epoch_ends if end >= self.begun)
-        found: list[SearchStep] = []
-        first: dict[str, SearchedRun] = {}
-        values: dict[str, list[float]] = {}
-        best, rank = SearchStep(0, math.nan, ""), (0, 0.0, 0)  # ranked as in `best`
-        for run in sorted(self.runs, key=lambda run: (max(run.ended, self.begun), run.trial)):
+        epoch_ends = sorted(end for run in self.runs for end in run.epoch_ends if end >= self.begun)
+        first_runs: dict[str, SearchedRun] = {}  # by configuration
+        values: dict[str, list[float]] = {}  # of finished runs, by configuration
+        best = SearchStep(0, math.nan, "")
+        rank_of_best = (0, 0.0, 0)  # lower than the rank of every trial with a finished run
+        steps: list[SearchStep] = []
+
+        for run in sorted(self.runs, key=self._order_of_end):
             if not run.ended:
                 continue
-            its = first.setdefault(run.configuration, run)
+            first_run = first_runs.setdefault(run.configuration, run)
             if run.outcome is Outcome.finished:
-                known = values.setdefault(run.configuration, [])
-                known.append(run.value)
-                mean = statistics.fmean(known)
-                if (now := (len(known), self.better(mean), -its.trial)) > rank:
-                    best, rank = SearchStep(0, mean, its.name), now
-            found.append(replace(best, epochs=bisect_right(ends, run.ended)))
-        return found
+                values_of_trial = values.setdefault(run.configuration, [])
+                values_of_trial.append(run.value)
+                mean = statistics.fmean(values_of_trial)
+                rank = self._rank(len(values_of_trial), mean, first_run.trial)
+                if rank > rank_of_best:
+                    best = SearchStep(0, mean, first_run.name)
+                    rank_of_best = rank
+
+            epochs = bisect_right(epoch_ends, run.ended)
+            steps.append(replace(best, epochs=epochs))
+        return steps
+
+    def _order_of_end(self, run: SearchedRun) -> tuple[int, int]:
+        """Return a sort key that is higher for runs that ended later.
+
+        Runs that ended before the search began are ordered by their trial.
+        """
+        return max(run.ended, self.begun), run.trial
 
     @property
     def improvements(self) -> list[SearchStep]:
         """The steps at which the best value changed."""
-        known = [step for step in self.steps if not math.isnan(step.best)]
-        return [step for n, step in enumerate(known) if n == 0 or step.best != known[n - 1].best]
+        improvements = []
+        best = math.nan  # differs from every value
+        for step in self.steps:
+            if not math.isnan(step.best) and step.best != best:
+                improvements.append(step)
+                best = step.best
+        return improvements
 
     @property
     def epochs(self) -> int:
@@ -239,25 +248,36 @@ class SearchSummary:
 
     @property
     def spent(self) -> dict[str, int]:
-        """The number of epochs trained for the search, keyed by the outcome of the run. The values
-        add up to `epochs`."""
-        found: dict[str, int] = {}
+        """The number of epochs trained for the search, keyed by the outcome of the run.
+
+        The values add up to `epochs`.
+        """
+        epochs_by_outcome: dict[str, int] = {}
         for run in self.runs:
+            outcome = run.outcome.value
             epochs = sum(end >= self.begun for end in run.epoch_ends)
-            found[run.outcome.value] = found.get(run.outcome.value, 0) + epochs
-        return found
+            epochs_by_outcome[outcome] = epochs_by_outcome.get(outcome, 0) + epochs
+        return epochs_by_outcome
 
     def _trial(self, runs: Sequence[SearchedRun]) -> SearchedTrial:
-        first, finished = runs[0], [run.value for run in runs if run.outcome is Outcome.finished]
-        known = [run.value for run in runs if not math.isnan(run.value)]
+        """Return a summary of the runs of one configuration."""
+        first_run = runs[0]
+        final_values = [run.value for run in runs if run.outcome is Outcome.finished]
+        outcome = first_run.outcome
+        mean = math.nan
+        if final_values:
+            outcome = Outcome.finished
+            mean = statistics.fmean(final_values)
+
+        values_so_far = [run.value for run in runs if not math.isnan(run.value)]
         return SearchedTrial(
-            number=first.trial,
-            name=first.name,
-            flags=first.flags,
-            outcome=Outcome.finished if finished else first.outcome,
-            value=statistics.fmean(finished) if finished else math.nan,
-            so_far=max(known, key=self.better, default=math.nan),
-            finished=len(finished),
+            number=first_run.trial,
+            name=first_run.name,
+            flags=first_run.flags,
+            outcome=outcome,
+            value=mean,
+            so_far=max(values_so_far, key=self.better, default=math.nan),
+            finished=len(final_values),
             epochs=max(len(run.curve) for run in runs),
         )
 
@@ -269,49 +289,68 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> SearchSummary | N
         plan: plan of the sweep.
         results: results of the sweep's jobs, in order.
     """
-    if plan.search is None:
+    search = plan.search
+    if search is None:
         return None
-    objective, target = Objective(plan.search.objective), plan.search.target
-    flags, metric = _flags(plan), Metric.of(results[0].job.config.metric) if results else Metric()
-    first: dict[str, JobResult] = {}
+    objective = Objective(search.objective)
+    flags = searched_flags(plan)
+    metric = Metric.of(results[0].job.config.metric) if results else Metric()
+    search_objective = SearchObjective(objective, search.target, metric=metric)
+
+    first_results: dict[str, JobResult] = {}  # by run, which several trials can share
     for result in results:
-        first.setdefault(result.job.run, result)
-    runs = [
-        _run(result, flags, SearchObjective(objective, target, metric=metric))
-        for result in first.values()
-    ]
-    begun = (
-        min((r.record.created_ms for r in results if r.record), default=0)
-        if plan.remade
-        else plan.created_ms
+        first_results.setdefault(result.job.run, result)
+    runs = [_run(result, flags, search_objective) for result in first_results.values()]
+
+    return SearchSummary(
+        _how(search),
+        objective,
+        flags,
+        runs,
+        begun=_begun(plan, results),
+        target=search.target,
+        metric=metric,
+        cost=search.cost if objective is Objective.front else "",
+        config_dir=config_dir_of(plan),
     )
-    parts = [plan.search.sampler, plan.search.pruner, plan.search.objective]
-    how = ", ".join(part for part in parts if part not in {"none", Objective.accuracy.value})
-    cost, own = plan.search.cost if objective is Objective.front else "", config_dir_of(plan)
-    summary = SearchSummary(how, objective, flags, runs, begun=begun, target=target, metric=metric)
-    return replace(summary, cost=cost, config_dir=own)
 
 
-def _flags(plan: SweepPlan) -> list[SearchedFlag]:
-    """Return the searched flags, as spelled in the sweep's command."""
-    groups = set(config_groups())
-    parsed = [
-        o for o in OverridesParser.create().parse_overrides(plan.overrides) if o.is_sweep_override()
-    ]
-    spaces = {flag.name: flag.values for flag in (flag_of(override, groups) for override in parsed)}
-    named = [(name, spaces.get(name)) for name in (swept.lstrip("+") for swept in plan.swept)]
-    return [
-        SearchedFlag(
-            name, values is None or isinstance(values, Choice), bool(getattr(values, "log", False))
-        )
-        for name, values in named
-    ]
+def _begun(plan: SweepPlan, results: Sequence[JobResult]) -> int:
+    """Return the time at which a search was first started, in milliseconds since 1970.
+
+    If a corrupt plan was replaced, that time is lost, and the time at which the earliest run was
+    started is returned; 0 if no run was started.
+    """
+    if not plan.remade:
+        return plan.created_ms
+    starts = [result.record.created_ms for result in results if result.record]
+    return min(starts, default=0)
 
 
-def _run(result: JobResult, flags: Sequence[SearchedFlag], aim: SearchObjective) -> SearchedRun:
-    job, epochs = result.job, result.job.folder.history().epochs
+def _how(search: SearchPlan) -> str:
+    """Return the sampler, the pruner, and the objective, for example `tpe, asha`.
+
+    The pruner `none` and the objective `accuracy` are omitted.
+    """
+    omitted = {"none", Objective.accuracy.value}
+    parts = [search.sampler, search.pruner, search.objective]
+    return ", ".join(part for part in parts if part not in omitted)
+
+
+def _run(
+    result: JobResult, flags: Sequence[SearchedFlag], search_objective: SearchObjective
+) -> SearchedRun:
+    job = result.job
+    epochs = job.folder.history().epochs
+    values = search_objective.values(epochs)
+    outcome, _ = search_objective.trial_result(result.outcome, epochs)
     swept = {flag.lstrip("+"): text for flag, text in job.swept.items()}
-    values, (outcome, _) = aim.values(epochs), aim.trial_result(result.outcome, epochs)
+
+    if search_objective.objective is Objective.loss:
+        curve = [epoch.val_loss for epoch in epochs]
+    else:
+        curve = [epoch.value for epoch in epochs]
+
     return SearchedRun(
         trial=job.trial_number,
         name=job.name,
@@ -320,9 +359,7 @@ def _run(result: JobResult, flags: Sequence[SearchedFlag], aim: SearchObjective)
         flags={flag.name: swept.get(flag.name, ABSENT) for flag in flags},
         outcome=outcome,
         value=values[0] if values is not None else math.nan,
-        curve=[
-            epoch.val_loss if aim.objective is Objective.loss else epoch.value for epoch in epochs
-        ],
+        curve=curve,
         epoch_ends=[epoch.time_ms for epoch in epochs],
         ended=result.record.ended_ms if result.record is not None else 0,
         overrides=job.overrides,
