@@ -82,56 +82,107 @@ class Effects:
     aliased: bool = False
 
 
+@dataclass(frozen=True)
+class _Variance:
+    """The variance over all finished runs, which is divided among flags.
+
+    Attributes:
+        total: sum of squared deviations of all runs from their mean.
+        chance: sum of squares, per degree of freedom, that chance alone causes; NaN if shares are
+            unknown.
+    """
+
+    total: float
+    chance: float
+
+    def share(self, between: float, levels: int) -> float:
+        """Return the share of a flag, or of all configurations, as omega squared.
+
+        Args:
+            between: sum of squares between the levels, over all runs.
+            levels: number of levels with finished runs.
+        """
+        if math.isnan(self.chance):
+            return math.nan
+        by_chance = (levels - 1) * self.chance
+        return max(between - by_chance, 0.0) / (self.total + self.chance)
+
+
 def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
     """Compute the effects of `flags` from the groups of one dataset."""
-    with_runs = [g for g in groups if g.n]
-    values = np.array([v for g in with_runs for v in g.accuracy.values()])
-    total = float(((values - values.mean()) ** 2).sum()) if len(values) else 0.0
-    within = sum(sum((v - g.mean) ** 2 for v in g.accuracy.values()) for g in with_runs)
-    freedom = len(values) - len(with_runs)
+    with_runs = [group for group in groups if group.n]
+    values = np.array([value for group in with_runs for value in group.accuracy.values()])
+    mean = float(values.mean()) if len(values) else math.nan
+    total = float(((values - mean) ** 2).sum())
+    within = sum(_within(group) for group in with_runs)
+
+    df_within = len(values) - len(with_runs)
     aliased = _aliased(with_runs, flags)
-    no_shares = _no_shares(total, freedom, len(values)) or aliased
-    # The sum of squares, per degree of freedom, that chance alone causes.
-    luck = within / freedom if no_shares is None else math.nan
+    no_shares = _no_shares(total, df_within, len(values)) or aliased
+    chance = within / df_within if no_shares is None else math.nan
+    variance = _Variance(total, chance)
 
-    def share(between: float, levels: int) -> float:
-        return (
-            max(between - (levels - 1) * luck, 0.0) / (total + luck)
-            if no_shares is None
-            else math.nan
-        )
-
-    found = []
+    effects_and_between = []
     for flag in flags:
-        members: dict[str, list[Group]] = {}
-        for g in groups:
-            members.setdefault(g.value(flag), []).append(g)
-        levels = _means(groups, members)
-        runs = [[v for g in its for v in g.accuracy.values()] for its in members.values()]
-        # The sum of squares between the levels, over all runs.
-        between = float(sum(len(its) * (np.mean(its) - values.mean()) ** 2 for its in runs if its))
-        known = sum(level.finished > 0 for level in levels)
-        found.append((between, Effect(flag, levels, share(between, known))))
-    ordered = [effect for _, effect in sorted(found, key=lambda of: -of[0])]
-    explained = share(total - within, len(with_runs))
+        groups_by_value = _groups_by_value(groups, flag)
+        levels = _levels(groups, groups_by_value)
+        levels_with_runs = sum(level.finished > 0 for level in levels)
+        between = _between(groups_by_value, mean)
+        effect = Effect(flag, levels, variance.share(between, levels_with_runs))
+        effects_and_between.append((effect, between))
+    effects_and_between.sort(key=lambda pair: -pair[1])
+    largest_first = [effect for effect, _ in effects_and_between]
+
+    explained = variance.share(total - within, len(with_runs))
     if no_shares is not None or not _full(with_runs, flags):
-        return Effects(ordered, 1 - explained, None, no_shares, aliased=aliased is not None)
-    alone = sum(effect.share for effect in ordered)
-    interactions = max(explained - alone, 0.0)
-    return Effects(ordered, 1 - alone - interactions, interactions)
+        return Effects(largest_first, 1 - explained, None, no_shares, aliased=aliased is not None)
+    of_flags = sum(effect.share for effect in largest_first)
+    interactions = max(explained - of_flags, 0.0)
+    return Effects(largest_first, 1 - of_flags - interactions, interactions)
 
 
-def _no_shares(total: float, freedom: int, runs: int) -> str | None:
-    """Return the reason why shares cannot be computed; None if they can."""
+def _within(group: Group) -> float:
+    """Return the sum of squared deviations of a group's runs from their mean."""
+    return sum((value - group.mean) ** 2 for value in group.accuracy.values())
+
+
+def _between(groups_by_value: Mapping[str, Sequence[Group]], mean: float) -> float:
+    """Return the sum of squares between the levels of a flag, over all runs.
+
+    Args:
+        groups_by_value: groups of each level.
+        mean: mean over all runs.
+    """
+    squares = []
+    for groups in groups_by_value.values():
+        values = [value for group in groups for value in group.accuracy.values()]
+        if values:
+            squares.append(len(values) * (np.mean(values) - mean) ** 2)
+    return float(sum(squares))
+
+
+def _groups_by_value(groups: Sequence[Group], flag: str) -> dict[str, list[Group]]:
+    groups_by_value: dict[str, list[Group]] = {}
+    for group in groups:
+        groups_by_value.setdefault(group.value(flag), []).append(group)
+    return groups_by_value
+
+
+def _no_shares(total: float, df_within: int, runs: int) -> str | None:
+    """Return the reason why shares cannot be computed; None if they can.
+
+    Args:
+        total: sum of squared deviations of all runs from their mean.
+        df_within: degrees of freedom within groups; 0 if each group has only one run.
+        runs: number of finished runs.
+    """
     if runs < 2:
         return "fewer than two runs finished"
     if total < NO_SPREAD**2 * runs:
         return "all runs have the same accuracy"
-    return (
-        None
-        if freedom
-        else "each configuration has only one run, so effects cannot be separated from chance"
-    )
+    if df_within == 0:
+        return "each configuration has only one run, so effects cannot be separated from chance"
+    return None
 
 
 def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
@@ -140,22 +191,29 @@ def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
     """
     if len(groups) < 2:
         return "only one configuration has results"
-    alike = changing_together(groups, flags)
-    if len(alike) != 1 or len(alike[0]) < 2:
+    flags_together = changing_together(groups, flags)
+    if len(flags_together) != 1:
         return None
-    return f"{', '.join(alike[0])} change together, so their effects cannot be separated"
+    (aliased,) = flags_together
+    if len(aliased) < 2:
+        return None
+    return f"{', '.join(aliased)} change together, so their effects cannot be separated"
 
 
 def changing_together(groups: Sequence[Group], flags: Sequence[str]) -> list[list[str]]:
     """Return the flags that have several values, with flags that always change together in the same
     list.
+
+    For example, the values `relu, relu, selu` of one flag and `0.1, 0.1, 0.2` of another flag have
+    the same pattern, (0, 0, 2): the position of the first group with the same value.
     """
-    alike: dict[tuple[int, ...], list[str]] = {}
+    flags_by_pattern: dict[tuple[int, ...], list[str]] = {}
     for flag in flags:
-        values = [g.value(flag) for g in groups]
+        values = [group.value(flag) for group in groups]
         if len(set(values)) > 1:
-            alike.setdefault(tuple(map(values.index, values)), []).append(flag)
-    return list(alike.values())
+            pattern = tuple(values.index(value) for value in values)
+            flags_by_pattern.setdefault(pattern, []).append(flag)
+    return list(flags_by_pattern.values())
 
 
 def number(text: str) -> float | None:
@@ -171,59 +229,106 @@ def is_log(values: Iterable[str]) -> bool:
     """Return whether the values of a flag belong on a logarithmic axis: they are positive and span
     a wide range.
     """
-    numbers = [n for n in map(number, values) if n is not None]
-    return bool(numbers) and min(numbers) > 0 and max(numbers) >= WIDE_RANGE * min(numbers)
+    numbers = [value for value in map(number, values) if value is not None]
+    if not numbers or min(numbers) <= 0:
+        return False
+    return max(numbers) >= WIDE_RANGE * min(numbers)
 
 
 def value_order(value: str) -> tuple[bool, float, str]:
     """Return a key that sorts the values of a flag: numbers in ascending order, then words."""
-    known = number(value)
-    return known is None, known or 0.0, value
+    as_number = number(value)
+    is_word = as_number is None
+    return is_word, as_number or 0.0, value
 
 
-def _means(groups: Sequence[Group], members: Mapping[str, Sequence[Group]]) -> list[Level]:
-    means = {value: [g.mean for g in its if g.n] for value, its in members.items()}
-    everything = [m for its in means.values() for m in its]
-    mean = float(np.mean(everything)) if everything else math.nan
+def _levels(groups: Sequence[Group], groups_by_value: Mapping[str, Sequence[Group]]) -> list[Level]:
+    """Return the levels of a flag, best mean first; levels without a finished run are last.
+
+    Args:
+        groups: all groups.
+        groups_by_value: groups of each level.
+    """
+    means_by_value = {
+        value: _means(groups_of_value) for value, groups_of_value in groups_by_value.items()
+    }
+    all_means = [mean for means in means_by_value.values() for mean in means]
+    overall_mean = float(np.mean(all_means)) if all_means else math.nan
+
+    with_runs = [group for group in groups if group.n]
+    table = AccuracyTable.of([group.accuracy for group in with_runs])
+    means_and_variances = group_means(table.values, table)
+
     levels = []
-    with_runs = [g for g in groups if g.n]
-    table = AccuracyTable.of([g.accuracy for g in with_runs])
-    alone = group_means(table.values, table)
-    for value, its in members.items():
-        level = float(np.mean(means[value])) if means[value] else math.nan
-        half = _half(alone, np.array([g in its for g in with_runs]))
-        counts = sum(g.n for g in its), sum(g.replicates for g in its)
-        levels.append(
-            Level(value, level, level - mean, *counts, level - mean - half, level - mean + half)
+    for value, groups_of_value in groups_by_value.items():
+        means = means_by_value[value]
+        mean = float(np.mean(means)) if means else math.nan
+        effect = mean - overall_mean
+        in_level = np.array([group in groups_of_value for group in with_runs])
+        half_width = _half_width(means_and_variances, in_level)
+        level = Level(
+            value,
+            mean,
+            effect,
+            finished=sum(group.n for group in groups_of_value),
+            runs=sum(group.replicates for group in groups_of_value),
+            low=effect - half_width,
+            high=effect + half_width,
         )
+        levels.append(level)
+
     sign = groups[0].metric.sign
     return sorted(levels, key=lambda level: (math.isnan(level.mean), -sign * level.mean))
 
 
-def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:
+def _means(groups: Sequence[Group]) -> list[float]:
+    """Return the means of the groups that have finished runs."""
+    return [group.mean for group in groups if group.n]
+
+
+def _half_width(groups: GroupMeans, inside: NDArray[np.bool_]) -> float:
     """Return half the width of the 95% confidence interval for the difference between the mean of
     some groups and the mean of all groups.
 
     The interval is Welch's, with Satterthwaite's degrees of freedom (Satterthwaite 1946, An
     approximate distribution of estimates of variance components).
+
+    Args:
+        groups: means of all groups with their variances, with shape (groups,).
+        inside: whether a group is one of the compared groups, with shape (groups,).
     """
     if not inside.any():
         return math.nan
-    parts = (inside / inside.sum() - 1 / len(inside)) ** 2 * alone.variance
-    total = float(parts.sum())
-    if not total > 0:  # no spread, or NaN
-        return total
-    from scipy.special import (
-        stdtrit,
-    )  # this import takes 0.2 s and is needed only with repeated seeds
 
-    return float(stdtrit(total**2 / float((parts**2 / alone.df).sum()), 0.975)) * math.sqrt(total)
+    # The difference is a weighted sum of the groups' means. For example, the weights are
+    # (1/6, 1/6, -1/3) if the first two of three groups are inside.
+    weights = inside / inside.sum() - 1 / len(inside)
+    variances = weights**2 * groups.variance
+    variance = float(variances.sum())
+    if variance == 0 or math.isnan(variance):
+        return variance  # The width, too, is 0 or unknown.
+
+    # This import takes 0.2 s and is needed only with repeated seeds.
+    from scipy.special import stdtrit
+
+    df = variance**2 / float((variances**2 / groups.df).sum())
+    return float(stdtrit(df, 0.975)) * math.sqrt(variance)
 
 
 def _full(groups: Sequence[Group], flags: Sequence[str]) -> bool:
-    """Return whether every combination of values has the same number of runs. Otherwise, the shares
-    overlap.
+    """Return whether every combination of values has the same number of runs.
+
+    Otherwise, the shares overlap.
     """
-    counts = {tuple(g.value(f) for f in flags): g.n for g in groups}
-    combinations = math.prod(len({g.value(f) for g in groups}) for f in flags)
-    return len(counts) == combinations and len(set(counts.values())) == 1
+    runs_by_combination = {}
+    for group in groups:
+        combination = tuple(group.value(flag) for flag in flags)
+        runs_by_combination[combination] = group.n
+
+    combinations = 1
+    for flag in flags:
+        values = {group.value(flag) for group in groups}
+        combinations *= len(values)
+
+    has_all_combinations = len(runs_by_combination) == combinations
+    return has_all_combinations and len(set(runs_by_combination.values())) == 1
