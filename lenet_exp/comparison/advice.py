@@ -10,8 +10,9 @@ from enum import StrEnum
 from functools import partial
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.confirmation_plan import plan_confirmation
+from lenet_exp.comparison.confirmation_plan import ConfirmationPlan, plan_confirmation
 from lenet_exp.comparison.confirmation_result import confirmation_result
+from lenet_exp.comparison.design import EndedConfirmation
 from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
 from lenet_exp.config.class_groups import VERSION
@@ -62,7 +63,8 @@ class Advice:
 
 def advice(comparison: Comparison) -> Advice | None:
     """Return the most useful next step after a comparison; None if no step is suggested."""
-    leader, design = comparison.leader, comparison.design
+    leader = comparison.leader
+    design = comparison.design
     if comparison.part:
         return None
     if design.running:
@@ -70,82 +72,170 @@ def advice(comparison: Comparison) -> Advice | None:
     verdict = verdict_of(comparison)
     if not verdict.complete:
         return Advice(NextStep.finish, design.sweep)
-    edited = {flag.removesuffix(f".{VERSION}") for flag in comparison.flags} - {*comparison.flags}
-    # A sweep cannot train two versions of the same code. A search with another objective trains a
-    # configuration once.
-    if edited or (design.has_trials and not design.can_add_seeds and design.sweeps == 1):
+
+    # A sweep cannot train two versions of the same code.
+    if _compares_versions(comparison):
         return None
+    # A search with another objective trains a configuration once.
+    if design.has_trials and not design.can_add_seeds and design.sweeps == 1:
+        return None
+
     if leader is None or leader.diverged:
         return Advice(NextStep.steady, design.sweep)
-    predict = (
-        Advice(NextStep.predict, design.sweep) if design.sweep and not comparison.scored else None
-    )
-    if (tested := confirmation_result(comparison)) is not None:
-        return predict if tested.confirmed else None
-    for test in design.confirmations:
-        if test.dataset == comparison.dataset:
-            confirmed = NextStep.scored if test.scored or comparison.scored else NextStep.confirmed
-            step = confirmed if test.confirmed else NextStep.not_confirmed
-            return Advice(step, test.sweep, f"{test.points:g}")
+    own_result = confirmation_result(comparison)
+    if own_result is not None:
+        return _advice_to_predict(comparison) if own_result.confirmed else None
+    earlier_confirmation = _earlier_confirmation(comparison)
+    if earlier_confirmation is not None:
+        return _advice_after_confirmation(comparison, earlier_confirmation)
+
     if not verdict.compared:
         return None
-    seeds = Advice(NextStep.seeds, design.sweep)
     if leader.n < 2:
-        return seeds
-    leads = [lead for _, lead, _ in verdict.compared]
-    best = comparison.searched.best if comparison.searched is not None else None
-    if (
-        design.can_add_seeds and design.sweep and (best is None or best.number)
-    ):  # trial 0 is the baseline itself
-        return _confirming(comparison, NextStep.baseline, leads)
+        return Advice(NextStep.seeds, design.sweep)
+    if _needs_baseline(comparison):
+        leads = [lead for _, lead, _ in verdict.compared]
+        return _advice_to_confirm(comparison, NextStep.baseline, leads)
     if verdict.not_behind:
-        open_leads = _open_leads(verdict)
-        return (
-            (_confirming(comparison, NextStep.confirm, open_leads) or seeds)
-            if open_leads
-            else predict
-        )
+        return _advice_on_open_leads(comparison, verdict)
+    return _advice_on_winner(comparison, verdict)
+
+
+def _compares_versions(comparison: Comparison) -> bool:
+    """Return whether configurations differ in the version of the same code.
+
+    For example, `model.code` differs but `model` does not.
+    """
+    suffix = f".{VERSION}"
+    with_versions = {
+        flag.removesuffix(suffix) for flag in comparison.flags if flag.endswith(suffix)
+    }
+    return not with_versions <= set(comparison.flags)
+
+
+def _advice_to_predict(comparison: Comparison) -> Advice | None:
+    """Return the advice to evaluate on test data; None if that is done or needs a single sweep."""
+    sweep = comparison.design.sweep
+    if not sweep or comparison.scored:
+        return None
+    return Advice(NextStep.predict, sweep)
+
+
+def _earlier_confirmation(comparison: Comparison) -> EndedConfirmation | None:
+    """Return the latest confirmation of the leader on the same dataset; None if there is none."""
+    for confirmation in comparison.design.confirmations:
+        if confirmation.dataset == comparison.dataset:
+            return confirmation
+    return None
+
+
+def _advice_after_confirmation(comparison: Comparison, confirmation: EndedConfirmation) -> Advice:
+    """Return the advice for a sweep whose leader was tested in a confirmation."""
+    if not confirmation.confirmed:
+        step = NextStep.not_confirmed
+    elif confirmation.scored or comparison.scored:
+        step = NextStep.scored
+    else:
+        step = NextStep.confirmed
+    return Advice(step, confirmation.sweep, f"{confirmation.points:g}")
+
+
+def _needs_baseline(comparison: Comparison) -> bool:
+    """Return whether the best configuration of a search should be compared with the baseline."""
+    design = comparison.design
+    if not design.can_add_seeds or not design.sweep:
+        return False
+    best_trial = comparison.searched.best if comparison.searched is not None else None
+    if best_trial is None:
+        return True
+    # Trial 0 is the baseline itself.
+    return best_trial.number != 0
+
+
+def _advice_on_open_leads(comparison: Comparison, verdict: Verdict) -> Advice | None:
+    """Return the advice for a leader that is not significantly better than some others."""
+    open_leads = _open_leads(verdict)
+    if not open_leads:
+        return _advice_to_predict(comparison)
+    confirm = _advice_to_confirm(comparison, NextStep.confirm, open_leads)
+    return confirm or Advice(NextStep.seeds, comparison.design.sweep)
+
+
+def _advice_on_winner(comparison: Comparison, verdict: Verdict) -> Advice | None:
+    """Return the advice for a leader that is significantly better than all others."""
+    leads = [lead for _, lead, _ in verdict.compared]
     nearest = min(leads, key=lambda lead: lead.points)
-    if nearest.low > nearest.points / 2:  # even if biased upward, the lead is real
-        return predict
-    return _confirming(comparison, NextStep.confirm_winner, [nearest])
+    # Even if the lead is biased upward, it is real.
+    is_clear = nearest.low > nearest.points / 2
+    if is_clear:
+        return _advice_to_predict(comparison)
+    return _advice_to_confirm(comparison, NextStep.confirm_winner, [nearest])
 
 
 def _open_leads(verdict: Verdict) -> list[Difference]:
     """Return the leads that are not significant, without ties."""
-    return [
-        lead
-        for _, lead, relation in verdict.compared
-        if relation in (Relation.open, Relation.untested) and round(lead.points, 4) != 0
-    ]
+    open_leads = []
+    for _, lead, relation in verdict.compared:
+        is_tie = round(lead.points, 4) == 0
+        if relation in (Relation.open, Relation.untested) and not is_tie:
+            open_leads.append(lead)
+    return open_leads
 
 
-def _confirming(
+def _advice_to_confirm(
     comparison: Comparison, step: NextStep, leads: Sequence[Difference]
 ) -> Advice | None:
-    """Return the advice to confirm the median lead, rounded down to one of `DIFFERENCES` that 100
-    seeds can detect, or rounded up if this takes more than 200 runs.
+    """Return the advice to confirm the median lead.
+
+    The lead is rounded down to one of `DIFFERENCES` that 100 seeds can detect, or to the next
+    larger one if this takes more than 200 runs. For example, a median lead of 0.37 percentage
+    points is rounded down to 0.2, or to 0.5 if 0.2 takes too many runs. If 100 seeds can detect
+    only larger differences, the smallest of them is used.
 
     Return None if no confirmation can be planned, or if 100 seeds cannot detect any of these
     differences.
     """
-    make = partial(plan_confirmation, comparison, baseline=step is NextStep.baseline)
-    seen = statistics.median(abs(lead.points) for lead in leads)
+    plan_for = partial(plan_confirmation, comparison, baseline=step is NextStep.baseline)
+    median_lead = statistics.median(abs(lead.points) for lead in leads)
     try:
-        detects = make(1.0, AT_MOST).detects
+        detects = plan_for(1.0, AT_MOST).detects
         if detects is None:
             return None
-        able = [d for d in DIFFERENCES if d / 100 >= detects]
-        points = max((d for d in able if d / 100 <= seen + ROUNDING), default=able[0])
-        wanted = make(points / 100)
-        if wanted.seeds * max(len(wanted.groups), 2) > MANY_RUNS and points < able[-1]:
-            points = able[able.index(points) + 1]
-            wanted = make(points / 100)
-    except (ConfigError, IndexError):
+        detectable = [points for points in DIFFERENCES if points / 100 >= detects]
+        if not detectable:
+            return None
+
+        not_above_lead = [points for points in detectable if points / 100 <= median_lead + ROUNDING]
+        points = max(not_above_lead, default=detectable[0])
+        plan = plan_for(points / 100)
+        if _num_runs(plan) > MANY_RUNS and points < detectable[-1]:
+            points = detectable[detectable.index(points) + 1]
+            plan = plan_for(points / 100)
+    except ConfigError:
         return None
-    runs = wanted.seeds * max(len(wanted.groups), 2)
-    known = [
-        run.seconds for group in wanted.groups for run in group.finished if run.seconds is not None
-    ]
-    seconds = statistics.fmean(known) * runs if known else math.nan
-    return Advice(step, comparison.design.sweep, f"{points:g}", runs=runs, seconds=seconds)
+
+    return Advice(
+        step,
+        comparison.design.sweep,
+        f"{points:g}",
+        runs=_num_runs(plan),
+        seconds=_seconds_per_run(plan) * _num_runs(plan),
+    )
+
+
+def _num_runs(plan: ConfirmationPlan) -> int:
+    """Return the number of runs of a confirmation.
+
+    A single group is tested against a baseline, which has the same number of runs.
+    """
+    return plan.seeds * max(len(plan.groups), 2)
+
+
+def _seconds_per_run(plan: ConfirmationPlan) -> float:
+    """Return the mean training time of the finished runs of the planned configurations, in seconds;
+    NaN if unknown.
+    """
+    seconds = []
+    for group in plan.groups:
+        seconds += [run.seconds for run in group.finished if run.seconds is not None]
+    return statistics.fmean(seconds) if seconds else math.nan
