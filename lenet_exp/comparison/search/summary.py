@@ -190,11 +190,11 @@ class SearchSummary:
         if self.best is None:
             return None
         overrides = next(run.overrides for run in self.runs if run.trial == self.best.number)
-        not_of_trial = ("sweep.", "seed=")
-        of_trial = [
-            override for override in overrides if not override.lstrip("+").startswith(not_of_trial)
+        omitted = ("sweep.", "seed=")
+        of_configuration = [
+            override for override in overrides if not override.lstrip("+").startswith(omitted)
         ]
-        return shlex.join(["lenet-train", *self.config_dir, *of_trial])
+        return shlex.join(["lenet-train", *self.config_dir, *of_configuration])
 
     @cached_property
     def steps(self) -> list[SearchStep]:
