@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -10,12 +11,11 @@ import numpy as np
 
 from lenet_exp.comparison.statistics.intervals import simultaneous_intervals
 from lenet_exp.comparison.statistics.multiplicity import shaffer_levels, step_down
-from lenet_exp.comparison.statistics.pairs import AccuracyTable, compare_all_pairs
+from lenet_exp.comparison.statistics.pairs import AccuracyTable, Floats, compare_all_pairs
 from lenet_exp.comparison.studies.full_grid import FullGrid
 
-MOST_VALUES = (
-    5  # flags with more values are not compared, because the number of pairs grows with the square
-)
+# Flags with more values are not compared, because the number of pairs grows with the square.
+MOST_VALUES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,25 +49,41 @@ def value_contrasts(grid: FullGrid, sign: int) -> list[ValueContrast]:
     Args:
         sign: 1 if larger values of the metric are better; otherwise, -1.
     """
-    found = []
+    contrasts = []
+    seeds = grid.values.shape[-1]
     for axis, (flag, levels) in enumerate(zip(grid.flags, grid.levels, strict=True)):
         if len(levels) > MOST_VALUES:
             continue
-        means = (
-            np.moveaxis(sign * grid.values, axis, 0)
-            .reshape(len(levels), -1, grid.values.shape[-1])
-            .mean(axis=1)
+        by_level = np.moveaxis(sign * grid.values, axis, 0)  # shape (levels, ..., seeds)
+        means = by_level.reshape(len(levels), -1, seeds).mean(axis=1)
+        contrasts += _contrasts_of_flag(flag, levels, means)
+    return contrasts
+
+
+def _contrasts_of_flag(flag: str, levels: Sequence[str], means: Floats) -> list[ValueContrast]:
+    """Return the contrasts of all pairs of values of a flag, the better value of each pair first.
+
+    Args:
+        means: mean score with each value and each seed, with shape (levels, seeds); larger is
+            better.
+    """
+    order = np.argsort(-means.mean(axis=1), kind="stable")  # best value first
+    seeds = np.arange(means.shape[1])
+    pairs = compare_all_pairs(AccuracyTable(means[order], seeds, splits=np.zeros_like(seeds)))
+    differs = step_down(pairs.p, shaffer_levels(len(levels)))
+    low, high = simultaneous_intervals(pairs, comb(len(levels), 2))
+
+    contrasts = []
+    for position, (better, worse) in enumerate(combinations(order, 2)):
+        contrast = ValueContrast(
+            flag=flag,
+            better=levels[better],
+            worse=levels[worse],
+            points=float(pairs.points[position]),
+            low=float(low[position]),
+            high=float(high[position]),
+            p=float(pairs.p[position]),
+            differs=bool(differs[position]),
         )
-        order, seeds = np.argsort(-means.mean(axis=1), kind="stable"), np.arange(means.shape[1])
-        its = compare_all_pairs(AccuracyTable(means[order], seeds, np.zeros_like(seeds)))
-        differs = step_down(its.p, shaffer_levels(len(levels)))
-        columns = (its.points, *simultaneous_intervals(its, comb(len(levels), 2)), its.p)
-        for (one, other), numbers, differ in zip(
-            combinations(order, 2), zip(*columns, strict=True), differs, strict=True
-        ):
-            points, low, high, p = map(float, numbers)
-            names = {"flag": flag, "better": levels[one], "worse": levels[other]}
-            found.append(
-                ValueContrast(**names, points=points, low=low, high=high, p=p, differs=bool(differ))
-            )
-    return found
+        contrasts.append(contrast)
+    return contrasts

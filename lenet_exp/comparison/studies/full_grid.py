@@ -49,50 +49,108 @@ def largest_full_grid(groups: Sequence[Group], flags: Sequence[str]) -> FullGrid
     three seeds count as missing.
     """
     factors = changing_together(groups, flags)
-    stable = [g for g in groups if g.n >= LEAST_SEEDS and not g.diverged]
-    rows = [
-        (*(_value(g, factor) for factor in factors), _seed(*r)) for g in stable for r in g.accuracy
-    ]
-    if len(factors) < 2 or len(set(rows)) < max(len(rows), 1):
+    runs, accuracies = _runs_of(groups, factors)
+    has_duplicates = len(set(runs)) < len(runs)
+    if len(factors) < 2 or not runs or has_duplicates:
         return None
+
+    # The axes of the grid are the factors and, last, the seeds.
     names = [*(" with ".join(factor) for factor in factors), "seed"]
-    levels = [sorted({row[k] for row in rows}, key=value_order) for k in range(len(names))]
-    cells = np.array([[levels[k].index(value) for k, value in enumerate(row)] for row in rows])
-    accuracies = np.array([value for g in stable for value in g.accuracy.values()])
+    levels = [sorted(set(values), key=value_order) for values in zip(*runs, strict=True)]
+    cells = _cells_of(runs, levels)
     left_out: list[str] = []
-    while len(cells) < math.prod(len(np.unique(column)) for column in cells.T):
-        found = _emptiest(cells)
-        if found is None:
+    while not _is_full(cells):
+        emptiest = _emptiest_level(cells)
+        if emptiest is None:
             return None
-        axis, level = found
+        axis, level = emptiest
         left_out.append(f"{names[axis]}={rounded(levels[axis][level])}")
         keep = cells[:, axis] != level
-        cells, accuracies = cells[keep], accuracies[keep]
-    kept = [np.unique(column) for column in cells.T]
-    varied = [k for k in range(len(factors)) if len(kept[k]) > 1]
-    if len(varied) < 2 or len(kept[-1]) < LEAST_SEEDS:
+        cells = cells[keep]
+        accuracies = accuracies[keep]
+
+    # Axes with a single remaining level are dropped.
+    remaining = [np.unique(column) for column in cells.T]
+    sizes = [len(axis_levels) for axis_levels in remaining]
+    varied = [axis for axis in range(len(factors)) if sizes[axis] > 1]
+    if len(varied) < 2 or sizes[-1] < LEAST_SEEDS:
         return None
-    values = np.empty([len(column) for column in kept])
-    values[tuple(np.searchsorted(*pair) for pair in zip(kept, cells.T, strict=True))] = accuracies
+
+    remaining_levels = []
+    for axis in varied:
+        remaining_levels.append(tuple(levels[axis][i] for i in remaining[axis]))
+    values = np.empty(sizes)
+    values[_positions(cells, remaining)] = accuracies
     return FullGrid(
-        flags=tuple(names[k] for k in varied),
-        levels=tuple(tuple(levels[k][i] for i in kept[k]) for k in varied),
-        values=values.reshape([*(len(kept[k]) for k in varied), -1]),
+        flags=tuple(names[axis] for axis in varied),
+        levels=tuple(remaining_levels),
+        values=values.reshape([*(sizes[axis] for axis in varied), -1]),
         left_out=tuple(left_out),
-        lost=sum(g.n for g in groups) - len(cells),
+        lost=sum(group.n for group in groups) - len(cells),
     )
 
 
+def _runs_of(
+    groups: Sequence[Group], factors: Sequence[Sequence[str]]
+) -> tuple[list[tuple[str, ...]], Floats]:
+    """Return the runs that can be in a full grid, each as its values of the factors and its seed,
+    and the accuracy of each run.
+    """
+    runs = []
+    accuracies = []
+    for group in groups:
+        if group.n < LEAST_SEEDS or group.diverged:
+            continue
+        values = [_value(group, factor) for factor in factors]
+        for (seed, split), accuracy in group.accuracy.items():
+            runs.append((*values, _seed(seed, split)))
+            accuracies.append(accuracy)
+    return runs, np.array(accuracies)
+
+
 def _value(group: Group, factor: Sequence[str]) -> str:
+    """Return a group's value of a factor, such as `0.1` or, for flags that change together,
+    `0.1 (64)`.
+    """
     first, *others = (group.value(flag) for flag in factor)
-    return f"{first} ({', '.join(others)})" if others else first
+    if not others:
+        return first
+    return f"{first} ({', '.join(others)})"
 
 
 def _seed(seed: int, split: int) -> str:
-    return f"{seed}" + (f" split_seed={split}" if split else "")
+    if not split:
+        return f"{seed}"
+    return f"{seed} split_seed={split}"
 
 
-def _emptiest(cells: NDArray[np.int64]) -> tuple[int, int] | None:
+def _cells_of(runs: Sequence[Sequence[str]], levels: Sequence[Sequence[str]]) -> NDArray[np.int64]:
+    """Return the index of each run's value among the levels of each axis, with shape (runs, axes).
+
+    For example, with the levels `["relu", "selu"]`, `["0.1", "1"]`, and `["0", "1", "2"]`, the run
+    `("selu", "0.1", "2")` is in the cell `[1, 0, 2]`.
+    """
+    cells = []
+    for run in runs:
+        cells.append([levels[axis].index(value) for axis, value in enumerate(run)])
+    return np.array(cells)
+
+
+def _is_full(cells: NDArray[np.int64]) -> bool:
+    """Return whether there is a run for every combination of the remaining levels."""
+    combinations = math.prod(len(np.unique(column)) for column in cells.T)
+    return len(cells) >= combinations
+
+
+def _positions(
+    cells: NDArray[np.int64], remaining: Sequence[NDArray[np.int64]]
+) -> tuple[NDArray[np.intp], ...]:
+    """Return the positions of runs among the remaining levels, with shape (runs,) for each axis."""
+    columns = zip(remaining, cells.T, strict=True)
+    return tuple(np.searchsorted(levels, column) for levels, column in columns)
+
+
+def _emptiest_level(cells: NDArray[np.int64]) -> tuple[int, int] | None:
     """Return the axis and the level with the smallest fraction of runs; None if no level can be
     left out.
 
@@ -101,17 +159,21 @@ def _emptiest(cells: NDArray[np.int64]) -> tuple[int, int] | None:
             the seeds.
     """
     sizes = [len(np.unique(column)) for column in cells.T]
-    for fewest in (
-        2,
-        1,
-    ):  # a flag keeps two values if another value or a seed can be left out instead
-        found = []
+    flags = len(sizes) - 1
+    # A flag keeps two values if another value or a seed can be left out instead.
+    for fewest_values in (2, 1):
+        fewest = [fewest_values] * flags + [LEAST_SEEDS]
+        candidates = []
         for axis, column in enumerate(cells.T):
-            if sizes[axis] > (LEAST_SEEDS if axis == len(sizes) - 1 else fewest):
-                levels, runs = np.unique(column, return_counts=True)
-                least = int(runs.argmin())
-                full = math.prod(sizes) / sizes[axis]
-                found.append((runs[least] / full, runs[least], axis, int(levels[least])))
-        if found:
-            return min(found)[2:]
+            if sizes[axis] <= fewest[axis]:
+                continue
+            levels, runs = np.unique(column, return_counts=True)
+            least = int(runs.argmin())
+            runs_if_full = math.prod(sizes) / sizes[axis]
+            fraction = runs[least] / runs_if_full
+            candidates.append((fraction, runs[least], axis, int(levels[least])))
+
+        if candidates:
+            _, _, axis, level = min(candidates)
+            return axis, level
     return None

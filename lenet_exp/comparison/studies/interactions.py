@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -18,6 +19,7 @@ from lenet_exp.comparison.studies.full_grid import LEAST_SEEDS, FullGrid, larges
 from lenet_exp.config.metric import Metric
 
 NOISIER = 2.0  # ratio of variances up to which interacting combinations count as equally noisy
+MOST_NONCENTRALITY = 9999  # a larger one means that scipy has reached its limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,34 +100,41 @@ class Interaction:
     @property
     def swapped(self) -> Interaction:
         """A copy in which the two flags have changed places."""
-        means, intervals = (
-            tuple(zip(*self.means, strict=True)),
-            tuple(zip(*self.intervals, strict=True)),
-        )
-        levels = self.levels[::-1]
         return replace(
             self,
             first=self.second,
             second=self.first,
-            levels=levels,
-            means=means,
-            intervals=intervals,
+            levels=self.levels[::-1],
+            means=tuple(zip(*self.means, strict=True)),
+            intervals=tuple(zip(*self.intervals, strict=True)),
         )
 
     @property
     def contrast(self) -> Contrast:
         """The two values of each flag between which the effect of the second flag differs most."""
-        means = self.metric.sign * np.array(self.means)
-        steps = means[:, :, None] - means[:, None, :]
-        better, worse = np.unravel_index(np.argmax(np.ptp(steps, axis=0)), steps.shape[1:])
-        step = steps[:, better, worse]
-        most, least = int(step.argmax()), int(step.argmin())
-        if abs(step[least]) > step[most]:
-            better, worse, most, least, step = worse, better, least, most, -step
-        along = {"better": self.levels[1][better], "worse": self.levels[1][worse]}
-        lines = {"most": self.levels[0][most], "least": self.levels[0][least]}
+        means = self.metric.sign * np.array(self.means)  # shape (first flag, second flag)
+        # How much better each value of the second flag is than each other one, with shape (first
+        # flag, better value, worse value).
+        effects = means[:, :, None] - means[:, None, :]
+        differences = np.ptp(effects, axis=0)
+        better, worse = np.unravel_index(np.argmax(differences), differences.shape)
+        effect = effects[:, better, worse]  # at each value of the first flag
+        most = int(effect.argmax())
+        least = int(effect.argmin())
+
+        # If the negative effect is the larger one, the two values change places, so that it becomes
+        # positive.
+        if abs(effect[least]) > effect[most]:
+            better, worse = worse, better
+            most, least = least, most
+            effect = -effect
         return Contrast(
-            **along, **lines, with_most=float(step[most]), with_least=float(step[least])
+            better=self.levels[1][better],
+            worse=self.levels[1][worse],
+            most=self.levels[0][most],
+            least=self.levels[0][least],
+            with_most=float(effect[most]),
+            with_least=float(effect[least]),
         )
 
 
@@ -156,32 +165,46 @@ def interactions(groups: Sequence[Group], flags: Sequence[str]) -> Interactions 
         The interactions; None if there are fewer than two flags, or fewer than three seeds per
         group.
     """
-    if (
-        len(changing_together(groups, flags)) < 2
-        or max((g.n for g in groups), default=0) < LEAST_SEEDS
-    ):
+    most_seeds = max((group.n for group in groups), default=0)
+    if len(changing_together(groups, flags)) < 2 or most_seeds < LEAST_SEEDS:
         return None
-    replicates = {replicate for g in groups for replicate in g.accuracy}
-    if len({split for _, split in replicates}) not in {1, len(replicates)}:
+    if _share_splits(groups):
         return Interactions(pairs=[], no_test="runs with the same split_seed are not independent")
     grid = largest_full_grid(groups, flags)
     if grid is None:
         return Interactions(pairs=[], no_test="no two flags form a full grid of finished runs")
-    metric, couples = groups[0].metric, combinations(range(len(grid.flags)), 2)
-    tested = [
-        found for pair in couples if (found := _tested(grid, *pair, metric=metric)) is not None
-    ]
-    contrasts = value_contrasts(grid, metric.sign)
-    reason = None if tested else "seeds show no variation"
-    corrected = holm_adjusted(np.array([float(found.test.p) for found in tested]))
+
+    metric = groups[0].metric
+    tested = []
+    for one, other in combinations(range(len(grid.flags)), 2):
+        interaction = _test_pair(grid, one, other, metric=metric)
+        if interaction is not None:
+            tested.append(interaction)
+
+    p_of_pairs = np.array([interaction.p for interaction in tested])
+    corrected = holm_adjusted(p_of_pairs)
     pairs = [
-        replace(found, p=float(p), pairs=len(tested))
-        for found, p in zip(tested, corrected, strict=True)
+        replace(interaction, p=float(p), pairs=len(tested))
+        for interaction, p in zip(tested, corrected, strict=True)
     ]
-    pairs = sorted(pairs, key=lambda its: float(its.test.p))
     return Interactions(
-        pairs=pairs, left_out=grid.left_out, lost=grid.lost, no_test=reason, contrasts=contrasts
+        pairs=sorted(pairs, key=_uncorrected_p),
+        left_out=grid.left_out,
+        lost=grid.lost,
+        no_test=None if tested else "seeds show no variation",
+        contrasts=value_contrasts(grid, metric.sign),
     )
+
+
+def _share_splits(groups: Sequence[Group]) -> bool:
+    """Return whether some but not all replicates share a split, so that they are not independent."""
+    replicates = {replicate for group in groups for replicate in group.accuracy}
+    splits = {split for _, split in replicates}
+    return len(splits) not in {1, len(replicates)}
+
+
+def _uncorrected_p(interaction: Interaction) -> float:
+    return float(interaction.test.p)
 
 
 def interaction_test(table: Floats, runs: int) -> InteractionTest:
@@ -206,80 +229,145 @@ def interaction_test(table: Floats, runs: int) -> InteractionTest:
         runs: total number of runs, which exceeds the size of the table if it averages over other
             flags.
     """
-    from scipy.special import (
-        fdtr,
-        fdtrc,
-        ncfdtrinc,
-    )  # this import takes 0.2 s and is needed only with repeated seeds
+    # This import takes 0.2 s and is needed only with repeated seeds.
+    from scipy.special import fdtrc
 
     a, b, n = table.shape[-3:]
-    off = table - table.mean(-3, keepdims=True)
-    off = (off - off.mean(-2, keepdims=True)).reshape(*table.shape[:-3], a * b, n)
-    mean = off.mean(-1)
-    rest = off - mean[..., None]
-    products = (
-        rest.swapaxes(-1, -2) @ rest / (n - 1)
-    )  # has the same trace and norm as the covariance of the cells
+    interaction_df = (a - 1) * (b - 1)
+
+    # The interaction of each seed: what remains if the means of rows and columns are subtracted.
+    # The values of both flags are joined to cells, with shape (..., cells, seeds).
+    effects = table - table.mean(-3, keepdims=True)
+    effects = effects - effects.mean(-2, keepdims=True)
+    effects = effects.reshape(*table.shape[:-3], a * b, n)
+    mean = effects.mean(-1)  # shape (..., cells)
+    deviations = effects - mean[..., None]
+    sum_of_squares = (mean**2).sum(-1)
+
+    # This matrix of seeds has the same trace and norm as the covariance of the cells.
+    products = deviations.swapaxes(-1, -2) @ deviations / (n - 1)
     error = np.trace(products, axis1=-2, axis2=-1)
-    spread = error > NO_SPREAD**2
-    error = np.where(spread, error, np.nan)
-    most = (a - 1) * (b - 1)
-    df = np.clip(error**2 / (products**2).sum((-2, -1)), 1, most)
+    error = np.where(error > NO_SPREAD**2, error, np.nan)
+    f = n * sum_of_squares / error
+    df = np.clip(error**2 / (products**2).sum((-2, -1)), 1, interaction_df)
     error_df = df * (n - 1)
-    f = n * (mean**2).sum(-1) / error
-    gain = np.maximum(most * (f - 1), 0.0)
-    along = (
-        ((rest * mean[..., None]).sum(-2) ** 2).sum(-1)
-        / (n - 1)
-        / np.maximum((mean**2).sum(-1), NO_SPREAD**2)
+
+    # The variance between seeds along the interaction itself, compared with its mean over all
+    # directions, tells whether the combinations that interact are noisier.
+    projections = (deviations * mean[..., None]).sum(-2)  # shape (..., seeds)
+    along = (projections**2).sum(-1) / (n - 1) / np.maximum(sum_of_squares, NO_SPREAD**2)
+    widening = np.sqrt(np.maximum(along * interaction_df / error / NOISIER, 1.0))
+
+    estimate = np.maximum(interaction_df * (f - 1), 0.0)  # of the noncentrality
+    limits = _OmegaLimits(
+        f=f,
+        df=df,
+        error_df=error_df,
+        interaction_df=interaction_df,
+        estimate=estimate,
+        widening=widening,
+        runs=runs,
     )
-    wider = np.sqrt(np.maximum(along * most / error / NOISIER, 1.0))
-
-    def omega(percentile: float) -> Floats:
-        inside = fdtr(df, error_df, f) > percentile
-        shift = np.where(
-            inside, ncfdtrinc(df, error_df, percentile, np.where(inside, f, 1.0)) * most / df, 0.0
-        )
-        moved = np.maximum(gain + wider * (shift - gain), 0.0)
-        share: Floats = moved / (moved + runs)
-        return np.where(
-            shift * df / most > 9999, share if percentile > 0.5 else 1.0, share
-        )  # the limit of scipy
-
-    share, p = gain / (gain + runs), fdtrc(df, error_df, f)
     return InteractionTest(
-        f=f, df=df, error_df=error_df, p=p, omega_squared=share, low=omega(0.975), high=omega(0.025)
+        f=f,
+        df=df,
+        error_df=error_df,
+        p=fdtrc(df, error_df, f),
+        omega_squared=estimate / (estimate + runs),
+        low=limits.low,
+        high=limits.high,
     )
 
 
-def _tested(grid: FullGrid, i: int, j: int, metric: Metric) -> Interaction | None:
+@dataclass(frozen=True, kw_only=True)
+class _OmegaLimits:
+    """The ends of the confidence interval of partial omega squared; see `interaction_test`. Each
+    array has the shape (...).
+
+    Attributes:
+        f, df, error_df: F statistic and its corrected degrees of freedom.
+        interaction_df: degrees of freedom of the interaction, not corrected.
+        estimate: estimate of the noncentrality, which is omega squared times `runs` divided by one
+            minus omega squared.
+        widening: factor by which both ends move away from the estimate, at least 1.
+        runs: total number of runs.
+    """
+
+    f: Floats
+    df: Floats
+    error_df: Floats
+    interaction_df: int
+    estimate: Floats
+    widening: Floats
+    runs: int
+
+    @property
+    def low(self) -> Floats:
+        """The lower ends."""
+        return self._omega_squared(self._noncentrality(0.975))
+
+    @property
+    def high(self) -> Floats:
+        """The upper ends; 1 where the noncentrality is too large for scipy."""
+        noncentrality = self._noncentrality(0.025)
+        is_too_large = noncentrality * self.df / self.interaction_df > MOST_NONCENTRALITY
+        return np.where(is_too_large, 1.0, self._omega_squared(noncentrality))
+
+    def _noncentrality(self, percentile: float) -> Floats:
+        """Return the noncentrality with which the observed F is at a percentile, for uncorrected
+        degrees of freedom; 0 if F is below the percentile even without an interaction.
+        """
+        from scipy.special import fdtr, ncfdtrinc
+
+        has_solution = fdtr(self.df, self.error_df, self.f) > percentile
+        f = np.where(has_solution, self.f, 1.0)
+        corrected = ncfdtrinc(self.df, self.error_df, percentile, f)
+        return np.where(has_solution, corrected * self.interaction_df / self.df, 0.0)
+
+    def _omega_squared(self, noncentrality: Floats) -> Floats:
+        """Return partial omega squared, moved away from the estimate by `widening`."""
+        widened = self.estimate + self.widening * (noncentrality - self.estimate)
+        limited = np.maximum(widened, 0.0)
+        return np.asarray(limited / (limited + self.runs))
+
+
+def _test_pair(grid: FullGrid, one: int, other: int, metric: Metric) -> Interaction | None:
     """Test a pair of flags, averaged over all other flags; None if seeds show no variation.
 
     The p-value is not yet corrected.
     """
-    numeric = [all(number(value) is not None for value in grid.levels[k]) for k in (i, j)]
-    if numeric[0] > numeric[1] or (
-        numeric[0] == numeric[1] and len(grid.levels[i]) > len(grid.levels[j])
-    ):
-        i, j = j, i
-    table = np.moveaxis(grid.values, (i, j), (0, 1))
+    first, second = sorted((one, other), key=partial(_order_of_flag, grid))
+    table = np.moveaxis(grid.values, (first, second), (0, 1))
     table = table.reshape(*table.shape[:2], -1, table.shape[-1]).mean(axis=2)
     test = interaction_test(table, grid.values.size)
     if np.isnan(test.p):
         return None
-    cells = [
-        [{(seed, 0): float(value) for seed, value in enumerate(cell)} for cell in row]
-        for row in table
-    ]
+
+    intervals = []
+    for row in table:
+        intervals.append(tuple(_interval_over_seeds(cell, metric) for cell in row))
     return Interaction(
-        first=grid.flags[i],
-        second=grid.flags[j],
-        levels=(grid.levels[i], grid.levels[j]),
+        first=grid.flags[first],
+        second=grid.flags[second],
+        levels=(grid.levels[first], grid.levels[second]),
         means=tuple(map(tuple, table.mean(axis=-1).tolist())),
-        intervals=tuple(
-            tuple(mean_interval(cell, limited=metric.is_accuracy) for cell in row) for row in cells
-        ),
+        intervals=tuple(intervals),
         test=test,
         p=float(test.p),
         metric=metric,
     )
+
+
+def _order_of_flag(grid: FullGrid, axis: int) -> tuple[bool, int]:
+    """Return a sort key for the two flags of an interaction: words before numbers, then the flag
+    with fewer values.
+    """
+    levels = grid.levels[axis]
+    is_numeric = all(number(value) is not None for value in levels)
+    return is_numeric, len(levels)
+
+
+def _interval_over_seeds(values: Floats, metric: Metric) -> tuple[float, float]:
+    """Return the confidence interval of the mean of values, one per seed."""
+    value_of_seed = {(seed, 0): float(value) for seed, value in enumerate(values)}
+    return mean_interval(value_of_seed, limited=metric.is_accuracy)

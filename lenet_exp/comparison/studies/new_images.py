@@ -8,14 +8,17 @@ the same procedure with the same training images, and about new images of the sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+import numpy as np
 
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics.differences import behind_on_new_images
 from lenet_exp.comparison.statistics.images import Right
+from lenet_exp.comparison.statistics.pairs import Replicate
 from lenet_exp.folders.records import Record
 from lenet_exp.training.score import unpacked
 
@@ -59,55 +62,83 @@ def new_images(groups: Sequence[Group], *, fixed: bool, test_first: bool) -> New
     """
     if not groups[0].metric.is_accuracy:
         return NewImages(Basis.metric)
-    if any(g.splits > 1 for g in groups):
+    if any(group.splits > 1 for group in groups):
         return NewImages(Basis.splits)
-    why = Basis.unknown
-    for basis in (Basis.test, Basis.last) if test_first else (Basis.last, Basis.test):
-        right = _right(groups, basis)
-        if not isinstance(right, Basis):
-            behind = behind_on_new_images(right, fixed=fixed)
-            found = [group for group, its in zip(groups[1:], behind, strict=True) if its]
-            return NewImages(basis, len(next(iter(right[0].values()))), found)
-        why = right if basis is Basis.last else why
-    return NewImages(why)
+
+    bases = (Basis.test, Basis.last) if test_first else (Basis.last, Basis.test)
+    reason = Basis.unknown
+    for basis in bases:
+        right = _right_images(groups, basis)
+        if isinstance(right, Basis):
+            # The reason concerns the last epoch, because most sweeps have no test results.
+            if basis is Basis.last:
+                reason = right
+            continue
+
+        is_behind = behind_on_new_images(right, fixed=fixed)
+        behind = [groups[i + 1] for i in np.flatnonzero(is_behind)]
+        images = len(next(iter(right[0].values())))
+        return NewImages(basis, images, behind)
+    return NewImages(reason)
 
 
-def _right(groups: Sequence[Group], basis: Basis) -> list[Right] | Basis:
+@dataclass(frozen=True)
+class _StoredResult:
+    """Which images a run classifies correctly, as it is stored.
+
+    Attributes:
+        digest: digest of the images.
+        right: which images the run classifies correctly; see `score.packed`.
+    """
+
+    digest: str
+    right: str
+
+    @property
+    def images(self) -> tuple[str, str]:
+        """The digest and the number of the images."""
+        number, _, _ = self.right.partition(":")
+        return self.digest, number
+
+
+def _right_images(groups: Sequence[Group], basis: Basis) -> list[Right] | Basis:
     """Return which images the runs of each group classify correctly, or the reason why they cannot
     be compared.
     """
-    kept = [{run.replicate: _kept(run, basis) for run in group.finished} for group in groups]
-    if any(text is None for runs in kept for _, text in runs.values()):
-        return Basis.unknown
-    right: list[Right] = [
-        {replicate: unpacked(text) for replicate, (_, text) in runs.items() if text}
-        for runs in kept
-    ]
-    images = {
-        (digest, text.partition(":")[0])
-        for runs in kept
-        for digest, text in runs.values()
-        if text is not None
-    }
-    if len(images) > 1 or {number for _, number in images} == {"1"}:
+    results_of_groups = []
+    for group in groups:
+        results = {run.replicate: _stored_result(run, basis) for run in group.finished}
+        known = {replicate: result for replicate, result in results.items() if result is not None}
+        if len(known) < len(results):
+            return Basis.unknown
+        results_of_groups.append(known)
+
+    images = {result.images for results in results_of_groups for result in results.values()}
+    right = [_unpacked_results(results) for results in results_of_groups]
+    differ = len(images) > 1
+    is_single = {number for _, number in images} == {"1"}
+    if differ or is_single:
         return Basis.different
-    return (
-        right
-        if any(len(right[0].keys() & other.keys()) > 1 for other in right[1:])
-        else Basis.seeds
-    )
+    if not any(len(right[0].keys() & other.keys()) > 1 for other in right[1:]):
+        return Basis.seeds
+    return right
 
 
-def _kept(run: ComparedRun, basis: Basis) -> tuple[str, str | None]:
-    """Return the digest of the images, and which of them the run classifies correctly (see
-    `score.packed`).
-    """
+def _unpacked_results(results: Mapping[Replicate, _StoredResult]) -> Right:
+    return {
+        replicate: unpacked(result.right) for replicate, result in results.items() if result.right
+    }
+
+
+def _stored_result(run: ComparedRun, basis: Basis) -> _StoredResult | None:
+    """Return which images a run classifies correctly; None if it is not stored."""
     if basis is Basis.test:
-        result = run.test_result()
-        return (result.data_digest, result.right) if result is not None else ("", None)
+        test_result = run.test_result()
+        if test_result is None or test_result.right is None:
+            return None
+        return _StoredResult(test_result.data_digest, test_result.right)
+
     record = run.provenance
-    return (
-        (record.data_digests.get("validation", ""), record.last_right)
-        if isinstance(record, Record)
-        else ("", None)
-    )
+    if not isinstance(record, Record) or record.last_right is None:
+        return None
+    return _StoredResult(record.data_digests.get("validation", ""), record.last_right)
