@@ -38,7 +38,7 @@ MOST_NUMBERS = 50_000  # maximum number of random numbers, unless 1000 draws nee
 
 SWEEPS = 200  # number of simulated sweeps
 SMALL = 1e-3  # standard deviation over seeds in simulated sweeps, as a fraction
-MOST_GROUPS = 20  # maximum number of groups in simulated sweeps
+MOST_SIMULATED_GROUPS = 20  # maximum number of groups in simulated sweeps
 
 # Differences are searched in these numbers of steps, of 0.01 percentage points or of 0.1 standard
 # deviations.
@@ -194,7 +194,7 @@ def detectable(groups: int, seeds: int) -> float:
 
     More than 20 groups count as 20, because a larger number hardly changes the result.
     """
-    simulated_groups = min(groups, MOST_GROUPS)
+    simulated_groups = min(groups, MOST_SIMULATED_GROUPS)
     noise = np.random.default_rng(0).normal(size=(SWEEPS, simulated_groups, seeds))
     is_worse = (np.arange(simulated_groups) > 0)[:, None]  # all groups except the first
     splits = np.zeros(seeds, dtype=np.int64)
