@@ -70,7 +70,7 @@ def new_images(groups: Sequence[Group], *, fixed: bool, test_first: bool) -> New
     for basis in bases:
         right = _right_images(groups, basis)
         if isinstance(right, Basis):
-            # The reason concerns the last epoch, because most sweeps have no test results.
+            # The reason is about the last epoch, which all runs have. Test results are optional.
             if basis is Basis.last:
                 reason = right
             continue
