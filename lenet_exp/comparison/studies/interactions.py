@@ -197,7 +197,7 @@ def interactions(groups: Sequence[Group], flags: Sequence[str]) -> Interactions 
 
 
 def _share_splits(groups: Sequence[Group]) -> bool:
-    """Return whether some but not all replicates share a split, so that they are not independent."""
+    """Return whether some but not all replicates share a split. They are then not independent."""
     replicates = {replicate for group in groups for replicate in group.accuracy}
     splits = {split for _, split in replicates}
     return len(splits) not in {1, len(replicates)}

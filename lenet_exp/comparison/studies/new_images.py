@@ -108,10 +108,10 @@ def _right_images(groups: Sequence[Group], basis: Basis) -> list[Right] | Basis:
     results_of_groups = []
     for group in groups:
         results = {run.replicate: _stored_result(run, basis) for run in group.finished}
-        known = {replicate: result for replicate, result in results.items() if result is not None}
-        if len(known) < len(results):
+        stored = {replicate: result for replicate, result in results.items() if result is not None}
+        if len(stored) < len(results):
             return Basis.unknown
-        results_of_groups.append(known)
+        results_of_groups.append(stored)
 
     images = {result.images for results in results_of_groups for result in results.values()}
     right = [_unpacked_results(results) for results in results_of_groups]
