@@ -1,5 +1,4 @@
-"""Creates the interactive HTML report: a single file with the table, the charts, and the chart
-library.
+"""Creates the HTML report, a single file with the table, the charts, and the chart library.
 
 The page makes no network requests. The table, the verdict, and the next step are shown even without
 JavaScript. The scripts in `page/` draw charts from JSON data, which `page_data.py` creates and the
@@ -18,7 +17,7 @@ from html import escape
 from pathlib import Path
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.reports.columns import columns
+from lenet_exp.reports.columns import Column, columns
 from lenet_exp.reports.escape import finite
 from lenet_exp.reports.page.deciding_images import deciding_images
 from lenet_exp.reports.page.page_data import page_data
@@ -48,38 +47,66 @@ SCRIPTS = (
 
 def page(comparisons: Sequence[Comparison], source: RunSource) -> str:
     """Return the HTML report for comparisons as text."""
-    data = [page_data(comparison, source) for comparison in comparisons]
-    sections = "".join(_section(comparison, n, source) for n, comparison in enumerate(comparisons))
-    if lines := dataset_lines(comparisons):
-        items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-        sections += f"<section><h1>All datasets</h1><ul>{items}</ul></section>"
-    scripts = [LIBRARY.read_text(encoding="utf-8"), _script()]
-    allowed = " ".join(map(_digest, scripts))
-    title = escape(source.title)
+    data = {
+        "server": source.server,
+        "comparisons": [page_data(comparison, source) for comparison in comparisons],
+    }
+    sections = []
+    for number, comparison in enumerate(comparisons):
+        sections.append(_section(comparison, number, source))
+    sections.append(_all_datasets(comparisons))
+
+    library = LIBRARY.read_text(encoding="utf-8")
+    script = _script()
     return f"""<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:;
-script-src {allowed}; base-uri 'none'; form-action 'none'">
-<title>{title}</title><style>{_asset("page.css")}</style></head>
+<meta http-equiv="Content-Security-Policy" content="{_security_policy([library, script])}">
+<title>{escape(source.title)}</title><style>{_asset("page.css")}</style></head>
 <body>
-{sections}
-<footer>
-<p>The table shows mean validation {escape(comparisons[0].metric.name)} ± sample standard deviation over seeds, and 95%
-confidence intervals (Student's t). {METHOD}</p>
-<p>Created by lenet-compare on {datetime.now():%Y-%m-%d at %H:%M}.</p>
-{_where(source)}</footer>
+{"".join(sections)}
+{_footer(comparisons, source)}
 <div id="said" role="status" aria-live="polite"></div>
-<script type="application/json" id="data">{_json({"server": source.server, "comparisons": data})}</script>
-<script>{scripts[0]}</script>
-<script>{scripts[1]}</script>
+<script type="application/json" id="data">{_json(data)}</script>
+<script>{library}</script>
+<script>{script}</script>
 </body>
 </html>
 """
 
 
-def _where(source: RunSource) -> str:
+def _security_policy(scripts: Sequence[str]) -> str:
+    """Return a Content-Security-Policy that allows only these scripts and no network requests."""
+    digests = " ".join(_digest(script) for script in scripts)
+    return (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:;\n"
+        f"script-src {digests}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _all_datasets(comparisons: Sequence[Comparison]) -> str:
+    """Return a section about all datasets, or nothing if there is only one."""
+    lines = dataset_lines(comparisons)
+    if not lines:
+        return ""
+    return f"<section><h1>All datasets</h1>{_bullet_list(lines)}</section>"
+
+
+def _footer(comparisons: Sequence[Comparison], source: RunSource) -> str:
+    """Return the explanation of the table, the date, and a line about links to MLflow."""
+    metric = escape(comparisons[0].metric.name)
+    table = (
+        f"The table shows mean validation {metric} ± sample standard deviation over seeds, "
+        f"and 95%\nconfidence intervals (Student's t). {METHOD}"
+    )
+    return f"""<footer>
+<p>{table}</p>
+<p>Created by lenet-compare on {datetime.now():%Y-%m-%d at %H:%M}.</p>
+{_links_line(source)}</footer>"""
+
+
+def _links_line(source: RunSource) -> str:
     """Return a line about the MLflow server to which the links lead.
 
     If the server's address is unknown, start.js shows how to link the runs.
@@ -88,98 +115,149 @@ def _where(source: RunSource) -> str:
         return ""
     if source.server is not None:
         return f"<p>Links open MLflow at {escape(source.server)}.</p>"
-    return """<p class="links" hidden><label>To link the runs to MLflow, run <code>lenet-ui</code> on the machine with
-the runs, and paste a link that it prints: <input id="pasted" type="url" placeholder="http://127.0.0.1:5000/#/..."></label></p>"""
+    return (
+        '<p class="links" hidden><label>To link the runs to MLflow, run <code>lenet-ui</code> '
+        "on the machine with\nthe runs, and paste a link that it prints: "
+        '<input id="pasted" type="url" placeholder="http://127.0.0.1:5000/#/..."></label></p>'
+    )
 
 
 def _section(comparison: Comparison, number: int, source: RunSource) -> str:
-    parts = [
-        f"<h1>{escape(title_of(comparison))}</h1>",
-        f'<p class="verdict">{escape(verdict(comparison))}</p>',
-    ]
-    parts += [f"<p>{escape(line)}</p>" for line in best_lines(comparison)]
-    command = next_command(comparison, source.command)
-    if (step := next_step(comparison, command)) is not None:
-        parts.append(f"<p>Next: {escape(step)}</p>")
-    if command is not None:
-        parts.append(_to_copy(command))
-    parts += [f'<p class="small">{escape(capital(note))}.</p>' for note in notes(comparison)]
-    lines = "".join(f"<li>{escape(line)}</li>" for line in effect_lines(comparison))
-    unit = ", in points" if comparison.metric.percent else ","
-    head = (
-        f"Effect of each flag{unit} from the overall mean"
-        if comparison.searched is None
-        else "Search summary"
-    )
-    words = f"<details open><summary>{head}</summary><ul>{lines}</ul></details>" if lines else ""
+    """Return the section about one dataset: verdict, table, charts, effects, and provenance."""
     return f"""<section data-comparison="{number}">
-{"".join(parts)}
+{_summary(comparison, source)}
 <h2>Leaderboard</h2>
 <div class="tools" hidden></div>
 <div class="table">{_table(comparison, source)}</div>
 <div class="charts"></div>
 <p class="small scriptless">Charts, sorting, and filters require JavaScript.</p>
-{words}
+{_effects(comparison)}
 {deciding_images(comparison)}
-<details open><summary>How these runs were made</summary>{_made(comparison, source)}</details>
+<details open><summary>How these runs were made</summary>{_provenance(comparison, source)}</details>
 </section>
 """
 
 
-def _made(comparison: Comparison, source: RunSource) -> str:
-    made = {name: escape(text) for name, text in facts(comparison).items()}
-    made |= (
-        {"Runs": escape(source.title)}
-        if source.command is None
-        else {"Command": _to_copy(source.command)}
-    )
+def _summary(comparison: Comparison, source: RunSource) -> str:
+    """Return the title, the verdict, the next step with its command, and the notes."""
+    parts = [
+        f"<h1>{escape(title_of(comparison))}</h1>",
+        f'<p class="verdict">{escape(verdict(comparison))}</p>',
+    ]
+    for line in best_lines(comparison):
+        parts.append(f"<p>{escape(line)}</p>")
+
+    command = next_command(comparison, source.command)
+    step = next_step(comparison, command)
+    if step is not None:
+        parts.append(f"<p>Next: {escape(step)}</p>")
+    if command is not None:
+        parts.append(_command_with_copy_button(command))
+
+    for note in notes(comparison):
+        parts.append(f'<p class="small">{escape(capital(note))}.</p>')
+    return "".join(parts)
+
+
+def _effects(comparison: Comparison) -> str:
+    """Return the effects of the flags or, for a search, its summary."""
+    lines = effect_lines(comparison)
+    if not lines:
+        return ""
+    title = _title_of_effects(comparison)
+    return f"<details open><summary>{title}</summary>{_bullet_list(lines)}</details>"
+
+
+def _title_of_effects(comparison: Comparison) -> str:
+    if comparison.searched is not None:
+        return "Search summary"
+    unit = ", in points" if comparison.metric.percent else ","
+    return f"Effect of each flag{unit} from the overall mean"
+
+
+def _provenance(comparison: Comparison, source: RunSource) -> str:
+    """Return how the runs were made, as a list of names and values."""
+    values = {name: escape(text) for name, text in facts(comparison).items()}
+    if source.command is None:
+        values["Runs"] = escape(source.title)
+    else:
+        values["Command"] = _command_with_copy_button(source.command)
+
     if comparison.dataset in source.champion:
-        made["Champion"] = escape(source.champion[comparison.dataset])
-    if (command := reproduce_command(comparison, source)) is not None:
-        made["Leader's best run"] = _to_copy(command)
-    return f'<dl class="made">{"".join(f"<dt>{name}</dt><dd>{shown}</dd>" for name, shown in made.items())}</dl>'
+        values["Champion"] = escape(source.champion[comparison.dataset])
+
+    command = reproduce_command(comparison, source)
+    if command is not None:
+        values["Leader's best run"] = _command_with_copy_button(command)
+
+    items = [f"<dt>{name}</dt><dd>{value}</dd>" for name, value in values.items()]
+    return f'<dl class="made">{"".join(items)}</dl>'
 
 
 def _table(comparison: Comparison, source: RunSource) -> str:
     """Return the terminal's table as HTML, with a link to the best run of each configuration."""
-    shown = columns(comparison)
-    head = "".join(
-        f'<th scope="col" class="{c.name}" title="{escape(c.hint)}">{_breaking(c.title)}</th>'
-        for c in shown
-    )
+    table_columns = columns(comparison)
+    head = [_head_cell(column) for column in table_columns]
     rows = []
-    for position, group in enumerate(comparison.groups):
-        best = source.page_of(group.best_run) if group.best_run is not None else None
-        cells = [(c.name, escape(c.text(comparison, position))) for c in shown]
-        cells = [
-            (name, _linked(text, best, source) if name == "accuracy" else text)
-            for name, text in cells
-        ]
-        marks = (
-            ' class="leader"' if group is comparison.leader and len(comparison.groups) > 1 else ""
-        )
-        row = "".join(f'<td class="{name}">{text}</td>' for name, text in cells)
-        rows.append(f'<tr data-i="{position}"{marks}>{row}</tr>')
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    for position in range(len(comparison.groups)):
+        rows.append(_row(comparison, position, table_columns, source))
+    return f"<table><thead><tr>{''.join(head)}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _linked(text: str, its_page: str | None, source: RunSource) -> str:
-    if its_page is None:
-        return text
-    address = (
-        f'href="{escape(f"{source.server}/{its_page}")}" ' if source.server is not None else ""
-    )
+def _head_cell(column: Column) -> str:
+    title = _with_line_breaks(column.title)
+    return f'<th scope="col" class="{column.name}" title="{escape(column.hint)}">{title}</th>'
+
+
+def _row(
+    comparison: Comparison, position: int, table_columns: Sequence[Column], source: RunSource
+) -> str:
+    """Return the table's row for the configuration at a position in the ranking."""
+    group = comparison.groups[position]
+    best_page = source.page_of(group.best_run) if group.best_run is not None else None
+    cells = []
+    for column in table_columns:
+        text = escape(column.text(comparison, position))
+        if column.name == "accuracy" and best_page is not None:
+            text = _link(text, best_page, source)
+        cells.append(f'<td class="{column.name}">{text}</td>')
+
+    is_marked = group is comparison.leader and len(comparison.groups) > 1
+    mark = ' class="leader"' if is_marked else ""
+    return f'<tr data-i="{position}"{mark}>{"".join(cells)}</tr>'
+
+
+def _link(text: str, run_page: str, source: RunSource) -> str:
+    """Link text to the page of a run in MLflow.
+
+    If the server's address is unknown, the page's scripts add it when the user pastes a link.
+
+    Args:
+        run_page: address of the run's page, relative to the server.
+    """
+    address = ""
+    if source.server is not None:
+        url = f"{source.server}/{run_page}"
+        address = f'href="{escape(url)}" '
     return (
-        f'<a {address}data-page="{escape(its_page)}" target="_blank" rel="noopener" '
+        f'<a {address}data-page="{escape(run_page)}" target="_blank" rel="noopener" '
         f'title="best run in MLflow">{text}</a>'
     )
 
 
-def _to_copy(command: str) -> str:
-    return f'<div class="command"><code>{escape(command)}</code><button class="copy" type="button">copy</button></div>'
+def _command_with_copy_button(command: str) -> str:
+    return (
+        f'<div class="command"><code>{escape(command)}</code>'
+        '<button class="copy" type="button">copy</button></div>'
+    )
 
 
-def _breaking(title: str) -> str:
+def _bullet_list(lines: Sequence[str]) -> str:
+    items = [f"<li>{escape(line)}</li>" for line in lines]
+    return f"<ul>{''.join(items)}</ul>"
+
+
+def _with_line_breaks(title: str) -> str:
     """Allow line breaks after the dots and underscores in the name of a flag."""
     return escape(title).replace("_", "_<wbr>").replace(".", ".<wbr>")
 
@@ -192,12 +270,15 @@ def _json(value: object) -> str:
 
 def _digest(script: str) -> str:
     """Return the digest with which the page's Content-Security-Policy allows a script."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 @cache
 def _script() -> str:
-    return "(() => {\n'use strict';\n" + "\n".join(map(_asset, SCRIPTS)) + "\n})();"
+    """Return all scripts as one, whose variables are not visible to the chart library."""
+    scripts = [_asset(name) for name in SCRIPTS]
+    return "(() => {\n'use strict';\n" + "\n".join(scripts) + "\n})();"
 
 
 def _asset(name: str) -> str:
