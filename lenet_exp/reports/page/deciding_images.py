@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from lenet_exp.training.score import unpacked
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Maximum number of images that are shown.
 MOST = 10
 
 
@@ -30,55 +32,109 @@ def deciding_images(comparison: Comparison) -> str:
 
     Return an empty string if the images or the runs' results for them are not available.
     """
-    leads = zip(comparison.groups, comparison.leads, strict=True)
-    other = next((group for group, lead in leads if lead is not None), None)
-    record = comparison.leader.finished[0].provenance if comparison.leader is not None else None
-    if comparison.leader is None or other is None or not isinstance(record, Record):
+    leader = comparison.leader
+    if leader is None:
         return ""
-    digest, two = record.data_digests.get("validation", ""), (comparison.leader, other)
+    record = leader.finished[0].provenance
+    other = _next_configuration(comparison)
+    if other is None or not isinstance(record, Record):
+        return ""
+
     from lenet_exp.data.images import validation_images  # imports torch, which takes a second
 
+    digest = record.data_digests.get("validation", "")
     try:
         raw = validation_images(record.config, digest)
-        found = [_right(group, digest, len(raw.labels)) for group in two]
+        right_of_leader = _right(leader, digest, len(raw.labels))
+        right_of_other = _right(other, digest, len(raw.labels))
     except UserError:
         return ""
-    common = sorted(found[0].keys() & found[1].keys())
-    counts = [np.sum([right[key] for key in common], axis=0) for right in found]
-    apart = np.abs(counts[0] - counts[1])
-    chosen = [
-        int(i) for i in np.argsort(-apart, kind="stable")[:MOST] if len(common) > 1 and apart[i]
-    ]
-    if not chosen:
+
+    replicates = sorted(right_of_leader.keys() & right_of_other.keys())
+    if len(replicates) < 2:
         return ""
-    names = record.config.dataset.class_names or []
+    leader_counts = _right_counts(right_of_leader, replicates)
+    other_counts = _right_counts(right_of_other, replicates)
+    indices = _most_different(leader_counts, other_counts)
+    if not indices:
+        return ""
+
+    class_names = record.config.dataset.class_names or []
     figures = []
-    for i in chosen:
-        label, said = int(raw.labels[i]), f"{counts[0][i]} vs. {counts[1][i]}"
-        name = escape(names[label] if label < len(names) else str(label))
-        image = f'<img src="{_png(raw.images[i] * (255 // raw.white))}" alt="{name}" width="84" height="84">'
-        figures.append(f"<figure>{image}<figcaption>{name}<br>{said}</figcaption></figure>")
-    first, second = (escape(comparison.name(group)) for group in two)
-    how = f"True class, and how many runs are right, of {len(common)} each, with the weights of their models."
+    for i in indices:
+        label = int(raw.labels[i])
+        name = class_names[label] if label < len(class_names) else str(label)
+        scale = 255 // raw.white
+        counts = f"{leader_counts[i]} vs. {other_counts[i]}"
+        figures.append(_figure(raw.images[i] * scale, name, counts))
+
+    names = f"{escape(comparison.name(leader))} and {escape(comparison.name(other))}"
+    explanation = (
+        f"True class, and how many runs are right, of {len(replicates)} each, "
+        "with the weights of their models."
+    )
     return (
-        f"<details open><summary>Validation images on which {first} and {second} differ most</summary>"
-        f'<p class="small">{how}</p><div class="images">{"".join(figures)}</div></details>'
+        f"<details open><summary>Validation images on which {names} differ most</summary>"
+        f'<p class="small">{explanation}</p>'
+        f'<div class="images">{"".join(figures)}</div></details>'
     )
 
 
+def _next_configuration(comparison: Comparison) -> Group | None:
+    """Return the best configuration that is compared with the leader; None if there is none."""
+    for group, lead in zip(comparison.groups, comparison.leads, strict=True):
+        if lead is not None:
+            return group
+    return None
+
+
 def _right(group: Group, digest: str, images: int) -> Right:
-    """Return which validation images the runs classify correctly, if these are the images with the
-    digest.
+    """Return which validation images each run classifies correctly.
+
+    Runs whose results are unknown, or are about other images, are left out.
+
+    Args:
+        digest: digest of the images.
+        images: number of images.
     """
-    found: dict[Replicate, NDArray[np.bool_]] = {}
+    right_of_replicate: dict[Replicate, NDArray[np.bool_]] = {}
     for run in group.finished:
         record = run.provenance
         if not isinstance(record, Record) or record.best_right is None:
             continue
         right = unpacked(record.best_right)
         if record.data_digests.get("validation") == digest and len(right) == images:
-            found[run.replicate] = right
-    return found
+            right_of_replicate[run.replicate] = right
+    return right_of_replicate
+
+
+def _right_counts(right_of_replicate: Right, replicates: Sequence[Replicate]) -> NDArray[np.int64]:
+    """Return how many of the replicates classify each image correctly, with shape (images,)."""
+    is_right = [right_of_replicate[replicate] for replicate in replicates]
+    counts: NDArray[np.int64] = np.sum(is_right, axis=0)
+    return counts
+
+
+def _most_different(leader_counts: NDArray[np.int64], other_counts: NDArray[np.int64]) -> list[int]:
+    """Return the indices of the images on which two configurations differ, largest difference
+    first.
+
+    Args:
+        leader_counts, other_counts: number of runs that classify each image correctly, with shape
+            (images,).
+    """
+    differences = np.abs(leader_counts - other_counts)
+    largest_first = np.argsort(-differences, kind="stable")[:MOST]
+    return [int(i) for i in largest_first if differences[i]]
+
+
+def _figure(image: Tensor, class_name: str, counts: str) -> str:
+    """Return an image with its class and the counts of runs as a caption."""
+    name = escape(class_name)
+    return (
+        f'<figure><img src="{_png(image)}" alt="{name}" width="84" height="84">'
+        f"<figcaption>{name}<br>{counts}</figcaption></figure>"
+    )
 
 
 def _png(image: Tensor) -> str:
@@ -87,8 +143,9 @@ def _png(image: Tensor) -> str:
     """
     from PIL import Image
 
+    is_gray = image.ndim == 2
+    # Pillow expects the colors of an image as its last dimension.
+    pixels = image if is_gray else image.movedim(0, 2)
     content = io.BytesIO()
-    Image.fromarray((image if image.ndim == 2 else image.movedim(0, 2)).numpy()).save(
-        content, "PNG"
-    )
+    Image.fromarray(pixels.numpy()).save(content, "PNG")
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
