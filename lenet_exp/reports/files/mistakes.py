@@ -8,6 +8,7 @@ matplotlib.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,14 +22,25 @@ from lenet_exp.data.images import TrainingData
 from lenet_exp.data.normalization import unscale
 from lenet_exp.training.evaluate import predict_logits
 
+# Maximum number of images in the picture, and number of images in a row.
 MOST = 25
 COLUMNS = 5
-SIDE = 128  # height and width in pixels of an enlarged image
-TILE = 190  # width in pixels of a tile, which consists of an image and its caption
-# Sizes in pixels: margin around the picture, gap between rows, height of a caption line, height of
-# the title.
-MARGIN, GAP, LINE, TITLE = 16, 18, 19, 42
-PAPER, INK, TRUTH, WRONG = "#ffffff", "#111827", "#4b5563", "#b91c1c"
+
+# Sizes in pixels. An enlarged image is a square. A tile consists of an image and its caption, which
+# has two lines.
+SIDE = 128  # of an enlarged image
+TILE = 190  # width of a tile
+MARGIN = 16  # around the picture
+TITLE = 42  # height of the title
+LINE = 19  # height of a line of a caption
+GAP = 18  # between rows
+CAPTION_TOP = SIDE + 6  # from the top of a tile to its caption
+ROW = CAPTION_TOP + 2 * LINE + GAP  # from the top of a row to the top of the next row
+
+PAPER = "#ffffff"
+INK = "#111827"
+TRUTH = "#4b5563"
+WRONG = "#b91c1c"
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -39,12 +51,14 @@ class Misclassified:
 
     Attributes:
         index: index of the image in the dataset's tensors.
+        truth: label of the true class.
+        prediction: label of the predicted class.
         confidence: probability of the predicted class, greater than 0 and at most 1.
     """
 
     index: int
     truth: int
-    said: int
+    prediction: int
     confidence: float
 
 
@@ -59,17 +73,28 @@ def find_mistakes(
         predictions: classes that the network predicted for the validation images, with shape
             (n_val,).
     """
-    index, said = data.val_index, predictions.cpu()
-    truth = data.labels[index].cpu()
-    wrong = (said != truth).nonzero()[:, 0]
-    logits = predict_logits(network, data.images[index[wrong.to(index.device)]])
-    confidence = logits.softmax(1).gather(1, said[wrong, None])[:, 0]
+    predictions = predictions.cpu()
+    truth = data.labels[data.val_index].cpu()
+
+    # Positions of the mistakes among the validation images. All further tensors have its shape,
+    # (n_mistakes,).
+    wrong = (predictions != truth).nonzero()[:, 0]
+    truth = truth[wrong]
+    predictions = predictions[wrong]
+    index = data.val_index[wrong.to(data.val_index.device)]
+
+    logits = predict_logits(network, data.images[index])
+    confidence = logits.softmax(1).gather(1, predictions[:, None])[:, 0]
     order = confidence.argsort(descending=True, stable=True)
-    columns = (index.cpu()[wrong], truth[wrong], said[wrong], confidence)
-    return [
-        Misclassified(*row)
-        for row in zip(*(column[order].tolist() for column in columns), strict=True)
-    ]
+
+    rows = zip(
+        index.cpu()[order].tolist(),
+        truth[order].tolist(),
+        predictions[order].tolist(),
+        confidence[order].tolist(),
+        strict=True,
+    )
+    return [Misclassified(*row) for row in rows]
 
 
 def mistakes_picture(
@@ -87,39 +112,78 @@ def mistakes_picture(
     """
     if not mistakes:
         return None
-    shown, names = mistakes[:MOST], dict(enumerate(data.class_names))
-    rows, step = -(-len(shown) // COLUMNS), SIDE + 6 + 2 * LINE + GAP
-    size = (2 * MARGIN + COLUMNS * TILE, MARGIN + TITLE + rows * step)
-    sheet = Image.new("RGB", size, PAPER)
-    pen = ImageDraw.Draw(sheet)
-    counted = f"{number_of(len(mistakes), 'mistake')} on {len(data.val_index):,} validation images"
-    title = (
-        f"{name}: {counted if len(mistakes) <= MOST else f'the {MOST} most confident of {counted}'}"
-    )
-    pen.text(
-        (size[0] / 2, MARGIN),
-        _fitting(title, size[0] - 2 * MARGIN, _font(15)),
-        INK,
-        _font(15),
-        anchor="ma",
-    )
-    images = unscale(data.images[[m.index for m in shown]].cpu(), data.normalization)
-    for i, (mistake, image) in enumerate(zip(shown, images, strict=True)):
-        center, top = MARGIN + (i % COLUMNS + 0.5) * TILE, MARGIN + TITLE + i // COLUMNS * step
+
+    drawn = mistakes[:MOST]
+    rows = math.ceil(len(drawn) / COLUMNS)
+    width = 2 * MARGIN + COLUMNS * TILE
+    height = MARGIN + TITLE + rows * ROW
+    sheet = Image.new("RGB", (width, height), PAPER)
+    _draw_title(sheet, _title(len(mistakes), data, name))
+
+    indices = [mistake.index for mistake in drawn]
+    images = unscale(data.images[indices].cpu(), data.normalization)
+    for position, (mistake, image) in enumerate(zip(drawn, images, strict=True)):
+        row, column = divmod(position, COLUMNS)
+        center = MARGIN + (column + 0.5) * TILE
+        top = MARGIN + TITLE + row * ROW
         sheet.paste(_enlarged(image), (round(center - SIDE / 2), top))
-        truth, said = (
-            names.get(label, f"output {label}") for label in (mistake.truth, mistake.said)
-        )
-        confidence = f", {mistake.confidence:.1%}"
-        for line, (start, text, end, color) in enumerate(
-            (("true ", truth, "", TRUTH), ("predicted ", said, confidence, WRONG))
-        ):
-            room = TILE - 8 - _font(13).getlength(start + end)
-            caption = start + _fitting(text, room, _font(13)) + end
-            pen.text((center, top + SIDE + 6 + line * LINE), caption, color, _font(13), anchor="ma")
-    out = io.BytesIO()
-    sheet.save(out, "PNG", optimize=True)
-    return out.getvalue()
+        _draw_caption(sheet, mistake, data.class_names, at=(center, top + CAPTION_TOP))
+
+    content = io.BytesIO()
+    sheet.save(content, "PNG", optimize=True)
+    return content.getvalue()
+
+
+def _title(number: int, data: TrainingData, name: str) -> str:
+    """Return the title: `digits selu: 17 mistakes on 360 validation images`."""
+    counted = f"{number_of(number, 'mistake')} on {len(data.val_index):,} validation images"
+    if number > MOST:
+        counted = f"the {MOST} most confident of {counted}"
+    return f"{name}: {counted}"
+
+
+def _draw_title(sheet: Image.Image, title: str) -> None:
+    font = _font(15)
+    text = _fitting(title, sheet.width - 2 * MARGIN, font)
+    pen = ImageDraw.Draw(sheet)
+    pen.text((sheet.width / 2, MARGIN), text, INK, font, anchor="ma")
+
+
+def _draw_caption(
+    sheet: Image.Image,
+    mistake: Misclassified,
+    class_names: Sequence[str],
+    *,
+    at: tuple[float, float],
+) -> None:
+    """Draw the true class and, below, the predicted class with its confidence.
+
+    Args:
+        at: the middle of the caption's upper edge, in pixels.
+    """
+    truth = _class_name(mistake.truth, class_names)
+    prediction = _class_name(mistake.prediction, class_names)
+    true_line = _caption_line("true ", truth)
+    predicted_line = _caption_line("predicted ", prediction, f", {mistake.confidence:.1%}")
+
+    x, y = at
+    pen = ImageDraw.Draw(sheet)
+    pen.text((x, y), true_line, TRUTH, _font(13), anchor="ma")
+    pen.text((x, y + LINE), predicted_line, WRONG, _font(13), anchor="ma")
+
+
+def _class_name(label: int, class_names: Sequence[str]) -> str:
+    """Return the name of a class; a network can have more outputs than a dataset has classes."""
+    if label < len(class_names):
+        return class_names[label]
+    return f"output {label}"
+
+
+def _caption_line(start: str, class_name: str, end: str = "") -> str:
+    """Return a line of a caption, with the class name truncated if the tile is too narrow."""
+    font = _font(13)
+    room = TILE - 8 - font.getlength(start + end)
+    return start + _fitting(class_name, room, font) + end
 
 
 def _enlarged(image: Tensor) -> Image.Image:
@@ -127,8 +191,11 @@ def _enlarged(image: Tensor) -> Image.Image:
     picture.
     """
     pixels = (image * 255).round().to(torch.uint8)
-    small = Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.movedim(0, 2)).numpy())
-    return small.resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    is_gray = len(pixels) == 1
+    # Pillow expects the colors of an image as its last dimension.
+    pixels = pixels[0] if is_gray else pixels.movedim(0, 2)
+    picture = Image.fromarray(pixels.numpy())
+    return picture.resize((SIDE, SIDE), Image.Resampling.NEAREST)
 
 
 def _fitting(text: str, room: float, font: Font) -> str:
@@ -140,4 +207,6 @@ def _fitting(text: str, room: float, font: Font) -> str:
     return f"{text.rstrip()}…"
 
 
-_font = cache(ImageFont.load_default)
+@cache
+def _font(size: float) -> Font:
+    return ImageFont.load_default(size)

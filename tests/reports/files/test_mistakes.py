@@ -85,7 +85,7 @@ def test_mistakes_are_sorted_by_confidence(trained):
     expected.sort(key=lambda mistake: -mistake[3])
     mistakes = find_mistakes(state.model, data, predicted(state.model, data))
     assert len(mistakes) == len(expected) > MOST
-    assert [(m.index, m.truth, m.said) for m in mistakes] == [m[:3] for m in expected]
+    assert [(m.index, m.truth, m.prediction) for m in mistakes] == [m[:3] for m in expected]
     assert [m.confidence for m in mistakes] == pytest.approx([m[3] for m in expected], abs=1e-6)
 
 
@@ -115,7 +115,7 @@ def captions(pixels: np.ndarray) -> np.ndarray:
     return pixels[top : top + 6 + 2 * LINE, MARGIN : MARGIN + TILE]
 
 
-@pytest.mark.parametrize("value", [{"truth": 3}, {"said": 3}, {"confidence": 0.51}])
+@pytest.mark.parametrize("value", [{"truth": 3}, {"prediction": 3}, {"confidence": 0.51}])
 def test_caption_depends_on_truth_prediction_and_confidence(trained, value):
     _, data = trained
     one, other = (sheet(mistakes_picture(some(1, data, **v), data, "a run")) for v in ({}, value))
@@ -133,7 +133,7 @@ def test_captions_of_long_names_do_not_touch(trained, names):
     _, data = trained
     named = replace(data, class_names=names)
     pixels = sheet(
-        mistakes_picture(some(2, named, truth=0, said=1, confidence=1.0), named, "a run")
+        mistakes_picture(some(2, named, truth=0, prediction=1, confidence=1.0), named, "a run")
     )
     top = places(1)[0][0] + SIDE
     for column in range(2):  # the edges of the tiles are blank
