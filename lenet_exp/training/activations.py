@@ -1,5 +1,6 @@
-"""Activations, and layers that draw random numbers from a `generator` of the run instead of torch's
-global state.
+"""Activations, and layers that draw random numbers.
+
+These layers use a `generator` of the run instead of torch's global random state.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from lenet_exp.config.schema import Option
 from lenet_exp.config.targets import keywords, option_class
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.stopping import raise_stop
+
+# A monotone activation may decrease by the spacing of float32 numbers near 20, which is 2^-19.
+ROUNDING = 2e-6
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,16 @@ class ActivationFactory:
         Raises:
             ConfigError: the activation's class rejects its keyword arguments.
         """
-        cls, kwargs = option_class("activation", self.option), keywords("activation", self.option)
+        cls = option_class("activation", self.option)
+        kwargs = keywords("activation", self.option)
         with torch.random.fork_rng(devices=[]):
             try:
                 return cast(nn.Module, cls(**kwargs))
             except BaseException as e:  # the user's own class can raise any exception
                 raise_stop(e)
-                shown = ", ".join(f"{k}={v}" for k, v in kwargs.items())
-                raise ConfigError(f"activation: {cls.__name__}({shown}): {first_line(e)}") from e
+                arguments = ", ".join(f"{name}={value}" for name, value in kwargs.items())
+                call = f"{cls.__name__}({arguments})"
+                raise ConfigError(f"activation: {call}: {first_line(e)}") from e
 
     @torch.no_grad()
     def is_monotone(self) -> bool:
@@ -52,19 +58,22 @@ class ActivationFactory:
         """
         if not self.option.get("monotone", False):
             return False
+
         # A random activation has no generator yet. `count_parameters` constructs networks on a
         # device without values.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             activation = self()
             try:
+                # The inputs -20.00, -19.99, ..., 20.00; shape (4001,).
                 values = activation(torch.linspace(-20, 20, 4001))
             except Exception as e:  # the user's own class can raise any exception
                 raise ConfigError(
                     f"activation={option_name(self.option)}: cannot be used in LeNet-5: {e}"
                 ) from e
-        return bool(
-            (values.cummax(0).values - values <= 2e-6).all()
-        )  # tolerate one unit in the last place
+
+        # How far each value lies below the largest value so far, shape (4001,).
+        decrease = values.cummax(0).values - values
+        return bool((decrease <= ROUNDING).all())
 
 
 class RReLU(nn.Module):
@@ -92,7 +101,9 @@ class RReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the activations, which have the same shape as the input."""
         if not self.training:
-            return nn.functional.leaky_relu(x, (self.lower + self.upper) / 2)
+            mean_slope = (self.lower + self.upper) / 2
+            return nn.functional.leaky_relu(x, mean_slope)
+
         slopes = torch.empty_like(x).uniform_(self.lower, self.upper, generator=self.generator)
         return torch.where(x >= 0, x, x * slopes)
 
@@ -111,10 +122,14 @@ class Dropout(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the input with some values dropped in training, or the unchanged input in
-        evaluation.
+        """Return the input, in training with some values dropped.
+
+        Example: with rate 0.2, a value becomes 0 or, with probability 0.8, 1.25 times as large.
         """
         if not self.training or self.rate == 0:
             return x
-        keep = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)
-        return x * keep.div_(1 - self.rate)
+
+        keep_rate = 1 - self.rate
+        # 1 where a value is kept, 0 where it is dropped.
+        mask = torch.empty_like(x).bernoulli_(keep_rate, generator=self.generator)
+        return x * mask.div_(keep_rate)
