@@ -1,9 +1,13 @@
-"""LeNet-5 (LeCun et al. 1998, section II.B) with configurable activation, pooling, and layer sizes."""
+"""LeNet-5 (LeCun et al. 1998, section II.B).
+
+Its activation, pooling, and layer sizes are configurable.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar, cast
 
 import torch
@@ -18,7 +22,9 @@ POOLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "max": F.max_pool2d,
     "average": F.avg_pool2d,
 }
-LARGEST = {"channels": 1024, "units": 16_384}  # maximum layer sizes, after scaling by `width`
+
+# Maximum layer sizes, after scaling by `width`.
+LARGEST = {"channels": 1024, "units": 16_384}
 
 
 class LeNet5(nn.Module):
@@ -61,35 +67,43 @@ class LeNet5(nn.Module):
         super().__init__()
         if pooling not in POOLINGS:
             raise ValueError(f"pooling={pooling}: expected one of: {', '.join(POOLINGS)}")
+
         conv1, conv2 = scaled("channels", channels, width, layers=2)
         fc1, fc2 = scaled("units", units, width, layers=2)
         if not isinstance(kernel_size, int) or kernel_size < 1:
             raise ValueError(f"kernel_size={kernel_size}: must be an integer of at least 1")
-        side = (image_size - kernel_size + 1) // 2
-        side = (side - kernel_size + 1) // 2
-        if side < 1:
-            raise ValueError(
-                f"kernel_size={kernel_size}: too large for images of {image_size}x{image_size} pixels"
-            )
-        self.conv1 = _drawn_later(lambda: nn.Conv2d(in_channels, conv1, kernel_size))
+
+        # The height and width of the maps after each pooling.
+        side1 = (image_size - kernel_size + 1) // 2
+        side2 = (side1 - kernel_size + 1) // 2
+        if side2 < 1:
+            image_text = f"{image_size}x{image_size} pixels"
+            raise ValueError(f"kernel_size={kernel_size}: too large for images of {image_text}")
+
+        self.conv1 = _drawn_later(partial(nn.Conv2d, in_channels, conv1, kernel_size))
         self.act1 = activation()
-        self.conv2 = _drawn_later(lambda: nn.Conv2d(conv1, conv2, kernel_size))
+        self.conv2 = _drawn_later(partial(nn.Conv2d, conv1, conv2, kernel_size))
         self.act2 = activation()
-        self.fc1 = _drawn_later(lambda: nn.Linear(conv2 * side**2, fc1))
+        self.fc1 = _drawn_later(partial(nn.Linear, conv2 * side2**2, fc1))
         self.act3 = activation()
         self.drop1 = Dropout(dropout_rate)
-        self.fc2 = _drawn_later(lambda: nn.Linear(fc1, fc2))
+        self.fc2 = _drawn_later(partial(nn.Linear, fc1, fc2))
         self.act4 = activation()
         self.drop2 = Dropout(dropout_rate)
-        self.fc3 = _drawn_later(lambda: nn.Linear(fc2, num_classes))
+        self.fc3 = _drawn_later(partial(nn.Linear, fc2, num_classes))
+
         self.pool = POOLINGS[pooling]
+        # Max pooling and a monotone activation commute.
         self.pool_first = pooling == "max" and activation.is_monotone()
+
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2, self.fc3):
             _initialize(layer)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (n, num_classes) for images (n, in_channels, image_size, image_size) in
-        [-1, 1].
+        """Return the logits (n, num_classes).
+
+        Args:
+            images: tensor of shape (n, in_channels, image_size, image_size), in [-1, 1].
         """
         x = self._pooled(self.conv1(images), self.act1)
         x = self._pooled(self.conv2(x), self.act2)
@@ -98,13 +112,10 @@ class LeNet5(nn.Module):
         return cast(Tensor, self.fc3(x))
 
     def _pooled(self, x: Tensor, activation: nn.Module) -> Tensor:
-        # Max pooling and a monotone activation commute. After pooling, the activation has a quarter
-        # of the inputs.
-        return (
-            cast(Tensor, activation(self.pool(x, 2)))
-            if self.pool_first
-            else self.pool(activation(x), 2)
-        )
+        if self.pool_first:
+            # After pooling, the activation has a quarter of the inputs.
+            return cast(Tensor, activation(self.pool(x, 2)))
+        return self.pool(activation(x), 2)
 
 
 def scaled(name: str, sizes: Sequence[int], width: float, layers: int | None = None) -> list[int]:
@@ -119,32 +130,40 @@ def scaled(name: str, sizes: Sequence[int], width: float, layers: int | None = N
     """
     if not 0 < width <= 1024:
         raise ValueError(f"width={width:g}: must be greater than 0 and at most 1024")
-    shown = f"{name}={list(sizes)}"
+
+    setting = f"{name}={list(sizes)}"
     if not sizes or layers not in (None, len(sizes)):
-        raise ValueError(f"{shown}: must be {'one or more' if layers is None else 'two'} numbers")
-    found = [math.ceil(size * width) for size in sizes]
-    if min(sizes) < 1 or max(found) > LARGEST[name]:
-        at = "" if width == 1 else f" at width={width:g}"
-        raise ValueError(f"{shown}{at}: each number must be from 1 to {LARGEST[name]:,}")
-    return found
+        count = "one or more" if layers is None else "two"
+        raise ValueError(f"{setting}: must be {count} numbers")
+
+    scaled_sizes = [math.ceil(size * width) for size in sizes]
+    largest = LARGEST[name]
+    if min(sizes) < 1 or max(scaled_sizes) > largest:
+        if width != 1:
+            setting += f" at width={width:g}"
+        raise ValueError(f"{setting}: each number must be from 1 to {largest:,}")
+    return scaled_sizes
 
 
-def _drawn_later(layer: Callable[[], Layer]) -> Layer:
-    """Create a layer without changing torch's global random state; `_initialize` draws its weights
-    later.
+def _drawn_later(construct: Callable[[], Layer]) -> Layer:
+    """Create a layer without changing torch's global random state.
+
+    `_initialize` draws its weights later.
 
     `nn.utils.skip_init` would also work, but it imports sympy.
     """
     with torch.random.fork_rng(devices=[]):
-        return layer()
+        return construct()
 
 
 def _initialize(layer: nn.Module) -> None:
-    """Draw a layer's weights and biases as PyTorch does by default: from U(-b, b) with b = 1 /
-    sqrt(fan_in).
+    """Draw a layer's weights and biases as PyTorch does by default.
+
+    They come from U(-b, b) with b = 1 / sqrt(fan_in). Example: fc1 has 400 inputs, and b is 0.05.
     """
     assert isinstance(layer.weight, Tensor)
     assert isinstance(layer.bias, Tensor)
-    bound = layer.weight[0].numel() ** -0.5
+    fan_in = layer.weight[0].numel()
+    bound = fan_in**-0.5
     nn.init.uniform_(layer.weight, -bound, bound)
     nn.init.uniform_(layer.bias, -bound, bound)

@@ -1,5 +1,6 @@
-"""LeNet-5 as published (LeCun et al. 1998, section II.B), with a linear output layer instead of RBF
-units.
+"""LeNet-5 as published (LeCun et al. 1998, section II.B).
+
+Its output layer is linear, instead of RBF units.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 # Table I: the maps of S2 that each map of C3 is connected to.
-SEES = (
+CONNECTIONS = (
     (0, 1, 2),
     (1, 2, 3),
     (2, 3, 4),
@@ -47,9 +48,10 @@ class LeNet5Published(nn.Module):
         super().__init__()
         if (in_channels, image_size) != (1, 32):
             raise ValueError(
-                f"images with {in_channels} channels and {image_size}x{image_size} pixels: must have 1 channel "
-                "and 32x32 pixels"
+                f"images with {in_channels} channels and {image_size}x{image_size} pixels: "
+                "must have 1 channel and 32x32 pixels"
             )
+
         self.c1 = nn.Conv2d(1, 6, 5)
         self.s2 = Subsampling(6)
         self.c3 = SparseConv2d()
@@ -60,16 +62,17 @@ class LeNet5Published(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (n, num_classes) for images (n, 1, 32, 32) normalized to [-1, 1]."""
-        x = self.s2(squash(self.c1(images)))
-        x = self.s4(squash(self.c3(x)))
-        x = squash(self.c5(x)).flatten(1)
+        x = self.s2(squash(self.c1(images)))  # (n, 6, 14, 14)
+        x = self.s4(squash(self.c3(x)))  # (n, 16, 5, 5)
+        x = squash(self.c5(x)).flatten(1)  # (n, 120)
         logits: Tensor = self.output(squash(self.f6(x)))
         return logits
 
 
 class Subsampling(nn.Module):
-    """Subsampling layer: 2x2 sums with a trainable coefficient and bias per map, followed by
-    `squash`.
+    """Subsampling layer.
+
+    It computes sums of 2x2 pixels with a trainable coefficient and bias per map, then `squash`.
     """
 
     def __init__(self, maps: int) -> None:
@@ -79,35 +82,44 @@ class Subsampling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Subsample maps (n, maps, 2h, 2w) into maps (n, maps, h, w)."""
-        return squash(4 * F.avg_pool2d(x, 2) * self.coefficient + self.bias)
+        sums = 4 * F.avg_pool2d(x, 2)
+        return squash(sums * self.coefficient + self.bias)
 
 
 class SparseConv2d(nn.Module):
-    """Layer C3: 16 maps, each connected to some of the six S2 maps by 5x5 kernels; 1,516
-    parameters.
+    """Layer C3: 16 maps, each connected to some of the six S2 maps by 5x5 kernels.
+
+    It has 60 kernels with 25 weights and 16 biases: 1,516 parameters. Each weight and bias is drawn
+    from U(-b, b) with b = 1 / sqrt(fan_in), where a map with three S2 maps has a fan-in of 75.
     """
 
+    # Exported archives contain this buffer's name.
     see: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        see = torch.zeros(len(SEES), 6, dtype=torch.bool)
-        for row, maps in zip(see, SEES, strict=True):
+        # (16, 6), true where a map is connected to an S2 map.
+        is_connected = torch.zeros(len(CONNECTIONS), 6, dtype=torch.bool)
+        for row, maps in zip(is_connected, CONNECTIONS, strict=True):
             row[list(maps)] = True
-        self.register_buffer("see", see, persistent=False)
-        fan_in = 25 * see.sum(1)
+        self.register_buffer("see", is_connected, persistent=False)
+
+        kernels_of_map = is_connected.sum(1)  # (16,)
+        fan_in = 25 * kernels_of_map
         bound = fan_in.rsqrt()
-        self.weight = nn.Parameter(
-            (2 * torch.rand(int(see.sum()), 5, 5) - 1)
-            * bound.repeat_interleave(see.sum(1))[:, None, None]
-        )
-        self.bias = nn.Parameter((2 * torch.rand(len(SEES)) - 1) * bound)
+
+        kernel_count = int(is_connected.sum())
+        weight_draws = 2 * torch.rand(kernel_count, 5, 5) - 1
+        kernel_bound = bound.repeat_interleave(kernels_of_map)  # (60,)
+        self.weight = nn.Parameter(weight_draws * kernel_bound[:, None, None])
+        bias_draws = 2 * torch.rand(len(CONNECTIONS)) - 1
+        self.bias = nn.Parameter(bias_draws * bound)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve maps (n, 6, h, w) into maps (n, 16, h - 4, w - 4)."""
-        kernels = x.new_zeros(len(SEES), 6, 5, 5).masked_scatter(
-            self.see[:, :, None, None], self.weight
-        )
+        # The kernels of missing connections stay 0.
+        zeros = x.new_zeros(len(CONNECTIONS), 6, 5, 5)
+        kernels = zeros.masked_scatter(self.see[:, :, None, None], self.weight)
         return F.conv2d(x, kernels, self.bias)
 
 
