@@ -19,6 +19,7 @@ from lenet_exp.training.schedule import depends_on_length
 
 # These optimizers are known to train LeNet-5, and the native engine supports them.
 BUILT_IN_OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
+# Methods of optimizers that torch excludes from compilation.
 NOT_COMPILED = ("state_dict", "load_state_dict", "zero_grad", "add_param_group")
 
 
@@ -32,21 +33,25 @@ def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch
     cls = option_class("optimizer", config.optimizer)
     kwargs = keywords("optimizer", config.optimizer)
     accepted = inspect.signature(cls).parameters
+
     weight_decay = config.regularization.weight_decay
     if "weight_decay" in accepted:
         kwargs["weight_decay"] = weight_decay
     elif weight_decay:
         raise ConfigError(
-            f"regularization.weight_decay={weight_decay}: must be 0; {cls.__name__} does not support weight decay"
+            f"regularization.weight_decay={weight_decay}: must be 0; "
+            f"{cls.__name__} does not support weight decay"
         )
     if "fused" in accepted:
         kwargs["fused"] = True
-    _load_no_compiler()
+
+    _prevent_compiler_import()
     try:
         return cast(torch.optim.Optimizer, cls(parameters, **kwargs))
     except (TypeError, ValueError, RuntimeError) as e:
-        shown = ", ".join(f"{k}={v}" for k, v in kwargs.items() if k != "fused")
-        raise ConfigError(f"optimizer: {cls.__name__}({shown}): {first_line(e)}") from e
+        kwargs.pop("fused", None)
+        arguments = ", ".join(f"{name}={value}" for name, value in kwargs.items())
+        raise ConfigError(f"optimizer: {cls.__name__}({arguments}): {first_line(e)}") from e
 
 
 def group_rates(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
@@ -55,8 +60,9 @@ def group_rates(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
 
 
 def scheduled_rates(config: Config) -> tuple[float, ...]:
-    """Return the initial learning rates of parameter groups if they differ and a schedule changes
-    them; if not, ().
+    """Return the initial learning rates of an own optimizer's parameter groups.
+
+    The result is () unless the rates differ and a schedule changes them.
 
     They are part of the fingerprint: release 0.3 gave each group the scheduled rate of the first
     one.
@@ -66,12 +72,14 @@ def scheduled_rates(config: Config) -> tuple[float, ...]:
     """
     if not is_own(str(config.optimizer.get(TARGET))) or not depends_on_length(config.schedule):
         return ()
+
     network = network_of(config, generator(config.seed, "weights"))
     rates = group_rates(build_optimizer(config, network.parameters()))
-    return rates if len(set(rates)) > 1 else ()
+    differ = len(set(rates)) > 1
+    return rates if differ else ()
 
 
-def _load_no_compiler() -> None:
+def _prevent_compiler_import() -> None:
     """Prevent torch from importing its compiler, which takes a second.
 
     torch excludes some optimizer methods from compilation, and imports its compiler to mark each
@@ -79,6 +87,7 @@ def _load_no_compiler() -> None:
     compiles networks.
     """
     for name in NOT_COMPILED:
-        method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+        decorated = getattr(torch.optim.Optimizer, name)
+        method = getattr(decorated, "__wrapped__", None)
         if method is not None and not hasattr(method, "__dynamo_disable"):
             method.__dynamo_disable = method
