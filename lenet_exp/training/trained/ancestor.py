@@ -1,8 +1,8 @@
-"""Safe reader for the whole-module pickles of the original script. It runs no code from a file.
+"""Safe reader for the whole-module pickles of the original script.
 
-First, the pickle is scanned without being executed. Pickles with globals or opcodes that such files
-do not need are rejected, and the error contains their names. Then, torch's weights-only unpickler
-reads the pickle, with an inert stand-in for each class.
+It runs no code from a file. First, the pickle is scanned without being executed. Pickles with
+globals or opcodes that such files do not need are rejected, and the error contains their names.
+Then, torch's weights-only unpickler reads the pickle, with an inert stand-in for each class.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickletools
 import zipfile
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,16 @@ from lenet_exp.training.network import build_network
 # Opcodes that torch.save writes for such a module (protocol 2). Of these, only GLOBAL looks up a
 # name.
 _OPCODES = """
-    PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINSTRING BINSTRING
-    EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS BINPUT LONG_BINPUT
-    BINGET LONG_BINGET GLOBAL NEWOBJ REDUCE BUILD BINPERSID
+    PROTO STOP MARK
+    NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINSTRING BINSTRING
+    EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS
+    BINPUT LONG_BINPUT BINGET LONG_BINGET
+    GLOBAL NEWOBJ REDUCE BUILD BINPERSID
 """
 OPCODES = frozenset(_OPCODES.split())
-PLAIN = frozenset(
+
+# Globals that torch's weights-only unpickler handles itself, as in the argument of GLOBAL.
+UNPICKLER_GLOBALS = frozenset(
     {
         "__builtin__ set",
         "builtins set",
@@ -41,7 +46,20 @@ PLAIN = frozenset(
         "torch._utils _rebuild_tensor_v2",
     }
 )
-LAYERS = ("conv1", "conv2", "fc1", "fc2", "fc3", *(f"activation{number}" for number in range(1, 5)))
+
+# Names of the layers with weights in a pickled module.
+LAYERS = (
+    "conv1",
+    "conv2",
+    "fc1",
+    "fc2",
+    "fc3",
+    "activation1",
+    "activation2",
+    "activation3",
+    "activation4",
+)
+
 # Class in the pickle -> `_target_`, and the attributes that become its keyword arguments.
 ACTIVATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ReLU": ("torch.nn.ReLU", ()),
@@ -52,20 +70,23 @@ ACTIVATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "SELU": ("torch.nn.SELU", ()),
     "Tanh": ("torch.nn.Tanh", ()),
 }
-_MODULES = {f"torch.nn.modules.activation {name}": name for name in ACTIVATIONS} | {
+
+# Global in the pickle -> name of its stand-in.
+_MODULES = {
+    **{f"torch.nn.modules.activation {name}": name for name in ACTIVATIONS},
     "lenet5 LeNet5": "LeNet5",
     "torch.nn.modules.conv Conv2d": "Conv2d",
     "torch.nn.modules.dropout Dropout": "Dropout",
     "torch.nn.modules.linear Linear": "Linear",
     "torch.nn.modules.pooling MaxPool2d": "MaxPool2d",
 }
+
+# Stand-ins for the classes in the pickle, by global; they have attributes but no behavior.
+_STAND_INS = {pickled: type(name, (), {}) for pickled, name in _MODULES.items()}
+
 MAX_PICKLE_BYTES = 2**20  # a typical pickle is 3.4 kB
 MAX_OPCODES = 50_000  # a typical pickle has 1,358 opcodes
 MAX_BYTES = 64 * 2**20  # a typical file is 0.25 MB
-
-
-# Stand-ins for the classes in the pickle; they have attributes but no behavior.
-_STAND_INS = {dotted: type(name, (), {}) for dotted, name in _MODULES.items()}
 
 
 def load_ancestor(path: Path) -> nn.Module:
@@ -80,11 +101,14 @@ def load_ancestor(path: Path) -> nn.Module:
         content = read_regular(path)
     except OSError as e:
         raise UserError(f"trained_model={path}: cannot be read ({e.strerror})") from e
-    if foreign := foreign_content(content):
+
+    foreign = foreign_content(content)
+    if foreign:
         raise UserError(f"trained_model={path}: refused; {foreign}")
-    allowed = [(cls, dotted.replace(" ", ".")) for dotted, cls in _STAND_INS.items()]
+
+    stand_ins = [(cls, _dotted(pickled)) for pickled, cls in _STAND_INS.items()]
     try:
-        with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
+        with torch.serialization.safe_globals(stand_ins):  # type: ignore[arg-type]
             module = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return _rebuild(module)
     except Exception as e:
@@ -94,33 +118,61 @@ def load_ancestor(path: Path) -> nn.Module:
 
 
 def foreign_content(content: bytes) -> str:
-    """Return what a file contains that files from the original script do not contain, or an empty
-    string.
+    """Return what a file contains that files from the original script do not contain.
 
-    The file's pickle is scanned, not executed. The result is not empty if the file was not written
-    by `torch.save`, is too large, or contains another global or opcode.
+    The file's pickle is scanned, not executed. The result is a phrase if the file was not written
+    by `torch.save`, is too large, or contains another global or opcode; if not, it is empty.
     """
-    allowed = PLAIN | _STAND_INS.keys()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            pickles = [n for n in archive.namelist() if n.endswith(".pkl")]
-            if sum(i.file_size for i in archive.infolist()) > MAX_BYTES:
-                return f"it unpacks to more than {MAX_BYTES >> 20} MiB"
-            if len(pickles) != 1 or not pickles[0].endswith("/data.pkl"):
-                return f"it must contain exactly one pickle, data.pkl, not {pickles}"
-            if archive.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
-                return f"its pickle exceeds {MAX_PICKLE_BYTES >> 20} MiB"
-            operations = list(islice(pickletools.genops(archive.read(pickles[0])), MAX_OPCODES + 1))
-            if len(operations) > MAX_OPCODES:
-                return f"its pickle has more than {MAX_OPCODES} opcodes"
+            foreign = _foreign_file(archive)
+            if foreign:
+                return foreign
+            (pickle_name,) = _pickle_names(archive)
+            opcodes = pickletools.genops(archive.read(pickle_name))
+            operations = list(islice(opcodes, MAX_OPCODES + 1))
     except Exception as e:
         return f"not a file that torch.save wrote ({first_line(e)})"
-    for operation, argument, _ in operations:
-        if operation.name == "GLOBAL" and argument not in allowed:
-            return f"its pickle would import {str(argument).replace(' ', '.')}"
-        if operation.name not in OPCODES:
-            return f"its pickle has the opcode {operation.name}"
+
+    if len(operations) > MAX_OPCODES:
+        return f"its pickle has more than {MAX_OPCODES} opcodes"
+    return _foreign_operation(operations)
+
+
+def _foreign_file(archive: zipfile.ZipFile) -> str:
+    """Return how the files in an archive differ from those of a saved module; empty if equal."""
+    unpacked_bytes = sum(file.file_size for file in archive.infolist())
+    if unpacked_bytes > MAX_BYTES:
+        return f"it unpacks to more than {MAX_BYTES >> 20} MiB"
+
+    pickles = _pickle_names(archive)
+    if len(pickles) != 1 or not pickles[0].endswith("/data.pkl"):
+        return f"it must contain exactly one pickle, data.pkl, not {pickles}"
+    if archive.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
+        return f"its pickle exceeds {MAX_PICKLE_BYTES >> 20} MiB"
     return ""
+
+
+def _pickle_names(archive: zipfile.ZipFile) -> list[str]:
+    return [name for name in archive.namelist() if name.endswith(".pkl")]
+
+
+def _foreign_operation(
+    operations: Iterable[tuple[pickletools.OpcodeInfo, Any, int | None]],
+) -> str:
+    """Return the first global or opcode that a saved LeNet-5 does not contain; empty if none."""
+    expected_globals = UNPICKLER_GLOBALS | _STAND_INS.keys()
+    for opcode, argument, _ in operations:
+        if opcode.name == "GLOBAL" and argument not in expected_globals:
+            return f"its pickle would import {_dotted(str(argument))}"
+        if opcode.name not in OPCODES:
+            return f"its pickle has the opcode {opcode.name}"
+    return ""
+
+
+def _dotted(pickled: str) -> str:
+    """Return the dotted path of a global: `torch.nn.Linear` for `torch.nn Linear`."""
+    return pickled.replace(" ", ".")
 
 
 def _rebuild(module: Any) -> nn.Module:
@@ -128,18 +180,21 @@ def _rebuild(module: Any) -> nn.Module:
     children: dict[str, Any] = module._modules
     activation = activation_option(children["activation1"])
     network = build_network(activation, dropout_rate=0.0)  # dropout affects only training
+
     weights: dict[str, Tensor] = {}
     for name in LAYERS:
+        layer = name.replace("activation", "act")  # its name in LeNet5
         for kind, parameter in children[name]._parameters.items():
-            weights[f"{name.replace('activation', 'act')}.{kind}"] = parameter.detach()
+            weights[f"{layer}.{kind}"] = parameter.detach()
     network.load_state_dict(weights)
     return network.eval()
 
 
 def activation_option(module: Any) -> Option:
-    """Return the option for an activation module from the original script, or for the stand-in of
-    such a module.
+    """Return the option for an activation module from the original script, or for its stand-in.
+
+    Example: an ELU with alpha 0.5 has the arguments {"alpha": 0.5}.
     """
-    target, names = ACTIVATIONS[type(module).__name__]
-    keywords = {name: getattr(module, name) for name in names}
+    target, attributes = ACTIVATIONS[type(module).__name__]
+    keywords = {attribute: getattr(module, attribute) for attribute in attributes}
     return {"_target_": target, "monotone": False, **keywords}
