@@ -1,5 +1,6 @@
-"""Weights on disk (safetensors, without pickle), and their digests. This module imports torch only
-for tensors.
+"""Weights on disk (safetensors, without pickle), and their digests.
+
+This module imports torch only for tensors.
 """
 
 from __future__ import annotations
@@ -22,23 +23,30 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, NDArray[Any]]
 
+# Key of the metadata with the names of the tensors in their order.
 ORDER = "order"
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 digest (hex) of the weights' names, shapes, types, and values, in
-    state-dict order.
+    """Return the SHA-256 digest (hex) of the weights' names, shapes, types, and values.
+
+    It depends on their order in the state dict.
     """
     digest = hashlib.sha256()
     for name, tensor in weights.items():
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        header = f"{name} {tuple(tensor.shape)} {tensor.dtype}"
+        digest.update(header.encode())
+        digest.update(_as_array(tensor).tobytes())
     return digest.hexdigest()
 
 
 def as_arrays(weights: Mapping[str, Tensor]) -> Arrays:
     """Return weights as contiguous arrays on the CPU."""
-    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in weights.items()}
+    return {name: _as_array(tensor) for name, tensor in weights.items()}
+
+
+def _as_array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.detach().cpu().contiguous().numpy()
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -48,10 +56,10 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, 
 
 def save_arrays(path: Path, weights: Arrays, metadata: dict[str, str]) -> None:
     """Atomically write arrays to a safetensors file."""
-    metadata = metadata | {ORDER: json.dumps(list(weights))}  # the format does not keep the order
-    write_atomic(
-        path, to_bytes({name: np.asarray(a, order="C") for name, a in weights.items()}, metadata)
-    )
+    # The format does not keep the order of the tensors.
+    metadata = metadata | {ORDER: json.dumps(list(weights))}
+    contiguous = {name: np.asarray(array, order="C") for name, array in weights.items()}
+    write_atomic(path, to_bytes(contiguous, metadata))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -59,21 +67,24 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     import torch
 
     arrays, metadata = load_arrays(path)
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}, metadata
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return tensors, metadata
 
 
 def load_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """Return the arrays of a safetensors file, in the order in which they were saved, and the
-    file's metadata.
+    """Return the arrays of a safetensors file, and the file's metadata.
+
+    The arrays are in the order in which they were saved.
 
     Raises:
         OSError: the path is not a regular file, or cannot be read.
         SafetensorError, ValueError: the file is not a valid safetensors file.
     """
     check_regular(path)
-    with safe_open(str(path), framework="numpy") as f:
-        metadata = dict(f.metadata() or {})
-        names = from_json(metadata.pop(ORDER, "null")) or list(f.keys())
-        if not isinstance(names, list) or sorted(map(str, names)) != sorted(f.keys()):
+    with safe_open(str(path), framework="numpy") as file:
+        metadata = dict(file.metadata() or {})
+        names = from_json(metadata.pop(ORDER, "null")) or list(file.keys())
+        if not isinstance(names, list) or sorted(map(str, names)) != sorted(file.keys()):
             raise ValueError(f"its `{ORDER}` does not match its tensors")
-        return {name: f.get_tensor(name) for name in names}, metadata
+        arrays = {name: file.get_tensor(name) for name in names}
+    return arrays, metadata
