@@ -50,8 +50,9 @@ class ActivationFactory:
 
     @torch.no_grad()
     def is_monotone(self) -> bool:
-        """Return whether the option sets `monotone: true` and the activation is monotone with its
-        parameters.
+        """Return whether the activation is monotone with its parameters.
+
+        The result is False unless the option sets `monotone: true`.
 
         Raises:
             ConfigError: the activation cannot be applied to test values.

@@ -35,7 +35,7 @@ _OPCODES = """
 """
 OPCODES = frozenset(_OPCODES.split())
 
-# Globals that torch's weights-only unpickler handles itself, as in the argument of GLOBAL.
+# Globals that torch's weights-only unpickler handles itself, written as in a pickle.
 UNPICKLER_GLOBALS = frozenset(
     {
         "__builtin__ set",
