@@ -1,1 +1,1 @@
-"""Analysis of searches: the objective, the best trials, and the importance of the searched flags."""
+"""Analysis of searches: objective, best trials, and importance of the searched flags."""

@@ -106,7 +106,7 @@ class Power:
         return float((descending >= critical).all(axis=1).mean())
 
     def seeds(self, points: float) -> int:
-        """Return the smallest number of seeds, at least 3, with which `of(points, seeds)` is 80%."""
+        """Return the smallest number of seeds, at least 3, with a power (`of`) of 80%."""
         if self._sd.max() < NO_SPREAD:
             return LEAST_SEEDS
         candidates = range(LEAST_SEEDS, SEARCHED_SEEDS)

@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import numpy as np
-
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics.differences import behind_on_new_images
@@ -76,7 +74,8 @@ def new_images(groups: Sequence[Group], *, fixed: bool, test_first: bool) -> New
             continue
 
         is_behind = behind_on_new_images(right, fixed=fixed)
-        behind = [groups[i + 1] for i in np.flatnonzero(is_behind)]
+        others = zip(groups[1:], is_behind, strict=True)
+        behind = [group for group, is_worse in others if is_worse]
         images = len(next(iter(right[0].values())))
         return NewImages(basis, images, behind)
     return NewImages(reason)
