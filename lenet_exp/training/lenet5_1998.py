@@ -93,7 +93,6 @@ class SparseConv2d(nn.Module):
     from U(-b, b) with b = 1 / sqrt(fan_in), where a map with three S2 maps has a fan-in of 75.
     """
 
-    # Exported archives contain this buffer's name.
     see: Tensor
 
     def __init__(self) -> None:

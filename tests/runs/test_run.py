@@ -78,9 +78,10 @@ def test_pruned_run_has_no_result_and_can_be_resumed(ready: Path, tmp_path, monk
 def test_integer_and_float_values_identify_same_run(ready):
     config = compose([*LINE, "num_epoch=1", "training.clip_norm=1", "augmentation.rotate=10"])
     whole = replace(
-        config, training=replace(config.training, clip_norm=1), augmentation=config.augmentation
+        config,
+        training=replace(config.training, clip_norm=1),
+        augmentation=replace(config.augmentation, rotate=10),
     )
-    whole.augmentation.rotate = 10
     assert lenet_exp.train(whole).outcome is Outcome.finished
     assert lenet_exp.train(config).repeated
 

@@ -5,6 +5,7 @@ runs.
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,7 @@ def test_run_is_nested_under_its_sweep_once_store_responds(ready, monkeypatch):
     succeeded(lenet_train(*BARE, away, outputs=ready))
     (sweep,) = all_sweeps(ready)
     job = sweep.jobs()[0]
-    tracking = job.config.tracking
-    tracking.uri = None
+    tracking = replace(job.config.tracking, uri=None)
     monkeypatch.setattr(connection, "AWAY_SECONDS", 0.0)
     connected = connection.StoreConnection(tracking, ready, CallLimit())
     upload = SweepUpload(sweep, connected, ModelExporter(), user=None)
