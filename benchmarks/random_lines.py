@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks.measure import positive
 from lenet_exp.config.explain import known_flags
-from lenet_exp.config.package_files import CONF_DIR, config_groups
+from lenet_exp.package_files import CONF_DIR, config_groups
 from tests.tools.commands import NO_NETWORK, start
 
 SECONDS = 120  # time limit for a line

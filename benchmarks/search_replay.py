@@ -26,10 +26,10 @@ from optuna.trial import FrozenTrial
 
 from benchmarks.search_table import PACKED
 from lenet_exp.config.compose import compose
-from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import PrunerName, SamplerName, Search
 from lenet_exp.config.space import Choice, Flag
 from lenet_exp.folders.records import Outcome
+from lenet_exp.package_files import config_groups
 from lenet_exp.searches.budget import MOST_WITHOUT_TRAINING
 from lenet_exp.searches.sampling import check_installed, suggest
 from lenet_exp.searches.trials import Choose, Trials

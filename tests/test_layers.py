@@ -55,6 +55,7 @@ GROUND = {
     "files",
     "machine",
     "outputs",
+    "package_files",
     "processes",
     "seeds",
     "stopping",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import lenet_exp
 from lenet_exp import machine
-from lenet_exp.config.package_files import CONF_DIR, source_digest
 from lenet_exp.machine import git_state, kernel_settings
+from lenet_exp.package_files import CONF_DIR, source_digest
 
 
 def test_record_keeps_only_variables_that_can_change_results():
@@ -41,7 +41,7 @@ def test_source_digest_covers_code_and_options_in_any_folder(tmp_path):
     shutil.copytree(CONF_DIR, package / "conf", dirs_exist_ok=True)  # as in a wheel
 
     def digest() -> str:
-        show = "from lenet_exp.config.package_files import source_digest; print(source_digest())"
+        show = "from lenet_exp.package_files import source_digest; print(source_digest())"
         command = [sys.executable, "-c", show]
         environment = {"PYTHONPATH": str(tmp_path)}
         done = subprocess.run(

@@ -16,8 +16,8 @@ from lenet_exp.config.compose import quoted
 from lenet_exp.config.explain import explain_argument
 from lenet_exp.config.hydra_parts import command_line_parser
 from lenet_exp.config.own_code import UNSAFE_FOLDERS
-from lenet_exp.config.package_files import config_groups
 from lenet_exp.errors import ConfigError, shortened
+from lenet_exp.package_files import config_groups
 
 MOST_DIGITS = 4300  # Python's limit for converting text to an integer
 TOO_LONG_NUMBER = re.compile(rf"\d{{{MOST_DIGITS + 1}}}")

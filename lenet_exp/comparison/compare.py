@@ -21,12 +21,12 @@ from lenet_exp.comparison.statistics.pairs import Replicate
 from lenet_exp.comparison.studies.interactions import Interactions, interactions
 from lenet_exp.comparison.studies.new_images import NewImages, new_images
 from lenet_exp.config.metric import Metric, definition
-from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name
 from lenet_exp.config.schema import EXECUTION_FLAGS, EpochChoice
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.package_files import config_groups
 
 SPLIT = "split_seed"
 

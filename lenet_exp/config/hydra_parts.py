@@ -17,7 +17,7 @@ from typing import Any, cast
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from lenet_exp.config.package_files import CONF_DIR
+from lenet_exp.package_files import CONF_DIR
 
 TaskFunction = Callable[[DictConfig], Any]
 HYDRA_1_3 = hydra.__version__.startswith("1.3.")

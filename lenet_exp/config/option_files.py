@@ -13,9 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lenet_exp.cache import is_ours
-from lenet_exp.config.package_files import CONF_DIR, config_groups
 from lenet_exp.errors import first_line
 from lenet_exp.files import read_regular
+from lenet_exp.package_files import CONF_DIR, config_groups
 
 
 def default_config_dir(*, warn: bool = True) -> Path | None:

@@ -17,7 +17,7 @@ from typing import Any, cast, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
 
-from lenet_exp.config.package_files import CONF_DIR
+from lenet_exp.package_files import CONF_DIR
 
 Option = dict[str, Any]  # the content of an option file: a class and its keyword arguments
 DEVICE = "auto (the first available of cuda, mps, and cpu), cpu, cuda, cuda:<number>, or mps"

@@ -15,10 +15,10 @@ from omegaconf import DictConfig
 from lenet_exp.config.check import check_ranges, check_value
 from lenet_exp.config.compose import typed
 from lenet_exp.config.grid import range_numbers
-from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import EXECUTION_FLAGS, SEED_FLAGS
 from lenet_exp.config.search import FLAGS
 from lenet_exp.errors import ConfigError, did_you_mean
+from lenet_exp.package_files import config_groups
 
 WHOLE_SWEEP = ("sweep.", "tracking.", *FLAGS, "hydra.", "hydra/")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.schema import Dataset
 from lenet_exp.errors import DataError
+from lenet_exp.package_files import CONF_DIR
 
 
 def find_folder(dataset: Dataset, root: Path, names: list[str]) -> Path | None:

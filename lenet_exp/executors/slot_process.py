@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lenet_exp.config.package_files import source_digest
 from lenet_exp.data.shared_memory import from_shared_memory, to_shared_memory
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.local.pool import PoolExecutor
 from lenet_exp.executors.work import EpochReport, JobEnd, WorkSpec
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import host, versions
+from lenet_exp.package_files import source_digest
 from lenet_exp.training.native.library import why_no_kernels
 
 TICK_SECONDS = 0.2

@@ -7,13 +7,13 @@ from dataclasses import asdict
 import torch
 
 from lenet_exp.config.fingerprint import TRAINING_VERSION
-from lenet_exp.config.package_files import source_digest
 from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import canonical_config
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record
 from lenet_exp.machine import command_line, git_state, host, now_ms, user, versions
+from lenet_exp.package_files import source_digest
 from lenet_exp.training.execution import describe_execution
 from lenet_exp.training.network import network_size
 

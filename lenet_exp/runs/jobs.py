@@ -15,7 +15,6 @@ from lenet_exp.config.compose import quoted, typed
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.grid import which_job
 from lenet_exp.config.own_code import codes, refresh, with_code
-from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name, swept_values, text
 from lenet_exp.config.schema import HOOK, LENET5, Config, EngineName
 from lenet_exp.config.targets import accepted_arguments
@@ -28,6 +27,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import exact_result_properties
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
+from lenet_exp.package_files import config_groups
 from lenet_exp.runs.initial_weights import TrainedWeights, find_weights, with_initial_weights
 from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import choose_engine

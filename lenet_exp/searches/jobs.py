@@ -14,7 +14,6 @@ from lenet_exp.comparison.group import ABSENT
 from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.fast_compose import Compose, FastComposer
 from lenet_exp.config.own_code import with_code, with_code_digest
-from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name
 from lenet_exp.config.schema import Config, Option, all_flags, has_effect
 from lenet_exp.config.search import without_search
@@ -22,6 +21,7 @@ from lenet_exp.config.space import Choice, Flag, FloatRange
 from lenet_exp.config.targets import accepted_arguments, keywords
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
+from lenet_exp.package_files import config_groups
 from lenet_exp.runs.initial_weights import find_weights
 from lenet_exp.runs.jobs import freeze_jobs
 from lenet_exp.searches.corners import corner_value, points_to_check

@@ -17,7 +17,6 @@ from lenet_exp.config.compose import typed
 from lenet_exp.config.fast_compose import Compose
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.own_code import refresh
-from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import Config, Cost, SamplerName, Search
 from lenet_exp.config.search import BUDGETS, is_of_search
 from lenet_exp.config.space import Choice, Flag, FloatRange, IntegerRange, flag_of, size
@@ -27,6 +26,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SearchPlan
 from lenet_exp.outputs import outputs_dir
+from lenet_exp.package_files import config_groups
 from lenet_exp.reports.words.search_words import search_method
 from lenet_exp.searches.flag_checks import check_search_flags, with_possible_pruner
 from lenet_exp.searches.jobs import JobMaker

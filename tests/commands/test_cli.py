@@ -15,10 +15,10 @@ import torch
 import yaml
 
 from lenet_exp.api import compose
-from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.schema import Config, PredictConfig, all_flags
 from lenet_exp.config.typed_json import to_plain
 from lenet_exp.machine import versions
+from lenet_exp.package_files import CONF_DIR
 from lenet_exp.training.native.library import kernels
 from tests.data.idx import MADE_UP, pictures, write_mnist_like
 from tests.tools.commands import refused, succeeded
@@ -422,6 +422,6 @@ def test_installed_wheel_works_without_the_checkout(tmp_path):
     assert "echarts" in page.read_text()
     if not isinstance(kernels(), str):  # their sources are in the wheel
         assert re.search(r"engine( for \d+ jobs)?: native", done.stderr)
-    where = "import lenet_exp.config.package_files as c; print(c.CONF_DIR)"
+    where = "import lenet_exp.package_files as c; print(c.CONF_DIR)"
     found = subprocess.run([python, "-c", where], **there)
     assert Path(found.stdout.strip()) == site / "lenet_exp" / "conf"

@@ -12,9 +12,9 @@ import pytest
 from lenet_exp.api import compose
 from lenet_exp.config.compose import typed
 from lenet_exp.config.option_files import default_config_dir
-from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.targets import keywords
 from lenet_exp.config.typed_json import to_plain
+from lenet_exp.package_files import CONF_DIR
 from tests.tools.commands import refused
 
 FILES = sorted(CONF_DIR.glob("*/*.yaml"))

@@ -7,9 +7,9 @@ import pytest
 from lenet_exp.api import compose
 from lenet_exp.config.compose import typed
 from lenet_exp.config.explain import SYNONYMS, explain_flag, known_flags
-from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.typed_json import to_plain
 from lenet_exp.errors import ConfigError, nearest
+from lenet_exp.package_files import config_groups
 
 KNOWN = sorted(known_flags())
 # Overrides whose error contains the flag, and overrides with other texts in the error.

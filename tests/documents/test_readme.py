@@ -13,8 +13,8 @@ import yaml
 from benchmarks.manifest import against_table, manifest, pages
 from benchmarks.recipes import FRONTIER, RECIPES
 from benchmarks.results import fast_words
-from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.typed_json import to_plain
+from lenet_exp.package_files import CONF_DIR
 from tests.tools.commands import ROOT
 from tests.tools.configs import compose
 

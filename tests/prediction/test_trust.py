@@ -16,8 +16,8 @@ import yaml
 
 import lenet_exp
 from lenet_exp.config.own_code import LOADED_CODE, identity_of, refresh
-from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.errors import UserError
+from lenet_exp.package_files import CONF_DIR
 from lenet_exp.tracking.models.load import load_file
 from lenet_exp.training.network import build_network
 from lenet_exp.training.trained.trust import check_network

@@ -15,8 +15,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.package_files import CONF_DIR
 from tests.tools.commands import MINE, NO_NETWORK, SMALL, Done, lenet_train
 from tests.tools.counts import counts
 from tests.tools.stores import client, files, models, points, runs

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional as F
 
-from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData, load_training_data
+from lenet_exp.package_files import CONF_DIR
 from lenet_exp.seeds import generator
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device, use_threads

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from lenet_exp.config.fingerprint import fingerprint, fingerprinted
-from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.params import params
 from lenet_exp.config.schema import LENET5
 from lenet_exp.config.targets import canonical_config, keywords
 from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.package_files import CONF_DIR
 from lenet_exp.sweeps.checks import check_one_sweep
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.training.check import check_batches, check_config

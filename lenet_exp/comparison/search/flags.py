@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.space import Choice, Values, flag_of
 from lenet_exp.folders.sweep_plan import SweepPlan
+from lenet_exp.package_files import config_groups
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from lenet_exp.config.package_files import source_digest
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.executors.slot_process import SlotInfo
 from lenet_exp.executors.slurm import messages
@@ -23,6 +22,7 @@ from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 from lenet_exp.executors.work import EpochReport, JobEnd, RemoteWork, WorkSpec
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import versions
+from lenet_exp.package_files import source_digest
 from lenet_exp.runs.jobs import lone_job
 from tests.tools.configs import compose
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from lenet_exp.config.package_files import CONF_DIR
+from lenet_exp.package_files import CONF_DIR
 from lenet_exp.reports.files.run_charts import TRAIN, VALIDATION, confusion_svg, curves_svg
 from lenet_exp.training.epoch import EpochResult
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lenet_exp.files import files_digest
 
-PACKAGE = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
 CODE = {".py", ".cpp", ".h"}  # file types of code
 
 
