@@ -18,7 +18,7 @@ from dataclasses import replace
 from benchmarks.manifest import EXPERIMENT, stored
 from benchmarks.recipes import RECIPES
 from lenet_exp.api import compose
-from lenet_exp.config.schema import with_value
+from lenet_exp.config.flags import with_value
 from lenet_exp.folders.digests import with_digest
 from lenet_exp.folders.records import record_to_json
 from lenet_exp.folders.run_folder import RunFolder

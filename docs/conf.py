@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 from sphinx.application import Sphinx
 
 from lenet_exp.config.compose import composed, composing
+from lenet_exp.config.flags import all_flags, range_text, value_of
 from lenet_exp.config.params import text
-from lenet_exp.config.schema import all_flags, range_text, value_of
 
 project = "lenet_exp"
 version = release = installed("lenet_exp")

@@ -12,8 +12,9 @@ from typing import cast
 from omegaconf import DictConfig, OmegaConf
 
 from lenet_exp.config.class_groups import OWN_KEYS
+from lenet_exp.config.flags import all_flags, range_text, value_of
 from lenet_exp.config.params import shown, text
-from lenet_exp.config.schema import OPTIMIZER_LIMITS, all_flags, range_text, value_of
+from lenet_exp.config.schema import OPTIMIZER_LIMITS
 from lenet_exp.files import Json
 
 SECOND_PAGE = {"dataset", "search", "sweep"}  # sections with flags that only `--help-all` lists

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from lenet_exp.commands.app import run_app
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.compose import typed
-from lenet_exp.config.schema import HOOK, Config, value_of
+from lenet_exp.config.flags import value_of
+from lenet_exp.config.schema import HOOK, Config
 from lenet_exp.errors import ConfigError, RunsFailed, UserError
 from lenet_exp.stopping import Terminated
 from lenet_exp.waiting import print_waiting

@@ -7,16 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from lenet_exp.comparison.statistics.pairs import Replicate
+from lenet_exp.config.flags import all_flags
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import params, params_of, text
-from lenet_exp.config.schema import (
-    ALWAYS,
-    EXECUTION_FLAGS,
-    NEUTRAL,
-    SEED_FLAGS,
-    Config,
-    all_flags,
-)
+from lenet_exp.config.schema import ALWAYS, EXECUTION_FLAGS, NEUTRAL, SEED_FLAGS, Config
 from lenet_exp.config.targets import canonical_config
 from lenet_exp.folders.records import SIZES, Record, TestResult
 from lenet_exp.folders.results import JobResult

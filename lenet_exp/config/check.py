@@ -11,22 +11,18 @@ from omegaconf import MISSING
 
 from lenet_exp.addresses import DATABASES, hide_password, is_database
 from lenet_exp.config.class_groups import TARGET
+from lenet_exp.config.flags import WORDS, all_flags, range_text, value_of, within
 from lenet_exp.config.image_shape import COLOR, GRAY, MOST_CLASSES
 from lenet_exp.config.metric import BUILT_IN, DIRECTIONS, MAXIMIZE, Metric
 from lenet_exp.config.params import shown
 from lenet_exp.config.schema import (
     ACCURACY,
     OPTIMIZER_LIMITS,
-    WORDS,
     Config,
     Dataset,
     PredictConfig,
     Reader,
     ScheduleShape,
-    all_flags,
-    range_text,
-    value_of,
-    within,
 )
 from lenet_exp.config.search import check_no_search
 from lenet_exp.config.tags import check_tags

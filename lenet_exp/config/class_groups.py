@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from lenet_exp.config.schema import Config, Option, value_of
+from lenet_exp.config.flags import value_of
+from lenet_exp.config.schema import Config, Option
 
 
 @dataclass(frozen=True)

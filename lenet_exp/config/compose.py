@@ -16,18 +16,10 @@ from yaml import YAMLError
 
 from lenet_exp.config.check import check_flags, check_ranges
 from lenet_exp.config.explain import explain_flag, explain_hydra, sweep_hint
+from lenet_exp.config.flags import REMOVED, all_flags, within
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
 from lenet_exp.config.params import text
-from lenet_exp.config.schema import (
-    ALWAYS,
-    HOOK,
-    NEUTRAL,
-    REMOVED,
-    Config,
-    PredictConfig,
-    all_flags,
-    within,
-)
+from lenet_exp.config.schema import ALWAYS, HOOK, NEUTRAL, Config, PredictConfig
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, did_you_mean, from_hydra
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir

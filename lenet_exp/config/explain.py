@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from yaml import MarkedYAMLError
 
 from lenet_exp.config.class_groups import CLASS_GROUPS, TARGET
-from lenet_exp.config.schema import REMOVED, SCHEMAS, all_flags
+from lenet_exp.config.flags import REMOVED, all_flags
+from lenet_exp.config.schema import SCHEMAS
 from lenet_exp.errors import did_you_mean, first_line, nearest
 from lenet_exp.package_files import CONF_DIR, config_groups
 from lenet_exp.stopping import raise_stop

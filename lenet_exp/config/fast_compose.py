@@ -21,7 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lenet_exp.config.compose import typed
-from lenet_exp.config.schema import Config, with_value
+from lenet_exp.config.flags import with_value
+from lenet_exp.config.schema import Config
 from lenet_exp.config.typed_json import read_as, to_plain
 from lenet_exp.errors import ConfigError
 from lenet_exp.package_files import config_groups

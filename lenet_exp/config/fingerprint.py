@@ -9,10 +9,11 @@ from dataclasses import Field
 from typing import Any, cast
 
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY
+from lenet_exp.config.flags import all_flags, has_effect, value_of
 from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.metric import MAXIMIZE
 from lenet_exp.config.own_code import without_package
-from lenet_exp.config.schema import Config, Option, all_flags, has_effect, value_of
+from lenet_exp.config.schema import Config, Option
 from lenet_exp.config.targets import canonical_config, canonical_keywords, option_class
 from lenet_exp.files import Json
 

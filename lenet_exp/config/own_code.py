@@ -30,7 +30,8 @@ from lenet_exp.code_packages import PACKAGE, OwnCode
 from lenet_exp.config.class_groups import CODE_KEY, TARGET, is_own, options_of
 from lenet_exp.config.code_files.collect import collect_code
 from lenet_exp.config.code_files.permissions import others_can_change
-from lenet_exp.config.schema import Config, Option, with_value
+from lenet_exp.config.flags import with_value
+from lenet_exp.config.schema import Config, Option
 from lenet_exp.errors import ConfigError
 
 # Start of the identity of a class without files, for example in a notebook.

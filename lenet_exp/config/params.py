@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from omegaconf import MISSING
 
 from lenet_exp.config.class_groups import CODE_KEY, OWN_KEYS, TARGET, VERSION, is_own, options_of
-from lenet_exp.config.schema import Config, Option, all_flags, has_effect
+from lenet_exp.config.flags import all_flags, has_effect
+from lenet_exp.config.schema import Config, Option
 from lenet_exp.config.search import AT_THE_TOP
 from lenet_exp.config.typed_json import to_plain
 from lenet_exp.files import Json

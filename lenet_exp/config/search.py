@@ -6,7 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lenet_exp.config.schema import Config, all_flags, value_of
+from lenet_exp.config.flags import all_flags, value_of
+from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 
 BUDGETS = ("n_trials", "max_epochs", "max_seconds")

@@ -23,13 +23,14 @@ from lenet_exp.config.class_groups import (
     options_of,
 )
 from lenet_exp.config.explain import sweep_hint
+from lenet_exp.config.flags import with_value, within
 from lenet_exp.config.own_code import (
     check_folder_was_searched,
     identity_of,
     import_class_module,
     without_package,
 )
-from lenet_exp.config.schema import Config, Option, with_value, within
+from lenet_exp.config.schema import Config, Option
 from lenet_exp.errors import ConfigError, did_you_mean, first_line
 from lenet_exp.stopping import raise_stop
 

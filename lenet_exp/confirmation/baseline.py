@@ -15,8 +15,9 @@ from hydra.errors import HydraException
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS, options_of
 from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
+from lenet_exp.config.flags import all_flags, value_of
 from lenet_exp.config.params import text
-from lenet_exp.config.schema import EXECUTION_FLAGS, SEED_FLAGS, Config, all_flags, value_of
+from lenet_exp.config.schema import EXECUTION_FLAGS, SEED_FLAGS, Config
 from lenet_exp.config.search import AT_THE_TOP, without_search
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lenet_exp.config.schema import Config, EngineName, without_removed
+from lenet_exp.config.flags import without_removed
+from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.config.typed_json import read_as
 from lenet_exp.folders.digests import redacted, verified, with_digest
 from lenet_exp.folders.run_folder import RunFolder

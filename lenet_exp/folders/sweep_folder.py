@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lenet_exp.config.schema import REMOVED, without_removed
+from lenet_exp.config.flags import REMOVED, without_removed
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import from_json, read_json, read_regular, remove, write_atomic, write_json
 from lenet_exp.folders.damage import damage_error, read_checked, read_or_none, warn_once

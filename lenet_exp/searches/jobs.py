@@ -13,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from lenet_exp.comparison.group import ABSENT
 from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.fast_compose import Compose, FastComposer
+from lenet_exp.config.flags import all_flags, has_effect
 from lenet_exp.config.own_code import with_code, with_code_digest
 from lenet_exp.config.params import job_name
-from lenet_exp.config.schema import Config, Option, all_flags, has_effect
+from lenet_exp.config.schema import Config, Option
 from lenet_exp.config.search import without_search
 from lenet_exp.config.space import Choice, Flag, FloatRange
 from lenet_exp.config.targets import accepted_arguments, keywords

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lenet_exp.config.class_groups import TARGET, option_name, options_of
+from lenet_exp.config.flags import value_of
 from lenet_exp.config.metric import Metric
-from lenet_exp.config.schema import Config, value_of
+from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import accepted_arguments, keywords
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job

@@ -14,9 +14,10 @@ from lenet_exp.addresses import hide_password
 from lenet_exp.amounts import number_of
 from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
 from lenet_exp.config.fast_compose import FastComposer
+from lenet_exp.config.flags import with_value
 from lenet_exp.config.grid import compose_jobs, expand_grid
 from lenet_exp.config.own_code import codes, refresh, with_code
-from lenet_exp.config.schema import HOOK, Config, with_value
+from lenet_exp.config.schema import HOOK, Config
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.executors.queues import cancel, queued
 from lenet_exp.folders.code_folder import code_of

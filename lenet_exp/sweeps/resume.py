@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from lenet_exp.config.compose import typed
 from lenet_exp.config.fast_compose import Compose
+from lenet_exp.config.flags import without_removed
 from lenet_exp.config.own_code import unidentified_classes
-from lenet_exp.config.schema import Config, without_removed
+from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.config_dir import RESUMABLE, config_dir_of, resume_command
 from lenet_exp.folders.find import find_sweep

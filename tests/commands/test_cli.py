@@ -15,7 +15,8 @@ import torch
 import yaml
 
 from lenet_exp.api import compose
-from lenet_exp.config.schema import Config, PredictConfig, all_flags
+from lenet_exp.config.flags import all_flags
+from lenet_exp.config.schema import Config, PredictConfig
 from lenet_exp.config.typed_json import to_plain
 from lenet_exp.machine import versions
 from lenet_exp.package_files import CONF_DIR

@@ -20,8 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lenet_exp.config.compose import typed
 from lenet_exp.config.fast_compose import FastComposer
+from lenet_exp.config.flags import all_flags
 from lenet_exp.config.hydra_parts import hydra_app
-from lenet_exp.config.schema import all_flags
 from lenet_exp.config.typed_json import to_plain
 from lenet_exp.errors import ConfigError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.config.schema import REMOVED
+from lenet_exp.config.flags import REMOVED
 from tests.searches.searched import only_sweep
 from tests.tools.commands import SMALL, lenet_train, refused, succeeded
 

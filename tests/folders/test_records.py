@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from lenet_exp.config.schema import REMOVED, Config, without_removed
+from lenet_exp.config.flags import REMOVED, without_removed
+from lenet_exp.config.schema import Config
 from lenet_exp.config.typed_json import key_of, read_as
 from lenet_exp.folders.delivered import Delivered, UploadsOfRelease03, delivered_by_release_0_3
 from lenet_exp.folders.job import job_from_json, job_to_json

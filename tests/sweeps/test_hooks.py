@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from lenet_exp.config.schema import HOOK, with_value
+from lenet_exp.config.flags import with_value
+from lenet_exp.config.schema import HOOK
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps, sweep_of

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.config.schema import with_value
+from lenet_exp.config.flags import with_value
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.models.champion import champion, register_if_best
 from lenet_exp.tracking.stores.store import open_store

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from lenet_exp.config.schema import with_value
+from lenet_exp.config.flags import with_value
 from lenet_exp.errors import ConfigError
 from lenet_exp.training.check import check_config
 from lenet_exp.training.fit import fit
