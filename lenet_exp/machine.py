@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -159,10 +159,19 @@ def versions() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """Return the command that started this process, quoted for a shell and without secrets in
+    """Return the command that started this process; see `shell_command`."""
+    return shell_command(sys.argv)
+
+
+def shell_command(arguments: Sequence[str]) -> str:
+    """Quote a command for a shell, without the folder of its program and without secrets in
     addresses.
+
+    Args:
+        arguments: the program and its arguments, as in `sys.argv`.
     """
-    return hide_password(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    program = Path(arguments[0]).name
+    return hide_password(shlex.join([program, *arguments[1:]]))
 
 
 @cache

@@ -18,6 +18,7 @@ from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.files import user_path
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record, describe_differences
+from lenet_exp.machine import command_line
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reproduction.reproduce_result import ReproduceResult, differs, not_comparable
 from lenet_exp.reproduction.verify import contradiction
@@ -115,7 +116,7 @@ def repeatable(
         engine_why=ASKED_FOR,
         outputs=outputs_dir() / FOLDER / recorded.id,
     )
-    here = begin(job, config, data, device, engine_why=ASKED_FOR)
+    here = begin(job, config, data, device, engine_why=ASKED_FOR, command=command_line())
     return RepeatableRun(record, job, data, excuse=_excuse(record, here))
 
 

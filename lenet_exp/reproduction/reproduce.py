@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from lenet_exp.folders.owner import locked_folder
 from lenet_exp.folders.records import Outcome, Record
-from lenet_exp.machine import now_ms
+from lenet_exp.machine import command_line, now_ms
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reproduction.repeatable import RepeatableRun, repeatable
 from lenet_exp.reproduction.reproduce_result import (
@@ -87,6 +87,7 @@ def _retrain(ready: RepeatableRun) -> tuple[Record, list[EpochResult]]:
 
     retrained = run(
         ready.job,
+        command=command_line(),
         default_threads=ready.job.config.num_threads or 1,
         forced_ms=forced_ms,
         prune=has_enough_epochs,

@@ -12,14 +12,20 @@ from lenet_exp.config.targets import canonical_config
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record
-from lenet_exp.machine import command_line, git_state, host, now_ms, user, versions
+from lenet_exp.machine import git_state, host, now_ms, user, versions
 from lenet_exp.package_files import source_digest
 from lenet_exp.training.execution import describe_execution
 from lenet_exp.training.network import network_size
 
 
 def begin(
-    job: Job, config: Config, data: TrainingData, device: torch.device, engine_why: str
+    job: Job,
+    config: Config,
+    data: TrainingData,
+    device: torch.device,
+    *,
+    engine_why: str,
+    command: str,
 ) -> Record:
     """Return the record of a new run.
 
@@ -29,6 +35,7 @@ def begin(
         data: training data of the run.
         device: device that the run trains on.
         engine_why: reason for choosing the engine; see `describe_execution`.
+        command: command of the run or of its sweep; see `machine.shell_command`.
     """
     normalization = None if data.shape.is_standard else data.normalization
 
@@ -46,7 +53,7 @@ def begin(
         git=git_state(),
         host=host(),
         user=user(),
-        command=command_line(),
+        command=command,
         normalization=normalization,
         **asdict(network_size(config)),
         created_ms=now_ms(),

@@ -22,7 +22,7 @@ from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Record, describe_differences, exact_result_properties
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.machine import cpu_count, now_ms, versions
+from lenet_exp.machine import command_line, cpu_count, now_ms, versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.log_output import log_to_file
 from lenet_exp.reports.terminal.progress import Display
@@ -84,6 +84,7 @@ def run_alone(
     threads = default_threads or cpu_count()
     return run(
         job,
+        command=command_line(),
         default_threads=threads,
         forced_ms=forced_ms,
         on_start=on_start,
@@ -95,6 +96,7 @@ def run_alone(
 def run(
     job: Job,
     *,
+    command: str,
     default_threads: int,
     forced_ms: int = 0,
     on_start: OnStart = lambda folder: None,
@@ -108,6 +110,7 @@ def run(
 
     Args:
         job: job to train.
+        command: command of the run or of its sweep, for the record.
         default_threads: number of threads for `num_threads=null`, unless an earlier attempt used a
             different number.
         forced_ms: time in milliseconds since 1970; a run that started before this time is
@@ -164,7 +167,9 @@ def run(
         try:
             state = new_training_state(config, device, given_weights(config, job.outputs))
             with graceful(), log_to_file(folder.log_file):
-                new = begin(job, config, data, device, engine_why=engine_choice.why)
+                new = begin(
+                    job, config, data, device, engine_why=engine_choice.why, command=command
+                )
                 # This machine's clock can be behind.
                 new = replace(new, created_ms=max(new.created_ms, forced_ms))
                 begun, checkpoints = _begin(job, earlier, new, state, forced_ms=forced_ms)

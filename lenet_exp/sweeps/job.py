@@ -25,6 +25,7 @@ def run_job(
     job: Job,
     prune: Callable[[EpochResult], bool] = lambda result: False,
     *,
+    command: str,
     interruptible: bool = False,
     display: Display | None = None,
 ) -> float:
@@ -35,6 +36,7 @@ def run_job(
         job: job to run.
         prune: function that decides whether to prune the run after an epoch; see
             `lenet_exp.runs.run.run`.
+        command: command of the sweep, for the record of the run.
         interruptible: whether an interrupted job remains open. If so, the process that interrupted
             it decides how to continue.
         display: display of the sweep, if the job trains in the sweep's own process.
@@ -57,6 +59,7 @@ def run_job(
         started_ms = plan.started_ms
         result = run(
             job,
+            command=command,
             default_threads=SWEEP_THREADS,
             forced_ms=plan.forced_ms,
             on_start=start.mark,

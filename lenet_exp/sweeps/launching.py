@@ -23,6 +23,7 @@ from lenet_exp.executors.local.devices import worker_devices
 from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import command_line
 from lenet_exp.sweeps.job import run_job
 from lenet_exp.sweeps.session import Follow, Session
 from lenet_exp.sweeps.watcher import watching
@@ -123,7 +124,7 @@ class HydraLaunching(Launching):
         with display.sweep(), watch:
             for job in jobs:
                 with suppress(Exception):  # saved in the record of the run, or in the sweep folder
-                    run_job(sweep, job, display=display)
+                    run_job(sweep, job, command=command_line(), display=display)
 
     @staticmethod
     def _warn_of_ignored_flags(flags: Sweep) -> None:

@@ -14,6 +14,7 @@ from lenet_exp.data.images import SharedDataset, share_datasets, use_shared_data
 from lenet_exp.executors.work import Ask, EpochReport, RemoteWork, WorkSpec
 from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import command_line, shell_command
 from lenet_exp.sweeps.job import run_job
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import SWEEP_THREADS
@@ -48,8 +49,8 @@ def work_spec(
         sample_jobs=[job_to_json(job) for job in sample_jobs],
     )
     return WorkSpec(
-        task=partial(_train, str(sweep.path)),
-        prepare=partial(_prepare, list(sys.argv), dict(environment)),
+        task=partial(_train, str(sweep.path), command=command_line()),
+        prepare=partial(_prepare, dict(environment)),
         sets=share_datasets(job.executed for job in sample_jobs),
         cores=cores_of(jobs),
         jobs=len(jobs) if all_known else None,
@@ -71,8 +72,9 @@ def remote_task(
     """Return the functions `task` and `prepare` of a `WorkSpec`, for a process on another
     machine.
     """
-    task = partial(_train, str(sweep.path), interruptible=True)
-    prepare = partial(_prepare, work.argv, work.environment)
+    command = shell_command(work.argv)
+    task = partial(_train, str(sweep.path), command=command, interruptible=True)
+    prepare = partial(_prepare, work.environment)
     return task, prepare
 
 
@@ -81,16 +83,18 @@ def _data_of(config: Config) -> str:
     return str((config.dataset, config.data_root, config.split_seed, config.engine))
 
 
-def _prepare(argv: list[str], environment: dict[str, str], sets: Sequence[SharedDataset]) -> None:
-    sys.argv = argv  # run records contain the sweep's command
+def _prepare(environment: dict[str, str], sets: Sequence[SharedDataset]) -> None:
     os.environ.update(environment)
     use_shared_datasets(sets)
 
 
-def _train(sweep: str, job: Job, ask: Ask | None = None, *, interruptible: bool = False) -> float:
+def _train(
+    sweep: str, job: Job, ask: Ask | None = None, *, command: str, interruptible: bool = False
+) -> float:
     """Train one job. The sweep's own process decides whether to prune it."""
+    folder = SweepFolder(Path(sweep))
     prune = partial(_should_prune, ask, job.number)
-    return run_job(SweepFolder(Path(sweep)), job, prune, interruptible=interruptible)
+    return run_job(folder, job, prune, command=command, interruptible=interruptible)
 
 
 def _should_prune(ask: Ask | None, job_number: int, epoch: EpochResult) -> bool:

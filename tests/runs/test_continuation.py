@@ -50,7 +50,7 @@ def trained(
     """Train a run without MLflow."""
     config = compose([*LINE, *line])
     job = lone_job(replace(config, model=model or config.model))
-    return run(job, default_threads=1, forced_ms=forced_ms, prune=prune)
+    return run(job, command="lenet-train", default_threads=1, forced_ms=forced_ms, prune=prune)
 
 
 def epochs(result: RunResult) -> list[tuple[float | str, ...]]:
@@ -206,7 +206,7 @@ def test_run_whose_final_state_cannot_be_written_is_finished(outputs, caplog):
         (folder.path / "end.safetensors").mkdir()
 
     job = lone_job(compose([*LINE, "num_epoch=2"]))
-    first = run(job, default_threads=1, on_start=block)
+    first = run(job, command="lenet-train", default_threads=1, on_start=block)
     stored = RunFolder(first.folder).record()
     assert (stored.outcome, stored.reason, stored.end_state) == (Outcome.finished, "", "")
     assert [text for text in caplog.messages if "final training state not kept" in text]

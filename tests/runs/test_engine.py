@@ -77,7 +77,12 @@ def trained(*more: str, engine: EngineName | None = None, prune_at: int | None =
     if engine is not None:
         job = replace(job, engine=engine)
     with uploads(Followed(job.folder, config.tracking)):
-        return run(job, default_threads=1, prune=lambda result: result.epoch == prune_at)
+        return run(
+            job,
+            command="lenet-train",
+            default_threads=1,
+            prune=lambda result: result.epoch == prune_at,
+        )
 
 
 def only_record(done: Done, outputs: Path) -> Any:

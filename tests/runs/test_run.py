@@ -43,7 +43,7 @@ def trained(
     config = compose(list(line))
     job = lone_job(config)
     with uploads(Followed(job.folder, config.tracking)):
-        return run(job, default_threads=1, forced_ms=forced_ms, prune=prune)
+        return run(job, command="lenet-train", default_threads=1, forced_ms=forced_ms, prune=prune)
 
 
 def test_pruned_run_has_no_result_and_can_be_resumed(ready: Path, tmp_path, monkeypatch):
@@ -96,7 +96,7 @@ def test_run_without_network_restores_garbage_collector(outputs, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr("lenet_exp.runs.run.new_training_state", fail)
             with pytest.raises(RuntimeError, match="out of memory"):
-                run(lone_job(compose(list(LINE))), default_threads=1)
+                run(lone_job(compose(list(LINE))), command="lenet-train", default_threads=1)
         assert gc.get_threshold() == (1000, 20, 20)
     finally:
         gc.set_threshold(*thresholds)
@@ -215,7 +215,7 @@ def test_data_changed_since_job_creation_is_refused(ready, caplog):
     job = lone_job(config)
     job = replace(job, config=replace(job.config, split_seed=1))
     with pytest.raises(DataError, match="changed"):
-        run(job, default_threads=1)
+        run(job, command="lenet-train", default_threads=1)
     assert job.folder.begun() is None
 
 

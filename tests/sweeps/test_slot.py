@@ -142,6 +142,7 @@ def test_waiting_run_writes_checkpoint_on_slurm_warning_signal(sweep):
     assert end(sweep.slot).returncode == 0
     record = sweep.job.folder.record()
     assert record.outcome is Outcome.killed
+    assert record.command == "lenet-train"
     assert 1 <= len(sweep.job.folder.history().epochs) < EPOCHS
     assert not sweep.folder.has_ended(sweep.job.number)  # the job resumes on another worker
 

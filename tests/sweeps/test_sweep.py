@@ -60,6 +60,11 @@ def test_failed_run_gives_status_1_and_does_not_stop_others(swept):
     assert counts(swept.done) == ({"finished": 1, "diverged": 1, "failed": 2}, 4, 0)
 
 
+def test_runs_in_workers_have_the_command_of_their_sweep(swept):
+    commands = {run.data.tags["command"] for run in swept.children.values()}
+    assert commands == {swept.folder.started().command}
+
+
 def test_parent_run_has_request_outcome_and_best_result(swept):
     tags = swept.parent.data.tags
     assert swept.parent.info.run_name == "activation weight_decay (4 runs)"
