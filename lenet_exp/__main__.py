@@ -21,6 +21,7 @@ def main() -> None:
         expected = f"expected one of: {', '.join(COMMANDS)}{did_you_mean(name, COMMANDS)}"
         print(f"python -m lenet_exp: {name}: {expected}", file=sys.stderr)
         sys.exit(2)
+    # The commands read their arguments from sys.argv, because their own scripts pass them none.
     sys.argv[:2] = [f"lenet-{name}"]
     import_module(f"lenet_exp.commands.{name}").main()
 

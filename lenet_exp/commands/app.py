@@ -57,18 +57,32 @@ class _TaskResult:
     error: RunsFailed | OSError | None = None
 
 
-def run_app(program: str, config_name: str, task: TaskFunction) -> NoReturn:
-    """Compose `conf/<config_name>.yaml` with the overrides from the command line, run `task`, and
-    exit.
+def run_app(program: str, config_name: str, task: TaskFunction, arguments: list[str]) -> NoReturn:
+    """Compose `conf/<config_name>.yaml` with overrides, run `task`, and exit.
+
+    Args:
+        program: name of the command.
+        config_name: name of the main configuration file, without extension.
+        task: function that Hydra calls with the composed configuration.
+        arguments: arguments of the command: options and overrides.
     """
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     let_waiting_threads_sleep()
-    sys.argv[1:] = allow_new_keys(without_replaced_overrides(sys.argv[1:]))
+    _set_arguments(allow_new_keys(without_replaced_overrides(arguments)))
 
     def run() -> int:
         return _run(program, config_name, task, full_error)
 
     run_and_exit(program, run, full_error=full_error)
+
+
+def _set_arguments(arguments: list[str]) -> None:
+    """Replace the arguments of this process.
+
+    `hydra.main` has no parameter for arguments, and reads them from `sys.argv`. Records contain the
+    replaced arguments, too (`machine.command_line`).
+    """
+    sys.argv[1:] = arguments
 
 
 def _run(program: str, config_name: str, task: TaskFunction, full_error: bool) -> int:
@@ -138,8 +152,7 @@ def _use_default_config_dir(arguments: Namespace) -> None:
     if default_config_dir(warn=not completes) is None:
         return
     arguments.config_dir = "conf"
-    # Hydra and the commands in records also need the folder.
-    sys.argv[1:1] = ["--config-dir", "conf"]
+    _set_arguments(["--config-dir", "conf", *sys.argv[1:]])
     if not completes:
         print("using option files in ./conf", file=sys.stderr)
 

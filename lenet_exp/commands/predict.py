@@ -58,5 +58,4 @@ def _as_list(override: str) -> str:
 
 def main() -> None:
     """Run the `lenet-predict` command."""
-    sys.argv[1:] = with_lists(sys.argv[1:])
-    run_app("lenet-predict", "predict", predict)
+    run_app("lenet-predict", "predict", predict, with_lists(sys.argv[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import sys
 from typing import Any
 
 from omegaconf import DictConfig
@@ -123,6 +124,6 @@ def main() -> None:
     from lenet_exp.tracking.uploader.client import close_uploader
 
     try:
-        run_app("lenet-train", "train", train)
+        run_app("lenet-train", "train", train, sys.argv[1:])
     finally:
         close_uploader()
