@@ -10,6 +10,7 @@ from lenet_exp.errors import first_line, printable
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.reports.terminal.upload_status import view_line
 from lenet_exp.reports.words.run_outcomes import AT_CHANCE, COLLAPSED
 from lenet_exp.training.epoch import EpochResult
 
@@ -68,11 +69,11 @@ def print_view(result: RunResult, config: Config) -> None:
     if result.mlflow_run_id is not None:
         print(f"MLflow run: {result.mlflow_run_id}")
 
-    command = "lenet-ui sweep=all"
+    arguments = "sweep=all"
     uri = store_uri(config.tracking.uri)
     if uri != default_uri():
-        command += f" tracking.uri={hide_password(uri)}"
-    print(f"view in MLflow: {command}")
+        arguments += f" tracking.uri={hide_password(uri)}"
+    print(view_line(arguments))
 
 
 def print_failure(error: Exception, folder: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""Shows that results are being uploaded, and how many."""
+"""Shows that results are being uploaded, how many, and which command shows them in MLflow."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ def uploading() -> Iterator[Callable[[str], None]]:
             status.update(f"uploading to MLflow: {count}; {end}")
 
         yield show_count
+
+
+def view_line(arguments: str) -> str:
+    """Return the line that names the command that opens MLflow's UI.
+
+    Args:
+        arguments: arguments of `lenet-ui`, such as `sweep=all`.
+    """
+    return f"view in MLflow: lenet-ui {arguments}"
 
 
 class _CountPrinter:

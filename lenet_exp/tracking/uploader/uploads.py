@@ -24,7 +24,7 @@ from lenet_exp.folders.results import RunResult, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import user
-from lenet_exp.reports.terminal.upload_status import uploading
+from lenet_exp.reports.terminal.upload_status import uploading, view_line
 from lenet_exp.stopping import Terminated
 from lenet_exp.tracking.run_uploads.remaining import (
     UploadCount,
@@ -139,7 +139,7 @@ class Followed:
     def print_view(self) -> None:
         """Print the command that shows a sweep in MLflow's UI. For a run, the caller prints it."""
         if isinstance(self.folder, SweepFolder):
-            print(f"view in MLflow: lenet-ui sweep={self.folder.id}", flush=True)
+            print(view_line(f"sweep={self.folder.id}"), flush=True)
 
     def remaining(self) -> UploadCount:
         """Count the results that the store lacks."""
