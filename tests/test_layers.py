@@ -66,7 +66,7 @@ MOST_OF_A_NAME = 2
 MOST_UNTYPED = 20
 MOST_POSITIONAL = 4  # positional arguments of a call
 LONGEST_TEST = 70  # characters in the name of a test
-MOST_OPTIONS = 50  # uses of the alias for the content of an option file
+MOST_OPTIONS = 46  # uses of the alias for the content of an option file
 # Private names of other libraries, by module. Each module explains its use, and a test checks the
 # names.
 PRIVATE = {
