@@ -21,13 +21,13 @@ def all_flags(schema: type = Config) -> tuple[tuple[str, Any, Field[Any]], ...]:
 def _all_flags(schema: Hashable) -> tuple[tuple[str, Any, Field[Any]], ...]:
     types = get_type_hints(schema)
     flags: list[tuple[str, Any, Field[Any]]] = []
-    for f in fields(cast(type, schema)):
-        kind = types[f.name]
+    for field in fields(cast(type, schema)):
+        kind = types[field.name]
         if is_dataclass(kind):
             for flag, kind_of_flag, field_of_flag in _all_flags(cast(Hashable, kind)):
-                flags.append((f"{f.name}.{flag}", kind_of_flag, field_of_flag))
+                flags.append((f"{field.name}.{flag}", kind_of_flag, field_of_flag))
         else:
-            flags.append((f.name, kind, f))
+            flags.append((field.name, kind, field))
     return tuple(flags)
 
 
@@ -73,13 +73,13 @@ def without_removed(overrides: Sequence[str]) -> list[str]:
     return remaining
 
 
-def has_effect(config: Any, f: Field[Any]) -> bool:
+def has_effect(config: Any, field: Field[Any]) -> bool:
     """Return whether a flag has an effect in a configuration.
 
     Args:
-        f: field of the flag. Its condition is in `only_with`; see `result_flag`.
+        field: field of the flag. Its condition is in `only_with`; see `result_flag`.
     """
-    condition = f.metadata["only_with"]
+    condition = field.metadata["only_with"]
     if condition is None:
         return True
 
@@ -87,10 +87,9 @@ def has_effect(config: Any, f: Field[Any]) -> bool:
     value = value_of(config, other_flag_name)
     if required_value:
         return bool(value == required_value)
-    neutral = next(
-        field.metadata["neutral"] for name, _, field in all_flags() if name == other_flag_name
-    )
-    return bool(value != neutral)
+
+    other_field = next(field for name, _, field in all_flags() if name == other_flag_name)
+    return bool(value != other_field.metadata["neutral"])
 
 
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
