@@ -271,14 +271,15 @@ def test_lab_server_can_be_used_and_restored_from_backup(tmp_path, monkeypatch):
         assert sorted(run.data.params["seed"] for run in runs(store)) == ["0", "1", "9"]
         synced = lab.command(alice, "alice", "again=true", program="sync")
         assert synced.returncode == 0, (synced.stdout, synced.stderr)
-        assert counts(synced.stdout) == [4, 4, 2]
+        # A sweep uploads the best model of each configuration; each sweep has one configuration.
+        assert counts(synced.stdout) == [4, 2, 2]
         logged_runs = runs(store)
         assert sorted(run.data.params["seed"] for run in logged_runs) == ["0", "1", "2", "3", "9"]
         assert {run.info.status for run in (*logged_runs, *runs(store, "sweep"))} == {"FINISHED"}
         assert all("record.json" in files(store, run.info.run_id) for run in logged_runs)
-        assert sorted(model.source_run_id for model in models(store)) == sorted(
-            run.info.run_id for run in logged_runs
-        )
+        sources = {model.source_run_id for model in models(store)}
+        assert len(sources) == 3  # one for each of the three sweeps
+        assert sources <= {run.info.run_id for run in logged_runs}
         check_colleague_writes_only_own_experiment(lab, bob, store)
         check_unusable_store_is_one_line_error(lab, alice)
         check_commands_read_credentials_file(lab, alice)
@@ -289,20 +290,17 @@ def test_lab_server_can_be_used_and_restored_from_backup(tmp_path, monkeypatch):
         assert SECRET not in cluster.run(str(postgres_tool("pg_dump")), *socket, "mlflow")
         for name, value in alice.items():
             monkeypatch.setenv(name, value)
-        for run in logged_runs:
-            assert (
-                lenet_exp.load(f"runs:/{run.info.run_id}", tracking_uri=lab.address).training
-                is False
-            )
+        for run_id in sources:
+            model = lenet_exp.load(f"runs:/{run_id}", tracking_uri=lab.address)
+            assert model.training is False
 
 
 def check_colleague_writes_only_own_experiment(lab, bob, store):
-    """A missing permission is an error before training; another user's champion causes one
-    warning.
+    """A missing permission is named, but does not prevent training; another user's champion causes
+    one warning.
     """
     done = lab.command(bob, "bob", *ONE, "seed=10")
-    assert done.returncode == 2
-    assert is_one_line(done.stderr), done.stderr
+    assert done.returncode == 0, done.stderr
     assert "bob" in done.stderr
     assert "tracking.experiment=" in done.stderr
     scored = lab.command(bob, "bob", "dataset=digits", program="predict")  # alice's champion

@@ -149,7 +149,9 @@ class Reader(contextlib.ExitStack):
                 if not any(
                     {"seed"} < set(sweep.started().swept) for sweep in all_sweeps(self.outputs)[:1]
                 ):
-                    self._made(f"{SWEEP} 'seed=range(2)'")
+                    # A finished sweep that runs again would not become the last one.
+                    first_seed = 10 * len(all_sweeps(self.outputs))
+                    self._made(f"{SWEEP} 'seed=range({first_seed},{first_seed + 2})'")
             case Need.running:
                 self._start_sweep()
             case Need.network:
