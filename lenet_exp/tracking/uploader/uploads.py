@@ -250,15 +250,15 @@ def _complete(uploader: Uploader, followed: Followed, seconds: float = math.inf)
     Args:
         seconds: maximum time to wait.
     """
-    if followed.is_up_to_date():
-        uploader.send(Request(RequestKind.forget, followed.path))
-        followed.print_view()
-        return
-
-    exports = followed.exports()
-    uploader.send(Request(RequestKind.complete, followed.path, exports=exports))
     deadline = time.monotonic() + seconds
     try:
+        if followed.is_up_to_date():
+            uploader.send(Request(RequestKind.forget, followed.path))
+            followed.print_view()
+            return
+
+        exports = followed.exports()
+        uploader.send(Request(RequestKind.complete, followed.path, exports=exports))
         with uploading() as show:
             left = _wait(uploader, followed.path, show, deadline)
     except BaseException:
