@@ -52,10 +52,10 @@ def train(cfg: DictConfig) -> float:
 
 
 def _check_no_sweep_flags(config: Config) -> None:
-    for flag in ("sweep.resume", HOOK):
+    for flag in ("sweep.resume", "sweep.within", HOOK):
         value = value_of(config, flag)
         if value is not None:
-            override = f"{flag}={shlex.quote(value)}"
+            override = f"{flag}={shlex.quote(str(value))}"
             raise ConfigError(f"{override}: requires -m; run: lenet-train -m {override}")
 
 

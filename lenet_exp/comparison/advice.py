@@ -13,8 +13,10 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirmation_plan import ConfirmationPlan, plan_confirmation
 from lenet_exp.comparison.confirmation_result import confirmation_result
 from lenet_exp.comparison.design import EndedConfirmation
+from lenet_exp.comparison.race import SweepRace
 from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
+from lenet_exp.comparison.within_plan import smaller_within
 from lenet_exp.config.class_groups import VERSION
 from lenet_exp.errors import ConfigError
 
@@ -34,6 +36,8 @@ class NextStep(StrEnum):
     baseline = "baseline"  # compare the best configuration of a search with the baseline
     confirm = "confirm"  # no significant difference between the leader and some others
     confirm_winner = "confirm winner"  # the leader is ahead, but its true lead may be much smaller
+    within = "within"  # add seeds until the best is known within a smaller difference
+    more_seeds = "more seeds"  # a race was ended by a limit
     predict = "predict"  # the leads are clear; evaluate on test data
     confirmed = "confirmed"  # the leads are clear and confirmed on new seeds
     scored = "scored"  # the leads are confirmed, and the test result is known
@@ -52,6 +56,7 @@ class Advice:
             in percentage points.
         runs: number of runs of the step; 0 if unknown.
         seconds: total training time of these runs, in seconds; NaN if unknown.
+        limit: for a race, the flag with a larger limit.
     """
 
     step: NextStep
@@ -59,6 +64,7 @@ class Advice:
     points: str = ""
     runs: int = 0
     seconds: float = math.nan
+    limit: str = ""
 
 
 def advice(comparison: Comparison) -> Advice | None:
@@ -70,7 +76,9 @@ def advice(comparison: Comparison) -> Advice | None:
     if design.running:
         return Advice(NextStep.watch, design.sweep)
     verdict = verdict_of(comparison)
-    if not verdict.complete:
+    race = comparison.race
+    is_race_unfinished = race is not None and not race.is_over and not race.design.ended_by
+    if not verdict.complete or is_race_unfinished:
         return Advice(NextStep.finish, design.sweep)
 
     # A sweep cannot train two versions of the same code.
@@ -89,6 +97,8 @@ def advice(comparison: Comparison) -> Advice | None:
     if earlier_confirmation is not None:
         return _advice_after_confirmation(comparison, earlier_confirmation)
 
+    if race is not None:
+        return _advice_after_race(comparison, race)
     if not verdict.compared:
         return None
     if leader.n < 2:
@@ -99,6 +109,41 @@ def advice(comparison: Comparison) -> Advice | None:
     if verdict.not_behind:
         return _advice_on_open_leads(comparison, verdict)
     return _advice_on_winner(comparison, verdict)
+
+
+def _advice_after_race(comparison: Comparison, race: SweepRace) -> Advice | None:
+    """Return the advice to raise the limit that ended a race or, if none did, to evaluate the
+    leader on test data.
+    """
+    if race.leader is None:
+        return None
+    if race.bound <= 0:
+        return _advice_to_predict(comparison)
+    if race.decided:
+        return _advice_on_within(comparison) or _advice_to_predict(comparison)
+
+    design = race.design
+    limit = f"sweep.most_seeds={2 * len(design.replicates)}"
+    if not race.is_over and design.max_seconds is not None:
+        seconds = max(design.max_seconds, design.seconds)
+        limit = f"max_seconds={math.ceil(2 * seconds)}"
+    return Advice(NextStep.more_seeds, comparison.design.sweep, limit=limit)
+
+
+def _advice_on_within(comparison: Comparison) -> Advice | None:
+    """Return the advice to add seeds until the best is known within a smaller difference; None if
+    that would take too many runs.
+    """
+    plan = smaller_within(comparison)
+    if plan is None or not plan.runs:
+        return None
+    return Advice(
+        NextStep.within,
+        comparison.design.sweep,
+        f"{plan.within:g}",
+        runs=plan.runs,
+        seconds=plan.seconds,
+    )
 
 
 def _compares_versions(comparison: Comparison) -> bool:

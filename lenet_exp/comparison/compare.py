@@ -8,11 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from lenet_exp.comparison.design import Design, design_of
+from lenet_exp.comparison.design import Design, RaceDesign, design_of
 from lenet_exp.comparison.differing_flags import differing_flags, with_newest_code, with_recipes
 from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import ABSENT, Group, grouped
 from lenet_exp.comparison.leader import choose_leader, is_remaining, leads_over, tested_leader
+from lenet_exp.comparison.race import (
+    RacerState,
+    SweepRace,
+    in_order_of_race,
+    sweep_race,
+    with_listed_seeds,
+)
 from lenet_exp.comparison.runs import ComparedRun, from_results
 from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.comparison.statistics.differences import Difference
@@ -54,6 +61,9 @@ class Comparison:
             sweeps are compared.
         part: description of the configurations, if they are a part of a comparison; otherwise,
             empty.
+        race: the race of the configurations (`sweep.within`); None for other sweeps. The groups
+            then have only the runs with the listed seeds, because runs that were added depending on
+            results would bias every other statistic. Its racers are keyed by these groups.
     """
 
     dataset: str
@@ -64,6 +74,7 @@ class Comparison:
     design: Design = field(default_factory=Design)
     searched: SearchSummary | None = None
     part: str = ""
+    race: SweepRace | None = None
 
     @cached_property
     def plain_leads(self) -> list[Difference | None]:
@@ -82,10 +93,15 @@ class Comparison:
     @property
     def not_excluded(self) -> list[Group]:
         """The groups that could be the best: the leader and every group that is not excluded
-        (`leader_tests.pair_tests`).
+        (`leader_tests.pair_tests`, or the race).
 
         Groups that have no result, have a diverged run, or were dropped by a search are excluded.
         """
+        if self.race is not None and self.race.leader is not None:
+            states = (RacerState.leader, RacerState.open)
+            racers = self.race.racers
+            return [group for group in self.groups if racers[group].state in states]
+
         leads = zip(self.groups, self.leads, strict=True)
         return [group for group, lead in leads if not self._is_excluded(group, lead)]
 
@@ -117,7 +133,21 @@ class Comparison:
     @property
     def num_runs(self) -> int:
         """The number of runs in all groups."""
-        return sum(len(group.runs) for group in self.groups)
+        return sum(len(group.runs) for group in self.groups_with_all_runs)
+
+    def judged_group(self, position: int) -> Group:
+        """Return the group at a position in the ranking with the runs by which it is judged: in a
+        race, those of the last look.
+        """
+        group = self.groups[position]
+        return group if self.race is None else self.race.racers[group].group
+
+    @property
+    def groups_with_all_runs(self) -> list[Group]:
+        """The groups with all their runs, also those that a race added."""
+        if self.race is None:
+            return self.groups
+        return [self.race.racers[group].trained for group in self.groups]
 
     @cached_property
     def effects(self) -> Effects:
@@ -254,7 +284,8 @@ def compare_runs(
         swept: the swept flags, which are listed first. Execution flags distinguish configurations
             only if they were swept. A swept split does not distinguish configurations; like the
             seed, it is a source of random variation.
-        by: the epoch whose accuracy is compared.
+        by: the epoch whose accuracy is compared. A race judges the best epoch, so that another one
+            is compared over the listed seeds.
         design: the decisions made before the first result; None if unknown.
         search: summary of the search that the runs belong to; None for a grid, or if several sweeps
             are compared.
@@ -270,8 +301,14 @@ def compare_runs(
 
     comparisons = []
     for dataset, runs_on_dataset in runs_by_dataset.items():
-        groups = grouped(_configured(runs_on_dataset, swept), by)
+        configured_runs = _configured(runs_on_dataset, swept)
+        if design.race is not None and by is not EpochChoice.best:
+            configured_runs = with_listed_seeds(configured_runs, design.race)
+        groups = grouped(configured_runs, by)
         groups = with_newest_code(with_recipes(groups))
+        race = None
+        if design.race is not None and by is EpochChoice.best:
+            groups, race = _raced(groups, runs_on_dataset, design.race)
         comparison = Comparison(
             dataset,
             groups,
@@ -279,10 +316,35 @@ def compare_runs(
             leads=[],
             design=design,
             searched=None if search is None else search.of(dataset),
+            race=race,
         )
         leader = choose_leader(groups, design)
+        if race is not None and race.leader is not None:
+            leader = groups[0]
         comparisons.append(with_leader(comparison, leader))
     return comparisons
+
+
+def _raced(
+    groups: Sequence[Group], runs: Sequence[ComparedRun], design: RaceDesign
+) -> tuple[list[Group], SweepRace]:
+    """Return the groups of a race with only the runs of the listed seeds, and the race, whose
+    racers are keyed by these groups.
+
+    Args:
+        groups: the groups with all runs.
+        runs: the runs in the order of the sweep's jobs.
+    """
+    position_of = {run.id: position for position, run in enumerate(runs)}
+    in_order_of_jobs = sorted(
+        groups, key=lambda group: min(position_of[run.id] for run in group.runs)
+    )
+    race = sweep_race(in_order_of_jobs, design)
+
+    listed: dict[Group, Group] = {}
+    for group in in_order_of_race(in_order_of_jobs, race):
+        listed[group] = replace(group, runs=with_listed_seeds(group.runs, design))
+    return list(listed.values()), race.with_groups(listed)
 
 
 def _check_same_metric(runs: Sequence[ComparedRun]) -> None:

@@ -9,10 +9,35 @@ from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
+from lenet_exp.comparison.statistics.pairs import Replicate
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.schema import Objective
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.folders.sweep_plan import SweepPlan
+from lenet_exp.folders.sweep_plan import RacePlan, SweepPlan
+
+
+@dataclass(frozen=True)
+class RaceDesign:
+    """The decisions about a sweep with `sweep.within`; see `RacePlan`.
+
+    Attributes:
+        within: difference that does not matter, as a fraction if the metric is in percent.
+        replicates: seed and split of each replicate, in the order in which they are trained.
+        listed: number of replicates that the command lists.
+        after_verdict: whether the flag was added after a verdict was shown.
+        max_seconds: time after which no seeds are added, in seconds; None if there is no limit.
+        seconds: time in which seeds were added, in seconds.
+        ended_by: limit that ended the race early, such as `max_seconds=60`; empty if none did.
+    """
+
+    within: float
+    replicates: tuple[Replicate, ...]
+    listed: int
+    after_verdict: bool = False
+    max_seconds: float | None = None
+    seconds: float = 0.0
+    ended_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +91,8 @@ class Design:
         has_no_digest: whether the sweep's plan has no digest, so that its start may have been
             edited.
         earlier_sweeps: number of earlier sweeps with the same command and other seeds.
+        race: the decisions about a sweep that added seeds until the best configuration was known;
+            None for other sweeps, and if several sweeps are compared.
     """
 
     runs: int = 0
@@ -85,6 +112,7 @@ class Design:
     retrained: bool = False
     has_no_digest: bool = False
     earlier_sweeps: int = 0
+    race: RaceDesign | None = None
 
     @property
     def selected_by_results(self) -> bool:
@@ -105,6 +133,9 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder)
         retrained=plan.retrained,
         has_no_digest=not sweep.has_digest(),
     )
+    if plan.race is not None and results:
+        metric = Metric.of(results[0].job.config.metric)
+        design = replace(design, race=race_design(plan.race, metric))
 
     if plan.confirms is None:
         design = replace(design, earlier_sweeps=_earlier_sweeps(plan, sweep, run_ids))
@@ -126,6 +157,23 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder)
         has_trials=True,
         can_add_seeds=search.objective in {Objective.accuracy, Objective.loss},
         remaining_runs=remaining_runs,
+    )
+
+
+def race_design(plan: RacePlan, metric: Metric) -> RaceDesign:
+    """Return the design of a sweep with `sweep.within`.
+
+    Args:
+        metric: metric by which the configurations are compared.
+    """
+    return RaceDesign(
+        within=plan.within / 100 if metric.percent else plan.within,
+        replicates=tuple((seed, split) for seed, split in plan.replicates),
+        listed=plan.listed,
+        after_verdict=plan.after_verdict,
+        max_seconds=plan.max_seconds,
+        seconds=plan.seconds,
+        ended_by=plan.ended_by,
     )
 
 

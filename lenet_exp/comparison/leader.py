@@ -108,7 +108,7 @@ def _tested_differences(leader: Group, others: Sequence[Group], *, fixed: bool) 
     if fixed:
         differences = against_fixed(leader.scores, scores)
     else:
-        images = _images_per_accuracy([leader, *others])
+        images = images_per_accuracy([leader, *others])
         differences = against_chosen(leader.scores, scores, images)
 
     if not leader.metric.is_accuracy:
@@ -120,7 +120,7 @@ def _tested_differences(leader: Group, others: Sequence[Group], *, fixed: bool) 
     ]
 
 
-def _images_per_accuracy(groups: Sequence[Group]) -> int | None:
+def images_per_accuracy(groups: Sequence[Group]) -> int | None:
     """Return the number of images from which each accuracy was computed.
 
     None if it differs between groups, is unknown, or the accuracies are test accuracies, because

@@ -178,6 +178,8 @@ def part_of(comparison: Comparison, members: Members, text: str) -> Comparison:
     if isinstance(comparison, PartOfComparison):
         members = _members_of_whole(comparison, members)
         comparison = comparison.whole
+    if comparison.race is not None:
+        return _part_of_race(comparison, members, text)
 
     leader = choose_leader(list(members), comparison.design)
     whole = with_leader(comparison, leader)
@@ -200,6 +202,25 @@ def part_of(comparison: Comparison, members: Members, text: str) -> Comparison:
         searched=None,
         part=text,
         whole=whole,
+        members=members,
+    )
+
+
+def _part_of_race(comparison: Comparison, members: Members, text: str) -> Comparison:
+    """Return rows of a race. The verdict stays that of all configurations, because no other one was
+    planned.
+    """
+    leads_of_whole = dict(zip(comparison.groups, comparison.leads, strict=True))
+    return PartOfComparison(
+        dataset=comparison.dataset,
+        groups=list(members),
+        flags=comparison.flags,
+        leads=[leads_of_whole[group] for group in members],
+        leader=comparison.leader,
+        design=comparison.design,
+        part=text,
+        race=comparison.race,
+        whole=comparison,
         members=members,
     )
 

@@ -68,6 +68,7 @@ class ComparedRun:
         size: size of the network, keyed by `records.SIZES`; unknown sizes are missing.
         provenance: provenance of the run; None if unknown.
         metric: metric by which the run is compared.
+        weights_digest: digest of the weights after the best epoch; None if unknown.
     """
 
     id: str
@@ -89,6 +90,7 @@ class ComparedRun:
     size: Mapping[str, int] = field(default_factory=dict)
     provenance: Provenance | Record | None = None
     metric: Metric = field(default_factory=Metric)
+    weights_digest: str | None = None
 
     @property
     def collapsed(self) -> bool:
@@ -229,6 +231,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         seconds=record.seconds,
         size=record.size,
         provenance=record,
+        weights_digest=record.weights_digest,
     )
 
 

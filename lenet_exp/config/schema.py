@@ -398,6 +398,18 @@ class Sweep:
         "whether the second configuration is a baseline (set by lenet-compare against=)",
         neutral=False,
     )
+    within: float | None = other_flag(
+        "add seeds until the best configuration is at most this much better than the leader, in "
+        "percentage points or the unit of the metric (null: train only the listed seeds)",
+        gt=0,
+        neutral=None,
+    )
+    most_seeds: int | None = other_flag(
+        "maximum number of seeds per configuration with sweep.within (null: 50)",
+        ge=3,
+        le=10_000,
+        neutral=None,
+    )
     time_limit: float | None = other_flag(
         "time limit per run, in seconds; longer runs fail (null: no limit)", gt=0
     )
@@ -525,7 +537,8 @@ class Config:
         neutral=None,
     )
     max_seconds: float | None = other_flag(
-        "search: number of seconds after which no trial starts, in total (null: no limit)",
+        "seconds after which a search starts no trial and sweep.within adds no seed, in total "
+        "(null: no limit)",
         gt=0,
         neutral=None,
     )

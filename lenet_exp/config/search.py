@@ -24,6 +24,8 @@ def check_no_search(config: Config) -> None:
     """
     for flag, neutral in _neutral_values():
         value = value_of(config, flag)
+        if flag == "max_seconds" and config.sweep.within is not None:
+            continue  # it limits the time in which seeds are added
         if value != neutral:
             raise ConfigError(
                 f"{flag}={value}: needs a search; "
@@ -37,6 +39,8 @@ def _or_with_grid(flag: str, value: object) -> str:
     """
     if flag == "confirm":
         return f" or, after a grid: lenet-compare confirm={value}"
+    if flag == "max_seconds":
+        return " or set sweep.within"
     if flag == "seeds":
         return f" or: 'seed=range({value})'"
     return ""

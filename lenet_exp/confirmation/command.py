@@ -25,7 +25,18 @@ from lenet_exp.sweeps.confirms import Flags, flags_of
 SEED_STEP = 1000  # New seeds start at a multiple of this number.
 
 # The `sweep.*` flags that are not copied from the sweep's command.
-_NOT_COPIED = ("zip", "skip", "confirms", "points", "against", "resume", "force", "dry_run")
+_NOT_COPIED = (
+    "zip",
+    "skip",
+    "confirms",
+    "points",
+    "against",
+    "within",
+    "most_seeds",
+    "resume",
+    "force",
+    "dry_run",
+)
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,37 @@ class SearchPlan(Stored):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RacePlan(Stored):
+    """The settings and progress of a sweep with `sweep.within`, which adds seeds until the leader
+    is at most that far below the best configuration.
+
+    Replicates are seeds, each with its `split_seed` if that is swept, and otherwise with 0.
+
+    Attributes:
+        within: difference that does not matter: in percentage points if the metric is in percent,
+            and otherwise in its unit.
+        most_seeds: maximum number of seeds per configuration.
+        max_seconds: time after which no seeds are added, over all starts; None means no limit.
+        listed: number of replicates that the command lists.
+        replicates: seed and split of each replicate, in the order in which they are trained; the
+            listed ones come first.
+        after_verdict: whether the flag was added after a verdict on the listed seeds was shown.
+        seconds: time in which seeds were added, in seconds, over all starts.
+        ended_by: reason why seeds were no longer added, although the difference was not reached:
+            the limit, such as `max_seconds=60`; empty if there was no such reason.
+    """
+
+    within: float
+    most_seeds: int
+    max_seconds: float | None = None
+    listed: int
+    replicates: list[tuple[int, int]]
+    after_verdict: bool = False
+    seconds: float = 0.0
+    ended_by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepPlan(Stored):
     """The content of sweep.json: the settings and state of a sweep.
 
@@ -101,6 +132,7 @@ class SweepPlan(Stored):
             end, and the time of that end (`ended_ms`).
         directory: working directory of the command; empty in files from older releases.
         search: settings and progress of the search; None for a grid.
+        race: settings and progress of `sweep.within`; None if it was never set.
         code: digest of the copied code of each own class (see `code_folder`), by the path of the
             class.
         users: users who have started the sweep.
@@ -127,6 +159,7 @@ class SweepPlan(Stored):
     confirmed: bool | None = None
     directory: str = ""
     search: SearchPlan | None = None
+    race: RacePlan | None = None
     counted: dict[str, dict[str, float]] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
     users: list[str] = field(default_factory=list)

@@ -293,7 +293,7 @@ def _configurations(config: PredictConfig, dataset_is_set: bool) -> list[ScoredC
     configurations = []
     for comparison in comparisons:
         for position in _positions(config, comparison):
-            group = comparison.groups[position]
+            group = comparison.judged_group(position)
             finished = [result_of_run[run.id] for run in group.finished]
             runs = [(result.job.folder, result.record) for result in finished if result.record]
             configurations.append(ScoredConfiguration(sweep, comparison, position, runs))

@@ -81,18 +81,18 @@ class ScoredConfiguration:
 
     @property
     def group(self) -> Group:
-        """The configuration in the comparison."""
-        return self.comparison.groups[self.position]
+        """The configuration with the runs by which it is judged in the comparison."""
+        return self.comparison.judged_group(self.position)
 
     @property
     def leads(self) -> bool:
         """Whether the configuration is the leader on its dataset."""
-        return self.group is self.comparison.leader
+        return self.comparison.groups[self.position] is self.comparison.leader
 
     @property
     def name(self) -> str:
         """The name of the configuration."""
-        return self.comparison.name(self.group)
+        return self.comparison.name(self.comparison.groups[self.position])
 
     @property
     def sd(self) -> float | None:
@@ -169,7 +169,8 @@ def _role(scored: ScoredConfiguration) -> str:
     comparison = scored.comparison
     tested = confirmation_result(comparison)
     if not scored.leads:
-        return "baseline" if comparison.is_baseline(scored.group) else "not the leader"
+        is_baseline = comparison.is_baseline(comparison.groups[scored.position])
+        return "baseline" if is_baseline else "not the leader"
     if tested is None:
         return f"leader on {comparison.dataset} by validation {comparison.metric.name}"
 

@@ -174,6 +174,22 @@ def _of_group(text: Callable[[Group], str]) -> Callable[[Comparison, int], str]:
     return lambda comparison, position: text(comparison.groups[position])
 
 
+def _accuracy(comparison: Comparison, position: int) -> str:
+    """Format the accuracy of a configuration.
+
+    In a race, it is the mean over all seeds that were judged, without a standard deviation, because
+    the number of seeds depends on the results.
+    """
+    group = comparison.judged_group(position)
+    if comparison.race is None or not group.n:
+        return accuracy(group)
+    return group.metric.number(group.mean)
+
+
+def _n(comparison: Comparison, position: int) -> str:
+    return str(comparison.judged_group(position).n)
+
+
 def _rank(comparison: Comparison, position: int) -> str:
     return str(position + 1)
 
@@ -188,10 +204,6 @@ def _tested_alone(comparison: Comparison, position: int) -> str:
 
 def _test_lead(comparison: Comparison, position: int) -> str:
     return difference(comparison.test_leads[position])
-
-
-def _n(group: Group) -> str:
-    return str(group.n)
 
 
 def _best_epoch(group: Group) -> str:
@@ -214,6 +226,11 @@ def _has_remarks(comparison: Comparison) -> bool:
     return len(comparison.groups) > 1 or bool(remark(comparison, 0))
 
 
+def _has_fixed_seeds(comparison: Comparison) -> bool:
+    """Return whether the number of seeds did not depend on results, as it does in a race."""
+    return comparison.race is None
+
+
 SIZES_DIFFER = attrgetter("sizes_differ")
 IS_TESTED = attrgetter("on_test_set")
 
@@ -222,7 +239,7 @@ COLUMNS = (
     Column(
         "accuracy",
         "{by} val{label}{unit}",
-        _of_group(accuracy),
+        _accuracy,
         "{name}{unit}",
         hint="mean ± standard deviation",
     ),
@@ -232,9 +249,10 @@ COLUMNS = (
         _of_group(interval),
         r"95\% CI",
         hint="confidence interval of the mean",
+        is_shown=_has_fixed_seeds,
         importance=5,
     ),
-    Column("n", "n", _of_group(_n), "$n$"),
+    Column("n", "n", _n, "$n$"),
     Column(
         "epoch",
         "epoch",
@@ -265,7 +283,7 @@ COLUMNS = (
         is_shown=SIZES_DIFFER,
         importance=1,
     ),
-    Column("lead", "", _lead, "lead"),
+    Column("lead", "", _lead, "lead", is_shown=_has_fixed_seeds),
     Column(
         "test",
         "test, %",

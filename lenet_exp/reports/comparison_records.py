@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.race import Racer
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.comparison.studies.datasets import across_datasets
@@ -41,6 +42,8 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
             row[outcome.replace(" ", "_")] = group.outcomes.get(outcome, 0)
 
         row |= _lead_fields(comparison.leads[position])
+        if comparison.race is not None:
+            row |= _race_fields(comparison.race.racers[group])
         row |= {
             "relation": relation_of(comparison, position).value,
             "not_excluded": group in not_excluded,
@@ -82,6 +85,16 @@ def _lead_fields(lead: Difference | None) -> dict[str, Cell]:
     if lead is None:
         return {**behind("behind", None), "p": math.nan, "test": "", "differs": None}
     return {**behind("behind", lead), "p": lead.p, "test": lead.test, "differs": lead.differs}
+
+
+def _race_fields(racer: Racer) -> dict[str, Cell]:
+    """Return the state of a configuration in a race, and the results by which it was judged."""
+    return {
+        "race": racer.state.value,
+        "race_n": racer.group.n,
+        "race_mean": racer.group.mean,
+        "bound": racer.bound,
+    }
 
 
 def _test_fields(comparison: Comparison, position: int) -> dict[str, Cell]:

@@ -36,6 +36,9 @@ from lenet_exp.training.optimizer import scheduled_rates
 
 log = logging.getLogger("lenet_exp")
 
+# Flags of the whole sweep that its jobs do not store: the present command sets them.
+OF_SWEEP = (HOOK, "sweep.within=", "sweep.most_seeds=", "max_seconds=")
+
 MOST_NAMED = 12  # maximum number of classes in a message
 
 
@@ -155,11 +158,13 @@ def _complete(
 
 
 def _frozen_overrides(overrides: Sequence[str], config: Config) -> list[str]:
-    """Return a job's overrides without the hook, and with its frozen `init_from`."""
+    """Return a job's overrides without the flags of the whole sweep that it must not repeat, and
+    with its frozen `init_from`.
+    """
     if not config.init_from:
-        return [o for o in overrides if not o.lstrip("+").startswith(HOOK)]
+        return [o for o in overrides if not o.lstrip("+").startswith(OF_SWEEP)]
 
-    replaced = (HOOK, "init_from=")
+    replaced = (*OF_SWEEP, "init_from=")
     kept = [o for o in overrides if not o.lstrip("+").startswith(replaced)]
     return [*kept, f"init_from={quoted(config.init_from)}"]
 
@@ -284,6 +289,7 @@ def _absolute(path: str | None) -> str | None:
 
 
 def _frozen(config: Config) -> Config:
-    """Return a copy of the configuration without passwords and the command in `sweep.on_end`."""
+    """Return a copy of the configuration without passwords and the flags in `OF_SWEEP`."""
     tracking = replace(config.tracking, uri=frozen_uri(config.tracking.uri))
-    return replace(config, tracking=tracking, sweep=replace(config.sweep, on_end=None))
+    sweep = replace(config.sweep, on_end=None, within=None, most_seeds=None)
+    return replace(config, tracking=tracking, sweep=sweep, max_seconds=None)

@@ -13,7 +13,17 @@ from lenet_exp.config.space import Flag
 from lenet_exp.errors import ConfigError
 
 # The flags `sweep.*` that apply only to grids.
-GRID_FLAGS = ("zip", "skip", "confirms", "points", "against", "force", "resume")
+GRID_FLAGS = (
+    "zip",
+    "skip",
+    "confirms",
+    "points",
+    "against",
+    "within",
+    "most_seeds",
+    "force",
+    "resume",
+)
 
 
 def check_search_flags(config: Config, searched_flags: Sequence[Flag]) -> None:

@@ -12,6 +12,7 @@ from lenet_exp.addresses import default_uri, store_name, store_uri
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design, EndedConfirmation, combined_design, design_of
 from lenet_exp.comparison.part import select_part
+from lenet_exp.comparison.race import with_listed_seeds
 from lenet_exp.comparison.runs import ComparedRun, from_results
 from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.config.schema import EpochChoice
@@ -104,6 +105,12 @@ class _LoadedRuns:
     search: SearchSummary | None
     source: RunSource
 
+    def listed_runs(self) -> list[ComparedRun]:
+        """Return the runs with the seeds that the command lists."""
+        assert self.design is not None
+        assert self.design.race is not None
+        return with_listed_seeds(self.runs, self.design.race)
+
 
 def _check_any_sweep() -> None:
     """Raise an error if the outputs folder has runs but no sweeps."""
@@ -167,11 +174,19 @@ def _load_local_sweep(sweep: SweepFolder) -> _LoadedRuns:
 
 
 def _combined(sweeps: Sequence[_LoadedRuns]) -> _LoadedRuns:
-    """Combine the runs of several sweeps. A run that belongs to several sweeps appears once."""
+    """Combine the runs of several sweeps. A run that belongs to several sweeps appears once.
+
+    Of a sweep with `sweep.within`, only the listed seeds count, because results determined which
+    runs were added.
+    """
     runs: dict[str, ComparedRun] = {}
     swept: dict[str, None] = {}
     for sweep in sweeps:
-        runs |= {run.id: run for run in sweep.runs}
+        runs_of_sweep = sweep.runs
+        has_race = sweep.design is not None and sweep.design.race is not None
+        if len(sweeps) > 1 and has_race:
+            runs_of_sweep = sweep.listed_runs()
+        runs |= {run.id: run for run in runs_of_sweep}
         swept |= dict.fromkeys(sweep.swept)
 
     designs = [sweep.design for sweep in sweeps if sweep.design is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -34,7 +34,8 @@ from lenet_exp.sweeps.end import is_complete, print_complete
 from lenet_exp.sweeps.estimate import estimate_lines
 from lenet_exp.sweeps.hooks import run_hook
 from lenet_exp.sweeps.launching import Launching
-from lenet_exp.sweeps.session import Follow, sweep_session
+from lenet_exp.sweeps.race import GridRace, is_race_over, plan_race, with_added_jobs
+from lenet_exp.sweeps.session import Follow, Session, sweep_session
 from lenet_exp.sweeps.session_start import SweepRequest, log_earlier_sweep, missing_jobs
 
 MAKES_JOBS = ("sweep.zip", "sweep.skip")  # `sweep.*` flags that determine the jobs
@@ -48,7 +49,7 @@ class GridPlan:
 
     Attributes:
         sweep: folder of the sweep.
-        jobs: all jobs of the grid, checked and frozen.
+        jobs: all jobs of the grid so far, checked and frozen.
         config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
         request: sweep as requested by the user.
     """
@@ -57,6 +58,10 @@ class GridPlan:
     jobs: list[Job]
     config: Config
     request: SweepRequest
+
+    def current_jobs(self) -> list[Job]:
+        """Return all jobs, including those that another process has added since."""
+        return with_added_jobs(self.sweep, self.jobs)
 
 
 def plan_grid(
@@ -98,12 +103,20 @@ def plan_grid(
         code=codes(*(job.config for job in frozen_jobs)),
     )
     sweep = sweep_of(config.tracking.experiment, frozen_jobs)
-    return GridPlan(sweep=sweep, jobs=frozen_jobs, config=config, request=request)
+    race = plan_race(config, sweep, frozen_jobs, swept)
+    return GridPlan(
+        sweep=sweep,
+        jobs=with_added_jobs(sweep, frozen_jobs),
+        config=config,
+        request=replace(request, race=race),
+    )
 
 
 def _determines_jobs(override: str) -> bool:
     """Return whether an override determines the jobs; most `sweep.*` flags do not."""
     flag = override.lstrip("+")
+    if flag.startswith("max_seconds="):  # it limits the seeds that `sweep.within` adds
+        return False
     return not flag.startswith("sweep.") or flag.startswith(MAKES_JOBS)
 
 
@@ -122,7 +135,11 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         return
 
     check_outputs(plan.sweep.outputs)
-    all_trained = not plan.config.sweep.force and not missing_jobs(plan.jobs, 0)
+    all_trained = (
+        not plan.config.sweep.force
+        and not missing_jobs(plan.jobs, 0)
+        and is_race_over(plan.sweep, plan.jobs, plan.request.race)
+    )
     if not all_trained:
         launching.check(plan.jobs, plan.config)
     if all_trained and is_complete(plan.sweep, plan.jobs, plan.config, plan.request.overrides):
@@ -130,17 +147,27 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         return
 
     with sweep_session(
-        plan.sweep, plan.jobs, plan.config, plan.request, follow=launching.follow
+        plan.sweep, plan.current_jobs, plan.config, plan.request, follow=launching.follow
     ) as session:
-        missing = missing_jobs(plan.jobs, session.forced_ms)
-        if missing:
-            for words in engine_words(missing):
+        missing = missing_jobs(session.jobs, session.forced_ms)
+        # shorter runs first, because longer runs can continue them
+        missing.sort(key=lambda job: job.config.num_epoch)
+        if missing or not all_trained:
+            for words in engine_words(missing or session.jobs):
                 log.info("%s", words)
-            # shorter runs first, because longer runs can continue them
-            missing.sort(key=lambda job: job.config.num_epoch)
-            launching.train(session, missing)
+            _train_missing(plan, session, missing, launching)
         else:
             _cancel_allocations(plan.sweep)
+
+
+def _train_missing(
+    plan: GridPlan, session: Session, missing: list[Job], launching: Launching
+) -> None:
+    """Train the missing jobs of a grid and, with `sweep.within`, those that it adds."""
+    if plan.request.race is None:
+        launching.train(session, missing, missing)
+        return
+    launching.train(session, GridRace(session).jobs(missing), list(session.jobs))
 
 
 def _print_estimate(plan: GridPlan) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import cast
@@ -69,9 +69,11 @@ class Launching:
         launcher = LocalLauncher(flags.workers, flags.retries, flags.time_limit, flags.max_failures)
         return launcher, {}
 
-    def train(self, session: Session, jobs: Sequence[Job]) -> None:
-        """Train the jobs of a grid."""
-        session.train(jobs, *self.launcher(session), sample_jobs=jobs)
+    def train(
+        self, session: Session, jobs: Iterable[Job | None], sample_jobs: Sequence[Job]
+    ) -> None:
+        """Train the jobs of a grid; see `Session.train`."""
+        session.train(jobs, *self.launcher(session), sample_jobs=sample_jobs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +109,14 @@ class HydraLaunching(Launching):
         environment = OmegaConf.to_container(self.config.hydra.job.env_set, resolve=True)
         return self._launcher(session.config.sweep), cast(Mapping[str, str], environment)
 
-    def train(self, session: Session, jobs: Sequence[Job]) -> None:
+    def train(
+        self, session: Session, jobs: Iterable[Job | None], sample_jobs: Sequence[Job]
+    ) -> None:
         """Train the jobs of a grid; with `hydra/launcher=basic`, one after another in this
         process.
         """
         if not self._in_this_process:
-            super().train(session, jobs)
+            super().train(session, jobs, sample_jobs)
             return
 
         self._warn_of_ignored_flags(session.config.sweep)
@@ -123,6 +127,8 @@ class HydraLaunching(Launching):
         )
         with display.sweep(), watch:
             for job in jobs:
+                if job is None:  # never, because every earlier job has ended
+                    continue
                 with suppress(Exception):  # saved in the record of the run, or in the sweep folder
                     run_job(sweep, job, command=command_line(), display=display)
 

@@ -24,9 +24,12 @@ from lenet_exp.machine import command_line
 from lenet_exp.sweeps.checks import check_jobs
 from lenet_exp.sweeps.confirms import is_in_own_outputs
 from lenet_exp.sweeps.grid import GridPlan
+from lenet_exp.sweeps.race import plan_race
 from lenet_exp.sweeps.session_start import SweepRequest
 
 log = logging.getLogger("lenet_exp")
+
+LIMIT_OF_RACE = "max_seconds="  # the limit of `sweep.within`, also allowed when a grid is resumed
 
 # Overrides that are also allowed when a search is resumed.
 OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "confirm=")
@@ -66,15 +69,16 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
     Raises:
         ConfigError: an override would change the jobs, or the address of the store is invalid.
     """
-    other_overrides = [override for override in given if not override.startswith(RESUMABLE)]
+    allowed = (*RESUMABLE, LIMIT_OF_RACE)
+    other_overrides = [override for override in given if not override.startswith(allowed)]
     if other_overrides:
         raise ConfigError(
             f"{other_overrides[0]}: remove this flag; a resumed sweep can change only sweep.*, "
-            "hydra.*, hydra/launcher, and tracking.uri"
+            "max_seconds, hydra.*, hydra/launcher, and tracking.uri"
         )
 
     current = typed(compose(list(given)))
-    check_jobs([given], [current])
+    check_jobs([given], [replace(current, max_seconds=None)])
     jobs = sweep.jobs()
     if not jobs:
         raise ConfigError(
@@ -96,8 +100,11 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
 
     config = jobs[0].config
     tracking = replace(config.tracking, uri=_uri(current, plan.tracking_uri))
-    config = replace(config, sweep=current.sweep, tracking=tracking)
-    request = SweepRequest(command=command_line(), overrides=[], swept=[])
+    config = replace(
+        config, sweep=current.sweep, tracking=tracking, max_seconds=current.max_seconds
+    )
+    race = plan_race(config, sweep, jobs, plan.swept)
+    request = SweepRequest(command=command_line(), overrides=[], swept=[], race=race)
     return GridPlan(sweep=sweep, jobs=jobs, config=config, request=request)
 
 

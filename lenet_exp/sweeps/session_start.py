@@ -18,7 +18,7 @@ from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
+from lenet_exp.folders.sweep_plan import RacePlan, SearchPlan, SweepPlan
 from lenet_exp.machine import now_ms, user
 from lenet_exp.runs.former_defaults import former_overrides, has_former_defaults
 
@@ -34,6 +34,7 @@ class SweepRequest:
         overrides: overrides (`flag=value`) in the command.
         swept: names of the swept flags.
         search: plan of a search; None for a grid.
+        race: plan of a grid that adds seeds (`sweep.within`); None for other sweeps.
         code: digest of the copied code of each of the user's classes, by the path of the class.
     """
 
@@ -41,6 +42,7 @@ class SweepRequest:
     overrides: list[str]
     swept: list[str]
     search: SearchPlan | None = None
+    race: RacePlan | None = None
     code: dict[str, str] = field(default_factory=dict)
 
 
@@ -112,6 +114,7 @@ def _plan_fields(
         "tracking_uri": frozen_uri(config.tracking.uri),
         "users": list(dict.fromkeys([*earlier_users, user()])),
         "tags": earlier_tags | flat(config.tracking.tags),
+        "race": request.race,
     }
     if earlier_plan is not None and not request.overrides:
         return fields

@@ -213,7 +213,7 @@ def title_of(comparison: Comparison) -> str:
     """Return the title of a comparison, such as `mnist: 12 runs, 4 configurations (11 finished, 1
     diverged)`.
     """
-    groups = comparison.groups
+    groups = comparison.groups_with_all_runs
     runs = number_of(comparison.num_runs, "run")
     num_duplicates = comparison.num_runs - sum(group.replicates for group in groups)
     if num_duplicates:

@@ -16,9 +16,11 @@ from lenet_exp.reports.words.remarks import chosen_in_advance
 def best_lines(comparison: Comparison) -> list[str]:
     """Return sentences about the configurations that could be the best, and about unstable ones.
 
-    Return an empty list if all others are behind the leader, or if significance could not be
-    tested.
+    Return an empty list if all others are behind the leader, if significance could not be tested,
+    or for a race, whose verdict says it.
     """
+    if comparison.race is not None:
+        return []
     judged = verdict_of(comparison)
     candidates = _candidates(comparison, judged)
     unstable = judged.related(Relation.unstable)

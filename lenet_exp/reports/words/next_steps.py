@@ -12,6 +12,7 @@ from lenet_exp.comparison.part import PartOfComparison
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.folders.sweep_progress import sweep_seconds
 from lenet_exp.reports.words.formatting import points_words
+from lenet_exp.reports.words.race_words import collapse_note, race_notes
 from lenet_exp.reports.words.run_outcomes import AT_CHANCE, COLLAPSED, at_chance, collapsed
 from lenet_exp.reports.words.scope import variation
 
@@ -65,7 +66,8 @@ def _step_with_command(advised: Advice) -> str:
     """Describe a step that consists of one command."""
     cost = _cost(advised)
     evaluate = "evaluate the leader on the test images"
-    lead = f"a lead of {points_words(float(advised.points or 0))}"
+    within = points_words(float(advised.points or 0))
+    lead = f"a lead of {within}"
     steps = {
         NextStep.watch: "wait for the sweep, which is still running",
         NextStep.baseline: (
@@ -73,6 +75,8 @@ def _step_with_command(advised: Advice) -> str:
         ),
         NextStep.confirm: f"test the configurations that could be the best on new seeds{cost}",
         NextStep.confirm_winner: f"the lead is biased upward; confirm it on new seeds{cost}",
+        NextStep.within: f"to be within {within}, add seeds{cost}",
+        NextStep.more_seeds: "raise the limit to add more seeds",
         NextStep.predict: evaluate,
         NextStep.confirmed: f"the lead was confirmed on new seeds; {evaluate}",
         NextStep.scored: "see the test results of the leader, which was confirmed on new seeds",
@@ -125,7 +129,11 @@ def notes(comparison: Comparison) -> list[str]:
     leader = comparison.leader
     if leader is None or len(comparison.groups) < 2:
         return []
-    return [variation(comparison, leader), *cautions(comparison)]
+    lines = [variation(comparison, leader), *cautions(comparison)]
+    if comparison.race is not None:
+        collapse = collapse_note(comparison.race)
+        lines += [] if collapse is None else [collapse]
+    return lines
 
 
 def cautions(comparison: Comparison) -> list[str]:
@@ -133,6 +141,8 @@ def cautions(comparison: Comparison) -> list[str]:
     epochs.
     """
     lines = []
+    if comparison.race is not None:
+        lines += race_notes(comparison, comparison.race)
     leads = [lead for lead in comparison.leads if lead is not None]
     if isinstance(comparison, PartOfComparison) and any(lead.test != "none" for lead in leads):
         num_groups = len(comparison.whole.groups)
@@ -147,7 +157,10 @@ def cautions(comparison: Comparison) -> list[str]:
             f"for a fair comparison, sweep optimizer.lr={RATES} as well, "
             "and set best_per=optimizer"
         )
-    if any(lead.ahead and lead.low <= 0 and lead.has_narrow_interval for lead in leads):
+    has_race = comparison.race is not None
+    if not has_race and any(
+        lead.ahead and lead.low <= 0 and lead.has_narrow_interval for lead in leads
+    ):
         lines.append(
             "a configuration can be behind although its interval contains 0, "
             "because the tests are more powerful than the intervals"
@@ -192,12 +205,15 @@ def _command_of(advised: Advice) -> str:
         return ""
 
     sweep = f"sweep={advised.sweep}"
+    resume = f"lenet-train -m sweep.resume={advised.sweep}"
     confirm = f"lenet-compare {sweep} confirm={advised.points}"
     commands = {
         NextStep.watch: f"lenet-sweep watch {sweep}",
         NextStep.baseline: f"{confirm} against=baseline",
         NextStep.confirm: confirm,
         NextStep.confirm_winner: confirm,
+        NextStep.within: f"{resume} sweep.within={advised.points}",
+        NextStep.more_seeds: f"{resume} {advised.limit}",
         NextStep.predict: f"lenet-predict {sweep}",
         NextStep.confirmed: f"lenet-predict {sweep}",
         NextStep.scored: f"lenet-compare {sweep}",

@@ -8,6 +8,7 @@ from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.comparison.verdict import Relation, relation_of
 from lenet_exp.config.metric import Metric
 from lenet_exp.reports.words.formatting import interval_words
+from lenet_exp.reports.words.race_words import race_remark
 from lenet_exp.reports.words.run_outcomes import (
     at_chance,
     collapsed,
@@ -24,16 +25,29 @@ def remark(comparison: Comparison, position: int) -> str:
     relation = relation_of(comparison, position)
 
     parts = []
+    if comparison.race is not None:
+        race = comparison.race
+        parts.append(race_remark(comparison, race, group))
+        parts += run_remarks(race.racers[group].trained)
+        return "; ".join(filter(None, parts))
+
     if comparison.is_baseline(group):
         parts.append("the baseline")
     if lead is not None:
         parts.append(against_leader(comparison, group, lead, relation))
     if relation is Relation.leader and len(comparison.groups) > 1:
         parts.append(_leader_remark(comparison, position))
+    parts += run_remarks(group)
+    return "; ".join(parts)
+
+
+def run_remarks(group: Group) -> list[str]:
+    """Describe the runs of a configuration that did not end as intended."""
+    parts = []
     if group.diverged and group.n:
         parts.append(f"{diverged_on(group)}, ranked last")
     parts += filter(None, [at_chance(group), collapsed(group), unfinished(group)])
-    return "; ".join(parts)
+    return parts
 
 
 def _leader_remark(comparison: Comparison, position: int) -> str:

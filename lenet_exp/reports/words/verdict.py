@@ -20,6 +20,7 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.words.confirmation_answer import confirmation_answer
 from lenet_exp.reports.words.design_caution import design_caution
 from lenet_exp.reports.words.names import NAMED, names
+from lenet_exp.reports.words.race_words import race_verdict
 from lenet_exp.reports.words.run_outcomes import diverged_on, outcomes, replicates_word
 from lenet_exp.reports.words.scope import scope
 
@@ -53,11 +54,13 @@ def verdict(comparison: Comparison) -> str:
 def _ranking(comparison: Comparison) -> str:
     """Describe the leader, its leads, and the configurations with diverged or missing runs."""
     leader = comparison.leader
-    groups = comparison.groups
+    groups = comparison.groups_with_all_runs
     if leader is None:
         return f"No run finished: {outcomes(groups)}."
 
-    if not leader.diverged:
+    if comparison.race is not None:
+        sentences = [race_verdict(comparison, comparison.race)]
+    elif not leader.diverged:
         sentences = [_leader_sentence(comparison, leader, verdict_of(comparison))]
     elif len(groups) > 1:
         sentences = ["Every configuration diverged on some seeds, so none wins."]

@@ -1,0 +1,254 @@
+"""Describes the race of a sweep with `sweep.within`: which configuration to use, and how much
+better another one could be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lenet_exp.amounts import number_of
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.race import Racer, RacerState, SweepRace
+from lenet_exp.comparison.statistics.multiplicity import LEVEL
+from lenet_exp.config.metric import Metric
+from lenet_exp.reports.words.formatting import points_words
+from lenet_exp.reports.words.names import NAMED, names
+
+ERROR_RATE = f"error rate {LEVEL:.0%}"
+
+JUDGED = (RacerState.leader, RacerState.open, RacerState.not_best)
+
+
+def race_verdict(comparison: Comparison, race: SweepRace) -> str:
+    """Return the verdict of a race: the leader, how much better the best configuration could be,
+    and which one that is.
+
+    For example: `Use selu: 99.07% (sd 0.42, n = 16). The best of the 18 is this one, or is at most
+    0.5 points better (error rate 5%). If it is not the best, the best is tanh (at most 0.31 points
+    better). The other 16 are not the best.`
+    """
+    leader = race.leader
+    if leader is None:
+        return _without_look(race)
+
+    sentences = [
+        f"Use {_name(comparison, race, leader)}: {_reached(leader.group)}.",
+        _claim(comparison, race),
+        *_rivals(comparison, race),
+        *_copies(comparison, race),
+        *_early_end(comparison, race),
+    ]
+    return " ".join(sentences)
+
+
+def _without_look(race: SweepRace) -> str:
+    """Return the verdict of a race whose first look is not complete."""
+    if race.is_over:
+        return "No verdict: every configuration has diverged or failed runs."
+    return f"No verdict yet: the configurations are compared once each has {race.next_seeds} seeds."
+
+
+def _claim(comparison: Comparison, race: SweepRace) -> str:
+    """Return the sentence that the race shows, with its error rate."""
+    which = _judged_words(race)
+    if race.bound <= 0:
+        return f"It is the best of {which} ({ERROR_RATE})."
+
+    limit = race.design.within if race.decided else race.bound
+    if math.isinf(limit):
+        return f"The best of {which} is not known."
+    better = _better(limit, comparison.metric)
+    return f"The best of {which} is this one, or is at most {better} ({ERROR_RATE})."
+
+
+def _judged_words(race: SweepRace) -> str:
+    """Return which configurations the claim is about, such as `the 18`."""
+    judged = sum(racer.state in JUDGED for racer in race.racers.values())
+    undecided = race.in_state(RacerState.undecided)
+    if undecided:
+        return f"the {judged} that could be trained"
+    if race.in_state(RacerState.diverged):
+        return f"the {judged} without a diverged run"
+    return f"the {judged}"
+
+
+def _rivals(comparison: Comparison, race: SweepRace) -> list[str]:
+    """Return sentences about the configurations that could be better, and about the others."""
+    rivals = race.in_state(RacerState.open)
+    if race.bound <= 0 or not rivals:
+        return []
+
+    listed = []
+    for racer in rivals[:NAMED]:
+        listed.append(f"{_name(comparison, race, racer)} ({_at_most(comparison, racer)})")
+    others = rivals[NAMED:]
+    if others:
+        count = "one other" if len(others) == 1 else f"one of {len(others)} others"
+        listed.append(f"{count} ({_at_most(comparison, others[0])})")
+    sentences = [f"If it is not the best, the best is {_alternatives(listed)}."]
+
+    num_worse = len(race.in_state(RacerState.not_best))
+    if num_worse == 1:
+        sentences.append("The other one is not the best.")
+    elif num_worse:
+        sentences.append(f"The other {num_worse} are not the best.")
+    return sentences
+
+
+def _at_most(comparison: Comparison, racer: Racer) -> str:
+    if math.isinf(racer.bound):
+        return "equal differences on all seeds, so no limit is known"
+    return f"at most {_better(racer.bound, comparison.metric)}"
+
+
+def _alternatives(listed: Sequence[str]) -> str:
+    """Join alternatives: `a`, `a or b`, `a, b, or c`."""
+    if len(listed) < 3:
+        return " or ".join(listed)
+    *first, last = listed
+    return f"{', '.join(first)}, or {last}"
+
+
+def _copies(comparison: Comparison, race: SweepRace) -> list[str]:
+    """Return a sentence about configurations that train the same weights as others."""
+    groups = [_group_of(race, racer) for racer in race.in_state(RacerState.copy)]
+    copies = [group for group in groups if group in comparison.groups]
+    if not copies:
+        return []
+    verb = "trains" if len(copies) == 1 else "train"
+    return [f"{names(comparison, copies)} {verb} the same weights as another configuration."]
+
+
+def _early_end(comparison: Comparison, race: SweepRace) -> list[str]:
+    """Return a sentence about a race in which the difference has not been reached."""
+    if race.decided:
+        return []
+    within = _size(race.design.within, comparison.metric)
+    seeds = number_of(race.seeds, "seed")
+    if race.is_over:
+        limit = f"sweep.most_seeds={len(race.design.replicates)}"
+    elif race.design.ended_by:
+        limit = race.design.ended_by
+    else:
+        return [f"This is the state after {seeds}; the goal is {within}."]
+    return [f"Ended by {limit} after {seeds}; the goal was {within}."]
+
+
+def race_remark(comparison: Comparison, race: SweepRace, group: Group) -> str:
+    """Describe how a configuration compares with the leader of a race, such as `0.27 lower, at most
+    0.31 points better`.
+    """
+    racer = race.racers[group]
+    leader = race.leader
+    if racer.state is RacerState.copy:
+        assert racer.copy_of is not None
+        return f"same weights as {comparison.name(racer.copy_of)}"
+    if racer.state is RacerState.undecided:
+        return "could not be trained on all seeds, not judged"
+    if racer.state is RacerState.diverged:
+        return "not judged"
+    if racer.state is RacerState.leader:
+        return "leader"
+    if leader is None:
+        return ""
+
+    distance = _distance(racer.group, leader.group)
+    if racer.state is RacerState.not_best:
+        return f"{distance}, not the best"
+    return f"{distance}, {_at_most(comparison, racer)}"
+
+
+def _distance(group: Group, leader: Group) -> str:
+    """Describe a configuration's distance from the leader over their common seeds."""
+    common = group.scores.keys() & leader.scores.keys()
+    differences = [leader.scores[key] - group.scores[key] for key in common]
+    distance = math.fsum(differences) / len(differences)
+    metric = group.metric
+    if float(metric.number(distance)) == 0:
+        return "same mean"
+    is_lower = (distance > 0) is metric.larger
+    return f"{metric.number(abs(distance))} {'lower' if is_lower else 'higher'}"
+
+
+def race_notes(comparison: Comparison, race: SweepRace) -> list[str]:
+    """Return what to know when reading the verdict of a race."""
+    if race.leader is None:
+        return []
+    listed = number_of(race.design.listed, "listed seed")
+    lines = [f"effects, intervals, and tests of all pairs use the {listed} only"]
+    if race.design.after_verdict and race.configurations == 2:
+        lines.append(
+            "seeds were added after a first verdict; if that was the reason, "
+            "the error rate of two configurations is up to 8%"
+        )
+    return lines
+
+
+def collapse_note(race: SweepRace) -> str | None:
+    """Say which fraction of the leader's runs could collapse although none did; None if some did.
+
+    n runs without a collapse exclude a probability of more than 1 - (0.05 / k)^(1/n), if the leader
+    was chosen from k configurations.
+    """
+    leader = race.leader
+    if leader is None or leader.group.collapsed or not leader.group.metric.is_accuracy:
+        return None
+    n = leader.group.n
+    still_possible = 1 - (LEVEL / race.configurations) ** (1 / n)
+    return (
+        f"none of the leader's {n} runs collapsed; up to {still_possible:.0%} of its runs still "
+        f"could ({ERROR_RATE})"
+    )
+
+
+def look_line(comparison: Comparison, race: SweepRace) -> str:
+    """Describe the last complete look of a race in one line, such as `7 seeds: selu leads; 4 of 18
+    could be more than 0.5 points better`.
+    """
+    leader = race.leader
+    assert leader is not None
+    metric = comparison.metric
+    seeds = number_of(race.seeds, "seed")
+    text = f"{comparison.dataset}, {seeds}: {_name(comparison, race, leader)} leads"
+    within = _size(race.design.within, metric)
+    open_count = sum(racer.bound > race.design.within for racer in race.racers.values())
+    if not open_count:
+        return f"{text}; no other configuration could be more than {within} better"
+    return f"{text}; {open_count} of {len(race.racers)} could be more than {within} better"
+
+
+def _reached(group: Group) -> str:
+    """Format the mean of a configuration: `99.07% (sd 0.42, n = 16)`."""
+    metric = group.metric
+    return f"{metric.text(group.mean)} (sd {metric.number(group.sd)}, n = {group.n})"
+
+
+def _better(bound: float, metric: Metric) -> str:
+    """Format how much better a configuration could be: `0.31 points better`, or `0.02 lower` for a
+    metric of which smaller values are better.
+    """
+    return f"{_size(bound, metric)} {'better' if metric.larger else 'lower'}"
+
+
+def _size(bound: float, metric: Metric) -> str:
+    """Format an upper bound, rounded up: `0.31 points`."""
+    if metric.percent:
+        # without the rounding error of 0.005 * 10000
+        hundredths = math.ceil(round(bound * 1e4, 6))
+        return points_words(hundredths / 100)
+    digits = 3 - math.floor(math.log10(bound))
+    return f"{math.ceil(round(bound * 10**digits, 6)) / 10**digits:g}"
+
+
+def _name(comparison: Comparison, race: SweepRace, racer: Racer) -> str:
+    return comparison.name(_group_of(race, racer))
+
+
+def _group_of(race: SweepRace, racer: Racer) -> Group:
+    """Return the group of the comparison that belongs to a configuration of the race."""
+    for group, other in race.racers.items():
+        if other is racer:
+            return group
+    raise KeyError(racer)
