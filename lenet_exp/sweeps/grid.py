@@ -152,7 +152,8 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         missing = missing_jobs(session.jobs, session.forced_ms)
         # shorter runs first, because longer runs can continue them
         missing.sort(key=lambda job: job.config.num_epoch)
-        if missing or not all_trained:
+        # another process may have trained all of them while this one waited for the sweep
+        if missing or not is_race_over(plan.sweep, session.jobs, plan.request.race):
             for words in engine_words(missing or session.jobs):
                 log.info("%s", words)
             _train_missing(plan, session, missing, launching)
