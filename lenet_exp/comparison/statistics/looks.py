@@ -163,6 +163,12 @@ def race(
             return RaceStanding(looks, requested, seeds)
 
         out = np.any(requested & table.failed, axis=1)
+        has_all_seeds = requested[:, :seeds].all(axis=1) & ~out
+        if not has_all_seeds.any():  # all that raced have left, so the others catch up
+            requested[~out, :seeds] = True
+            if (requested & ~has_result).any():
+                return RaceStanding(looks, requested, seeds)
+            out = np.any(requested & table.failed, axis=1)
         if out.all():
             return RaceStanding(looks, requested, seeds, is_over=True)
         look = _judge(table.values, requested & ~out[:, None], seeds, images, total=total)
