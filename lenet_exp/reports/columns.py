@@ -174,7 +174,7 @@ def _of_group(text: Callable[[Group], str]) -> Callable[[Comparison, int], str]:
     return lambda comparison, position: text(comparison.groups[position])
 
 
-def _accuracy(comparison: Comparison, position: int) -> str:
+def judged_accuracy(comparison: Comparison, position: int) -> str:
     """Format the accuracy of a configuration.
 
     In a race, it is the mean over all seeds that were judged, without a standard deviation, because
@@ -239,9 +239,9 @@ COLUMNS = (
     Column(
         "accuracy",
         "{by} val{label}{unit}",
-        _accuracy,
+        judged_accuracy,
         "{name}{unit}",
-        hint="mean ± standard deviation",
+        hint="mean ± standard deviation; with sweep.within, the mean",
     ),
     Column(
         "interval",

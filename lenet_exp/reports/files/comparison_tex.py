@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.verdict import Relation, could_be_best, relation_of
 from lenet_exp.errors import one_of, printable
-from lenet_exp.reports.columns import Column, accuracy, columns
+from lenet_exp.reports.columns import Column, columns, judged_accuracy
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import more_line, shown_rows
 from lenet_exp.reports.words.best_candidates import best_lines
@@ -128,9 +128,10 @@ def _caption(comparison: Comparison, column_names: set[str], shown: int) -> str:
     metric = comparison.metric
     name = escaped(metric.name)
     unit = r", in \%" if metric.percent else ""
+    statistic = "mean" if comparison.race is not None else r"mean $\pm$ standard deviation"
     caption = (
         f"{capital(comparison.epoch)} validation {name} on {escaped(comparison.dataset)}{unit}: "
-        r"mean $\pm$ standard deviation over $n$ seeds"
+        f"{statistic} over $n$ seeds"
     )
     if "interval" in column_names:
         caption += r", and 95\% confidence interval (CI) of the mean."
@@ -221,7 +222,7 @@ def _result(comparison: Comparison, position: int, bold: bool) -> str:
     remarks += [at_chance(group), collapsed(group)]
     remarks = [remark for remark in remarks if remark]
 
-    text = escaped(accuracy(group))
+    text = escaped(judged_accuracy(comparison, position))
     if bold:
         text = rf"\textbf{{{text}}}"
     if remarks:
