@@ -95,7 +95,7 @@ def verdict_of(comparison: Comparison) -> Verdict:
         lead = comparison.leads[position]
         if lead is not None:
             compared.append((group, lead, relation_of(comparison, position)))
-    is_complete = not any(group.missing for group in comparison.groups)
+    is_complete = not any(group.missing for group in comparison.groups_with_all_runs)
     return Verdict(compared, complete=is_complete)
 
 
