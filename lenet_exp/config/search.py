@@ -15,6 +15,19 @@ AT_THE_TOP = (*BUDGETS, "seeds", "confirm")
 FLAGS = (*AT_THE_TOP, "search.")
 SWEEPER = "hydra/sweeper=search"
 
+# The flags `sweep.*` that apply only to grids.
+GRID_FLAGS = (
+    "zip",
+    "skip",
+    "confirms",
+    "points",
+    "against",
+    "within",
+    "most_seeds",
+    "force",
+    "resume",
+)
+
 
 def check_no_search(config: Config) -> None:
     """Check that a configuration outside a search sets no search flags.

@@ -13,6 +13,7 @@ from lenet_exp.comparison.compare import SPLIT, Comparison
 from lenet_exp.comparison.confirmation_plan import ConfirmationPlan, plan_confirmation
 from lenet_exp.config.compose import quoted
 from lenet_exp.config.schema import HOOK
+from lenet_exp.config.search import GRID_FLAGS
 from lenet_exp.confirmation.baseline import leader_and_baseline
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.config_dir import config_dir_of
@@ -25,18 +26,7 @@ from lenet_exp.sweeps.confirms import Flags, flags_of
 SEED_STEP = 1000  # New seeds start at a multiple of this number.
 
 # The `sweep.*` flags that are not copied from the sweep's command.
-_NOT_COPIED = (
-    "zip",
-    "skip",
-    "confirms",
-    "points",
-    "against",
-    "within",
-    "most_seeds",
-    "resume",
-    "force",
-    "dry_run",
-)
+_NOT_COPIED = (*GRID_FLAGS, "dry_run")
 
 
 @dataclass(frozen=True)

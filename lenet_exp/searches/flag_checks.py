@@ -8,22 +8,9 @@ from dataclasses import replace
 from lenet_exp.config.check import check_ranges
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.schema import Config, Cost, Objective, PrunerName, SamplerName, Search
-from lenet_exp.config.search import BUDGETS
+from lenet_exp.config.search import BUDGETS, GRID_FLAGS
 from lenet_exp.config.space import Flag
 from lenet_exp.errors import ConfigError
-
-# The flags `sweep.*` that apply only to grids.
-GRID_FLAGS = (
-    "zip",
-    "skip",
-    "confirms",
-    "points",
-    "against",
-    "within",
-    "most_seeds",
-    "force",
-    "resume",
-)
 
 
 def check_search_flags(config: Config, searched_flags: Sequence[Flag]) -> None:

@@ -105,12 +105,6 @@ class _LoadedRuns:
     search: SearchSummary | None
     source: RunSource
 
-    def listed_runs(self) -> list[ComparedRun]:
-        """Return the runs with the seeds that the command lists."""
-        assert self.design is not None
-        assert self.design.race is not None
-        return with_listed_seeds(self.runs, self.design.race)
-
 
 def _check_any_sweep() -> None:
     """Raise an error if the outputs folder has runs but no sweeps."""
@@ -183,9 +177,9 @@ def _combined(sweeps: Sequence[_LoadedRuns]) -> _LoadedRuns:
     swept: dict[str, None] = {}
     for sweep in sweeps:
         runs_of_sweep = sweep.runs
-        has_race = sweep.design is not None and sweep.design.race is not None
-        if len(sweeps) > 1 and has_race:
-            runs_of_sweep = sweep.listed_runs()
+        race = sweep.design.race if sweep.design is not None else None
+        if len(sweeps) > 1 and race is not None:
+            runs_of_sweep = with_listed_seeds(runs_of_sweep, race)
         runs |= {run.id: run for run in runs_of_sweep}
         swept |= dict.fromkeys(sweep.swept)
 
