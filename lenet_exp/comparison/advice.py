@@ -120,7 +120,7 @@ def _advice_after_race(comparison: Comparison, race: SweepRace) -> Advice | None
     if race.bound <= 0:
         return _advice_to_predict(comparison)
     if race.decided:
-        return _advice_on_within(comparison) or _advice_to_predict(comparison)
+        return _advice_on_within(comparison, race) or _advice_to_predict(comparison)
 
     design = race.design
     limit = f"sweep.most_seeds={2 * len(design.replicates)}"
@@ -130,11 +130,11 @@ def _advice_after_race(comparison: Comparison, race: SweepRace) -> Advice | None
     return Advice(NextStep.more_seeds, comparison.design.sweep, limit=limit)
 
 
-def _advice_on_within(comparison: Comparison) -> Advice | None:
+def _advice_on_within(comparison: Comparison, race: SweepRace) -> Advice | None:
     """Return the advice to add seeds until the best is known within a smaller difference; None if
     that would take too many runs.
     """
-    plan = smaller_within(comparison)
+    plan = smaller_within(comparison, race)
     if plan is None or not plan.runs:
         return None
     return Advice(

@@ -14,7 +14,7 @@ from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import ABSENT, Group, grouped
 from lenet_exp.comparison.leader import choose_leader, is_remaining, leads_over, tested_leader
 from lenet_exp.comparison.race import (
-    RacerState,
+    CandidateState,
     SweepRace,
     in_order_of_race,
     sweep_race,
@@ -63,7 +63,7 @@ class Comparison:
             empty.
         race: the race of the configurations (`sweep.within`); None for other sweeps. The groups
             then have only the runs with the listed seeds, because runs that were added depending on
-            results would bias every other statistic. Its racers are keyed by these groups.
+            results would bias every other statistic. Its candidates are keyed by these groups.
     """
 
     dataset: str
@@ -98,9 +98,9 @@ class Comparison:
         Groups that have no result, have a diverged run, or were dropped by a search are excluded.
         """
         if self.race is not None and self.race.leader is not None:
-            states = (RacerState.leader, RacerState.open)
-            racers = self.race.racers
-            return [group for group in self.groups if racers[group].state in states]
+            states = (CandidateState.leader, CandidateState.open)
+            candidates = self.race.candidates
+            return [group for group in self.groups if candidates[group].state in states]
 
         leads = zip(self.groups, self.leads, strict=True)
         return [group for group, lead in leads if not self._is_excluded(group, lead)]
@@ -140,14 +140,14 @@ class Comparison:
         race, those of the last look.
         """
         group = self.groups[position]
-        return group if self.race is None else self.race.racers[group].group
+        return group if self.race is None else self.race.candidates[group].group
 
     @property
     def groups_with_all_runs(self) -> list[Group]:
         """The groups with all their runs, also those that a race added."""
         if self.race is None:
             return self.groups
-        return [self.race.racers[group].trained for group in self.groups]
+        return [self.race.candidates[group].trained for group in self.groups]
 
     @cached_property
     def effects(self) -> Effects:
@@ -329,7 +329,7 @@ def _raced(
     groups: Sequence[Group], runs: Sequence[ComparedRun], design: RaceDesign
 ) -> tuple[list[Group], SweepRace]:
     """Return the groups of a race with only the runs of the listed seeds, and the race, whose
-    racers are keyed by these groups.
+    candidates are keyed by these groups.
 
     Args:
         groups: the groups with all runs.

@@ -22,11 +22,11 @@ from lenet_exp.comparison.statistics.looks import (
     look_sizes,
     race,
 )
-from lenet_exp.comparison.statistics.pairs import Bools, Replicate
+from lenet_exp.comparison.statistics.pairs import Replicate
 from lenet_exp.folders.records import Outcome
 
 
-class RacerState(StrEnum):
+class CandidateState(StrEnum):
     """The state of a configuration in a race."""
 
     leader = "leader"
@@ -39,7 +39,7 @@ class RacerState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Racer:
+class Candidate:
     """A configuration in a race.
 
     Attributes:
@@ -50,15 +50,13 @@ class Racer:
         bound: upper bound of how much better it is than the leader, as a fraction if the metric is
             in percent; infinite if it is unknown, and NaN if it is not judged.
         copy_of: configuration that trains the same weights; None if there is none.
-        races: whether it gets more seeds.
     """
 
     group: Group
     trained: Group
-    state: RacerState
+    state: CandidateState
     bound: float = np.nan
     copy_of: Group | None = None
-    races: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +65,7 @@ class SweepRace:
 
     Attributes:
         design: the decisions made before the race.
-        racers: the configurations, by their groups.
+        candidates: the configurations, by their groups.
         configurations: number of different configurations, without copies, that the error rate
             covers.
         seeds: number of seeds of the last complete look; 0 if there is none.
@@ -81,7 +79,7 @@ class SweepRace:
     """
 
     design: RaceDesign
-    racers: Mapping[Group, Racer]
+    candidates: Mapping[Group, Candidate]
     configurations: int
     seeds: int = 0
     bound: float = np.inf
@@ -96,35 +94,24 @@ class SweepRace:
         Args:
             groups: the new group of each configuration.
         """
-        racers = {}
-        for group, new_group in groups.items():
-            racer = self.racers[group]
-            copied = racer.copy_of
-            racers[new_group] = replace(racer, copy_of=None if copied is None else groups[copied])
+        candidates = {groups[group]: candidate for group, candidate in self.candidates.items()}
         requested = [(groups[group], replicate) for group, replicate in self.requested]
-        return replace(self, racers=racers, requested=requested)
+        return replace(self, candidates=candidates, requested=requested)
 
     @property
-    def leader(self) -> Racer | None:
+    def leader(self) -> Candidate | None:
         """The leader; None without a complete look."""
-        for racer in self.racers.values():
-            if racer.state is RacerState.leader:
-                return racer
+        for candidate in self.candidates.values():
+            if candidate.state is CandidateState.leader:
+                return candidate
         return None
 
-    def in_state(self, state: RacerState) -> list[Racer]:
+    def in_state(self, state: CandidateState) -> list[Candidate]:
         """Return the configurations with a state, those with the largest bounds first."""
-        racers = [racer for racer in self.racers.values() if racer.state is state]
-        return sorted(racers, key=lambda racer: -racer.bound)
-
-    @property
-    def racing(self) -> list[Racer]:
-        """The configurations that get more seeds, without the leader."""
-        return [
-            racer
-            for racer in self.racers.values()
-            if racer.races and racer.state is not RacerState.leader
+        candidates = [
+            candidate for candidate in self.candidates.values() if candidate.state is state
         ]
+        return sorted(candidates, key=lambda candidate: -candidate.bound)
 
 
 def sweep_race(groups: Sequence[Group], design: RaceDesign) -> SweepRace:
@@ -143,9 +130,11 @@ def sweep_race(groups: Sequence[Group], design: RaceDesign) -> SweepRace:
     images = images_per_accuracy(different)
     standing = race(table, design.within, sizes, images)
 
-    racers = _racers(different, standing, table, design)
+    candidates = _candidates(different, standing, table, design)
     for group, original in copy_of.items():
-        racers[group] = Racer(group=group, trained=group, state=RacerState.copy, copy_of=original)
+        candidates[group] = Candidate(
+            group=group, trained=group, state=CandidateState.copy, copy_of=original
+        )
 
     last = standing.last
     requested = []
@@ -154,7 +143,7 @@ def sweep_race(groups: Sequence[Group], design: RaceDesign) -> SweepRace:
             requested.append((group, replicates[column]))
     return SweepRace(
         design=design,
-        racers={group: racers[group] for group in groups},
+        candidates={group: candidates[group] for group in groups},
         configurations=len(different),
         seeds=0 if last is None else last.seeds,
         bound=np.inf if last is None else last.bound,
@@ -205,69 +194,60 @@ def _table(groups: Sequence[Group], replicates: Sequence[Replicate]) -> RaceTabl
     return RaceTable(values, failed)
 
 
-def _racers(
+def _candidates(
     groups: Sequence[Group], standing: RaceStanding, table: RaceTable, design: RaceDesign
-) -> dict[Group, Racer]:
+) -> dict[Group, Candidate]:
     """Return the state of each configuration after the last complete look."""
     look = standing.last
     has_failed = np.any(standing.requested & table.failed, axis=1)
     if look is not None and not has_failed.all():
         has_failed = look.out  # later failures belong to a look that is not complete
 
-    racers = {}
+    candidates = {}
     for row, group in enumerate(groups):
         if has_failed[row]:
             state = _state_of_failed(group.runs)
-            racers[group] = Racer(group=group, trained=group, state=state)
+            candidates[group] = Candidate(group=group, trained=group, state=state)
         elif look is None:
-            racers[group] = Racer(group=group, trained=group, state=RacerState.waiting, races=True)
+            candidates[group] = Candidate(group=group, trained=group, state=CandidateState.waiting)
         else:
-            racers[group] = _judged(group, row, look, standing, design=design)
-    return racers
+            candidates[group] = _judged(group, row, look, design)
+    return candidates
 
 
-def _state_of_failed(runs: Sequence[ComparedRun]) -> RacerState:
+def _state_of_failed(runs: Sequence[ComparedRun]) -> CandidateState:
     """Return the state of a configuration that has left the race."""
     has_diverged = any(run.outcome == Outcome.diverged for run in runs)
-    return RacerState.diverged if has_diverged else RacerState.undecided
+    return CandidateState.diverged if has_diverged else CandidateState.undecided
 
 
-def _judged(
-    group: Group, row: int, look: Look, standing: RaceStanding, *, design: RaceDesign
-) -> Racer:
+def _judged(group: Group, row: int, look: Look, design: RaceDesign) -> Candidate:
     """Return a configuration that a look has judged, with the runs of that look."""
     used = set(design.replicates[: look.counts[row]])
     at_look = replace(group, runs=[run for run in group.runs if run.replicate in used])
     bound = float(look.bounds[row])
     if row == look.leader:
-        state = RacerState.leader
+        state = CandidateState.leader
     else:
-        state = RacerState.open if bound > 0 else RacerState.not_best
-    races: Bools = look.racing(design.within)
-    return Racer(
-        group=at_look,
-        trained=group,
-        state=state,
-        bound=bound,
-        races=bool(races[row]) and not standing.is_over,
-    )
+        state = CandidateState.open if bound > 0 else CandidateState.not_best
+    return Candidate(group=at_look, trained=group, state=state, bound=bound)
 
 
 def in_order_of_race(groups: Sequence[Group], sweep: SweepRace) -> list[Group]:
     """Return groups in the order in which a table shows them: the leader, then the other judged
     configurations, best mean first, and then those that were not judged.
     """
-    return sorted(groups, key=lambda group: _rank(sweep.racers[group]))
+    return sorted(groups, key=lambda group: _rank(sweep.candidates[group]))
 
 
-def _rank(racer: Racer) -> tuple[int, float]:
+def _rank(candidate: Candidate) -> tuple[int, float]:
     """Return a sort key that is lower for better configurations."""
-    group = racer.group
-    is_judged = racer.state in (RacerState.open, RacerState.not_best)
+    group = candidate.group
+    is_judged = candidate.state in (CandidateState.open, CandidateState.not_best)
     mean = group.metric.sign * group.mean if group.n else -np.inf
-    if racer.state is RacerState.leader:
+    if candidate.state is CandidateState.leader:
         return 0, -mean
-    if is_judged or racer.state in (RacerState.waiting, RacerState.copy):
+    if is_judged or candidate.state in (CandidateState.waiting, CandidateState.copy):
         return 1, -mean
     return 2, -mean
 

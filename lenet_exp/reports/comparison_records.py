@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.race import Racer
+from lenet_exp.comparison.race import Candidate
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.comparison.studies.datasets import across_datasets
@@ -43,7 +43,7 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
 
         row |= _lead_fields(comparison.leads[position])
         if comparison.race is not None:
-            row |= _race_fields(comparison.race.racers[group])
+            row |= _race_fields(comparison.race.candidates[group])
         row |= {
             "relation": relation_of(comparison, position).value,
             "not_excluded": group in not_excluded,
@@ -87,13 +87,13 @@ def _lead_fields(lead: Difference | None) -> dict[str, Cell]:
     return {**behind("behind", lead), "p": lead.p, "test": lead.test, "differs": lead.differs}
 
 
-def _race_fields(racer: Racer) -> dict[str, Cell]:
+def _race_fields(candidate: Candidate) -> dict[str, Cell]:
     """Return the state of a configuration in a race, and the results by which it was judged."""
     return {
-        "race": racer.state.value,
-        "race_n": racer.group.n,
-        "race_mean": racer.group.mean,
-        "bound": racer.bound,
+        "race": candidate.state.value,
+        "race_n": candidate.group.n,
+        "race_mean": candidate.group.mean,
+        "bound": candidate.bound,
     }
 
 

@@ -57,7 +57,8 @@ def plan_race(
     if within is None:
         _check_no_flags_of_race(config)
         return None
-    if config.sweep.confirms is not None:
+    is_confirmation = earlier_plan is not None and earlier_plan.confirms is not None
+    if config.sweep.confirms is not None or is_confirmation:
         raise ConfigError(
             f"sweep.within={within:g}: a confirmation has a fixed number of seeds; remove this flag"
         )
@@ -313,7 +314,7 @@ class GridRace:
                 continue
             self._log_look(comparison)
             for group, replicate in race.requested:
-                trained = race.racers[group].trained
+                trained = race.candidates[group].trained
                 if replicate not in {run.replicate for run in trained.runs}:
                     requests.append((self._template(trained, job_of_run), replicate))
         # shorter runs first, because longer runs can continue them

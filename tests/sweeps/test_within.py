@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.comparison.compare import compare_sweep
-from lenet_exp.comparison.race import RacerState
+from lenet_exp.comparison.part import select_part
+from lenet_exp.comparison.race import CandidateState
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.reports.comparison_records import records
+from lenet_exp.reports.files.comparison_tex import tex
+from lenet_exp.reports.run_source import RunSource
+from lenet_exp.reports.words.verdict import verdict
 from tests.tools.commands import SMALL, Done, end, lenet_train, start, succeeded
 from tests.tools.until import until
 
@@ -159,8 +163,8 @@ def test_diverged_configuration_leaves_the_race_and_is_named(ready):
     )
     assert done.returncode == 1
     race = race_of(ready)
-    states = [racer.state for racer in race.racers.values()]
-    assert states.count(RacerState.diverged) == 1
+    states = [candidate.state for candidate in race.candidates.values()]
+    assert states.count(CandidateState.diverged) == 1
     assert race.configurations == 3
     diverged = [run for run in trained_or_diverged(ready) if run[0] == 1e6]
     assert diverged == [(1e6, 0), (1e6, 1), (1e6, 2)]
@@ -176,9 +180,9 @@ def test_configurations_with_equal_weights_are_one(ready):
     flags = ("activation=relu,selu", "training.patience=null,1000", "sweep.within=2")
     succeeded(lenet_train("-m", *BARE, *flags, BASIC, outputs=ready))
     race = race_of(ready)
-    assert len(race.racers) == 4
+    assert len(race.candidates) == 4
     assert race.configurations == 2
-    assert len(race.in_state(RacerState.copy)) == 2
+    assert len(race.in_state(CandidateState.copy)) == 2
 
 
 def test_zipped_splits_are_extended_together(ready):
@@ -200,7 +204,7 @@ def test_other_statistics_use_the_listed_seeds(raced):
     (comparison,) = comparisons_of(raced[0])
     assert all(group.replicates == 3 for group in comparison.groups)
     assert comparison.num_runs == len(trained(raced[0]))
-    by_seed = {racer.group.n for racer in comparison.race.racers.values()}
+    by_seed = {candidate.group.n for candidate in comparison.race.candidates.values()}
     assert max(by_seed) == comparison.race.seeds
 
 
@@ -212,6 +216,25 @@ def test_records_have_the_race(raced):
     assert leader["race_n"] == race.seeds
     assert leader["n"] == 3
     assert max(row["bound"] for row in others) == race.bound
+
+
+def test_part_of_a_race_keeps_the_verdict_of_all_configurations(raced):
+    whole = comparisons_of(raced[0])
+    (part,) = select_part(whole, "activation=selu", None)
+    assert len(part.groups) == 2
+    assert part.race is whole[0].race
+    assert verdict(part) == verdict(whole[0])
+
+
+def test_latex_has_the_mean_and_the_number_of_all_judged_seeds(raced):
+    (comparison,) = comparisons_of(raced[0])
+    leader = comparison.judged_group(0)
+    row = next(
+        line for line in tex([comparison], RunSource("race")).splitlines() if r"\textbf" in line
+    )
+    assert f"{100 * leader.mean:.2f}" in row
+    assert f"& {leader.n} " in row
+    assert r"\pm" not in row
 
 
 TWO = "activation=relu,selu"

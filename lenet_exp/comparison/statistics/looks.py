@@ -134,8 +134,6 @@ def race(
     within: float,
     sizes: Sequence[int],
     images: int | None = None,
-    *,
-    configurations: int | None = None,
 ) -> RaceStanding:
     """Judge the results of a race at each look for which they are complete.
 
@@ -147,14 +145,10 @@ def race(
         within: difference that does not matter, in the unit of the values (accuracies: a fraction).
         sizes: numbers of seeds of the looks; see `look_sizes`.
         images: number of images from which each accuracy was computed; None if unknown.
-        configurations: number of configurations that the error rate covers; by default, those in
-            the table.
     """
-    rows, most = table.values.shape
-    total = rows if configurations is None else configurations
-    requested = np.zeros((rows, most), dtype=bool)
+    requested = np.zeros(table.values.shape, dtype=bool)
     looks: list[Look] = []
-    racing = np.ones(rows, dtype=bool)
+    racing = np.ones(len(requested), dtype=bool)
 
     for seeds in sizes:
         requested[racing, :seeds] = True
@@ -171,7 +165,7 @@ def race(
             out = np.any(requested & table.failed, axis=1)
         if out.all():
             return RaceStanding(looks, requested, seeds, is_over=True)
-        look = _judge(table.values, requested & ~out[:, None], seeds, images, total=total)
+        look = _judge(table.values, requested & ~out[:, None], seeds, images)
         looks.append(look)
         if look.is_decided(within):
             return RaceStanding(looks, requested, seeds, is_over=True)
@@ -180,15 +174,15 @@ def race(
     return RaceStanding(looks, requested, sizes[-1], is_over=True)
 
 
-def _judge(values: Floats, used: Bools, seeds: int, images: int | None, *, total: int) -> Look:
-    """Judge the results of one look.
+def _judge(values: Floats, used: Bools, seeds: int, images: int | None) -> Look:
+    """Judge the results of one look. The error rate covers all configurations, also those that are
+    out.
 
     Args:
         values: see `RaceTable`.
         used: which results are judged, with the same shape; none of configurations that are out.
         seeds: number of seeds of the look.
         images: see `race`.
-        total: number of configurations that the error rate covers.
     """
     counts = used.sum(axis=1)
     means = np.where(used, values, 0.0).sum(axis=1) / np.maximum(counts, 1)
@@ -203,5 +197,6 @@ def _judge(values: Floats, used: Bools, seeds: int, images: int | None, *, total
         judged = np.where(used, values, np.nan)[order, :seeds]
         replicates = np.arange(seeds)
         table = AccuracyTable(judged, replicates, np.zeros_like(replicates))
-        bounds[others] = upper_bounds(table, images, level=look_level(total), win_level=WIN_LEVEL)
+        level = look_level(len(values))
+        bounds[others] = upper_bounds(table, images, level=level, win_level=WIN_LEVEL)
     return Look(seeds, leader, bounds, counts=counts, out=counts == 0)

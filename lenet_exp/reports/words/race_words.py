@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.race import Racer, RacerState, SweepRace
+from lenet_exp.comparison.race import Candidate, CandidateState, SweepRace
 from lenet_exp.comparison.statistics.multiplicity import LEVEL
 from lenet_exp.config.metric import Metric
 from lenet_exp.reports.words.formatting import points_words
@@ -18,7 +18,7 @@ from lenet_exp.reports.words.names import NAMED, names
 
 ERROR_RATE = f"error rate {LEVEL:.0%}"
 
-JUDGED = (RacerState.leader, RacerState.open, RacerState.not_best)
+JUDGED = (CandidateState.leader, CandidateState.open, CandidateState.not_best)
 
 
 def race_verdict(comparison: Comparison, race: SweepRace) -> str:
@@ -34,7 +34,7 @@ def race_verdict(comparison: Comparison, race: SweepRace) -> str:
         return _without_look(race)
 
     sentences = [
-        f"Use {_name(comparison, race, leader)}: {_reached(leader.group)}.",
+        f"Use {comparison.name(leader.group)}: {_reached(leader.group)}.",
         _claim(comparison, race),
         *_rivals(comparison, race),
         *_copies(comparison, race),
@@ -65,31 +65,31 @@ def _claim(comparison: Comparison, race: SweepRace) -> str:
 
 def _judged_words(race: SweepRace) -> str:
     """Return which configurations the claim is about, such as `the 18`."""
-    judged = sum(racer.state in JUDGED for racer in race.racers.values())
-    undecided = race.in_state(RacerState.undecided)
+    judged = sum(candidate.state in JUDGED for candidate in race.candidates.values())
+    undecided = race.in_state(CandidateState.undecided)
     if undecided:
         return f"the {judged} that could be trained"
-    if race.in_state(RacerState.diverged):
+    if race.in_state(CandidateState.diverged):
         return f"the {judged} without a diverged run"
     return f"the {judged}"
 
 
 def _rivals(comparison: Comparison, race: SweepRace) -> list[str]:
     """Return sentences about the configurations that could be better, and about the others."""
-    rivals = race.in_state(RacerState.open)
+    rivals = race.in_state(CandidateState.open)
     if race.bound <= 0 or not rivals:
         return []
 
     listed = []
-    for racer in rivals[:NAMED]:
-        listed.append(f"{_name(comparison, race, racer)} ({_at_most(comparison, racer)})")
+    for candidate in rivals[:NAMED]:
+        listed.append(f"{comparison.name(candidate.group)} ({_at_most(comparison, candidate)})")
     others = rivals[NAMED:]
     if others:
         count = "one other" if len(others) == 1 else f"one of {len(others)} others"
         listed.append(f"{count} ({_at_most(comparison, others[0])})")
     sentences = [f"If it is not the best, the best is {_alternatives(listed)}."]
 
-    num_worse = len(race.in_state(RacerState.not_best))
+    num_worse = len(race.in_state(CandidateState.not_best))
     if num_worse == 1:
         sentences.append("The other one is not the best.")
     elif num_worse:
@@ -97,10 +97,10 @@ def _rivals(comparison: Comparison, race: SweepRace) -> list[str]:
     return sentences
 
 
-def _at_most(comparison: Comparison, racer: Racer) -> str:
-    if math.isinf(racer.bound):
+def _at_most(comparison: Comparison, candidate: Candidate) -> str:
+    if math.isinf(candidate.bound):
         return "equal differences on all seeds, so no limit is known"
-    return f"at most {_better(racer.bound, comparison.metric)}"
+    return f"at most {_better(candidate.bound, comparison.metric)}"
 
 
 def _alternatives(listed: Sequence[str]) -> str:
@@ -113,8 +113,10 @@ def _alternatives(listed: Sequence[str]) -> str:
 
 def _copies(comparison: Comparison, race: SweepRace) -> list[str]:
     """Return a sentence about configurations that train the same weights as others."""
-    groups = [_group_of(race, racer) for racer in race.in_state(RacerState.copy)]
-    copies = [group for group in groups if group in comparison.groups]
+    copies = []
+    for group in comparison.groups:
+        if race.candidates[group].state is CandidateState.copy:
+            copies.append(group)
     if not copies:
         return []
     verb = "trains" if len(copies) == 1 else "train"
@@ -140,24 +142,24 @@ def race_remark(comparison: Comparison, race: SweepRace, group: Group) -> str:
     """Describe how a configuration compares with the leader of a race, such as `0.27 lower, at most
     0.31 points better`.
     """
-    racer = race.racers[group]
+    candidate = race.candidates[group]
     leader = race.leader
-    if racer.state is RacerState.copy:
-        assert racer.copy_of is not None
-        return f"same weights as {comparison.name(racer.copy_of)}"
-    if racer.state is RacerState.undecided:
+    if candidate.state is CandidateState.copy:
+        assert candidate.copy_of is not None
+        return f"same weights as {comparison.name(candidate.copy_of)}"
+    if candidate.state is CandidateState.undecided:
         return "could not be trained on all seeds, not judged"
-    if racer.state is RacerState.diverged:
+    if candidate.state is CandidateState.diverged:
         return "not judged"
-    if racer.state is RacerState.leader:
+    if candidate.state is CandidateState.leader:
         return "leader"
     if leader is None:
         return ""
 
-    distance = _distance(racer.group, leader.group)
-    if racer.state is RacerState.not_best:
+    distance = _distance(candidate.group, leader.group)
+    if candidate.state is CandidateState.not_best:
         return f"{distance}, not the best"
-    return f"{distance}, {_at_most(comparison, racer)}"
+    return f"{distance}, {_at_most(comparison, candidate)}"
 
 
 def _distance(group: Group, leader: Group) -> str:
@@ -211,12 +213,12 @@ def look_line(comparison: Comparison, race: SweepRace) -> str:
     assert leader is not None
     metric = comparison.metric
     seeds = number_of(race.seeds, "seed")
-    text = f"{comparison.dataset}, {seeds}: {_name(comparison, race, leader)} leads"
+    text = f"{comparison.dataset}, {seeds}: {comparison.name(leader.group)} leads"
     within = _size(race.design.within, metric)
-    open_count = sum(racer.bound > race.design.within for racer in race.racers.values())
+    open_count = sum(candidate.bound > race.design.within for candidate in race.candidates.values())
     if not open_count:
         return f"{text}; no other configuration could be more than {within} better"
-    return f"{text}; {open_count} of {len(race.racers)} could be more than {within} better"
+    return f"{text}; {open_count} of {len(race.candidates)} could be more than {within} better"
 
 
 def _reached(group: Group) -> str:
@@ -240,15 +242,3 @@ def _size(bound: float, metric: Metric) -> str:
         return points_words(hundredths / 100)
     digits = 3 - math.floor(math.log10(bound))
     return f"{math.ceil(round(bound * 10**digits, 6)) / 10**digits:g}"
-
-
-def _name(comparison: Comparison, race: SweepRace, racer: Racer) -> str:
-    return comparison.name(_group_of(race, racer))
-
-
-def _group_of(race: SweepRace, racer: Racer) -> Group:
-    """Return the group of the comparison that belongs to a configuration of the race."""
-    for group, other in race.racers.items():
-        if other is racer:
-            return group
-    raise KeyError(racer)

@@ -28,7 +28,7 @@ def remark(comparison: Comparison, position: int) -> str:
     if comparison.race is not None:
         race = comparison.race
         parts.append(race_remark(comparison, race, group))
-        parts += run_remarks(race.racers[group].trained)
+        parts += run_remarks(race.candidates[group].trained)
         return "; ".join(filter(None, parts))
 
     if comparison.is_baseline(group):
