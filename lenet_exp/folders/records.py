@@ -416,11 +416,24 @@ def _exact_result_properties_of(record: Record) -> dict[str, str | int]:
 
 
 def describe_differences(differing: dict[str, tuple[str | int, str | int]]) -> str:
-    """Format the result of `Record.execution_differences`, such as `num_threads=1 (now 2)`."""
+    """Format the result of `Record.execution_differences`, such as `num_threads=1 (now 2)`.
+
+    Of `environment`, only the variables that differ are listed.
+    """
     texts = []
     for name, (earlier_value, current_value) in differing.items():
+        if name == "environment":
+            earlier_settings, current_settings = str(earlier_value), str(current_value)
+            earlier_value = _settings_without(current_settings, earlier_settings)
+            current_value = _settings_without(earlier_settings, current_settings)
         texts.append(f"{name}={earlier_value or 'none'} (now {current_value or 'none'})")
     return ", ".join(texts)
+
+
+def _settings_without(excluded: str, settings: str) -> str:
+    """Return the `NAME=value` pairs of `settings` that are not in `excluded`."""
+    excluded_pairs = excluded.split()
+    return " ".join(pair for pair in settings.split() if pair not in excluded_pairs)
 
 
 def record_from_json(value: Any) -> Record:

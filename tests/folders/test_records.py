@@ -21,6 +21,7 @@ from lenet_exp.folders.job import job_from_json, job_to_json
 from lenet_exp.folders.records import (
     FINAL_FIELDS,
     History,
+    describe_differences,
     record_from_json,
     record_to_json,
 )
@@ -140,3 +141,13 @@ def test_environments_differ_only_in_properties_of_both_records():
     assert one.execution_differences(replace(newer, versions={"torch": "3"})) == {
         "torch": ("2", "3")
     }
+
+
+def test_description_of_differences_names_only_variables_that_differ():
+    earlier, current = "ATEN_CPU_CAPABILITY=default MKL_CBWR=AVX2", "MKL_CBWR=AVX2 OMP_DYNAMIC=true"
+    assert describe_differences({"environment": (earlier, current), "num_threads": (1, 2)}) == (
+        "environment=ATEN_CPU_CAPABILITY=default (now OMP_DYNAMIC=true), num_threads=1 (now 2)"
+    )
+    assert describe_differences({"environment": ("", "MKL_CBWR=AVX2")}) == (
+        "environment=none (now MKL_CBWR=AVX2)"
+    )

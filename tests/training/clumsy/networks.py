@@ -117,7 +117,10 @@ def remove_in_training(net: Any, images: Tensor, path: str) -> Tensor:
     net.steps = getattr(net, "steps", 0) + (net.training and len(images) > 2)
     if net.steps == 2:
         net.steps += 1
-        shutil.rmtree(os.path.join(os.environ["LENET_EXP_OUTPUTS"], path))
+        folder = os.path.join(os.environ["LENET_EXP_OUTPUTS"], path)
+        # MLflow's process may create and remove a database journal there at the same time.
+        while os.path.exists(folder):
+            shutil.rmtree(folder, ignore_errors=True)
     return net.logits(images)
 
 
