@@ -12,11 +12,16 @@ from functools import partial
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirmation_plan import ConfirmationPlan, plan_confirmation
 from lenet_exp.comparison.confirmation_result import confirmation_result
-from lenet_exp.comparison.design import EndedConfirmation
+from lenet_exp.comparison.design import EndedConfirmation, RaceDesign
 from lenet_exp.comparison.race import SweepRace
 from lenet_exp.comparison.statistics.differences import Difference
-from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
-from lenet_exp.comparison.within_plan import smaller_within
+from lenet_exp.comparison.verdict import Relation, Verdict, has_bounds, verdict_of
+from lenet_exp.comparison.within_plan import (
+    design_of_continued,
+    runs_of_first_look,
+    seconds_per_run,
+    smaller_within,
+)
 from lenet_exp.config.class_groups import VERSION
 from lenet_exp.errors import ConfigError
 
@@ -24,6 +29,7 @@ AT_MOST = 100  # maximum number of seeds for a suggested confirmation
 MANY_RUNS = 200  # number of runs above which a larger difference is suggested
 DIFFERENCES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # differences to confirm, in percentage points
 ROUNDING = 5e-5  # half of the last digit of a printed accuracy
+FIRST_WITHIN = "1"  # difference for `sweep.within` after one seed, in percentage points
 
 
 class NextStep(StrEnum):
@@ -35,7 +41,6 @@ class NextStep(StrEnum):
     seeds = "seeds"  # the leader has only one seed
     baseline = "baseline"  # compare the best configuration of a search with the baseline
     confirm = "confirm"  # no significant difference between the leader and some others
-    confirm_winner = "confirm winner"  # the leader is ahead, but its true lead may be much smaller
     within = "within"  # add seeds until the best is known within a smaller difference
     more_seeds = "more seeds"  # a race was ended by a limit
     predict = "predict"  # the leads are clear; evaluate on test data
@@ -53,8 +58,9 @@ class Advice:
         sweep: ID of the sweep that the step applies to; empty if it does not apply to a single
             sweep.
         points: the difference to confirm or, after a confirmation, the difference that was tested,
-            in percentage points.
+            in percentage points; for `within`, in the metric's unit if that is not percent.
         runs: number of runs of the step; 0 if unknown.
+        is_least: whether the step can take more runs than this number.
         seconds: total training time of these runs, in seconds; NaN if unknown.
         limit: for a race, the flag with a larger limit.
     """
@@ -63,6 +69,7 @@ class Advice:
     sweep: str = ""
     points: str = ""
     runs: int = 0
+    is_least: bool = False
     seconds: float = math.nan
     limit: str = ""
 
@@ -102,13 +109,16 @@ def advice(comparison: Comparison) -> Advice | None:
     if not verdict.compared:
         return None
     if leader.n < 2:
-        return Advice(NextStep.seeds, design.sweep)
+        return _advice_on_one_seed(comparison)
     if _needs_baseline(comparison):
         leads = [lead for _, lead, _ in verdict.compared]
         return _advice_to_confirm(comparison, NextStep.baseline, leads)
-    if verdict.not_behind:
-        return _advice_on_open_leads(comparison, verdict)
-    return _advice_on_winner(comparison, verdict)
+    if has_bounds(comparison) and verdict.rivals:
+        bound = verdict.rivals[0][1]
+        continued = design_of_continued(comparison, bound)
+        if continued is not None:
+            return _advice_on_within(comparison, continued) or _advice_to_predict(comparison)
+    return _advice_on_open_leads(comparison, verdict)
 
 
 def _advice_after_race(comparison: Comparison, race: SweepRace) -> Advice | None:
@@ -120,7 +130,7 @@ def _advice_after_race(comparison: Comparison, race: SweepRace) -> Advice | None
     if race.bound <= 0:
         return _advice_to_predict(comparison)
     if race.decided:
-        return _advice_on_within(comparison, race) or _advice_to_predict(comparison)
+        return _advice_on_within(comparison, race.design) or _advice_to_predict(comparison)
 
     design = race.design
     limit = f"sweep.most_seeds={2 * len(design.replicates)}"
@@ -130,11 +140,14 @@ def _advice_after_race(comparison: Comparison, race: SweepRace) -> Advice | None
     return Advice(NextStep.more_seeds, comparison.design.sweep, limit=limit)
 
 
-def _advice_on_within(comparison: Comparison, race: SweepRace) -> Advice | None:
+def _advice_on_within(comparison: Comparison, design: RaceDesign) -> Advice | None:
     """Return the advice to add seeds until the best is known within a smaller difference; None if
     that would take too many runs.
+
+    Args:
+        design: design of the race so far, or of a sweep as if it were a race.
     """
-    plan = smaller_within(comparison, race)
+    plan = smaller_within(comparison, design)
     if plan is None or not plan.runs:
         return None
     return Advice(
@@ -143,6 +156,25 @@ def _advice_on_within(comparison: Comparison, race: SweepRace) -> Advice | None:
         f"{plan.within:g}",
         runs=plan.runs,
         seconds=plan.seconds,
+    )
+
+
+def _advice_on_one_seed(comparison: Comparison) -> Advice:
+    """Return the advice to add seeds if every configuration has one. Which ones are added then does
+    not depend on a test, so that these seeds can be continued.
+    """
+    sweep = comparison.design.sweep
+    can_continue = design_of_continued(comparison, math.inf) is not None
+    if not can_continue or not comparison.metric.percent:
+        return Advice(NextStep.seeds, sweep)
+    runs = runs_of_first_look(comparison)
+    return Advice(
+        NextStep.within,
+        sweep,
+        FIRST_WITHIN,
+        runs=runs,
+        is_least=True,
+        seconds=runs * seconds_per_run(comparison.groups),
     )
 
 
@@ -198,23 +230,14 @@ def _needs_baseline(comparison: Comparison) -> bool:
 
 
 def _advice_on_open_leads(comparison: Comparison, verdict: Verdict) -> Advice | None:
-    """Return the advice for a leader that is not significantly better than some others."""
+    """Return the advice to test on new seeds those leads that are not significant; if all are, to
+    evaluate the leader on test data.
+    """
     open_leads = _open_leads(verdict)
     if not open_leads:
         return _advice_to_predict(comparison)
     confirm = _advice_to_confirm(comparison, NextStep.confirm, open_leads)
     return confirm or Advice(NextStep.seeds, comparison.design.sweep)
-
-
-def _advice_on_winner(comparison: Comparison, verdict: Verdict) -> Advice | None:
-    """Return the advice for a leader that is significantly better than all others."""
-    leads = [lead for _, lead, _ in verdict.compared]
-    nearest = min(leads, key=lambda lead: lead.points)
-    # Even if the lead is biased upward, it is real.
-    is_clear = nearest.low > nearest.points / 2
-    if is_clear:
-        return _advice_to_predict(comparison)
-    return _advice_to_confirm(comparison, NextStep.confirm_winner, [nearest])
 
 
 def _open_leads(verdict: Verdict) -> list[Difference]:
@@ -264,7 +287,7 @@ def _advice_to_confirm(
         comparison.design.sweep,
         f"{points:g}",
         runs=_num_runs(plan),
-        seconds=_seconds_per_run(plan) * _num_runs(plan),
+        seconds=seconds_per_run(plan.groups) * _num_runs(plan),
     )
 
 
@@ -274,13 +297,3 @@ def _num_runs(plan: ConfirmationPlan) -> int:
     A single group is tested against a baseline, which has the same number of runs.
     """
     return plan.seeds * max(len(plan.groups), 2)
-
-
-def _seconds_per_run(plan: ConfirmationPlan) -> float:
-    """Return the mean training time of the finished runs of the planned configurations, in seconds;
-    NaN if unknown.
-    """
-    seconds = []
-    for group in plan.groups:
-        seconds += [run.seconds for run in group.finished if run.seconds is not None]
-    return statistics.fmean(seconds) if seconds else math.nan

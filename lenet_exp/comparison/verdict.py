@@ -59,6 +59,19 @@ class Verdict:
         return any(lead.n > 1 for _, lead, _ in self.compared)
 
     @property
+    def rivals(self) -> list[tuple[Group, float]]:
+        """The configurations that could be better than the leader, except unstable ones, each with
+        an upper bound of how much better it is if it is the best: at least 0, and infinite if
+        unknown. Those with the largest bounds come first.
+        """
+        rivals = []
+        for group, lead, relation in self.compared:
+            has_equal_differences = relation is Relation.untested and lead.n > 1
+            if relation is Relation.open or has_equal_differences:
+                rivals.append((group, max(lead.bound, 0.0)))
+        return sorted(rivals, key=lambda rival: -rival[1])
+
+    @property
     def typical(self) -> float:
         """The typical standard deviation over seeds, as a fraction; NaN if variances were not
         moderated.
@@ -97,6 +110,23 @@ def verdict_of(comparison: Comparison) -> Verdict:
             compared.append((group, lead, relation_of(comparison, position)))
     is_complete = not any(group.missing for group in comparison.groups_with_all_runs)
     return Verdict(compared, complete=is_complete)
+
+
+def has_bounds(comparison: Comparison) -> bool:
+    """Return whether the verdict says how much better the best configuration could be than the
+    leader, from a fixed number of seeds (`Difference.bound`).
+
+    It does for all configurations of a grid. A search and a race add seeds depending on results, a
+    part can be selected by its results, and a confirmation tests a leader that was chosen before.
+    """
+    design = comparison.design
+    if comparison.race is not None or comparison.part or comparison.has_trials:
+        return False
+    if design.confirms is not None or design.selected_by_results:
+        return False
+    leader = comparison.leader
+    has_several_seeds = leader is not None and leader.stable and leader.n > 1
+    return has_several_seeds and verdict_of(comparison).tested
 
 
 def could_be_best(comparison: Comparison) -> list[Group]:

@@ -14,11 +14,12 @@ from operator import attrgetter
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.statistics.differences import Difference
+from lenet_exp.comparison.verdict import has_bounds, relation_of
 from lenet_exp.config.class_groups import VERSION
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import rounded
 from lenet_exp.reports.words.formatting import ACCURACY
-from lenet_exp.reports.words.remarks import remark
+from lenet_exp.reports.words.remarks import against_leader, remark
 
 # The groups of which the last part of a flag's name is clear.
 CLEAR_GROUPS = {"model", "optimizer", "regularization", "activation", "training", "augmentation"}
@@ -35,6 +36,7 @@ class Column:
         tex: title in LaTeX; empty if LaTeX does not have the column.
         hint: explanation that the HTML report shows with the title.
         is_shown: function that returns whether the tables of a comparison contain the column.
+        is_detail: whether the terminal shows the column only with `details=true`.
         wraps: whether cells contain text that can be wrapped.
         importance: order in which columns are left out if the terminal is too narrow: the lowest
             first; a column with the default value is never left out.
@@ -46,21 +48,24 @@ class Column:
     tex: str = ""
     hint: str = ""
     is_shown: Callable[[Comparison], object] = lambda comparison: True
+    is_detail: bool = False
     wraps: bool = False
     importance: int | None = None
 
 
-def columns(comparison: Comparison, *, tex: bool = False) -> list[Column]:
+def columns(comparison: Comparison, *, tex: bool = False, details: bool = True) -> list[Column]:
     """Return the columns of a comparison's table: its rank (except in LaTeX), the flags that
     differ, and the results.
 
     Args:
         tex: whether to return the columns of the LaTeX table.
+        details: whether to return the columns with details, too.
     """
     results = []
     for column in COLUMNS:
         title = column.tex if tex else column.title
-        if title and column.is_shown(comparison):
+        is_requested = details or not column.is_detail
+        if title and is_requested and column.is_shown(comparison):
             results.append(_with_titles(column, comparison))
 
     flags = []
@@ -222,6 +227,16 @@ def _multiply_adds(group: Group) -> str:
     return _count(group.size.get("multiply_adds"))
 
 
+def _in_all_pairs(comparison: Comparison, position: int) -> str:
+    """Format the result of the test of a configuration against the leader."""
+    lead = comparison.leads[position]
+    if lead is None:
+        return "-"
+    return against_leader(
+        comparison, comparison.groups[position], lead, relation_of(comparison, position)
+    )
+
+
 def _has_remarks(comparison: Comparison) -> bool:
     return len(comparison.groups) > 1 or bool(remark(comparison, 0))
 
@@ -311,6 +326,15 @@ COLUMNS = (
         "vs. leader",
         remark,
         is_shown=_has_remarks,
+        wraps=True,
+    ),
+    Column(
+        "pairs",
+        "test of all pairs",
+        _in_all_pairs,
+        hint="difference from the leader, corrected for all pairs of configurations",
+        is_shown=has_bounds,
+        is_detail=True,
         wraps=True,
     ),
 )

@@ -14,7 +14,7 @@ from lenet_exp.comparison.race import Candidate
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics.differences import Difference
 from lenet_exp.comparison.studies.datasets import across_datasets
-from lenet_exp.comparison.verdict import relation_of
+from lenet_exp.comparison.verdict import has_bounds, relation_of
 from lenet_exp.folders.records import SIZES, Outcome
 from lenet_exp.reports.words.remarks import remark
 
@@ -44,6 +44,8 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
         row |= _lead_fields(comparison.leads[position])
         if comparison.race is not None:
             row |= _race_fields(comparison.race.candidates[group])
+        elif has_bounds(comparison):
+            row |= _bound_fields(comparison.leads[position])
         row |= {
             "relation": relation_of(comparison, position).value,
             "not_excluded": group in not_excluded,
@@ -85,6 +87,14 @@ def _lead_fields(lead: Difference | None) -> dict[str, Cell]:
     if lead is None:
         return {**behind("behind", None), "p": math.nan, "test": "", "differs": None}
     return {**behind("behind", lead), "p": lead.p, "test": lead.test, "differs": lead.differs}
+
+
+def _bound_fields(lead: Difference | None) -> dict[str, Cell]:
+    """Return how much better than the leader a configuration can be; NaN if it is not judged."""
+    is_judged = lead is not None and not lead.unstable and lead.n > 1
+    if lead is None or not is_judged:
+        return {"bound": math.nan}
+    return {"bound": lead.bound}
 
 
 def _race_fields(candidate: Candidate) -> dict[str, Cell]:

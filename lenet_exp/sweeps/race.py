@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.statistics.looks import FEWEST_SEEDS
+from lenet_exp.comparison.statistics.looks import FEWEST_SEEDS, MOST_SEEDS
 from lenet_exp.comparison.statistics.pairs import Replicate
 from lenet_exp.config.schema import EXECUTION_FLAGS, SEED_FLAGS, Config
 from lenet_exp.errors import ConfigError
@@ -29,7 +29,6 @@ SEED = "seed"
 SPLIT = "split_seed"
 
 LARGEST_SEED = 2**63 - 1
-MOST_SEEDS = 50  # maximum number of seeds if `sweep.most_seeds` is not set
 
 log = logging.getLogger("lenet_exp")
 
@@ -71,7 +70,7 @@ def plan_race(
             most_seeds=MOST_SEEDS,
             listed=len(listed),
             replicates=listed,
-            after_verdict=had_verdict,
+            after_verdict=had_verdict and len(listed) > 1,
         )
     most_seeds = config.sweep.most_seeds or earlier.most_seeds
     fewest = max(earlier.listed, FEWEST_SEEDS)

@@ -12,23 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from lenet_exp.comparison.advice import NextStep, advice
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.confirmation_plan import plan_confirmation
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.runs import ComparedRun, flags_and_seed
-from lenet_exp.comparison.verdict import relation_of
+from lenet_exp.comparison.verdict import Relation, relation_of, verdict_of
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError
+from lenet_exp.reports.columns import columns
 from lenet_exp.reports.files.comparison_tex import tex
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.words.best_candidates import best_lines
 from lenet_exp.reports.words.next_steps import next_step, notes
-from lenet_exp.reports.words.remarks import remark
+from lenet_exp.reports.words.remarks import against_leader, remark
 from lenet_exp.reports.words.verdict import verdict
 from tests.comparison.made_up import made, many
 
 SWEEP = Design(8, 0, sweep="1f3a")
-WINS = "wins (error rate 5%):"
+IS_BEST = "It is the best of"
 SELU = [0.9101, 0.9126, 0.9093, 0.9119]
 TANH = [0.9098, 0.9131, 0.9085, 0.9120]  # as good as selu
 RELU = {0: 0.9060, 1: 0.9081, 2: 0.9050, 3: 0.9079}  # worse
@@ -182,22 +183,35 @@ def test_leader_is_compared_with_each_other_group(comparison):
 def test_result_is_described_in_words(comparison):
     """This is the only test of the wording."""
     selu, tanh, relu, elu, gelu, *_ = (remark(comparison, position) for position in range(7))
-    low, high = (round(end * 100, 2) for end in (comparison.leads[2].low, comparison.leads[2].high))
-    assert relu == f"behind by 0.42 points ({low:.2f} to {high:.2f})"
-    assert elu.startswith("behind by 1.00 points (")
-    assert [selu, tanh, gelu] == [
-        "leader",
-        "could be the best; 0.01 points lower",
-        "one seed; 1.05 points lower",
-    ]
+    assert selu == "leader"
+    assert tanh == "0.01 lower, at most 0.09 points better"
+    assert relu == "0.42 lower, not the best"
+    assert elu.startswith("1.00 lower, not the best")
+    assert gelu == "not judged: one seed; 1.05 lower"
+
     text = verdict(comparison)
-    assert "91.10 ± 0.15% (n = 4)" in text
+    assert text.startswith("selu leads so far: 91.10% (sd 0.15, n = 4). The best of the 4 that are")
+    assert "is this one or tanh, which is at most 0.09 points better (error rate 5%)" in text
     assert " is missing (1 failed)" in text
-    assert WINS not in text
+    assert IS_BEST not in text
     assert next_step(comparison) is not None
-    assert best_lines(comparison) == [
-        "The best is one of 2 of 4 configurations (95% confidence): selu, tanh."
-    ]
+
+
+def test_details_show_the_tests_of_all_pairs(comparison):
+    (pairs,) = [column for column in columns(comparison) if column.is_detail]
+    low, high = (round(end * 100, 2) for end in (comparison.leads[2].low, comparison.leads[2].high))
+    assert pairs.text(comparison, 2) == f"behind by 0.42 points ({low:.2f} to {high:.2f})"
+    assert pairs.text(comparison, 1) == "could be the best; 0.01 points lower"
+    assert pairs not in columns(comparison, details=False)
+
+
+def test_interval_that_contains_zero_is_left_out_of_a_significant_difference():
+    reached = [0.91, 0.92, 0.93, 0.94]
+    behind = [a - less for a, less in zip(reached, (0.01, 0.016, 0.02, 0.006), strict=True)]
+    (comparison,) = compare_runs([*many(reached), *many(behind, activation="relu")])
+    lead = replace(comparison.leads[1], low=-0.001)
+    group = comparison.groups[1]
+    assert against_leader(comparison, group, lead, Relation.behind) == "behind by 1.30 points"
 
 
 def test_unstable_configuration_is_listed_separately():
@@ -206,10 +220,8 @@ def test_unstable_configuration_is_listed_separately():
     ]
     runs = [run for group in groups for run in group] + many([0.9, 0.2, 0.8, 0.1, 0.9], lr="9")
     (comparison,) = compare_runs(runs)
-    best, unstable = best_lines(comparison)
-    assert best.endswith("; or 1 unstable one.")
-    assert unstable.startswith("Unstable: lr=9 (")
-    assert remark(comparison, 6).startswith("unstable (sd 39.62); ")
+    assert "Not judged: lr=9 (unstable: " in verdict(comparison)
+    assert remark(comparison, 6).startswith("not judged: unstable (sd 39.62); ")
     assert [relation_of(comparison, position).value for position in (0, 6)] == [
         "leader",
         "unstable",
@@ -237,22 +249,48 @@ def test_clear_winner_is_reported():
     ]
     for some in (groups, groups[:2]):
         (comparison,) = compare_runs([run for group in some for run in group])
-        assert verdict(comparison).startswith(f"selu {WINS}")
+        text = verdict(comparison)
+        assert text.startswith("Use selu: ")
+        assert f"{IS_BEST} the {len(some)} (error rate 5%)" in text
         assert next_step(comparison) is None
-        assert best_lines(comparison) == []
         assert comparison.not_excluded == [comparison.leader]
     (swept,) = compare_runs([run for group in groups for run in group], design=SWEEP)
     assert next_step(swept).endswith("lenet-predict sweep=1f3a")
 
 
-def test_confirmation_is_suggested_for_winner_with_uncertain_lead():
-    reached = [0.91, 0.92, 0.93, 0.94]
-    behind = [a - less for a, less in zip(reached, (0.01, 0.016, 0.02, 0.006), strict=True)]
-    (comparison,) = compare_runs(
-        [*many(reached, activation="selu"), *many(behind, activation="relu")], design=SWEEP
-    )
-    assert verdict(comparison).startswith(f"selu {WINS}")
-    assert next_step(comparison).endswith("(18 runs): lenet-compare sweep=1f3a confirm=1")
+def test_more_seeds_are_suggested_for_smaller_difference():
+    noise = np.random.default_rng(1).normal(0, 0.002, size=(3, 4))
+    runs = [
+        *many(0.9 + noise[0], activation="selu"),
+        *many(0.9 + noise[1], activation="tanh"),
+        *many(0.8 + noise[2], activation="relu"),
+    ]
+    (comparison,) = compare_runs(runs, design=SWEEP)
+    bound = 100 * verdict_of(comparison).rivals[0][1]
+    advised = advice(comparison)
+    assert advised.step is NextStep.within
+    assert float(advised.points) < bound
+    assert advised.runs > 0
+    command = f"lenet-train -m sweep.resume=1f3a sweep.within={advised.points}"
+    assert next_step(comparison).endswith(command)
+
+
+@pytest.mark.parametrize(
+    ("design", "seeds"),
+    [
+        (replace(SWEEP, earlier_runs=2), range(4)),  # the verdict would have a caution
+        (replace(SWEEP, sweep="", sweeps=2), range(4)),
+        (SWEEP, range(1, 5)),  # a configuration has other seeds
+    ],
+)
+def test_sweep_that_cannot_add_seeds_is_not_continued(design, seeds):
+    runs = [
+        *many(SELU, activation="selu"),
+        *many(RELU, activation="relu"),
+        *many(dict(zip(seeds, TANH, strict=True)), activation="tanh"),
+    ]
+    (comparison,) = compare_runs(runs, design=design)
+    assert advice(comparison).step is NextStep.confirm
 
 
 def test_configuration_with_diverged_runs_does_not_win():
@@ -262,13 +300,15 @@ def test_configuration_with_diverged_runs_does_not_win():
     lower = many([0.88, 0.882, 0.88, 0.882, 0.881, 0.881], activation="tanh")
     (comparison,) = compare_runs([*diverging, *steady, *lower])
     assert [g.flags["activation"] for g in comparison.groups] == ["selu", "tanh", "relu"]
-    assert verdict(comparison).startswith(f"selu {WINS}")
+    text = verdict(comparison)
+    assert text.startswith("Use selu: ")
+    assert f"{IS_BEST} the 2 without a diverged run" in text
     assert "3 of 6" in verdict(comparison)
     assert "95.10%" in verdict(comparison)
     assert comparison.leads[2] is None
     assert [g.flags["activation"] for g in comparison.not_excluded] == ["selu"]
     (comparison,) = compare_runs([*diverging, *steady])
-    assert WINS not in verdict(comparison)  # no other configuration is stable
+    assert IS_BEST not in verdict(comparison)  # no other configuration is stable
 
 
 def test_no_configuration_wins_if_all_have_diverged_runs():
@@ -288,23 +328,22 @@ def test_missing_runs_prevent_a_winner_but_pruned_runs_do_not():
     (comparison,) = compare_runs(
         [*groups, *(made(seed, None, "killed", activation="relu") for seed in (4, 5))]
     )
-    assert WINS not in verdict(comparison)
+    assert IS_BEST not in verdict(comparison)
     assert "(2 killed)" in verdict(comparison)
     assert next_step(comparison) is not None
     # a search pruned it because it was worse
     (comparison,) = compare_runs([*groups, made(0, 0.5, "pruned")])
     assert comparison.groups[0].missing == 0
-    assert WINS in verdict(comparison)
+    assert IS_BEST in verdict(comparison)
 
 
 def test_single_seeds_have_no_winner_and_suggest_more_seeds():
     (comparison,) = compare_runs(
         [made(0, 0.91, activation="selu"), made(0, 0.90, activation="relu")]
     )
-    assert WINS not in verdict(comparison)
+    assert IS_BEST not in verdict(comparison)
     assert "91.00%" in verdict(comparison)
     assert "'seed=range(1,6)'" in next_step(comparison)  # seed 0 is already trained
-    assert best_lines(comparison) == []
 
 
 def test_best_configuration_with_single_seed_is_not_the_leader():
@@ -321,7 +360,7 @@ def test_best_configuration_with_single_seed_is_not_the_leader():
 def test_equal_results_have_no_winner():
     for a, b in (([0.91], [0.91]), ([0.91, 0.92], [0.91, 0.92]), ([0.91, 0.92], [0.90, 0.91])):
         (comparison,) = compare_runs([*many(a, activation="selu"), *many(b, activation="relu")])
-        assert WINS not in verdict(comparison)
+        assert IS_BEST not in verdict(comparison)
         assert "selu" in verdict(comparison)
         assert "relu" in verdict(comparison)
         assert [lead.test for lead in comparison.leads if lead] == ["none"]
@@ -368,8 +407,8 @@ def test_leader_that_is_worse_on_common_seeds_does_not_win():
         [*many(leader, activation="selu"), *many({0: 0.91, 1: 0.91011}, activation="relu")]
     )
     assert (comparison.leads[1].differs, comparison.leads[1].ahead) == (True, False)
-    assert "better by 1.00 points" in remark(comparison, 1)
-    assert WINS not in verdict(comparison)
+    assert remark(comparison, 1).startswith("1.00 higher over 2 common seeds, at most ")
+    assert IS_BEST not in verdict(comparison)
 
 
 def test_note_warns_if_numbers_of_epochs_differ():
@@ -509,10 +548,11 @@ def test_phrases_agree_with_the_numbers_for_any_results(runs, pooled, by):
     stable = [g for g in comparison.groups if g.n and not g.diverged]
     assert comparison.not_excluded == [g for g in stable if g in comparison.not_excluded]
     assert (comparison.leader in comparison.not_excluded) == bool(stable)
-    if WINS in text:
+    if IS_BEST in text:
         assert not any(g.missing for g in comparison.groups)
-        assert comparison.not_excluded == [comparison.leader]
-        assert all(lead.ahead for lead in comparison.leads if lead is not None)
+        judged = verdict_of(comparison)
+        assert not judged.rivals
+        assert judged.related(Relation.behind)
     if any(g.missing for g in comparison.groups):
         assert next_step(comparison) is not None
     for group, lead in zip(comparison.groups, comparison.leads, strict=True):

@@ -51,21 +51,31 @@ def upper_bounds(
         level: one-sided level of each comparison.
         win_level: one-sided level of each test of a leader that wins.
     """
-    from scipy.special import stdtrit
-
     groups = table.values.shape[0]
     unmoderated_pairs = compare_first_with_others(table)
     pairs = unmoderated_pairs
     if groups >= MODERATED_FROM:
         pairs = _with_moderated_variances(unmoderated_pairs, table, images)
 
-    error = np.maximum(np.nan_to_num(pairs.error), _least_error(pairs, images))
-    quantile = stdtrit(np.maximum(pairs.df, 1), 1 - level)
-    bounds = -pairs.points + quantile * error
-
+    bounds = bounds_of_pairs(pairs, images, level=level)
     if groups >= LEAST_FOR_WIN and _wins(unmoderated_pairs, win_level):
         bounds = np.minimum(bounds, 0.0)
     return np.asarray(bounds)
+
+
+def bounds_of_pairs(pairs: Pairs, images: int | None, *, level: float) -> Floats:
+    """Return an upper bound of how much better the second group of each pair is than the first,
+    with shape (..., pairs).
+
+    Args:
+        pairs: comparisons of a leader with other groups.
+        images, level: see `upper_bounds`.
+    """
+    from scipy.special import stdtrit
+
+    error = np.maximum(np.nan_to_num(pairs.error), _least_error(pairs, images))
+    quantile = stdtrit(np.maximum(pairs.df, 1), 1 - level)
+    return np.asarray(-pairs.points + quantile * error)
 
 
 def _with_moderated_variances(pairs: Pairs, table: AccuracyTable, images: int | None) -> Pairs:

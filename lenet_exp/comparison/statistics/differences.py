@@ -35,6 +35,8 @@ class Difference:
         excluded: whether the group is not the best, although it may not be significantly behind the
             leader.
         unstable: whether the group is not excluded, but has an unusually large standard deviation.
+        bound: upper bound of how much better the group is than the leader, if it is the best group;
+            infinite if it is unknown, which includes equal differences on all seeds.
         typical: typical standard deviation over seeds of all groups; NaN if variances were not
             moderated.
     """
@@ -48,6 +50,7 @@ class Difference:
     differs: bool = False
     excluded: bool = False
     unstable: bool = False
+    bound: float = math.inf
     typical: float = math.nan
 
     @property
@@ -80,15 +83,20 @@ def against_chosen(
     tests = pair_tests(AccuracyTable.of([leader, *others]), images)
     groups = len(others) + 1
     differences = _differences(tests.pairs, tests.differs, comparisons=comb(groups, 2))
-    return [
-        replace(
-            difference,
-            excluded=bool(tests.excluded[position]),
-            unstable=bool(tests.unstable[position]),
-            typical=float(tests.typical),
+
+    judged = []
+    for position, difference in enumerate(differences):
+        is_tested = difference.test != "none"
+        judged.append(
+            replace(
+                difference,
+                excluded=bool(tests.excluded[position]),
+                unstable=bool(tests.unstable[position]),
+                bound=float(tests.bounds[position]) if is_tested else math.inf,
+                typical=float(tests.typical),
+            )
         )
-        for position, difference in enumerate(differences)
-    ]
+    return judged
 
 
 def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:

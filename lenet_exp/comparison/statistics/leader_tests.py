@@ -10,6 +10,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_exp.comparison.statistics.bounds import bounds_of_pairs
 from lenet_exp.comparison.statistics.images import with_new_images
 from lenet_exp.comparison.statistics.moderation import (
     MODERATED_FROM,
@@ -57,6 +58,8 @@ class LeaderTests:
         excluded: whether each group is significantly behind the leader, or beaten by a better
             group.
         unstable: whether each group is not excluded but has an unusually large standard deviation.
+        bounds: upper bound of how much better each group is than the leader. It is a claim about
+            the truly best group only, with an error rate of 5%, for k - 1 comparisons.
         typical: typical standard deviation over seeds, with shape (...); NaN if variances were not
             moderated.
     """
@@ -65,6 +68,7 @@ class LeaderTests:
     differs: Bools
     excluded: Bools
     unstable: Bools
+    bounds: Floats
     typical: Floats
 
     @property
@@ -130,12 +134,14 @@ def pair_tests(
     significant = _significant_pairs(pairs, others + 1, is_moderated=moderated is not None)
     differs = significant[..., :others] | _wins(unmoderated_pairs.first(others))
     behind = differs & (pairs.points[..., :others] > 0)
+    bounds = bounds_of_pairs(pairs.first(others), images, level=LEVEL / others)
     if moderated is None:
         return LeaderTests(
             pairs=pairs.first(others),
             differs=differs,
             excluded=behind,
             unstable=np.zeros_like(behind),
+            bounds=bounds,
             typical=np.full(behind.shape[:-1], np.nan),
         )
 
@@ -147,6 +153,7 @@ def pair_tests(
         differs=differs,
         excluded=excluded,
         unstable=~excluded & is_noisy,
+        bounds=bounds,
         typical=typical,
     )
 

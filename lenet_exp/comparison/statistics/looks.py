@@ -23,6 +23,7 @@ from lenet_exp.comparison.statistics.multiplicity import LEVEL
 from lenet_exp.comparison.statistics.pairs import AccuracyTable, Bools, Floats
 
 FEWEST_SEEDS = 3  # seeds of the first look; two would hardly show the variation between seeds
+MOST_SEEDS = 50  # maximum number of seeds if `sweep.most_seeds` is not set
 GROWTH = 4 / 3  # ratio of the numbers of seeds of two looks
 
 # The fraction of the level that each look uses, by the number of configurations, and for more of

@@ -118,7 +118,7 @@ def print_comparison(comparison: Comparison, *, details: bool = False) -> None:
     console = wide_console()
     console.print(title_of(comparison))
     num_rows = shown_rows(comparison, TERMINAL_ROWS)
-    console.print(_table(comparison, num_rows, console.width))
+    console.print(_table(comparison, num_rows, console.width, details=details))
     more = more_line(comparison, num_rows)
     if more is not None:
         console.lines(f"{more}; to list them, run: lenet-compare output=report.csv")
@@ -139,13 +139,14 @@ def _has_details(comparison: Comparison) -> bool:
     return len(comparison.groups) > 2
 
 
-def _table(comparison: Comparison, num_rows: int, width: int) -> PlainTable:
+def _table(comparison: Comparison, num_rows: int, width: int, *, details: bool) -> PlainTable:
     """Return the first rows of a comparison's table.
 
     Args:
         width: width of the terminal in characters.
+        details: whether to show the columns with details.
     """
-    all_columns = columns(comparison)
+    all_columns = columns(comparison, details=details)
     cells = []
     for position in range(num_rows):
         cells.append([column.text(comparison, position) for column in all_columns])

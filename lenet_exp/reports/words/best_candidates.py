@@ -8,7 +8,13 @@ from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.statistics.leader_tests import UNSTABLE_RATIO
-from lenet_exp.comparison.verdict import Relation, Verdict, could_be_best, verdict_of
+from lenet_exp.comparison.verdict import (
+    Relation,
+    Verdict,
+    could_be_best,
+    has_bounds,
+    verdict_of,
+)
 from lenet_exp.reports.words.names import names
 from lenet_exp.reports.words.remarks import chosen_in_advance
 
@@ -17,9 +23,9 @@ def best_lines(comparison: Comparison) -> list[str]:
     """Return sentences about the configurations that could be the best, and about unstable ones.
 
     Return an empty list if all others are behind the leader, if significance could not be tested,
-    or for a race, whose verdict says it.
+    or if the verdict itself says it.
     """
-    if comparison.race is not None:
+    if comparison.race is not None or has_bounds(comparison):
         return []
     judged = verdict_of(comparison)
     candidates = _candidates(comparison, judged)

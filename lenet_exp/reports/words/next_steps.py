@@ -38,11 +38,11 @@ def next_step(comparison: Comparison, command: str | None = None) -> str | None:
 
     step_command = _command_of(advised)
     if step_command == command:
-        return f"{_step_with_command(advised)}:"
+        return f"{_step_with_command(comparison, advised)}:"
     if step_command:
-        return f"{_step_with_command(advised)}: {step_command}"
+        return f"{_step_with_command(comparison, advised)}: {step_command}"
     one_sweep = "after running all of these configurations in one sweep, which reuses results"
-    return f"{_step_with_command(advised)}, {one_sweep}"
+    return f"{_step_with_command(comparison, advised)}, {one_sweep}"
 
 
 _STEPS_WITHOUT_COMMAND = {NextStep.finish, NextStep.steady, NextStep.seeds}
@@ -62,25 +62,24 @@ def _step_without_command(comparison: Comparison, advised: Advice) -> str:
     return f"train several new seeds to test the differences, for example {example}"
 
 
-def _step_with_command(advised: Advice) -> str:
+def _step_with_command(comparison: Comparison, advised: Advice) -> str:
     """Describe a step that consists of one command."""
     cost = _cost(advised)
     evaluate = "evaluate the leader on the test images"
-    within = points_words(float(advised.points or 0))
-    lead = f"a lead of {within}"
+    points = points_words(float(advised.points or 0))
+    within = points if comparison.metric.percent else advised.points
     steps = {
         NextStep.watch: "wait for the sweep, which is still running",
         NextStep.baseline: (
             f"test the leader against the sweep's command without its searched flags{cost}"
         ),
         NextStep.confirm: f"test the configurations that could be the best on new seeds{cost}",
-        NextStep.confirm_winner: f"the lead is biased upward; confirm it on new seeds{cost}",
         NextStep.within: f"to be within {within}, add seeds{cost}",
         NextStep.more_seeds: "raise the limit to add more seeds",
         NextStep.predict: evaluate,
         NextStep.confirmed: f"the lead was confirmed on new seeds; {evaluate}",
         NextStep.scored: "see the test results of the leader, which was confirmed on new seeds",
-        NextStep.not_confirmed: f"see the table; {lead} was not confirmed on new seeds",
+        NextStep.not_confirmed: f"see the table; a lead of {points} was not confirmed on new seeds",
     }
     return steps[advised.step]
 
@@ -93,6 +92,8 @@ def _cost(advised: Advice) -> str:
     if not advised.runs:
         return ""
     runs = number_of(advised.runs, "run")
+    if advised.is_least:
+        runs = f"at least {runs}"
     if math.isnan(advised.seconds):
         return f" ({runs})"
     seconds = sweep_seconds(advised.seconds, advised.runs)
@@ -157,14 +158,6 @@ def cautions(comparison: Comparison) -> list[str]:
             f"for a fair comparison, sweep optimizer.lr={RATES} as well, "
             "and set best_per=optimizer"
         )
-    has_race = comparison.race is not None
-    if not has_race and any(
-        lead.ahead and lead.low <= 0 and lead.has_narrow_interval for lead in leads
-    ):
-        lines.append(
-            "a configuration can be behind although its interval contains 0, "
-            "because the tests are more powerful than the intervals"
-        )
     if _compares_best_of_different_lengths(comparison):
         lines.append(
             "num_epoch differs, and training longer increases the best accuracy by chance; "
@@ -211,7 +204,6 @@ def _command_of(advised: Advice) -> str:
         NextStep.watch: f"lenet-sweep watch {sweep}",
         NextStep.baseline: f"{confirm} against=baseline",
         NextStep.confirm: confirm,
-        NextStep.confirm_winner: confirm,
         NextStep.within: f"{resume} sweep.within={advised.points}",
         NextStep.more_seeds: f"{resume} {advised.limit}",
         NextStep.predict: f"lenet-predict {sweep}",

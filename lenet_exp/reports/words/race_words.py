@@ -5,18 +5,24 @@ better another one could be.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.race import Candidate, CandidateState, SweepRace
+from lenet_exp.comparison.race import CandidateState, SweepRace
 from lenet_exp.comparison.statistics.multiplicity import LEVEL
-from lenet_exp.config.metric import Metric
-from lenet_exp.reports.words.formatting import points_words
-from lenet_exp.reports.words.names import NAMED, names
-
-ERROR_RATE = f"error rate {LEVEL:.0%}"
+from lenet_exp.reports.words.claim_words import (
+    ERROR_RATE,
+    Rival,
+    at_most,
+    bound_size,
+    claim,
+    distance_words,
+    reached,
+    rival_sentences,
+)
+from lenet_exp.reports.words.names import names
+from lenet_exp.reports.words.scope import holds_for
 
 JUDGED = (CandidateState.leader, CandidateState.open, CandidateState.not_best)
 
@@ -34,11 +40,12 @@ def race_verdict(comparison: Comparison, race: SweepRace) -> str:
         return _without_look(race)
 
     sentences = [
-        f"Use {comparison.name(leader.group)}: {_reached(leader.group)}.",
+        f"Use {comparison.name(leader.group)}: {reached(leader.group)}.",
         _claim(comparison, race),
         *_rivals(comparison, race),
         *_copies(comparison, race),
         *_early_end(comparison, race),
+        holds_for(comparison, leader.group),
     ]
     return " ".join(sentences)
 
@@ -57,10 +64,7 @@ def _claim(comparison: Comparison, race: SweepRace) -> str:
         return f"It is the best of {which} ({ERROR_RATE})."
 
     limit = race.design.within if race.decided else race.bound
-    if math.isinf(limit):
-        return f"The best of {which} is not known."
-    better = _better(limit, comparison.metric)
-    return f"The best of {which} is this one, or is at most {better} ({ERROR_RATE})."
+    return claim(which, limit, comparison.metric)
 
 
 def _judged_words(race: SweepRace) -> str:
@@ -76,39 +80,13 @@ def _judged_words(race: SweepRace) -> str:
 
 def _rivals(comparison: Comparison, race: SweepRace) -> list[str]:
     """Return sentences about the configurations that could be better, and about the others."""
-    rivals = race.in_state(CandidateState.open)
-    if race.bound <= 0 or not rivals:
+    if race.bound <= 0:
         return []
-
-    listed = []
-    for candidate in rivals[:NAMED]:
-        listed.append(f"{comparison.name(candidate.group)} ({_at_most(comparison, candidate)})")
-    others = rivals[NAMED:]
-    if others:
-        count = "one other" if len(others) == 1 else f"one of {len(others)} others"
-        listed.append(f"{count} ({_at_most(comparison, others[0])})")
-    sentences = [f"If it is not the best, the best is {_alternatives(listed)}."]
-
+    rivals = []
+    for candidate in race.in_state(CandidateState.open):
+        rivals.append(Rival(group=candidate.group, bound=candidate.bound))
     num_worse = len(race.in_state(CandidateState.not_best))
-    if num_worse == 1:
-        sentences.append("The other one is not the best.")
-    elif num_worse:
-        sentences.append(f"The other {num_worse} are not the best.")
-    return sentences
-
-
-def _at_most(comparison: Comparison, candidate: Candidate) -> str:
-    if math.isinf(candidate.bound):
-        return "equal differences on all seeds, so no limit is known"
-    return f"at most {_better(candidate.bound, comparison.metric)}"
-
-
-def _alternatives(listed: Sequence[str]) -> str:
-    """Join alternatives: `a`, `a or b`, `a, b, or c`."""
-    if len(listed) < 3:
-        return " or ".join(listed)
-    *first, last = listed
-    return f"{', '.join(first)}, or {last}"
+    return rival_sentences(comparison, rivals, num_worse)
 
 
 def _copies(comparison: Comparison, race: SweepRace) -> list[str]:
@@ -127,7 +105,7 @@ def _early_end(comparison: Comparison, race: SweepRace) -> list[str]:
     """Return a sentence about a race in which the difference has not been reached."""
     if race.decided:
         return []
-    within = _size(race.design.within, comparison.metric)
+    within = bound_size(race.design.within, comparison.metric)
     seeds = number_of(race.seeds, "seed")
     if race.is_over:
         limit = f"sweep.most_seeds={len(race.design.replicates)}"
@@ -159,7 +137,7 @@ def race_remark(comparison: Comparison, race: SweepRace, group: Group) -> str:
     distance = _distance(candidate.group, leader.group)
     if candidate.state is CandidateState.not_best:
         return f"{distance}, not the best"
-    return f"{distance}, {_at_most(comparison, candidate)}"
+    return f"{distance}, {at_most(candidate.bound, comparison.metric)}"
 
 
 def _distance(group: Group, leader: Group) -> str:
@@ -167,11 +145,7 @@ def _distance(group: Group, leader: Group) -> str:
     common = group.scores.keys() & leader.scores.keys()
     differences = [leader.scores[key] - group.scores[key] for key in common]
     distance = math.fsum(differences) / len(differences)
-    metric = group.metric
-    if float(metric.number(distance)) == 0:
-        return "same mean"
-    is_lower = (distance > 0) is metric.larger
-    return f"{metric.number(abs(distance))} {'lower' if is_lower else 'higher'}"
+    return distance_words(distance, group.metric)
 
 
 def race_notes(comparison: Comparison, race: SweepRace) -> list[str]:
@@ -214,31 +188,8 @@ def look_line(comparison: Comparison, race: SweepRace) -> str:
     metric = comparison.metric
     seeds = number_of(race.seeds, "seed")
     text = f"{comparison.dataset}, {seeds}: {comparison.name(leader.group)} leads"
-    within = _size(race.design.within, metric)
+    within = bound_size(race.design.within, metric)
     open_count = sum(candidate.bound > race.design.within for candidate in race.candidates.values())
     if not open_count:
         return f"{text}; no other configuration could be more than {within} better"
     return f"{text}; {open_count} of {len(race.candidates)} could be more than {within} better"
-
-
-def _reached(group: Group) -> str:
-    """Format the mean of a configuration: `99.07% (sd 0.42, n = 16)`."""
-    metric = group.metric
-    return f"{metric.text(group.mean)} (sd {metric.number(group.sd)}, n = {group.n})"
-
-
-def _better(bound: float, metric: Metric) -> str:
-    """Format how much better a configuration could be: `0.31 points better`, or `0.02 lower` for a
-    metric of which smaller values are better.
-    """
-    return f"{_size(bound, metric)} {'better' if metric.larger else 'lower'}"
-
-
-def _size(bound: float, metric: Metric) -> str:
-    """Format an upper bound, rounded up: `0.31 points`."""
-    if metric.percent:
-        # without the rounding error of 0.005 * 10000
-        hundredths = math.ceil(round(bound * 1e4, 6))
-        return points_words(hundredths / 100)
-    digits = 3 - math.floor(math.log10(bound))
-    return f"{math.ceil(round(bound * 10**digits, 6)) / 10**digits:g}"

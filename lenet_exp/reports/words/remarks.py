@@ -5,8 +5,9 @@ from __future__ import annotations
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.statistics.differences import Difference
-from lenet_exp.comparison.verdict import Relation, relation_of
+from lenet_exp.comparison.verdict import Relation, has_bounds, relation_of
 from lenet_exp.config.metric import Metric
+from lenet_exp.reports.words.fixed_words import fixed_remark
 from lenet_exp.reports.words.formatting import interval_words
 from lenet_exp.reports.words.race_words import race_remark
 from lenet_exp.reports.words.run_outcomes import (
@@ -33,7 +34,9 @@ def remark(comparison: Comparison, position: int) -> str:
 
     if comparison.is_baseline(group):
         parts.append("the baseline")
-    if lead is not None:
+    if lead is not None and has_bounds(comparison):
+        parts.append(fixed_remark(group, lead, relation))
+    elif lead is not None:
         parts.append(against_leader(comparison, group, lead, relation))
     if relation is Relation.leader and len(comparison.groups) > 1:
         parts.append(_leader_remark(comparison, position))
@@ -73,9 +76,10 @@ def against_leader(
             reason = f"equal differences on {lead.n} seeds, not tested"
         return f"{reason}; {distance}"
 
-    # The interval of the size, which is positive.
+    # The interval of the size, which is positive. The tests are more powerful than the intervals,
+    # so that the interval of a significant difference can contain 0; it is then left out.
     low, high = (lead.low, lead.high) if lead.points >= 0 else (-lead.high, -lead.low)
-    interval = interval_words(low, high, metric)
+    interval = "" if lead.differs and low <= 0 else interval_words(low, high, metric)
     size = metric.size(lead.points)
     if relation is Relation.behind:
         return f"behind by {size}{interval}"

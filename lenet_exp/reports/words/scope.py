@@ -30,6 +30,20 @@ def scope(comparison: Comparison, beaten: Sequence[Group]) -> str:
     return f"on new seeds with these validation images{elsewhere(comparison, beaten)}"
 
 
+def holds_for(comparison: Comparison, leader: Group, beaten: Sequence[Group] = ()) -> str:
+    """Return a sentence that says what the verdict is about, such as `For new seeds with these
+    validation images.`
+
+    Args:
+        beaten: the configurations behind the leader, for which new images are tested.
+    """
+    if leader.splits > 1:
+        return "For new seeds and new splits."
+    if not beaten:
+        return "For new seeds with these validation images."
+    return f"{scope(comparison, beaten).replace('on new', 'For new', 1)}."
+
+
 def _holds_on_new_images(comparison: Comparison, beaten: Sequence[Group]) -> bool:
     """Return whether all these leads, with the compared accuracies, also hold on new images."""
     new_images = comparison.new_images

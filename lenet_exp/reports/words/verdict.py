@@ -15,10 +15,11 @@ from lenet_exp.comparison.confirmation_result import confirmation_result
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.statistics.pairs import Replicate
 from lenet_exp.comparison.statistics.power import detectable
-from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
+from lenet_exp.comparison.verdict import Relation, Verdict, has_bounds, verdict_of
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.words.confirmation_answer import confirmation_answer
 from lenet_exp.reports.words.design_caution import design_caution
+from lenet_exp.reports.words.fixed_words import fixed_verdict
 from lenet_exp.reports.words.names import NAMED, names
 from lenet_exp.reports.words.race_words import race_verdict
 from lenet_exp.reports.words.run_outcomes import diverged_on, outcomes, replicates_word
@@ -60,6 +61,8 @@ def _ranking(comparison: Comparison) -> str:
 
     if comparison.race is not None:
         sentences = [race_verdict(comparison, comparison.race)]
+    elif has_bounds(comparison):
+        sentences = [fixed_verdict(comparison, leader)]
     elif not leader.diverged:
         sentences = [_leader_sentence(comparison, leader, verdict_of(comparison))]
     elif len(groups) > 1:

@@ -71,7 +71,7 @@ def written(comparison: Comparison, path: Path, source: RunSource = SOURCE) -> P
 
 
 def test_page_and_terminal_have_same_rows(comparison, capsys, tmp_path):
-    print_comparison(comparison)
+    print_comparison(comparison, details=True)
     printed = capsys.readouterr().out
     head, *rows = written(comparison, tmp_path / "x.html").rows
     assert head == [column.title for column in columns(comparison)]
