@@ -23,6 +23,9 @@ from hypothesis import settings
 # several times. OpenMP reads this when torch is imported, here and in the processes that tests
 # start.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A shell that starts the tests in the background ignores Ctrl-C for them and all their processes,
+# and some tests press Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # with so many imported modules, more frequent collections take 7% of the time
 gc.set_threshold(50_000)
 
