@@ -205,7 +205,7 @@ def test_details_show_the_tests_of_all_pairs(comparison):
     assert pairs not in columns(comparison, details=False)
 
 
-def test_interval_that_contains_zero_is_left_out_of_a_significant_difference():
+def test_significant_difference_hides_interval_with_zero():
     reached = [0.91, 0.92, 0.93, 0.94]
     behind = [a - less for a, less in zip(reached, (0.01, 0.016, 0.02, 0.006), strict=True)]
     (comparison,) = compare_runs([*many(reached), *many(behind, activation="relu")])

@@ -114,7 +114,8 @@ class Process:
 
     def send_signal(self, which: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, which)
+            with contextlib.suppress(ProcessLookupError):  # it may have ended in between
+                os.kill(self.pid, which)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
