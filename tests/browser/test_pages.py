@@ -117,7 +117,7 @@ def test_sweep_page_lists_runs_and_links_report_and_best_run(page, served, sweep
         page.get_by_role("cell", name=flag, exact=True).wait_for()
     description = page.get_by_test_id("note-editor-preview-content")
     description.get_by_role("link").nth(1).wait_for()
-    assert re.match(r"Use (relu|selu) lr=0\.\d+ .*\d\d\.\d\d%", description.inner_text())
+    assert re.match(r"Use (relu|selu) lr=0\.\d+:\s\d\d\.\d\d%", description.inner_text())
     assert page.get_by_test_id("show-comment-toggle").count() == 0  # all of it is shown
     screenshot("sweep")
     targets = {
