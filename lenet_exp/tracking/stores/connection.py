@@ -57,20 +57,29 @@ class StoreConnection:
         address: address of the store and name of the experiment.
         outputs: the outputs folder that contains the runs.
         limit: time limit for calls to the store.
+        outputs_existed: whether the outputs folder existed when the uploads were requested. If it
+            did and no longer does, it was moved, and nothing creates it again.
 
     Attributes:
         uri: address of the store.
         name: address of the store, without secrets.
     """
 
-    def __init__(self, address: StoreAddress, outputs: Path, limit: CallLimit) -> None:
+    def __init__(
+        self,
+        address: StoreAddress,
+        outputs: Path,
+        limit: CallLimit,
+        *,
+        outputs_existed: bool = False,
+    ) -> None:
         self.uri = store_uri(address.uri, outputs)
         self.name = store_name(self.uri)
         self._address = address
         self._outputs = outputs
         self._limit = limit
         self._store: Store | None = None
-        self._outputs_existed = outputs.exists()
+        self._outputs_existed = outputs_existed or outputs.exists()
         self._warned: set[str] = set()  # keys of the warnings that were logged
 
         # Values of time.monotonic() before which uploads are skipped: uploads during training, and
@@ -84,6 +93,8 @@ class StoreConnection:
         Raises:
             StoreError: the store responds but cannot be used.
         """
+        if self._lost_outputs():
+            return
         try:
             self._opened()
         except (StoreUnavailable, StoreTimeout) as e:

@@ -193,7 +193,12 @@ class UploadProcess:
         key = (details.uri, details.experiment, details.outputs)
         if key not in self._stores:
             address = StoreAddress(uri=details.uri, experiment=details.experiment)
-            store = StoreConnection(address, Path(details.outputs), self._limit)
+            store = StoreConnection(
+                address,
+                Path(details.outputs),
+                self._limit,
+                outputs_existed=details.outputs_exist,
+            )
             store.open()
             self._stores[key] = store
         return self._stores[key]

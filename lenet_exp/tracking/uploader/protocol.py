@@ -51,6 +51,7 @@ class FolderToFollow:
     Attributes:
         kind: whether it is a run or a sweep.
         outputs: path of the outputs folder.
+        outputs_exist: whether this folder exists.
         uri: address of the store, with its password; None for the store in the outputs folder.
         experiment: name of the experiment.
         models: value of `tracking.models`.
@@ -60,6 +61,7 @@ class FolderToFollow:
 
     kind: FolderKind
     outputs: str
+    outputs_exist: bool
     uri: str | None
     experiment: str
     models: str

@@ -90,6 +90,7 @@ class Followed:
         follow = FolderToFollow(
             kind=kind,
             outputs=str(self.outputs),
+            outputs_exist=self.outputs.exists(),
             uri=self.tracking.uri,
             experiment=self.tracking.experiment,
             models=self.tracking.models,

@@ -85,3 +85,14 @@ def test_error_of_one_run_affects_only_that_run_and_warns_once(world, tmp_path, 
         assert world.asks(connected, last=False, error=ValueError("too long"))
     assert warnings(caplog) == 1
     assert world.asks(connected, last=False)
+
+
+def test_moved_outputs_folder_is_not_created_again(tmp_path, caplog):
+    moved = tmp_path / "outputs"
+    connected = StoreConnection(Tracking(), moved, CallLimit(), outputs_existed=True)
+
+    connected.open()
+
+    assert connected.attempt("a run", lambda store: store.experiment_id) is None
+    assert not moved.exists()
+    assert warnings(caplog) == 0
