@@ -154,8 +154,9 @@ def confirmation_command(
 def _first_new_seed(sweep: SweepFolder, dataset: str, *, with_splits: bool) -> int:
     """Return the lowest multiple of `SEED_STEP` above all seeds that were seen on a dataset.
 
-    Seen are the seeds of the sweep and of all ended confirmations. For example, it is 1000 after
-    the seeds 0 to 4, and 2000 after the seeds 1000 to 1019.
+    It is also above the seeds that the sweep can still add (`sweep.within`). Seen are the seeds of
+    the sweep and of all ended confirmations. For example, it is 1000 after the seeds 0 to 4, and
+    2000 after the seeds 1000 to 1019.
 
     Args:
         with_splits: whether new splits are needed, so that `split_seed` counts as a seed.
@@ -174,6 +175,13 @@ def _first_new_seed(sweep: SweepFolder, dataset: str, *, with_splits: bool) -> i
             seen.append(config.seed)
             if with_splits:
                 seen.append(config.split_seed)
+
+    race = sweep.started().race
+    if race is not None:
+        for seed, split in race.replicates:
+            seen.append(seed)
+            if with_splits:
+                seen.append(split)
     return (max(seen) // SEED_STEP + 1) * SEED_STEP
 
 
