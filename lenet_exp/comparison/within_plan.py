@@ -106,7 +106,7 @@ def smaller_within(comparison: Comparison, design: RaceDesign) -> WithinPlan | N
     """
     best = None
     for within in _differences(comparison, design.within):
-        plan = _plan_within(comparison, design, within)
+        plan = plan_within(comparison, design, within)
         if plan is None or (best is not None and plan.runs > comparison.num_runs):
             break
         best = plan
@@ -130,7 +130,7 @@ def _differences(comparison: Comparison, within: float) -> list[float]:
     return [number for number in smaller if number < within * (1 - 1e-9)][:7]
 
 
-def _plan_within(comparison: Comparison, design: RaceDesign, within: float) -> WithinPlan | None:
+def plan_within(comparison: Comparison, design: RaceDesign, within: float) -> WithinPlan | None:
     """Return about what a race with this difference would add.
 
     Races are simulated from the results so far. The values of later seeds are drawn from a normal

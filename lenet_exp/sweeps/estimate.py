@@ -19,9 +19,10 @@ from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.checkpoints import keeps_state
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.folders.sweep_plan import SearchPlan
+from lenet_exp.folders.sweep_plan import RacePlan, SearchPlan
 from lenet_exp.folders.sweep_progress import RUN_SECONDS, SWEEP_SECONDS, UPLOAD_SHARE
 from lenet_exp.machine import cpu_count
+from lenet_exp.sweeps.race.estimate import race_estimate
 from lenet_exp.training.engine import engine_of, native_shapes
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.native.build import is_built
@@ -49,7 +50,9 @@ MODEL_SECONDS = 0.3
 SweptFlags = tuple[tuple[str, str], ...]
 
 
-def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Config) -> list[str]:
+def estimate_lines(
+    sweep: SweepFolder | None, jobs: Sequence[Job], config: Config, race: RacePlan | None = None
+) -> list[str]:
     """Return lines that describe a sweep or run, with the estimated time and disk space. Only a few
     steps are executed.
 
@@ -57,6 +60,7 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
         sweep: folder of the sweep; None for a single run.
         jobs: jobs of the sweep or run.
         config: configuration of one job; its `sweep.*` flags apply to the sweep.
+        race: plan of a sweep that adds seeds; None if the sweep has a fixed number of seeds.
     """
     job_of_run = {job.run: job for job in jobs}
     trained_runs = {
@@ -80,7 +84,10 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
         lines.append(f"  {number_of(num_resumed, 'run')} will resume from a checkpoint")
     if jobs_to_train:
         lines += _cost_lines(jobs_to_train, config, is_sweep=sweep is not None)
-    if sweep is not None:
+    if sweep is not None and race is not None:
+        workers, _ = _workers_and_threads(jobs, config, SWEEP_THREADS)
+        lines.append(f"  {race_estimate(sweep, jobs, race, workers)}")
+    elif sweep is not None:
         lines += _detectable_lines(jobs)
     return lines
 
@@ -102,13 +109,12 @@ def _cost_lines(jobs: Sequence[Job], config: Config, *, is_sweep: bool) -> list[
         is_sweep: whether the jobs belong to a sweep, whose runs use few threads by default.
     """
     default_threads = SWEEP_THREADS if is_sweep else cpu_count()
-    threads = max(job.config.num_threads or default_threads for job in jobs)
-    parallel_runs = max(1, cpu_count() // threads)
-    workers = min(config.sweep.workers or parallel_runs, len(jobs))
+    workers, threads = _workers_and_threads(jobs, config, default_threads)
+    workers = min(workers, len(jobs))
 
     run_seconds = [seconds + RUN_SECONDS for seconds in _seconds(jobs, default_threads)]
     # More workers than cores are not faster.
-    training = makespan(run_seconds, min(workers, parallel_runs))
+    training = makespan(run_seconds, min(workers, _parallel_runs(threads)))
     uploads = _remaining_upload_seconds(jobs, len(jobs), training)
     seconds = SWEEP_SECONDS + training + uploads
 
@@ -118,6 +124,25 @@ def _cost_lines(jobs: Sequence[Job], config: Config, *, is_sweep: bool) -> list[
         "(estimated from a few steps, with uploads to MLflow)",
         f"  about {space} MB of disk space in {jobs[0].outputs}",
     ]
+
+
+def _workers_and_threads(
+    jobs: Sequence[Job], config: Config, default_threads: int
+) -> tuple[int, int]:
+    """Return the number of workers of a sweep, and the number of threads of each.
+
+    Args:
+        jobs: jobs of the sweep.
+        config: configuration of one job; its `sweep.*` flags apply to the sweep.
+        default_threads: number of threads of jobs with `num_threads=null`.
+    """
+    threads = max(job.config.num_threads or default_threads for job in jobs)
+    return config.sweep.workers or _parallel_runs(threads), threads
+
+
+def _parallel_runs(threads: int) -> int:
+    """Return how many runs with this number of threads the CPU cores allow."""
+    return max(1, cpu_count() // threads)
 
 
 def _bytes(jobs: Sequence[Job], runs: int) -> int:
@@ -227,8 +252,7 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
     mean_trial = statistics.fmean(trial_seconds)
     longest_trial = max(trial_seconds)
 
-    threads = max(job.config.num_threads or SWEEP_THREADS for job in corners)
-    workers = config.sweep.workers or max(1, cpu_count() // threads)
+    workers, threads = _workers_and_threads(corners, config, SWEEP_THREADS)
     limits = []
     if budgets.n_trials is not None:
         limits.append(budgets.n_trials * budgets.seeds * mean_trial / workers)

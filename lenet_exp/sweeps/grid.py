@@ -34,7 +34,8 @@ from lenet_exp.sweeps.end import is_complete, print_complete
 from lenet_exp.sweeps.estimate import estimate_lines
 from lenet_exp.sweeps.hooks import run_hook
 from lenet_exp.sweeps.launching import Launching
-from lenet_exp.sweeps.race import GridRace, is_race_over, plan_race, with_added_jobs
+from lenet_exp.sweeps.race.added_jobs import GridRace
+from lenet_exp.sweeps.race.race_plan import is_race_over, plan_race, with_added_jobs
 from lenet_exp.sweeps.session import Follow, Session, sweep_session
 from lenet_exp.sweeps.session_start import SweepRequest, log_earlier_sweep, missing_jobs
 
@@ -175,7 +176,8 @@ def _print_estimate(plan: GridPlan) -> None:
     """Print the plan of a grid, without training."""
     if plan.sweep.kept_plan() is None:
         log_earlier_sweep(plan.request, plan.config.tracking.experiment, plan.sweep)
-    print(*estimate_lines(plan.sweep, plan.jobs, plan.config), sep="\n")
+    race = plan.request.race
+    print(*estimate_lines(plan.sweep, plan.jobs, plan.config, race), sep="\n")
 
 
 def _show_complete(plan: GridPlan, launching: Launching) -> None:

@@ -24,7 +24,7 @@ from lenet_exp.machine import command_line
 from lenet_exp.sweeps.checks import check_jobs
 from lenet_exp.sweeps.confirms import is_in_own_outputs
 from lenet_exp.sweeps.grid import GridPlan
-from lenet_exp.sweeps.race import plan_race
+from lenet_exp.sweeps.race.race_plan import plan_race
 from lenet_exp.sweeps.session_start import SweepRequest
 
 log = logging.getLogger("lenet_exp")

@@ -1,0 +1,67 @@
+"""Estimates for `sweep.dry_run=true` with `sweep.within`: how many runs the sweep adds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lenet_exp.amounts import duration, number_of
+from lenet_exp.comparison.compare import Comparison, compare_sweep
+from lenet_exp.comparison.design import race_design
+from lenet_exp.comparison.statistics.looks import FEWEST_SEEDS
+from lenet_exp.comparison.within_plan import plan_within
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.results import job_results
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import RacePlan
+from lenet_exp.machine import now_ms
+from lenet_exp.sweeps.race.race_plan import swept_configuration
+
+
+def race_estimate(sweep: SweepFolder, jobs: Sequence[Job], plan: RacePlan, workers: int) -> str:
+    """Describe how many runs a sweep adds to its jobs.
+
+    If all jobs have results, this number is simulated from them. Otherwise, it is unknown, because
+    it depends on how noisy the results are, and only its range is given.
+
+    Args:
+        sweep: folder of the sweep.
+        jobs: all jobs of the sweep so far.
+        plan: plan of the race, as requested now.
+        workers: number of runs that are trained in parallel.
+    """
+    subject = f"sweep.within={plan.within:g}"
+    if all(job.folder.checked_result() is not None for job in jobs):
+        comparisons = compare_sweep(sweep, job_results(sweep, jobs, now_ms()))
+        return f"{subject} {_simulated(comparisons, plan, workers)}"
+
+    job_of_run = {job.run: job for job in jobs}
+    num_configurations = len({swept_configuration(job) for job in job_of_run.values()})
+    fewest = max(plan.listed, FEWEST_SEEDS) * num_configurations
+    most = len(plan.replicates) * num_configurations
+    fewest_added = max(fewest - len(job_of_run), 0)
+    most_added = most - len(job_of_run)
+    return (
+        f"{subject} adds {fewest_added:,} to {number_of(most_added, 'run')} to these, depending on "
+        f"their results; for an estimate, repeat this command when they are trained"
+    )
+
+
+def _simulated(comparisons: Sequence[Comparison], plan: RacePlan, workers: int) -> str:
+    """Return what a race adds, according to simulations from the results so far."""
+    runs = 0
+    seconds = 0.0
+    for comparison in comparisons:
+        design = race_design(plan, comparison.metric)
+        added = plan_within(comparison, design, plan.within)
+        if added is None:
+            limit = f"sweep.most_seeds={plan.most_seeds}"
+            return f"is probably not reached with {limit}"
+        runs += added.runs
+        seconds += added.seconds
+
+    if not runs:
+        return "adds no runs"
+    if math.isnan(seconds):
+        return f"adds about {number_of(runs, 'run')}"
+    return f"adds about {number_of(runs, 'run')}, {duration(seconds / workers)} of training"
