@@ -20,7 +20,7 @@ from lenet_exp.folders import damage, records
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import host
 from tests.conftest import Cli
-from tests.tools.commands import MINE, SMALL, Done, lenet_train
+from tests.tools.commands import MINE, SMALL, Done, lenet_train, succeeded
 from tests.tools.counts import counts
 from tests.tools.stores import client, runs
 
@@ -35,10 +35,9 @@ BASIC = (
 LINE = (f"--config-dir={MINE}", *BASIC, "activation=relu,raises")
 OTHER = (*BASIC, "activation=tanh,selu")
 
-
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "truncated": lambda held: held[: len(held) // 2],
-    "edited": lambda held: held.replace(b'val_accuracy": 0', b'val_accuracy": 1'),
+    "truncated": lambda content: content[: len(content) // 2],
+    "edited": lambda content: content.replace(b'val_accuracy": 0', b'val_accuracy": 1'),
 }
 PIPE = "a pipe"  # reading it blocks
 OF_SWEEP = ("sweep.json", "jobs.jsonl", "ended/1")
@@ -87,16 +86,23 @@ class Copy:
         (self.folders["finished"] / "owner.json").write_text(json.dumps({"host": host(), "pid": 1}))
 
     def damage(self, name: str, how: str) -> Path:
-        folder = self.folders[
-            "sweep" if name in OF_SWEEP else "failed" if name == "job.json" else "finished"
-        ]
-        file = folder / name if "." in name or "/" in name else sorted(folder.glob(f"{name}-*"))[-1]
+        file = self._file(name)
         if how == PIPE:
             file.unlink()
             os.mkfifo(file)
         else:
             file.write_bytes(DAMAGES[how](file.read_bytes()))
         return file
+
+    def _file(self, name: str) -> Path:
+        """Return the path of a file of the sweep or a run; `best` is the latest of its versions."""
+        if name in OF_SWEEP:
+            return self.folders["sweep"] / name
+        if name == "job.json":
+            return self.folders["failed"] / name
+        if name == "best":
+            return sorted(self.folders["finished"].glob("best-*"))[-1]
+        return self.folders["finished"] / name
 
 
 @pytest.fixture
@@ -120,40 +126,52 @@ CASES += [(name, PIPE) for name in ("sweep.json", "jobs.jsonl", "record.json")]
 def test_commands_continue_and_report_corrupt_file_in_one_line(
     copy: Copy, main: Cli, name: str, how: str
 ):
-    file, of_sweep = copy.damage(name, how), name in {"sweep.json", "jobs.jsonl"}
-    said = {}
-    for reader, (program, *arguments) in {
+    file = copy.damage(name, how)
+    hides_sweep = name in {"sweep.json", "jobs.jsonl"}
+    hides_run = name in {"record.json", "history.json"}
+    readers = {
         "list": ("sweep", "list"),
         "status": ("sweep", "status", f"sweep={copy.sweep.id}"),
         "compare": ("compare", f"sweep={copy.sweep.id}"),
         "status of the other": ("sweep", "status", f"sweep={copy.other.id}"),
         "compare of the other": ("compare", f"sweep={copy.other.id}"),
-    }.items():
+    }
+
+    num_lines = {}
+    for reader, (program, *arguments) in readers.items():
         damage._warned_problems.clear()  # as in a separate process
         done = main(*arguments, program=program)
-        assert done.returncode == (2 if of_sweep and reader in {"status", "compare"} else 0), (
-            done.stderr
-        )
-        assert copy.other.id in done.stdout or reader not in {"list", "status of the other"}
-        said[reader] = len(lines_of(done, file))
-    assert set(said.values()) <= {0, 1}
-    assert said["status of the other"] == said["compare of the other"] == 0
-    if of_sweep or name in {"record.json", "history.json"}:
-        assert said["list"] == said["status"] == said["compare"] == 1
-    if of_sweep:
+        status = 0
+        if hides_sweep and reader in {"status", "compare"}:
+            status = 2
+        assert done.returncode == status, done.stderr
+        if reader in {"list", "status of the other"}:
+            assert copy.other.id in done.stdout
+        num_lines[reader] = len(lines_of(done, file))
+
+    assert set(num_lines.values()) <= {0, 1}
+    assert num_lines["status of the other"] == 0
+    assert num_lines["compare of the other"] == 0
+    if hides_sweep or hides_run:
+        assert num_lines["list"] == 1
+        assert num_lines["status"] == 1
+        assert num_lines["compare"] == 1
+    if hides_sweep:
         with pytest.raises(UserError, match=f"{name} is corrupt "):
             lenet_exp.compare(sweep=copy.sweep.id)
     else:
         table = lenet_exp.compare(sweep=copy.sweep.id)
-        finished = dict(zip(table["activation"], table["n"], strict=True))
-        assert finished["relu"] == (name not in {"record.json", "history.json"})
+        num_finished = dict(zip(table["activation"], table["n"], strict=True))
+        assert num_finished["relu"] == (0 if hides_run else 1)
 
 
 @pytest.mark.parametrize("name", ["sweep.json", "record.json", "delivered.json"])
 def test_lenet_sync_reports_corrupt_file_and_uploads_the_rest(copy: Copy, main: Cli, name: str):
     file = copy.damage(name, "truncated")
     damage._warned_problems.clear()
+
     done = main(program="sync")
+
     assert len(lines_of(done, file)) == 1, (done.stdout, done.stderr)
     # 1: the missing uploads of a corrupt run are unknown
     assert done.returncode in {0, 1}, done.stderr
@@ -162,14 +180,17 @@ def test_lenet_sync_reports_corrupt_file_and_uploads_the_rest(copy: Copy, main: 
 def test_new_sweep_starts_despite_corrupt_sweep(copy: Copy):
     file = copy.damage("sweep.json", "truncated")
     damage._warned_problems.clear()
-    done = lenet_train(*BASIC, "activation=elu", outputs=copy.outputs)
-    assert (done.returncode, len(lines_of(done, file))) == (0, 1)
+
+    done = succeeded(lenet_train(*BASIC, "activation=elu", outputs=copy.outputs))
+    assert len(lines_of(done, file)) == 1
+
     resumed = lenet_train("-m", f"sweep.resume={copy.sweep.id}", outputs=copy.outputs)
-    assert (resumed.returncode, resumed.stderr.count("\n")) == (2, 1)
+    assert resumed.returncode == 2
+    assert resumed.stderr.count("\n") == 1
     assert f"{file} is corrupt (" in resumed.stderr
 
 
-def train_again(copy: Copy) -> Done:
+def rerun(copy: Copy) -> Done:
     damage._warned_problems.clear()
     return lenet_train(*LINE, outputs=copy.outputs)
 
@@ -186,29 +207,35 @@ def test_rerun_reports_and_recreates_corrupt_files(
     copy: Copy, main: Cli, names: list[str], how: str, trained: int
 ):
     files = [copy.damage(name, how) for name in names]
-    for parent in runs(client(copy.outputs), "sweep"):
+    store = client(copy.outputs)
+    for parent in runs(store, "sweep"):
         if parent.data.tags["sweep"] == copy.sweep.id:
-            client(copy.outputs).set_tag(parent.info.run_id, "sweep_folder", str(copy.sweep.path))
-    done = train_again(copy)
-    said = {file.name: len(lines_of(done, file)) for file in files}
-    # jobs.jsonl is rewritten without reading
-    assert said == {file.name: file.name != "jobs.jsonl" for file in files}
+            store.set_tag(parent.info.run_id, "sweep_folder", str(copy.sweep.path))
+
+    done = rerun(copy)
+
+    for file in files:
+        # jobs.jsonl is rewritten without reading
+        num_lines = 0 if file.name == "jobs.jsonl" else 1
+        assert len(lines_of(done, file)) == num_lines, file.name
     assert counts(done) == ({"finished": 2}, trained, 2 - trained)
-    whole = main("status", f"sweep={copy.sweep.id}", program="sweep")
-    assert "2 finished" in whole.stdout
-    assert [line for file in files for line in lines_of(whole, file)] == []
-    assert len(runs(client(copy.outputs), "sweep")) == 2  # no duplicate parent run
-    assert {run.info.status for run in runs(client(copy.outputs))} == {"FINISHED"}
+    status = main("status", f"sweep={copy.sweep.id}", program="sweep")
+    assert "2 finished" in status.stdout
+    assert [line for file in files for line in lines_of(status, file)] == []
+    assert len(runs(store, "sweep")) == 2  # no duplicate parent run
+    assert {run.info.status for run in runs(store)} == {"FINISHED"}
 
 
 def test_record_of_older_release_without_digest_is_used_and_marked(copy: Copy, main: Cli):
     file = copy.folders["finished"] / "record.json"
-    held = json.loads(file.read_text())
-    file.write_text(
-        json.dumps({k: v for k, v in held.items() if k not in {"digest", "history_digest"}})
-    )
+    record = json.loads(file.read_text())
+    del record["digest"]
+    del record["history_digest"]
+    file.write_text(json.dumps(record))
+
     done = main(f"sweep={copy.sweep.id}", program="compare")
+
     assert done.stderr.startswith("1 of 2 runs ")
     assert done.stderr.count("\n") == 1
     assert "1 finished, 1 failed" in done.stdout
-    assert "1 of 2 runs without a digest" in train_again(copy).stdout
+    assert "1 of 2 runs without a digest" in rerun(copy).stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.folders.digests import record_with_digests, with_digest
-from tests.tools.commands import SMALL, lenet_train
+from tests.tools.commands import SMALL, lenet_train, succeeded
 
 LINE = (
     "-m",
@@ -27,7 +27,7 @@ LINE = (
 def foreign(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a foreign outputs folder with a sweep of two runs."""
     outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("foreign") / "outputs"))
-    assert lenet_train(*LINE, outputs=outputs).returncode == 0
+    succeeded(lenet_train(*LINE, outputs=outputs))
     return outputs
 
 
@@ -36,15 +36,18 @@ def hostile(request, foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Return the sweep after a job or a run names a class whose module leaves a file when it is
     imported.
     """
-    copy = Path(shutil.copytree(foreign, tmp_path / "foreign"))
-    (tmp_path / "path").mkdir()
-    (tmp_path / "path" / "evil.py").write_text(
+    modules = tmp_path / "path"
+    modules.mkdir()
+    (modules / "evil.py").write_text(
         f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom torch.nn import SELU\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path / "path"))
+    monkeypatch.syspath_prepend(str(modules))
+
+    copy = Path(shutil.copytree(foreign, tmp_path / "foreign"))
     (sweep,) = (copy / "sweeps").iterdir()
     first, second = (json.loads(line) for line in (sweep / "jobs.jsonl").read_text().splitlines())
     run = copy / "runs" / second["run"]
+
     if request.param == "job":
         second["config"]["optimizer"]["_target_"] = "evil.SELU"
         forged = with_digest(second)  # digests do not detect forgery
@@ -62,13 +65,14 @@ def hostile(request, foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_foreign_sweep_is_compared_without_imports_and_not_resumed(
     flags, hostile, main, tmp_path, outputs
 ):
-    done = main(f"sweep={hostile}", program="compare")
-    assert (done.returncode, done.stderr) == (0, "")
-    done = lenet_train(
-        "-m", f"sweep.resume={hostile}", "hydra/launcher=basic", *flags, outputs=outputs
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert f"LENET_EXP_OUTPUTS={hostile.parent.parent}" in done.stderr
+    compared = succeeded(main(f"sweep={hostile}", program="compare"))
+    assert compared.stderr == ""
+
+    resume = ("-m", f"sweep.resume={hostile}", "hydra/launcher=basic")
+    resumed = lenet_train(*resume, *flags, outputs=outputs)
+    assert resumed.returncode == 2
+    assert resumed.stderr.count("\n") == 1
+    assert f"LENET_EXP_OUTPUTS={hostile.parent.parent}" in resumed.stderr
+
     assert "evil" not in sys.modules
     assert not (tmp_path / "ran").exists()

@@ -57,11 +57,9 @@ class Notes:
         """Return the report, the variables, and the states of the runs in MLflow, for each call of
         the command.
         """
-        return (
-            [tuple(json.loads(line)) for line in self._file.read_text().splitlines()]
-            if self._file.exists()
-            else []
-        )
+        if not self._file.exists():
+            return []
+        return [tuple(json.loads(line)) for line in self._file.read_text().splitlines()]
 
 
 @pytest.fixture
@@ -130,11 +128,12 @@ def test_summary_that_fails_is_one_warning(ended, outputs):
 )
 def test_command_is_killed_at_time_limit(ended, command, tmp_path, monkeypatch):
     monkeypatch.setattr(hooks, "COMMAND_SECONDS", 0.2)
-    began = time.monotonic()
-    assert ended(on_end=f"(sleep 0.6; touch {tmp_path}/late) & {command}") == [
-        "sweep.on_end: stopped after 0.2 s"
-    ]
-    assert time.monotonic() - began < 5
+    start_time = time.monotonic()
+
+    warnings = ended(on_end=f"(sleep 0.6; touch {tmp_path}/late) & {command}")
+
+    assert warnings == ["sweep.on_end: stopped after 0.2 s"]
+    assert time.monotonic() - start_time < 5
     time.sleep(0.5)
     assert not (tmp_path / "late").exists()  # the whole process group is killed
 
@@ -145,8 +144,10 @@ def test_signal_kills_command(ended, monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(hooks.Popen, "wait", interrupt)
+
     with pytest.raises(KeyboardInterrupt):
         ended(on_end=f"sleep 0.3; touch {tmp_path}/late")
+
     time.sleep(0.5)
     assert not (tmp_path / "late").exists()
 
@@ -157,6 +158,7 @@ def test_curl_sends_report_and_its_failure_is_one_warning(ended, monkeypatch):
         assert ended(on_end=CURL) == []
     (report,) = reports
     assert report["outcome"] == "failed"
+
     with erring_server(503) as address:
         monkeypatch.setenv("WEBHOOK", f"{address}/{SECRET}")
         (warning,) = ended(on_end=CURL)
@@ -165,7 +167,7 @@ def test_curl_sends_report_and_its_failure_is_one_warning(ended, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "named"),
+    ("flags", "message"),
     [
         (("sweep.on_end=./notify",), "sweep.on_end=./notify: requires -m"),
         (("-m", "sweep.on_end=${oc.env:NOT_SET}"), "Environment variable 'NOT_SET' not found"),
@@ -174,48 +176,51 @@ def test_curl_sends_report_and_its_failure_is_one_warning(ended, monkeypatch):
         (("-m", "sweep.on_end=7"), "sweep.on_end=7: must be a shell command"),
     ],
 )
-def test_invalid_hooks_are_refused_before_training(main, outputs, flags, named):
-    refused(main(*flags, *TINY), named)
+def test_invalid_hooks_are_refused_before_training(main, outputs, flags, message):
+    refused(main(*flags, *TINY), message)
     assert not outputs.exists()
 
 
-def contain(folder: Path, text: str) -> list[Path]:
-    """Return the files that contain a text."""
-    return [
-        path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()
-    ]
+def files_with(text: str, folder: Path) -> list[Path]:
+    """Return the files of a folder that contain a text."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if text.encode() in path.read_bytes()]
 
 
 @pytest.mark.slow(seconds=4)
-def test_command_receives_report_after_uploads_and_again_from_rerun(ready, notes):
+def test_command_receives_report_after_uploads_and_at_rerun(ready, notes):
     line = ("-m", *TINY, *BARE, "activation=relu,selu", "seed=0,1", notes.flag)
+
     done = succeeded(end(start(*line, outputs=ready)))
+    rerun = succeeded(end(start(*line, outputs=ready)))
+
     assert done.stderr.count("sweep.on_end") == 0
-    again = succeeded(end(start(*line, outputs=ready)))
     (report, variables, states), (repeated, *_) = notes.read()
     sweep = only_sweep(ready)
-    assert (report["sweep"], report["experiment"], report["outcome"]) == (
-        sweep.id,
-        "lenet_exp",
-        "finished",
-    )
-    assert (report["counts"], states) == ({"finished": 4}, ["FINISHED"])
+    assert report["sweep"] == sweep.id
+    assert report["experiment"] == "lenet_exp"
+    assert report["outcome"] == "finished"
+    assert report["counts"] == {"finished": 4}
     assert report["verdict"] in done.stdout.splitlines()
     assert report["link"] == f"lenet-ui sweep={sweep.id}"
     assert report["command"] == sweep.started().command
     assert 0 < report["seconds"] < 60
     assert variables == [report[key] for key in ("sweep", "outcome", "verdict", "link")]
-    assert "already trained" in again.stderr
+    assert states == ["FINISHED"]
+    assert "already trained" in rerun.stderr
     assert repeated == report | {"seconds": 0.0}
 
 
 @pytest.mark.slow(seconds=3)
 def test_diverged_sweep_calls_command_and_keeps_status_1(ready, notes):
     line = ("-m", *TINY, "seed=0,1", "optimizer.lr=1e10", notes.flag)
+
     done = end(start(*line, outputs=ready))
+
     assert done.returncode == 1
     ((report, *_),) = notes.read()
-    assert (report["outcome"], report["counts"]) == ("finished", {"diverged": 2})
+    assert report["outcome"] == "finished"
+    assert report["counts"] == {"diverged": 2}
     assert report["verdict"].startswith("No run finished: ")
 
 
@@ -225,19 +230,26 @@ def test_stopped_sweep_calls_command_and_keeps_status_130(ready, notes, tmp_path
     with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
         process.send_signal(signal.SIGINT)
         assert end(process).returncode == 130
+
     ((report, _, states),) = notes.read()
-    assert (report["outcome"], report["counts"]) == ("killed", {"killed": 1, "not started": 1})
+    assert report["outcome"] == "killed"
+    assert report["counts"] == {"killed": 1, "not started": 1}
     assert states == ["KILLED"]
 
 
 def edit(sweep: SweepFolder, name: str, change: Callable[[Any], None]) -> None:
-    """Change each line of a file of a sweep, and remove the digests, as a file from release 0.1 has
-    none.
+    """Change the object in a file of a sweep, or each object of a .jsonl file, and remove the
+    digests, as a file from release 0.1 has none.
     """
-    path, lines = sweep.path / name, []
-    text = path.read_text()
-    for value in map(json.loads, text.splitlines() if name.endswith("l") else [text]):
-        value.pop("digest")
+    path = sweep.path / name
+    texts = [path.read_text()]
+    if path.suffix == ".jsonl":
+        texts = path.read_text().splitlines()
+
+    lines = []
+    for text in texts:
+        value = json.loads(text)
+        del value["digest"]
         change(value)
         lines.append(json.dumps(value) + "\n")
     path.write_text("".join(lines))
@@ -258,40 +270,43 @@ def test_hooks_in_stored_files_of_grid_never_run(ready, trap, main, monkeypatch)
     sweep = only_sweep(ready)
     assert "/bin/true" not in (sweep.path / "jobs.jsonl").read_text()
 
-    def change(job: Any) -> None:
-        job["config"]["sweep"] |= {
-            "on_end": f"touch {ran}",
-            "webhook": "http://h.org/x",
-        }  # as in release 0.3
+    def add_to_job(job: Any) -> None:
+        job["config"]["sweep"]["on_end"] = f"touch {ran}"
+        job["config"]["sweep"]["webhook"] = "http://h.org/x"  # as in release 0.3
         job["overrides"] += [flag, f"++{flag}", f"sweep={{on_end:'touch {ran}'}}"]
 
-    edit(sweep, "jobs.jsonl", change)
-    edit(
-        sweep,
-        "sweep.json",
-        lambda plan: plan.update(on_end=f"touch {ran}", overrides=[*plan["overrides"], flag]),
-    )
+    def add_to_plan(plan: Any) -> None:
+        plan["on_end"] = f"touch {ran}"
+        plan["overrides"].append(flag)
+
+    edit(sweep, "jobs.jsonl", add_to_job)
+    edit(sweep, "sweep.json", add_to_plan)
     succeeded(lenet_train("-m", HERE, "sweep.resume=last", outputs=ready))
+
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(ready))
-    edit(sweep, "jobs.jsonl", change)
+    edit(sweep, "jobs.jsonl", add_to_job)
     assert "on_end" not in main("confirm=90", program="compare", status=0).stdout
+
+    resume = ("-m", HERE, WEBHOOK, "sweep.resume=last")
     with receiving() as (address, reports):
-        succeeded(
-            lenet_train("-m", HERE, WEBHOOK, "sweep.resume=last", outputs=ready, WEBHOOK=address)
-        )
+        succeeded(lenet_train(*resume, outputs=ready, WEBHOOK=address))
     assert [report["counts"] for report in reports] == [{"finished": 4}]
+
     recipe = ready / "experiment" / "trap.yaml"
     recipe.parent.mkdir()
     recipe.write_text(f"# @package _global_\nsweep: {{on_end: touch {ran}}}\n")
-    stored = (
+    confirmation = (
+        *line[:-1],
         f"hydra.searchpath=[file://{ready}]",
         "experiment=trap",
         f"sweep.confirms={sweep.id}",
         "sweep.points=90",
+        "seed=range(1000,1003)",
     )
-    succeeded(lenet_train(*line[:-1], *stored, "seed=range(1000,1003)", outputs=ready))
+    succeeded(lenet_train(*confirmation, outputs=ready))
+
     assert not ran.exists()
-    assert contain(ready, SECRET) == []
+    assert files_with(SECRET, ready) == []
 
 
 @pytest.mark.slow(seconds=4)
@@ -308,11 +323,12 @@ def test_hooks_of_search_report_its_confirmation_too(ready):
     )
     with receiving() as (address, reports):
         succeeded(end(start(*line, WEBHOOK, outputs=ready, env={"WEBHOOK": address})))
+
     confirmation, search = all_sweeps(ready)
     assert [report["sweep"] for report in reports] == [search.id, confirmation.id]
     assert all(CURL in report["command"] for report in reports)
     assert reports[1]["verdict"].startswith(("Confirmed", "Not confirmed"))
-    assert contain(ready, SECRET) == []
+    assert files_with(SECRET, ready) == []
 
 
 @pytest.mark.slow(seconds=3)
@@ -327,22 +343,14 @@ def test_hooks_in_stored_files_of_search_never_run(ready, trap):
         "sweep.workers=1",
         "activation=relu,selu,tanh",
     )
+    resume = ("-m", "sweep.resume=last", "n_trials=3")
+    hooks_in_file = [flag, f"++{flag}", f"sweep={{on_end:'touch {ran}'}}"]
     with receiving() as (address, reports):
-        succeeded(end(start(*line, WEBHOOK, outputs=ready, env={"WEBHOOK": address})))
-        stored = [flag, f"++{flag}", f"sweep={{on_end:'touch {ran}'}}"]
-        edit(only_sweep(ready), "sweep.json", lambda plan: plan["overrides"].extend(stored))
-        succeeded(
-            end(
-                start(
-                    "-m",
-                    "sweep.resume=last",
-                    "n_trials=3",
-                    WEBHOOK,
-                    outputs=ready,
-                    env={"WEBHOOK": address},
-                )
-            )
-        )
+        env = {"WEBHOOK": address}
+        succeeded(end(start(*line, WEBHOOK, outputs=ready, env=env)))
+        edit(only_sweep(ready), "sweep.json", lambda plan: plan["overrides"].extend(hooks_in_file))
+        succeeded(end(start(*resume, WEBHOOK, outputs=ready, env=env)))
+
     assert [report["counts"] for report in reports] == [{"finished": 2}, {"finished": 3}]
     assert not ran.exists()
-    assert contain(ready, SECRET) == []
+    assert files_with(SECRET, ready) == []
