@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from benchmarks.kills import batter, differences, run_calmly
-from tests.tools.commands import SMALL, Done, end, start
+from tests.tools.commands import SMALL, Done, end, start, succeeded
 from tests.tools.stores import client, files, models, points, runs
 from tests.tools.strikes import STRIKE, TRACE, UPLOADER_STRIKE, UPLOADER_TRACE
 from tests.tools.warm import Process
@@ -39,11 +41,8 @@ NETWORK = (
 )
 BARE = ("tracking.plots=false", "tracking.models=none", f"num_epoch={EPOCHS}")
 OPTIONS = (*SMALL, *BARE, "optimizer=sgd,adam", "schedule=one_cycle", *NETWORK, *TRAINING)
-MEASURED = {
-    "epoch_seconds",
-    "images_per_second",
-    "seconds_to_best",
-}  # only their steps are compared
+# only the steps of these metrics are compared
+MEASURED = {"epoch_seconds", "images_per_second", "seconds_to_best"}
 
 
 class Calm:
@@ -55,26 +54,26 @@ class Calm:
         self._empty = empty_store
         traces = {TRACE: folder / "trace", UPLOADER_TRACE: folder / "uploader_trace"}
         done = self._start(folder / "outputs", **{name: str(path) for name, path in traces.items()})
-        assert done.returncode == 0, done.stderr
+        succeeded(done)
         self.points = traces[TRACE].read_text().splitlines()
         self.uploader_points = traces[UPLOADER_TRACE].read_text().splitlines()
-        self.left = left(folder / "outputs")
+        self.results = results_in(folder / "outputs")
 
     def struck(self, number: int, *, uploader: bool = False) -> dict[str, Any]:
         """Return the results after a kill of the command or of its uploading process at a point,
         and a rerun.
         """
         victim = UPLOADER_STRIKE if uploader else STRIKE
+        status = 0 if uploader else -9
         # A new name for each kill, because this process keeps connections to the databases that it
         # has read.
         outputs = self._folder / f"{victim.lower()}-{number}"
 
         done = self._start(outputs, **{victim: str(number)})
-        assert done.returncode == (0 if uploader else -9), done.stderr
-        again = self._start(outputs)
-        assert again.returncode == 0, again.stderr
+        assert done.returncode == status, done.stderr
+        succeeded(self._start(outputs))
 
-        results = left(outputs)
+        results = results_in(outputs)
         shutil.rmtree(outputs)
         return results
 
@@ -86,71 +85,78 @@ class Calm:
         )
 
 
-def left(outputs: Path) -> dict[str, Any]:
+def results_in(outputs: Path) -> dict[str, Any]:
     """Return everything that must not depend on kills: states, digests, curves, artifacts, models
     and file names.
     """
     store = client(outputs)
-    found: dict[str, Any] = {"models": len(models(store))}
-    for kind in ("run", "sweep"):
-        for run in runs(store, kind):
-            assert run.info.run_name not in found  # no duplicates
-            curves = points(store, run.info.run_id)
-            found[run.info.run_name] = (
-                run.info.status,
-                {
-                    tag: run.data.tags.get(tag)
-                    for tag in ("fingerprint", "weights_digest", "outcome")
-                },
-                "mlflow.parentRunId" in run.data.tags,
-                {
-                    name: [(step, None if name in MEASURED else value) for step, value, _ in curve]
-                    for name, curve in curves.items()
-                }
-                if kind == "run"
-                else {
-                    name: curve[-1][1] for name, curve in curves.items()
-                },  # a sweep logs a point per start
-                files(store, run.info.run_id),
-            )
-    kept = [
-        path
-        for kind in ("runs", "sweeps")
-        for path in (outputs / kind).rglob("*")
-        if path.name != "owner.json"
-    ]
-    # of one start
-    found["files"] = sorted(str(p.relative_to(outputs)) for p in kept if p.parent.name != "ended")
-    return found
+    results: dict[str, Any] = {"models": len(models(store))}
+    for run in runs(store):
+        assert run.info.run_name not in results  # no duplicates
+        curves = {}
+        for metric, curve in points(store, run.info.run_id).items():
+            curves[metric] = [(step, value) for step, value, _ in curve]
+            if metric in MEASURED:
+                curves[metric] = [step for step, _, _ in curve]
+        results[run.info.run_name] = (*uploaded(store, run), curves)
+    for sweep in runs(store, "sweep"):
+        assert sweep.info.run_name not in results
+        last_values = {}
+        for metric, curve in points(store, sweep.info.run_id).items():
+            last_values[metric] = curve[-1][1]  # a sweep logs a point per start
+        results[sweep.info.run_name] = (*uploaded(store, sweep), last_values)
+
+    paths = [*(outputs / "runs").rglob("*"), *(outputs / "sweeps").rglob("*")]
+    results["files"] = sorted(
+        str(path.relative_to(outputs))
+        for path in paths
+        if path.name != "owner.json" and path.parent.name != "ended"  # both are of one start
+    )
+    return results
+
+
+def uploaded(store: MlflowClient, run: Run) -> tuple[Any, ...]:
+    """Return what MLflow has about a run or a sweep, without its metrics."""
+    tags = run.data.tags
+    return (
+        run.info.status,
+        tags.get("fingerprint"),
+        tags.get("weights_digest"),
+        tags.get("outcome"),
+        "mlflow.parentRunId" in tags,
+        files(store, run.info.run_id),
+    )
 
 
 @pytest.fixture(scope="module")
 def calm(empty_store, tmp_path_factory):
     """Return a function that runs each command once without a kill."""
-    known: dict[tuple[str, ...], Calm] = {}
+    calm_commands: dict[tuple[str, ...], Calm] = {}
 
     def run(line: tuple[str, ...]) -> Calm:
-        if line not in known:
-            known[line] = Calm(line, tmp_path_factory.mktemp("calm"), empty_store)
-        return known[line]
+        if line not in calm_commands:
+            calm_commands[line] = Calm(line, tmp_path_factory.mktemp("calm"), empty_store)
+        return calm_commands[line]
 
     return run
 
 
 def differing(
-    line: Calm, numbers: list[int], *, uploader: bool = False
+    command: Calm, numbers: list[int], *, uploader: bool = False
 ) -> dict[str, dict[str, Any]]:
     """Return the points at which a kill changes the final results, each with the pairs of results
     that differ.
     """
     assert numbers
-    points = line.uploader_points if uploader else line.points
+    points = command.uploader_points if uploader else command.points
     differences = {}
     for number in numbers:
-        after_kill = line.struck(number, uploader=uploader)
-        names = line.left.keys() | after_kill.keys()
-        changed = {name: (line.left.get(name), after_kill.get(name)) for name in names}
-        changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
+        after_kill = command.struck(number, uploader=uploader)
+        changed = {}
+        for name in command.results.keys() | after_kill.keys():
+            pair = (command.results.get(name), after_kill.get(name))
+            if pair[0] != pair[1]:
+                changed[name] = pair
         if changed:
             differences[f"{number}: {points[number]}"] = changed
     return differences
@@ -160,9 +166,12 @@ def of_each_kind(points: list[str], middle: int, end: int) -> list[int]:
     """Return the first point after each kind of point, for the start, the middle and the end of the
     command.
     """
-    # Kills differ only in the kind of the preceding point.
-    kinds = [((n >= middle) + (n >= end), before) for n, before in enumerate(["", *points[:-1]])]
-    return [n for n, kind in enumerate(kinds) if kinds.index(kind) == n]
+    firsts: dict[tuple[int, str], int] = {}
+    preceding = ["", *points[:-1]]  # kills differ only in the kind of the preceding point
+    for number, point in enumerate(preceding):
+        part = (number >= middle) + (number >= end)
+        firsts.setdefault((part, point), number)
+    return list(firsts.values())
 
 
 def last(points: list[str], point: str) -> int:
@@ -184,16 +193,17 @@ def test_run_killed_at_any_point_ends_like_undisturbed_run(calm, step):
     end.
     """
     points = calm(RUN).points
-    states = "replace state-N-N.safetensors"
-    assert {states, "replace history.json"} <= set(points)
-    kinds = of_each_kind(points, points.index("replace history.json") + 1, last(points, states))
-    committed = [n for n in kinds if points[n - 1] == "replace history.json"]
-    assert differing(calm(RUN), sorted({*kinds[::step], *committed})) == {}
+    state = "replace state-N-N.safetensors"
+    history = "replace history.json"
+    assert {state, history} <= set(points)
+    kinds = of_each_kind(points, points.index(history) + 1, last(points, state))
+    after_checkpoints = [number for number in kinds if points[number - 1] == history]
+    assert differing(calm(RUN), sorted({*kinds[::step], *after_checkpoints})) == {}
 
 
 @FEW_OR_ALL
 @pytest.mark.parametrize("line", [MODEL, SWEEP], ids=["run", "sweep"])
-def test_command_whose_uploader_was_killed_ends_like_undisturbed_command(calm, line, step):
+def test_command_with_killed_uploader_ends_like_undisturbed_one(calm, line, step):
     """The kills come before and after each kind of change in MLflow, also during the upload of the
     model.
     """
@@ -214,13 +224,15 @@ def test_sweep_killed_at_any_point_ends_like_undisturbed_sweep(calm, step):
     first_job = sweep.points.index("replace job.json")
     after_the_last_run = last(sweep.points, "unlink N") + 1
     kinds = of_each_kind(sweep.points, first_job, after_the_last_run)
-    own = [
-        n
-        for n in kinds
-        if not first_job <= n < after_the_last_run or sweep.points[n] not in run.points
-    ]
-    assert {"replace jobs.jsonl", "replace sweep.json"} <= {sweep.points[n] for n in own}
-    assert differing(sweep, own[::step]) == {}
+    points_of_sweep = []  # those that a single run does not have
+    for number in kinds:
+        is_in_run = first_job <= number < after_the_last_run
+        if not is_in_run or sweep.points[number] not in run.points:
+            points_of_sweep.append(number)
+
+    names = {sweep.points[number] for number in points_of_sweep}
+    assert {"replace jobs.jsonl", "replace sweep.json"} <= names
+    assert differing(sweep, points_of_sweep[::step]) == {}
 
 
 @pytest.mark.by_hand
