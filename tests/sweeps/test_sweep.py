@@ -25,7 +25,8 @@ HERE = ("-m", f"--config-dir={MINE}", "hydra/launcher=basic", *SMALL)
 ACTIVATION = "activation=selu,raises"  # `raises` stops in the middle of the second epoch
 DECAY = "regularization.weight_decay=5e-4,201"  # the second overflows in the second epoch
 LINE = (*HERE, "num_epoch=2", "optimizer.momentum=0", "optimizer.lr=0.01", ACTIVATION, DECAY)
-BEST, DIVERGED = "selu wd=0.0005", "selu wd=201"
+BEST = "selu wd=0.0005"
+DIVERGED = "selu wd=201"
 FAILED = ["raises wd=0.0005", "raises wd=201"]
 OUTCOMES = {BEST: "finished", DIVERGED: "diverged"} | dict.fromkeys(FAILED, "failed")
 
@@ -50,9 +51,8 @@ def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     (folder,) = (outputs / "sweeps").iterdir()
     store = client(outputs)
     (parent,) = runs(store, "sweep")
-    return Swept(
-        outputs, done, SweepFolder(folder), store, parent, {r.info.run_name: r for r in runs(store)}
-    )
+    children = {run.info.run_name: run for run in runs(store)}
+    return Swept(outputs, done, SweepFolder(folder), store, parent, children)
 
 
 def test_failed_run_gives_status_1_and_does_not_stop_others(swept):
@@ -72,10 +72,11 @@ def test_parent_run_has_request_outcome_and_best_result(swept):
     assert tags["command"].startswith(shlex.join(["lenet-train", *HERE]))
     assert tags["overrides"].split()[-2:] == [DECAY, "+tracking.tags.x=1"]
     assert tags["swept"] == "activation regularization.weight_decay"
-    assert (tags["x"], tags["sweep"]) == ("1", swept.folder.id)
-    assert (swept.parent.info.status, tags["outcome"]) == ("FINISHED", "finished")
-    best = swept.children[BEST]
-    counted = {
+    assert tags["x"] == "1"
+    assert tags["sweep"] == swept.folder.id
+    assert swept.parent.info.status == "FINISHED"
+    assert tags["outcome"] == "finished"
+    assert swept.parent.data.metrics == {
         "runs": 4,
         "runs_finished": 1,
         "runs_diverged": 1,
@@ -83,15 +84,14 @@ def test_parent_run_has_request_outcome_and_best_result(swept):
         "runs_killed": 0,
         "runs_missing": 0,
     }
-    assert swept.parent.data.metrics == counted
+    best = swept.children[BEST]
     run_path = f"#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}"
     link = f"{run_path}?workflowType=machine_learning"
     assert link in tags["mlflow.note.content"]
 
 
 def test_parent_run_has_complete_report(swept):
-    kept = files(swept.store, swept.parent.info.run_id)
-    assert kept >= {
+    assert files(swept.store, swept.parent.info.run_id) >= {
         "sweep.json",
         "jobs.json",
         "leaderboard.csv",
@@ -100,11 +100,8 @@ def test_parent_run_has_complete_report(swept):
         "leaderboard.png",
     }
     text = Path(swept.store.download_artifacts(swept.parent.info.run_id, "report.md")).read_text()
-    rows = [
-        [cell.strip() for cell in row.strip("|").split("|")]
-        for row in text.splitlines()
-        if row.startswith("|")
-    ]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert rows[0][:4] == ["#", "activation", "weight_decay", "best val, %"]
     assert len(rows) == 2 + 4
     assert rows[2][:3] == ["1", "selu", "0.0005"]
@@ -115,16 +112,14 @@ def test_parent_run_has_complete_report(swept):
 def test_child_runs_have_parent_and_outcomes(swept):
     assert {name: run.data.tags["outcome"] for name, run in swept.children.items()} == OUTCOMES
     for name, run in swept.children.items():
-        assert run.info.status == ("FINISHED" if name == BEST else "FAILED")
-        assert (
-            run.data.tags["mlflow.parentRunId"]
-            == run.data.tags["sweeps"]
-            == swept.parent.info.run_id
-        )
-        assert (run.data.tags["x"], run.data.params["num_threads"]) == ("1", "1")
-    assert [model.source_run_id for model in models(swept.store)] == [
-        swept.children[BEST].info.run_id
-    ]
+        status = "FINISHED" if name == BEST else "FAILED"
+        assert run.info.status == status
+        assert run.data.tags["mlflow.parentRunId"] == swept.parent.info.run_id
+        assert run.data.tags["sweeps"] == swept.parent.info.run_id
+        assert run.data.tags["x"] == "1"
+        assert run.data.params["num_threads"] == "1"
+    (model,) = models(swept.store)
+    assert model.source_run_id == swept.children[BEST].info.run_id
 
 
 def test_failed_run_keeps_first_epoch_and_reason(swept):
@@ -135,10 +130,10 @@ def test_failed_run_keeps_first_epoch_and_reason(swept):
 
 
 def test_sweep_prints_one_line_per_job_if_stderr_is_not_terminal(swept):
-    ended = [line.split(": ", 1) for line in swept.done.stderr.splitlines()]
-    ended = [line for line in ended if line[0] in OUTCOMES]
-    assert [name for name, _ in ended] == list(OUTCOMES)
-    ends = dict(ended)
+    lines = [line.split(": ", 1) for line in swept.done.stderr.splitlines()]
+    lines_of_jobs = [line for line in lines if line[0] in OUTCOMES]
+    assert [name for name, _ in lines_of_jobs] == list(OUTCOMES)
+    ends = dict(lines_of_jobs)
     assert re.fullmatch(r"\d\d\.\d\d% in epoch 2, \d+\.\d s", ends[BEST])
     assert ends[DIVERGED].startswith("diverged: ")
     assert {ends[name] for name in FAILED} == {"failed: RuntimeError: broken on purpose,"}
@@ -150,7 +145,8 @@ def test_plan_and_jobs_are_stored_in_sweep_folder_and_mlflow(swept):
     plan = json.loads((swept.folder.path / "sweep.json").read_text())
     assert list(swept.folder.delivered().run_ids().values()) == [swept.parent.info.run_id]
     assert plan["overrides"][-2:] == [DECAY, "+tracking.tags.x=1"]
-    assert (plan["starts"], plan["outcome"]) == (1, "finished")
+    assert plan["starts"] == 1
+    assert plan["outcome"] == "finished"
     path = swept.store.download_artifacts(swept.parent.info.run_id, "jobs.json")
     listed = json.loads(Path(path).read_text())["jobs"]
     assert [(job["name"], job["outcome"]) for job in listed] == list(OUTCOMES.items())
@@ -175,16 +171,16 @@ def test_sweep_with_unavailable_data_is_refused_before_training(wrong, digits, r
         "tracking.plots=false",
     )
     done = lenet_train(*line, outputs=ready, **NO_NETWORK)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert done.returncode == 2
+    assert done.stdout == ""
     (message,) = [text for text in done.stderr.splitlines() if text.startswith("lenet-train: ")]
     assert message.startswith(f"lenet-train: {wrong}: ")
     assert wrong in message.rpartition("(job: ")[2]
     assert "Traceback" not in done.stderr
     store = client(ready)
-    assert (
-        store.get_experiment_by_name("lenet_exp") is None
-        or [*runs(store), *runs(store, "sweep")] == []
-    )
+    if store.get_experiment_by_name("lenet_exp") is not None:
+        assert runs(store) == []
+        assert runs(store, "sweep") == []
     assert [name for name in ("runs", "sweeps") if (ready / name).exists()] == []
 
 
@@ -212,6 +208,7 @@ def test_every_activation_and_optimizer_trains_in_one_sweep(ready):
     assert pairs == set(zip(ACTIVATIONS, optimizers, strict=True))
     outcomes = {run.data.tags["outcome"] for run in children}
     assert outcomes <= {"finished", "diverged"}
-    assert done.returncode == (1 if "diverged" in outcomes else 0), done.stderr
+    status = 1 if "diverged" in outcomes else 0
+    assert done.returncode == status, done.stderr
     assert parent.info.status == "FINISHED"
     assert len({run.info.run_name for run in children}) == len(ACTIVATIONS)

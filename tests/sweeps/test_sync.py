@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
-from tests.tools.commands import SMALL, Done, end, free_port, refused, start
+from tests.tools.commands import SMALL, Done, end, free_port, refused, start, succeeded
 from tests.tools.stores import client, models, runs
 from tests.tools.waiting import WAITS, wait_until_left, waiting
 
@@ -22,8 +22,8 @@ def upload_counts(done: Done) -> tuple[list[int], ...]:
     """Return the nonzero numbers of runs, models and parent runs that were uploaded, and that are
     missing.
     """
-    delivered, left = done.stdout.splitlines()[-2:]
-    return tuple([int(n) for n in re.findall(r"\d+", line)] for line in (delivered, left))
+    uploaded, missing = done.stdout.splitlines()[-2:]
+    return tuple([int(n) for n in re.findall(r"\d+", line)] for line in (uploaded, missing))
 
 
 def lenet_sync(*arguments: str, outputs: Path, **environment: str) -> Done:
@@ -37,31 +37,32 @@ def test_results_lost_by_store_are_uploaded_again(main, ready, empty_store, tmp_
     assert main(*line, "seed=3").returncode == 0
     assert main(program="sync").stdout == NOTHING
     store = client(ready)
-    first, alone = (
-        next(run for run in runs(store) if run.data.params["seed"] == seed) for seed in "13"
-    )
+    runs_by_seed = {run.data.params["seed"]: run for run in runs(store)}
     (parent,) = runs(store, "sweep")
+
+    first = runs_by_seed["1"]
     store.delete_run(first.info.run_id)
-    one = main(f"run={first.data.tags['run_folder'][:6]}", program="sync")
-    assert upload_counts(one) == ([1, 1], []), one.stderr
+    sync_of_run = main(f"run={first.data.tags['run_folder'][:6]}", program="sync")
+    assert upload_counts(sync_of_run) == ([1, 1], []), sync_of_run.stderr
+
     store.delete_run(parent.info.run_id)
-    store.delete_run(alone.info.run_id)
-    done = main(program="sync")
-    assert (done.returncode, upload_counts(done)) == (0, ([3, 1, 1], []))
-    (again,) = runs(store, "sweep")
-    assert again.info.run_id != parent.info.run_id
-    assert {run.data.tags.get("sweeps", "").rpartition(",")[2] for run in runs(store)} == {
-        "",
-        again.info.run_id,
-    }
+    store.delete_run(runs_by_seed["3"].info.run_id)
+    done = succeeded(main(program="sync"))
+    assert upload_counts(done) == ([3, 1, 1], [])
+    (new_parent,) = runs(store, "sweep")
+    assert new_parent.info.run_id != parent.info.run_id
+    last_sweeps = {run.data.tags.get("sweeps", "").rpartition(",")[2] for run in runs(store)}
+    assert last_sweeps == {"", new_parent.info.run_id}
     assert main(program="sync").stdout == NOTHING
+
     moved = Path(shutil.move(ready, tmp_path / "moved"))
     shutil.rmtree(moved / "mlartifacts")
     shutil.copy(empty_store / "mlflow.db", moved / "mlflow.db")
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(moved))
-    gone = main(program="sync")
-    assert upload_counts(gone) == ([3, 3, 1], []), gone.stderr
-    assert (len(runs(client(moved))), len(models(client(moved)))) == (3, 3)
+    done = main(program="sync")
+    assert upload_counts(done) == ([3, 3, 1], []), done.stderr
+    assert len(runs(client(moved))) == 3
+    assert len(models(client(moved))) == 3
 
 
 @pytest.mark.slow(seconds=6)
@@ -77,35 +78,39 @@ def test_sync_skips_running_commands_and_closes_killed_commands(ready, tmp_path,
         process.wait()
     (folder,) = (ready / "runs").iterdir()
     wait_until_left(folder)
-    done = lenet_sync(outputs=ready)
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "missing: nothing"), done.stderr
-    found = runs(client(ready)) + (runs(client(ready), "sweep") if "-m" in arguments else [])
-    assert {(run.info.status, run.data.tags["outcome"]) for run in found} == {("KILLED", "killed")}
+
+    done = succeeded(lenet_sync(outputs=ready))
+
+    assert done.stdout.splitlines()[-1] == "missing: nothing"
+    uploaded = runs(client(ready))
+    if "-m" in arguments:
+        uploaded += runs(client(ready), "sweep")
+    assert {run.info.status for run in uploaded} == {"KILLED"}
+    assert {run.data.tags["outcome"] for run in uploaded} == {"killed"}
     assert lenet_sync(outputs=ready).stdout == NOTHING
 
 
 def test_sync_uploads_only_best_model_even_run_by_run(main, ready):
     away = f"tracking.uri=http://127.0.0.1:{free_port()}"
-    assert (
-        main(
-            "-m", "hydra/launcher=basic", *LINE, "seed=1,2", "tracking.models=best", away
-        ).returncode
-        == 0
-    )
+    line = ("-m", "hydra/launcher=basic", *LINE, "seed=1,2", "tracking.models=best")
+    succeeded(main(*line, away))
     here = f"tracking.uri={client(ready).tracking_uri}"
+
     for folder in (ready / "runs").iterdir():
-        one = main(f"run={folder.name}", here, program="sync")
-        assert (one.returncode, upload_counts(one)) == (0, ([1], [])), one.stderr
+        sync_of_run = succeeded(main(f"run={folder.name}", here, program="sync"))
+        assert upload_counts(sync_of_run) == ([1], []), sync_of_run.stderr
     assert upload_counts(main("sweep=last", here, program="sync")) == ([2, 1, 1], [])
-    (parent,), (model,) = runs(client(ready), "sweep"), models(client(ready))
+
+    (parent,) = runs(client(ready), "sweep")
+    (model,) = models(client(ready))
     best = max(runs(client(ready)), key=lambda run: run.data.metrics["best_val_accuracy"])
     assert model.source_run_id == best.info.run_id
     assert {run.data.tags["sweeps"] for run in runs(client(ready))} == {parent.info.run_id}
     assert main(here, program="sync").stdout == NOTHING
+
     client(ready).delete_run(best.info.run_id)
-    assert upload_counts(main(f"run={best.data.tags['run_folder']}", here, program="sync"))[0] == [
-        1
-    ]
+    sync_of_run = main(f"run={best.data.tags['run_folder']}", here, program="sync")
+    assert upload_counts(sync_of_run)[0] == [1]
     assert {run.data.tags["sweeps"] for run in runs(client(ready))} == {parent.info.run_id}
     assert upload_counts(main(here, program="sync")) == ([1], [])
 
@@ -130,7 +135,8 @@ def test_run_stays_in_its_sweeps_if_it_or_a_sweep_is_deleted_in_mlflow(main, rea
     uploaded = run_with_seed_1(ready)
     assert uploaded.data.tags["mlflow.parentRunId"] == second
     sweeps = {sweep.info.run_id for sweep in runs(store, "sweep")}
-    assert (len(sweeps), first in sweeps) == (2, False)
+    assert len(sweeps) == 2
+    assert first not in sweeps
     assert set(uploaded.data.tags["sweeps"].split(",")) == sweeps
 
 
@@ -170,19 +176,21 @@ def test_rerun_uploads_run_and_model_that_were_deleted_in_mlflow(main, ready):
 
 
 def test_mistyped_store_causes_no_wait(main, ready):
-    wrong, line = (
-        f"tracking.uri=http://127.0.0.1:{free_port()}",
-        ("-m", "hydra/launcher=basic", *LINE, "seed=0,1"),
-    )
-    assert main(*line, "tracking.models=none", wrong).returncode == 0
-    away = main(program="sync")
-    assert (away.returncode, upload_counts(away)[0]) == (1, [])
-    assert main(*line, "tracking.models=none").returncode == 0
-    assert (main(program="sync").stdout, len(runs(client(ready)))) == (NOTHING, 2)
+    mistyped = f"tracking.uri=http://127.0.0.1:{free_port()}"
+    line = ("-m", "hydra/launcher=basic", *LINE, "seed=0,1", "tracking.models=none")
+
+    succeeded(main(*line, mistyped))
+    failed_sync = main(program="sync")
+    assert failed_sync.returncode == 1
+    assert upload_counts(failed_sync)[0] == []
+
+    succeeded(main(*line))
+    assert main(program="sync").stdout == NOTHING
+    assert len(runs(client(ready))) == 2
 
 
 @pytest.mark.parametrize(
-    ("typed", "named"),
+    ("arguments", "message"),
     [
         (["--sweep=last"], "did you mean sweep=?"),
         (["sweep=last", "run=abcd"], "sweep= and run= "),
@@ -192,11 +200,12 @@ def test_mistyped_store_causes_no_wait(main, ready):
         (["tracking.uri=sqlite:////etc/passwd"], "tracking.uri=sqlite:////etc/passwd: "),
     ],
 )
-def test_invalid_request_gives_one_line_error(main, outputs, typed, named):
-    refused(main(*typed, program="sync"), named, program="sync")
+def test_invalid_request_gives_one_line_error(main, outputs, arguments, message):
+    refused(main(*arguments, program="sync"), message, program="sync")
     assert not outputs.exists()
 
 
 def test_sync_without_outputs_creates_no_folder(main, outputs):
-    done = main(program="sync")
-    assert (done.returncode, done.stdout, outputs.exists()) == (0, NOTHING, False)
+    done = succeeded(main(program="sync"))
+    assert done.stdout == NOTHING
+    assert not outputs.exists()
