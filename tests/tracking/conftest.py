@@ -37,18 +37,18 @@ def tracked(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Trac
     """Return a run with three epochs of Adam on digits and user tags; tests must not change it."""
     outputs = tmp_path_factory.mktemp("tracked") / "outputs"
     shutil.copytree(empty_store, outputs)
-    tags = ("+tracking.tags.x=1", "tracking.tags.note=first", "tracking.tags.checked=true")
-    line = (
-        *SMALL,
+    flags = (
         "num_epoch=3",
         "optimizer=adam",
         "optimizer.lr=0.002",
         "num_threads=1",
         "num_iter_echo=30",
-        *tags,
     )
-    done = lenet_train(*line, outputs=outputs)
+    tags = ("+tracking.tags.x=1", "tracking.tags.note=first", "tracking.tags.checked=true")
+
+    done = lenet_train(*SMALL, *flags, *tags, outputs=outputs)
     assert done.returncode == 0, done.stderr
+
     (folder,) = (outputs / "runs").iterdir()
     store = client(outputs)
     (run,) = runs(store)
@@ -61,7 +61,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
     experiment.
     """
     folder = tmp_path_factory.mktemp("server")
-    with mlflow_server(folder, free_port()) as address:
+    port = free_port()
+    with mlflow_server(folder, port) as address:
         yield folder, address
 
 
@@ -69,7 +70,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
 def proxy(server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """Yield a faulty proxy in front of the server."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # the machine may be busy
-    proxy = FaultyProxy(server[1])
+    _, address = server
+    proxy = FaultyProxy(address)
     yield proxy
     proxy.set("pass")
     proxy.close()

@@ -29,46 +29,49 @@ def shared(ready):
     """An outputs folder with a sweep of ada, which grace reran with another tag, and of which eve
     reran one run.
     """
-    for user, line in (
+    commands = (
         ("ada", (*SWEEP, "tracking.tags.note=first")),
         ("grace", TAGGED),
         ("grace", TAGGED),
         ("eve", (*RUN, "seed=0")),
-    ):
-        assert lenet_train(*line, outputs=ready, LOGNAME=user).returncode == 0
+    )
+    for user, arguments in commands:
+        done = lenet_train(*arguments, outputs=ready, LOGNAME=user)
+        assert done.returncode == 0
     return ready
 
 
 def test_users_and_tags_are_added(shared, main):
     store = client(shared)
-    users = {run.data.params["seed"]: run.data.tags["users"] for run in runs(store)}
-    assert users == {"0": "ada,grace,eve", "1": "ada,grace"}
+    users_by_seed = {run.data.params["seed"]: run.data.tags["users"] for run in runs(store)}
+    assert users_by_seed == {"0": "ada,grace,eve", "1": "ada,grace"}
     assert {run.data.tags["mlflow.user"] for run in runs(store)} == {"ada"}
+
     (sweep,) = runs(store, "sweep")
-    assert [sweep.data.tags[name] for name in ("users", "note", "paper.figure")] == [
-        "ada,grace",
-        "second",
-        "2",
-    ]
+    assert sweep.data.tags["users"] == "ada,grace"
+    assert sweep.data.tags["note"] == "second"
+    assert sweep.data.tags["paper.figure"] == "2"
     assert only_sweep(shared).started().starts == 2  # the third command changed nothing
+
     for flag in ("user=ada", "user=grace", "tag=note=second", "tag=paper.figure", "model=lenet5"):
         assert only_sweep(shared).id in main("list", flag, program="sweep").stdout
     for flag in ("user=eve", "tag=note=first", "tag=other", "model=linear"):
         assert main("list", flag, program="sweep").returncode == 2
-    found = main(
-        "filter=tags.users LIKE '%eve%' and params.model = 'lenet5'", program="compare"
-    ).stdout
-    assert found.startswith("digits: 1 run,")
+    query = "filter=tags.users LIKE '%eve%' and params.model = 'lenet5'"
+    compared = main(query, program="compare")
+    assert compared.stdout.startswith("digits: 1 run,")
 
     experiment = sweep.info.experiment_id
     sweep_links(store, "http://x", sweep)
     experiment_links(store, "http://x", experiment)
     tags = store.get_experiment(experiment).tags
     for view in (f"sweep-{sweep.info.run_id[:12]}", "all-runs"):
-        columns = json.loads(tags[f"mlflow.sharedViewState.{view}"])["selectedColumns"]
-        assert {"params.`model`", "tags.`users`", "tags.`note`"} <= set(columns)
-    folder = RunFolder(next(iter((shared / "runs").iterdir())))
-    (entry,) = folder.delivered().mlflow_runs
+        view_state = json.loads(tags[f"mlflow.sharedViewState.{view}"])
+        columns = set(view_state["selectedColumns"])
+        assert {"params.`model`", "tags.`users`", "tags.`note`"} <= columns
+
+    any_run = next((shared / "runs").iterdir())
+    (entry,) = RunFolder(any_run).delivered().mlflow_runs
     assert entry.users[:2] == ["ada", "grace"]
 
 
@@ -77,7 +80,10 @@ def test_sync_by_another_user_keeps_users(shared, main, monkeypatch):
     for run in (*runs(store), *runs(store, "sweep")):
         store.delete_run(run.info.run_id)
     monkeypatch.setenv("LOGNAME", "bob")
+
     assert main(program="sync").returncode == 0
+
     assert {run.data.tags["users"] for run in runs(store)} == {"ada"}
     (sweep,) = runs(store, "sweep")
-    assert (sweep.data.tags["users"], sweep.data.tags["mlflow.user"]) == ("ada,grace", "ada")
+    assert sweep.data.tags["users"] == "ada,grace"
+    assert sweep.data.tags["mlflow.user"] == "ada"

@@ -28,64 +28,73 @@ SCHEDULES = int(os.environ.get("CHAMPION_SCHEDULES", "4"))  # a larger number fi
 
 
 def versions(outputs):
-    found = client(outputs).search_model_versions("name = 'lenet5-digits'")
-    return sorted(found, key=lambda v: int(v.version))
+    """Return the registered versions in order."""
+    registered = client(outputs).search_model_versions("name = 'lenet5-digits'")
+    return sorted(registered, key=lambda version: int(version.version))
 
 
 def accuracies_of(outputs):
     """Return the accuracies of the registered versions in order."""
-    return [float(v.tags["best_val_accuracy"]) for v in versions(outputs)]
+    return [float(version.tags["best_val_accuracy"]) for version in versions(outputs)]
+
+
+def best_accuracy(store):
+    """Return the largest accuracy of all runs in a store."""
+    return max(run.data.metrics["best_val_accuracy"] for run in runs(store))
+
+
+# Flags of runs that must not become champion, although most of them are better.
+NO_CHAMPIONS = (
+    ("num_epoch=1", "seed=1"),  # not better
+    ("num_epoch=8", "split_seed=1"),  # other validation images
+    ("num_epoch=8", "dataset.train_size=1200"),  # not the whole training set
+    ("num_epoch=8", "init_from=champion:mnist"),  # weights that could know the validation images
+    ("num_epoch=8", "tracking.models=none"),  # no model to register
+    ("num_epoch=8", "metric=loss"),  # has its own champion
+    ("num_epoch=8", "metric=loss", "loss=focal"),  # is another metric
+)
 
 
 @pytest.mark.slow(seconds=7)
 def test_only_better_run_becomes_champion(main, ready):
     assert main("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1,2,3").returncode == 0
     store = client(ready)
-    best = max(run.data.metrics["best_val_accuracy"] for run in runs(store))
-    before = versions(ready)
-    crowned = store.get_model_version_by_alias("lenet5-digits", "champion")
-    assert store.get_run(crowned.run_id).data.metrics["best_val_accuracy"] == best
-    assert {"fingerprint", "run", "best_val_accuracy", "best_epoch"} <= set(crowned.tags)
+    accuracy = best_accuracy(store)
+    first_versions = versions(ready)
+    first_champion = store.get_model_version_by_alias("lenet5-digits", "champion")
+    champion_run = store.get_run(first_champion.run_id)
+    assert champion_run.data.metrics["best_val_accuracy"] == accuracy
+    assert {"fingerprint", "run", "best_val_accuracy", "best_epoch"} <= set(first_champion.tags)
     assert accuracies_of(ready) == sorted(set(accuracies_of(ready)))
-    for other in (
-        "num_epoch=1 seed=1",  # not better
-        "split_seed=1",  # other validation images
-        "dataset.train_size=1200",  # not the whole training set
-        "init_from=champion:mnist",  # weights that could know the validation images
-        "tracking.models=none",  # no model to register
-        "metric=loss",  # has its own champion
-        "metric=loss loss=focal",  # is another metric
-    ):
-        assert (
-            main(
-                *SMALL, *(["num_epoch=8"] if "epoch" not in other else []), *other.split()
-            ).returncode
-            == 0
-        )
-    assert max(run.data.metrics["best_val_accuracy"] for run in runs(store)) > best
-    assert versions(ready) == before
-    (by_loss,) = store.search_model_versions("name = 'lenet5-digits-loss'")
-    assert (
-        float(by_loss.tags["score"]) == -store.get_run(by_loss.run_id).data.metrics["best_val_loss"]
-    )
+
+    for flags in NO_CHAMPIONS:
+        assert main(*SMALL, *flags).returncode == 0
+
+    assert best_accuracy(store) > accuracy
+    assert versions(ready) == first_versions
+    (version_by_loss,) = store.search_model_versions("name = 'lenet5-digits-loss'")
+    run_by_loss = store.get_run(version_by_loss.run_id)
+    assert float(version_by_loss.tags["score"]) == -run_by_loss.data.metrics["best_val_loss"]
 
 
 @pytest.mark.slow(seconds=6)
 def test_better_run_on_other_images_is_reported_and_can_become_champion(main, ready):
     assert main(*SMALL, "num_epoch=1").returncode == 0
     trained = main(*SMALL, "num_epoch=8", "split_seed=1")
-    best, worse = sorted(
-        runs(client(ready)), key=lambda run: -run.data.metrics["best_val_accuracy"]
-    )
-    command = f"champion={best.info.run_id}"
-    for done in (trained, main("dataset=digits", program="predict")):
-        assert done.stderr.count(f"lenet-sync {command}\n") == 1
+    predicted = main("dataset=digits", program="predict")
+    worse, best = sorted(runs(client(ready)), key=lambda run: run.data.metrics["best_val_accuracy"])
+    argument = f"champion={best.info.run_id}"
+    for done in (trained, predicted):
+        assert done.stderr.count(f"lenet-sync {argument}\n") == 1
         assert worse.info.run_id in done.stderr
-    assert main(command, program="sync").returncode == 0
+
+    assert main(argument, program="sync").returncode == 0
+
     assert champion(client(ready), "lenet5-digits").run_id == best.info.run_id
     predicted = main("dataset=digits", program="predict")
     assert "champion=" not in predicted.stderr
-    assert "champion=" not in main(*SMALL, "num_epoch=1", "split_seed=1").stderr
+    trained = main(*SMALL, "num_epoch=1", "split_seed=1")
+    assert "champion=" not in trained.stderr
     assert main("champion=nope", program="sync").returncode == 2
 
 
@@ -100,16 +109,16 @@ class Turns:
 
     def __init__(self, seed, names):
         self._draw = random.Random(seed)
-        self._waiting = {}
         self._running = set(names)
+        self._has_turn = {}  # for each client that waits
         self._change = threading.Condition()
 
     def wait(self, name):
         with self._change:
-            self._waiting[name] = False
+            self._has_turn[name] = False
             self._choose()
-            assert self._change.wait_for(lambda: self._waiting[name], 60)
-            del self._waiting[name]
+            assert self._change.wait_for(lambda: self._has_turn[name], 60)
+            del self._has_turn[name]
 
     def leave(self, name):
         with self._change:
@@ -117,34 +126,43 @@ class Turns:
             self._choose()
 
     def _choose(self):
-        if (
-            self._running == set(self._waiting)
-            and not any(self._waiting.values())
-            and self._waiting
-        ):
-            self._waiting[self._draw.choice(sorted(self._waiting))] = True
-            self._change.notify_all()
+        """Give a client its turn once all clients wait."""
+        all_wait = self._running == set(self._has_turn)
+        if not all_wait or not self._has_turn:
+            return
+        if any(self._has_turn.values()):
+            return
+        name = self._draw.choice(sorted(self._has_turn))
+        self._has_turn[name] = True
+        self._change.notify_all()
 
 
 class Client:
     """A client that waits for its turn, and may die at one call, before or after the store executes
     it.
+
+    Args:
+        killed_at: number of the call at which the client dies, from 0; None: it survives.
+        is_executed: whether the store executes that call.
     """
 
-    def __init__(self, client, turns, name, killed_at=None, answered=False):
-        self._client, self._turns, self._name = client, turns, name
-        self._left, self._answered = killed_at, answered
+    def __init__(self, client, turns, name, killed_at=None, is_executed=False):
+        self._client = client
+        self._turns = turns
+        self._name = name
+        self._killed_at = killed_at
+        self._is_executed = is_executed
+        self._num_calls = 0
 
     def __getattr__(self, method):
-        def call(*arguments, **more):
+        def call(*arguments, **keywords):
             self._turns.wait(self._name)
-            last = self._left == 0
-            if self._left is not None:
-                self._left -= 1
-            if last and not self._answered:
+            is_last = self._num_calls == self._killed_at
+            self._num_calls += 1
+            if is_last and not self._is_executed:
                 raise Killed
-            answer = getattr(self._client, method)(*arguments, **more)
-            if last:
+            answer = getattr(self._client, method)(*arguments, **keywords)
+            if is_last:
                 raise Killed
             return answer
 
@@ -182,15 +200,23 @@ def record_of(record, dataset, accuracy):
 
 def race(store, tmp_path, seed, candidates, killed):
     """Register all candidates concurrently, each from a separate outputs folder. Processes in
-    `killed` die at the call with that number and register again, as a rerun or lenet-sync does."""
+    `killed` die at the call with that number and register again, as a rerun or lenet-sync does.
+
+    Args:
+        candidates: arguments of `register_if_best` after the store, by the name of the process.
+        killed: arguments `killed_at` and `is_executed` of `Client`, by the name of the process.
+    """
     turns = Turns(seed, list(candidates))
 
     def register(name):
-        own = replace(store, outputs=tmp_path / str(name))
-        for killed_at, answered in ([killed[name]] if name in killed else []) + [(None, False)]:
+        attempts = [(None, False)]
+        if name in killed:
+            attempts.insert(0, killed[name])
+        for killed_at, is_executed in attempts:
             with contextlib.suppress(Killed):
-                turn = Client(store.client, turns, name, killed_at, answered)
-                register_if_best(replace(own, client=turn), *candidates[name])
+                in_turns = Client(store.client, turns, name, killed_at, is_executed)
+                own_store = replace(store, outputs=tmp_path / str(name), client=in_turns)
+                register_if_best(own_store, *candidates[name])
                 break
         turns.leave(name)
 
@@ -202,50 +228,54 @@ def test_concurrent_registrations_leave_best_run_as_champion(trained, tmp_path):
     store, record, model = trained
     for seed in range(SCHEDULES):
         draw = random.Random(seed)
+        dataset = f"set{seed}"  # new to the store
+        name = f"lenet5-{dataset}"
         accuracies = draw.sample([0.98, 0.985, 0.99, 0.995], 4)
         run_ids = {accuracy: new_run(store) for accuracy in accuracies}
-        candidates = {
-            a: (record_of(record, f"set{seed}", a), run_ids[a], model) for a in accuracies
-        }
-        race(
-            store,
-            tmp_path,
-            seed,
-            candidates,
-            {a: (draw.randrange(9), draw.random() < 0.5) for a in accuracies[:2]},
-        )
-        assert champion(store.client, f"lenet5-set{seed}").run_id == run_ids[0.995], seed
-        registered = [
-            v.run_id for v in store.client.search_model_versions(f"name = 'lenet5-set{seed}'")
-        ]
-        assert len(registered) == len(set(registered)), seed  # no run has two versions
+        candidates = {}
+        for accuracy, run_id in run_ids.items():
+            candidates[accuracy] = (record_of(record, dataset, accuracy), run_id, model)
+        killed = {}
+        for accuracy in accuracies[:2]:
+            killed_at = draw.randrange(9)
+            is_executed = draw.random() < 0.5
+            killed[accuracy] = (killed_at, is_executed)
+
+        race(store, tmp_path, seed, candidates, killed)
+
+        assert champion(store.client, name).run_id == run_ids[0.995], seed
+        registered = store.client.search_model_versions(f"name = '{name}'")
+        ids = [version.run_id for version in registered]
+        assert len(ids) == len(set(ids)), seed  # no run has two versions
 
 
 @pytest.mark.parametrize("call", ["create_model_version", "set_registered_model_alias"])
 def test_delayed_process_does_not_replace_better_champion(trained, tmp_path, call):
     store, record, model = trained
-    slept, go = threading.Event(), threading.Event()
+    sleeps = threading.Event()
+    may_wake = threading.Event()
 
-    class Sleeps:
+    class Sleeper:
         def __getattr__(self, name):
             if name == call:
-                slept.set()
-                assert go.wait(60)
+                sleeps.set()
+                assert may_wake.wait(60)
             return getattr(store.client, name)
 
-    better, lesser = new_run(store), new_run(store)
+    better_run = new_run(store)
+    better_record = replace(record, best_val_accuracy=0.99)
+    lesser_run = new_run(store)
+    lesser_record = replace(record, best_val_accuracy=0.98)
+    delayed_store = replace(store, outputs=tmp_path / "asleep", client=Sleeper())
     with ThreadPoolExecutor(1) as pool:
-        own = replace(store, outputs=tmp_path / "asleep", client=Sleeps())
-        told = pool.submit(
-            register_if_best, own, replace(record, best_val_accuracy=0.98), lesser, model
-        )
-        assert slept.wait(60)
-        assert register_if_best(store, replace(record, best_val_accuracy=0.99), better, model)
+        delayed = pool.submit(register_if_best, delayed_store, lesser_record, lesser_run, model)
+        assert sleeps.wait(60)
+        assert register_if_best(store, better_record, better_run, model)
         with sqlite3.connect(store.outputs / "mlflow.db") as connection:
             connection.execute("UPDATE model_versions SET creation_time = creation_time - 86400000")
-        go.set()
-        assert not told.result(60)
-    assert champion(store.client, "lenet5-digits").run_id == better
+        may_wake.set()
+        assert not delayed.result(60)
+    assert champion(store.client, "lenet5-digits").run_id == better_run
 
 
 def test_manually_chosen_champion_stays_until_beaten(trained):
@@ -254,12 +284,17 @@ def test_manually_chosen_champion_stays_until_beaten(trained):
     """
     store, record, model = trained
     (first,) = versions(store.outputs)
-    best, next_best = new_run(store), new_run(store)
-    assert register_if_best(store, replace(record, best_val_accuracy=0.995), best, model)
+    best = new_run(store)
+    best_record = replace(record, best_val_accuracy=0.995)
+    next_best = new_run(store)
+    next_best_record = replace(record, best_val_accuracy=0.98)
+
+    assert register_if_best(store, best_record, best, model)
     store.client.set_registered_model_alias("lenet5-digits", "champion", first.version)
-    assert not register_if_best(store, replace(record, best_val_accuracy=0.995), best, model)
+    assert not register_if_best(store, best_record, best, model)
     assert champion(store.client, "lenet5-digits").run_id == first.run_id
-    assert not register_if_best(store, replace(record, best_val_accuracy=0.98), next_best, model)
+
+    assert not register_if_best(store, next_best_record, next_best, model)
     assert champion(store.client, "lenet5-digits").run_id == best
     assert len(versions(store.outputs)) == 3
 
@@ -267,14 +302,19 @@ def test_manually_chosen_champion_stays_until_beaten(trained):
 def test_concurrent_first_runs_register_bundled_model_once(trained, tmp_path):
     """Four processes start on a store without this dataset, and each is killed at some call."""
     store, record, model = trained
-    candidates = {
-        name: (record_of(record, "mnist", 0.9 + name / 100), new_run(store), model)
-        for name in range(4)
-    }
-    race(store, tmp_path, 1, candidates, {name: (4 + 2 * name, False) for name in range(4)})
+    candidates = {}
+    killed = {}
+    for name in range(4):
+        accuracy = 0.9 + name / 100
+        candidates[name] = (record_of(record, "mnist", accuracy), new_run(store), model)
+        killed[name] = (4 + 2 * name, False)
+
+    race(store, tmp_path, 1, candidates, killed)
+
     (shipped,) = store.client.search_runs([store.experiment_id], "tags.kind = 'shipped'")
     registered = store.client.search_model_versions("name = 'lenet5-mnist'")
-    assert [v.run_id for v in registered].count(shipped.info.run_id) == 1
+    ids = [version.run_id for version in registered]
+    assert ids.count(shipped.info.run_id) == 1
     (logged,) = store.client.search_logged_models(
         [store.experiment_id], f"source_run_id = '{shipped.info.run_id}'"
     )

@@ -31,32 +31,33 @@ def missing(folder: RunFolder) -> None:
 
 
 def without_epochs(folder: RunFolder) -> None:
-    path = folder.path / "history.json"
-    write_json(path, read_json(path) | {"epochs": [], "best": None})
-    record = {
-        key: value
-        for key, value in read_json(folder.path / "record.json").items()
-        if "digest" not in key
-    }
-    kept = {"fingerprint": read_json(folder.path / "record.json")["fingerprint"]}
-    write_json(
-        folder.path / "record.json", record | kept | {"best_epoch": None, "best_val_accuracy": None}
-    )
+    history_path = folder.path / "history.json"
+    write_json(history_path, read_json(history_path) | {"epochs": [], "best": None})
+
+    record_path = folder.path / "record.json"
+    record = read_json(record_path)
+    for key in list(record):
+        if "digest" in key:
+            del record[key]
+    record["best_epoch"] = None
+    record["best_val_accuracy"] = None
+    write_json(record_path, record)
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "reason"),
     [
         (corrupt, ".safetensors is corrupt"),
         (missing, ".safetensors were not found"),
         (without_epochs, "no complete epoch"),
     ],
 )
-def test_error_names_why_weights_cannot_be_loaded(change, named, original, outputs):
+def test_error_names_why_weights_cannot_be_loaded(change, reason, original, outputs):
     shutil.copytree(original, outputs)
     (path,) = (outputs / "runs").iterdir()
     change(RunFolder(path))
-    with pytest.raises(UserError, match=named):
+
+    with pytest.raises(UserError, match=reason):
         lenet_exp.load(str(path))
 
 
@@ -64,15 +65,18 @@ def test_model_that_was_not_uploaded_is_loaded_from_run_folder(original, outputs
     shutil.copytree(original, outputs)
     (path,) = (outputs / "runs").iterdir()
     (run,) = runs(client(outputs))
+
     loaded = lenet_exp.load(f"runs:/{run.info.run_id}").state_dict()
+
     weights = RunFolder(path).best_weights()
     assert loaded.keys() == weights.keys()
-    assert all(torch.equal(loaded[name], weights[name]) for name in weights)
+    for name in weights:
+        assert torch.equal(loaded[name], weights[name])
 
 
 def test_error_names_what_a_file_without_record_lacks(tmp_path):
-    save_file({"weight": torch.ones(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(
-        UserError, match="contains no record; expected a file that model_path or lenet-export wrote"
-    ):
-        lenet_exp.load(str(tmp_path / "other.safetensors"))
+    file = tmp_path / "other.safetensors"
+    save_file({"weight": torch.ones(3)}, file)
+    reason = "contains no record; expected a file that model_path or lenet-export wrote"
+    with pytest.raises(UserError, match=reason):
+        lenet_exp.load(str(file))
