@@ -24,8 +24,9 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize(("program", "arguments"), [(program, line) for program, *line in LINES])
-def test_password_is_hidden(main, outputs, program, arguments):
+@pytest.mark.parametrize("line", LINES)
+def test_password_is_hidden(main, outputs, line):
+    program, *arguments = line
     done = main(*arguments, program=program)
     assert done.returncode == 2
     assert "tracking.uri" in done.stderr

@@ -26,21 +26,21 @@ def test_default_store_is_database_in_outputs_folder(ready):
 
 
 def test_environment_variable_or_flag_selects_store(ready, tmp_path, empty_store):
-    places = {
-        name: Path(shutil.copytree(empty_store, tmp_path / name))
-        for name in ("environment", "flag")
-    }
-    uris = {name: f"{SQLITE}{place / 'mlflow.db'}" for name, place in places.items()}
-    by_environment = lenet_train(*QUICK, outputs=ready, MLFLOW_TRACKING_URI=uris["environment"])
-    flag = f"tracking.uri={uris['flag']}"
-    by_flag = lenet_train(
-        *QUICK, "seed=1", flag, outputs=ready, MLFLOW_TRACKING_URI=uris["environment"]
-    )
-    assert (by_environment.returncode, by_flag.returncode) == (0, 0)
-    assert [run.data.params["seed"] for run in runs(client(places["environment"]))] == ["0"]
-    assert [run.data.params["seed"] for run in runs(client(places["flag"]))] == ["1"]
+    store_of_environment = Path(shutil.copytree(empty_store, tmp_path / "environment"))
+    store_of_flag = Path(shutil.copytree(empty_store, tmp_path / "flag"))
+    environment = {"MLFLOW_TRACKING_URI": f"{SQLITE}{store_of_environment / 'mlflow.db'}"}
+    uri = f"{SQLITE}{store_of_flag / 'mlflow.db'}"
+
+    succeeded(lenet_train(*QUICK, outputs=ready, **environment))
+    flags = ("seed=1", f"tracking.uri={uri}")
+    by_flag = succeeded(lenet_train(*QUICK, *flags, outputs=ready, **environment))
+
+    (run,) = runs(client(store_of_environment))
+    assert run.data.params["seed"] == "0"
+    (run,) = runs(client(store_of_flag))
+    assert run.data.params["seed"] == "1"
     assert client(ready).get_experiment_by_name("lenet_exp") is None
-    assert uris["flag"] in by_flag.stdout
+    assert uri in by_flag.stdout
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,8 @@ def test_database_of_another_mlflow_version_gives_one_warning(ready, revision):
         done = succeeded(lenet_train(*arguments, outputs=ready))
         (line,) = [line for line in done.stderr.splitlines() if f"mlflow db upgrade {uri}" in line]
         assert line.startswith(f"tracking.uri={uri}: ")
-        assert counts(done.stderr.splitlines()[-1])[0] == len(list((ready / "runs").iterdir()))
+        num_missing_runs = counts(done.stderr.splitlines()[-1])[0]
+        assert num_missing_runs == len(list((ready / "runs").iterdir()))
         shutil.rmtree(ready / "runs")
 
 
@@ -72,19 +73,16 @@ def test_concurrent_first_runs_create_store_once(tmp_path):
     started = [start(*QUICK, f"seed={seed}", "num_threads=1", outputs=outputs) for seed in range(2)]
     for process in started:
         assert "tracking.uri" not in succeeded(end(process)).stderr
-    found = runs(client(outputs))
-    assert sorted(run.data.params["seed"] for run in found) == ["0", "1"]
-    assert {run.info.status for run in found} == {"FINISHED"}
+    logged_runs = runs(client(outputs))
+    assert sorted(run.data.params["seed"] for run in logged_runs) == ["0", "1"]
+    assert {run.info.status for run in logged_runs} == {"FINISHED"}
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
 
 
 def leaks(folder: Path) -> list[Path]:
     """Return the files that contain the password."""
-    return [
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and SECRET.encode() in path.read_bytes()
-    ]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if SECRET.encode() in path.read_bytes()]
 
 
 def counts(line: str) -> list[int]:
@@ -93,7 +91,7 @@ def counts(line: str) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("uri", "shown"),
+    ("uri", "without_password"),
     [
         ("http://me:pw@host:5000", "http://***@host:5000"),
         ("http://token@host:5000/x", "http://***@host:5000/x"),
@@ -115,8 +113,9 @@ def counts(line: str) -> list[int]:
         ("sqlite:////home/me/a:b/mlflow.db", "sqlite:////home/me/a:b/mlflow.db"),
     ],
 )
-def test_hide_password_replaces_password_in_any_address(uri, shown):
-    assert hide_password(uri) == hide_password(shown) == shown
+def test_hide_password_replaces_password_in_any_address(uri, without_password):
+    assert hide_password(uri) == without_password
+    assert hide_password(without_password) == without_password
 
 
 SAME = (
@@ -143,11 +142,15 @@ SAME = (
 
 
 def test_store_name_ignores_credentials_and_differs_by_store():
-    names = [{store_name(uri) for uri in uris} for uris in SAME]
-    assert [len(group) for group in names] == [1] * len(SAME)
-    assert len(set.union(*names)) == len(SAME)
-    for name in set.union(*names):
-        assert (store_name(name), hide_password(name)) == (name, name)
-    assert not any(
-        re.search(r"\b(me|pw|token)\b", n) for n in set.union(*names) if "sqlite" not in n
-    )
+    names = set()
+    for uris in SAME:
+        names_of_store = {store_name(uri) for uri in uris}
+        assert len(names_of_store) == 1
+        names |= names_of_store
+    assert len(names) == len(SAME)
+
+    for name in names:
+        assert store_name(name) == name
+        assert hide_password(name) == name
+        if "sqlite" not in name:
+            assert not re.search(r"\b(me|pw|token)\b", name)

@@ -16,7 +16,7 @@ SWEEP = ("-m", "hydra/launcher=basic", *LINE, "seed=1,2")
 LONGEST = 10.0  # seconds that a store may delay the first step, and the end
 
 
-def left(stderr: str, store: str) -> list[int]:
+def missing_uploads(stderr: str, store: str) -> list[int]:
     """Return the missing runs, models and sweeps from the last line; check that one warning
     precedes it.
     """
@@ -49,36 +49,40 @@ def test_hanging_server_delays_neither_first_step_nor_end(tmp_path):
         flooding_server(b"[" * 2**20, 0.02) as endless,
         ThreadPoolExecutor(4) as pool,
     ):
-        begun = time.monotonic()
-        lines = ((LINE, refuses), (LINE, silent), (LINE, drips), (LINE, endless), (SWEEP, drips))
-        *alone, sweep = (
-            start(*line, f"tracking.uri={address}", outputs=tmp_path / str(n))
-            for n, (line, address) in enumerate(lines)
-        )
-        told = [pool.submit(first_words, process) for process in alone]
+        start_time = time.monotonic()
+        commands = ((LINE, refuses), (LINE, silent), (LINE, drips), (LINE, endless), (SWEEP, drips))
+        processes = []
+        for number, (line, address) in enumerate(commands):
+            outputs = tmp_path / str(number)
+            processes.append(start(*line, f"tracking.uri={address}", outputs=outputs))
+        *single_runs, sweep = processes
+        futures = [pool.submit(first_words, process) for process in single_runs]
         done = end(sweep)
-        assert time.monotonic() - begun < 6 * LONGEST  # the whole sweep, in parallel with the runs
-    soon, *others = (future.result() for future in told)
-    for late in others:
-        assert late["epoch 1"] - soon["epoch 1"] < LONGEST
-        assert late["missing"] - late["epoch 2"] < LONGEST
+        # the whole sweep, in parallel with the runs
+        assert time.monotonic() - start_time < 6 * LONGEST
+
+    times_refused, *times_hanging = [future.result() for future in futures]
+    for times in times_hanging:
+        assert times["epoch 1"] - times_refused["epoch 1"] < LONGEST
+        assert times["missing"] - times["epoch 2"] < LONGEST
     assert done.returncode == 0, done.stderr
-    assert left(done.stderr, drips) == [2, 1, 1]
+    assert missing_uploads(done.stderr, drips) == [2, 1, 1]
 
 
 def test_failing_server_gives_one_warning_and_last_line(tmp_path):
     with erring_server() as address:
         done = lenet_train(*LINE, f"tracking.uri={address}", outputs=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert left(done.stderr, address) == [1, 1]
+    assert missing_uploads(done.stderr, address) == [1, 1]
 
 
 @pytest.mark.parametrize("typed", ["http://someone:{}@{}", "http://{}@{}", "http://{1}/?token={0}"])
 def test_unreachable_server_warns_once_and_leaks_no_secret(tmp_path, typed):
     server = f"127.0.0.1:{free_port()}"
-    done = lenet_train(*SWEEP, f"tracking.uri='{typed.format(SECRET, server)}'", outputs=tmp_path)
+    uri = typed.format(SECRET, server)
+    done = lenet_train(*SWEEP, f"tracking.uri='{uri}'", outputs=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert left(done.stderr, f"http://{server}") == [2, 1, 1]
+    assert missing_uploads(done.stderr, f"http://{server}") == [2, 1, 1]
     assert SECRET not in done.stdout + done.stderr
     assert leaks(tmp_path) == []
     assert len(list((tmp_path / "runs").glob("*/record.json"))) == 2

@@ -29,7 +29,9 @@ BARE = (*LINE, "tracking.models=none")
 def runs_in_store(outputs: Path) -> list[Run]:
     """Return the runs in the store; none if the experiment does not exist yet."""
     store = client(outputs)
-    return runs(store) if store.get_experiment_by_name("lenet_exp") is not None else []
+    if store.get_experiment_by_name("lenet_exp") is None:
+        return []
+    return runs(store)
 
 
 def test_run_is_nested_under_its_sweep_once_store_responds(ready, monkeypatch):
@@ -63,15 +65,14 @@ def test_sync_follows_sweep_whose_machine_cannot_reach_store(ready, tmp_path):
     here = f"tracking.uri={client(ready).tracking_uri}"
     line = ("-m", *WAITS, away, "seed=0,1", "sweep.workers=1")
     with waiting(*line, outputs=ready, tmp_path=tmp_path, is_uploaded=False) as process:
-        beside = start("follow=true", here, outputs=ready, program="sync")
+        follower = start("follow=true", here, outputs=ready, program="sync")
         until(lambda: [run.info.status for run in runs_in_store(ready)] == ["RUNNING"], process)
         process.send_signal(signal.SIGINT)
         assert end(process).returncode == 130
-        done = succeeded(end(beside))
+        done = succeeded(end(follower))
     assert done.stdout.endswith("missing: nothing\n")
-    assert {run.info.status for run in (*runs(client(ready)), *runs(client(ready), "sweep"))} == {
-        "KILLED"
-    }
+    logged_runs = [*runs(client(ready)), *runs(client(ready), "sweep")]
+    assert {run.info.status for run in logged_runs} == {"KILLED"}
 
 
 @pytest.mark.parametrize("other", ["run=abcd", "champion=abcd"])
@@ -83,13 +84,10 @@ def test_sweep_that_is_uploaded_is_listed_as_final_and_not_removed(main, ready):
     succeeded(lenet_train(*BARE, outputs=ready))
     (sweep,) = all_sweeps(ready)
     with sweep.upload_lock():
-        listed = main("list", program="sweep").stdout
-        shown = main("status", program="sweep").stdout
-        refused(
-            main("rm", "sweep=last", "dry_run=false", program="sweep"),
-            "being uploaded",
-            program="sweep",
-        )
-    for text in (listed, shown):
-        assert "finished; uploading; results are final" in " ".join(text.split())
+        listing = main("list", program="sweep")
+        status = main("status", program="sweep")
+        removal = main("rm", "sweep=last", "dry_run=false", program="sweep")
+    refused(removal, "being uploaded", program="sweep")
+    for done in (listing, status):
+        assert "finished; uploading; results are final" in " ".join(done.stdout.split())
     assert "uploading" not in main("status", program="sweep").stdout
