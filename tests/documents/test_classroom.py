@@ -77,7 +77,7 @@ def test_students_train_at_once_and_compare_their_runs(tmp_path, monkeypatch):
         for line in (of_class, of_team):
             compared = output(bash(f"{login}{line}", tmp_path / "ada", "ada"))
             assert "digits: 18 runs" in compared
-            assert "(n = 3)" in compared  # equal runs of several students count once
+            assert "n = 3)" in compared  # equal runs of several students count once
         assert (tmp_path / "ada" / "class.html").is_file()
         assert "digits: 6 runs" in output(bash(f"{login}{of_ada}", tmp_path / "ben", "ben"))
 
