@@ -144,10 +144,10 @@ def plan_within(comparison: Comparison, design: RaceDesign, within: float) -> Wi
         None if there are too few or too many configurations, or if more than half of the simulated
         races use all seeds without reaching the difference.
     """
-    groups = [group for group in comparison.groups_with_all_runs if group.stable and group.n > 1]
-    if len(groups) < 2 or len(groups) > MOST_GROUPS:
+    if not can_be_simulated(comparison):
         return None
 
+    groups = _groups_with_deviation(comparison)
     difference = within / 100 if comparison.metric.percent else within
     known = _known_values(groups, design.replicates)
     is_known = ~np.isnan(known)
@@ -169,6 +169,18 @@ def plan_within(comparison: Comparison, design: RaceDesign, within: float) -> Wi
         return None
     runs = round(statistics.fmean(added))
     return WithinPlan(within, runs, seconds=runs * seconds_per_run(groups))
+
+
+def can_be_simulated(comparison: Comparison) -> bool:
+    """Return whether the results show how noisy at least two configurations are, and whether there
+    are few enough configurations to simulate races.
+    """
+    return 2 <= len(_groups_with_deviation(comparison)) <= MOST_GROUPS
+
+
+def _groups_with_deviation(comparison: Comparison) -> list[Group]:
+    """Return the stable configurations with several finished runs."""
+    return [group for group in comparison.groups_with_all_runs if group.stable and group.n > 1]
 
 
 def _known_values(groups: Sequence[Group], replicates: Sequence[Replicate]) -> Floats:

@@ -85,7 +85,7 @@ def estimate_lines(
     if jobs_to_train:
         lines += _cost_lines(jobs_to_train, config, is_sweep=sweep is not None)
     if sweep is not None and race is not None:
-        workers, _ = _workers_and_threads(jobs, config, SWEEP_THREADS)
+        workers = _workers(config, _threads(jobs, SWEEP_THREADS))
         lines.append(f"  {race_estimate(sweep, jobs, race, workers)}")
     elif sweep is not None:
         lines += _detectable_lines(jobs)
@@ -109,8 +109,8 @@ def _cost_lines(jobs: Sequence[Job], config: Config, *, is_sweep: bool) -> list[
         is_sweep: whether the jobs belong to a sweep, whose runs use few threads by default.
     """
     default_threads = SWEEP_THREADS if is_sweep else cpu_count()
-    workers, threads = _workers_and_threads(jobs, config, default_threads)
-    workers = min(workers, len(jobs))
+    threads = _threads(jobs, default_threads)
+    workers = min(_workers(config, threads), len(jobs))
 
     run_seconds = [seconds + RUN_SECONDS for seconds in _seconds(jobs, default_threads)]
     # More workers than cores are not faster.
@@ -126,18 +126,18 @@ def _cost_lines(jobs: Sequence[Job], config: Config, *, is_sweep: bool) -> list[
     ]
 
 
-def _workers_and_threads(
-    jobs: Sequence[Job], config: Config, default_threads: int
-) -> tuple[int, int]:
-    """Return the number of workers of a sweep, and the number of threads of each.
+def _threads(jobs: Sequence[Job], default_threads: int) -> int:
+    """Return the largest number of threads of a job.
 
     Args:
-        jobs: jobs of the sweep.
-        config: configuration of one job; its `sweep.*` flags apply to the sweep.
         default_threads: number of threads of jobs with `num_threads=null`.
     """
-    threads = max(job.config.num_threads or default_threads for job in jobs)
-    return config.sweep.workers or _parallel_runs(threads), threads
+    return max(job.config.num_threads or default_threads for job in jobs)
+
+
+def _workers(config: Config, threads: int) -> int:
+    """Return the number of workers of a sweep whose runs have this number of threads."""
+    return config.sweep.workers or _parallel_runs(threads)
 
 
 def _parallel_runs(threads: int) -> int:
@@ -252,7 +252,8 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
     mean_trial = statistics.fmean(trial_seconds)
     longest_trial = max(trial_seconds)
 
-    workers, threads = _workers_and_threads(corners, config, SWEEP_THREADS)
+    threads = _threads(corners, SWEEP_THREADS)
+    workers = _workers(config, threads)
     limits = []
     if budgets.n_trials is not None:
         limits.append(budgets.n_trials * budgets.seeds * mean_trial / workers)

@@ -9,7 +9,7 @@ from lenet_exp.amounts import duration, number_of
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.comparison.design import race_design
 from lenet_exp.comparison.statistics.looks import FEWEST_SEEDS
-from lenet_exp.comparison.within_plan import plan_within
+from lenet_exp.comparison.within_plan import can_be_simulated, plan_within
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -21,8 +21,8 @@ from lenet_exp.sweeps.race.race_plan import swept_configuration
 def race_estimate(sweep: SweepFolder, jobs: Sequence[Job], plan: RacePlan, workers: int) -> str:
     """Describe how many runs a sweep adds to its jobs.
 
-    If all jobs have results, this number is simulated from them. Otherwise, it is unknown, because
-    it depends on how noisy the results are, and only its range is given.
+    If all jobs have results, and these show how noisy the configurations are, the number is
+    simulated. Otherwise, it is unknown, and only its range is given.
 
     Args:
         sweep: folder of the sweep.
@@ -31,20 +31,25 @@ def race_estimate(sweep: SweepFolder, jobs: Sequence[Job], plan: RacePlan, worke
         workers: number of runs that are trained in parallel.
     """
     subject = f"sweep.within={plan.within:g}"
-    if all(job.folder.checked_result() is not None for job in jobs):
-        comparisons = compare_sweep(sweep, job_results(sweep, jobs, now_ms()))
-        return f"{subject} {_simulated(comparisons, plan, workers)}"
+    if any(job.folder.checked_result() is None for job in jobs):
+        hint = "for an estimate, repeat this command when they are trained"
+        return f"{subject} adds {_range(jobs, plan)} to these, depending on their results; {hint}"
 
+    comparisons = compare_sweep(sweep, job_results(sweep, jobs, now_ms()))
+    if not all(can_be_simulated(comparison) for comparison in comparisons):
+        return f"{subject} adds {_range(jobs, plan)}, depending on their results"
+    return f"{subject} {_simulated(comparisons, plan, workers)}"
+
+
+def _range(jobs: Sequence[Job], plan: RacePlan) -> str:
+    """Return how many runs a race can add at least and at most, such as `0 to 68 runs`."""
     job_of_run = {job.run: job for job in jobs}
     num_configurations = len({swept_configuration(job) for job in job_of_run.values()})
     fewest = max(plan.listed, FEWEST_SEEDS) * num_configurations
     most = len(plan.replicates) * num_configurations
     fewest_added = max(fewest - len(job_of_run), 0)
     most_added = most - len(job_of_run)
-    return (
-        f"{subject} adds {fewest_added:,} to {number_of(most_added, 'run')} to these, depending on "
-        f"their results; for an estimate, repeat this command when they are trained"
-    )
+    return f"{fewest_added:,} to {number_of(most_added, 'run')}"
 
 
 def _simulated(comparisons: Sequence[Comparison], plan: RacePlan, workers: int) -> str:
@@ -55,8 +60,7 @@ def _simulated(comparisons: Sequence[Comparison], plan: RacePlan, workers: int) 
         design = race_design(plan, comparison.metric)
         added = plan_within(comparison, design, plan.within)
         if added is None:
-            limit = f"sweep.most_seeds={plan.most_seeds}"
-            return f"is probably not reached with {limit}"
+            return f"is probably not reached with sweep.most_seeds={plan.most_seeds}"
         runs += added.runs
         seconds += added.seconds
 

@@ -72,3 +72,10 @@ def test_estimate_of_a_trained_sweep_is_simulated(ready):
 
     done = succeeded(lenet_train(*resume, "sweep.within=90", outputs=ready))
     assert "sweep.within=90 adds no runs" in done.stdout
+
+
+def test_estimate_of_a_sweep_with_one_seed_is_the_range(ready):
+    succeeded(lenet_train("-m", *BARE, TWO, BASIC, outputs=ready))
+    resume = ("-m", BASIC, f"sweep.resume={last_sweep(ready).id}", "sweep.dry_run=true")
+    done = succeeded(lenet_train(*resume, WITHIN, "sweep.most_seeds=10", outputs=ready))
+    assert "adds 4 to 18 runs" in added_runs(done.stdout)
