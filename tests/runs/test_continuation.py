@@ -55,10 +55,18 @@ def trained(
 
 def epochs(result: RunResult) -> list[tuple[float | str, ...]]:
     """Return what each epoch of a run computed."""
-    found = RunFolder(result.folder).history().epochs
-    return [
-        (e.epoch, e.train_loss, e.train_accuracy, e.val_loss, e.lr, e.weights_digest) for e in found
-    ]
+    rows = []
+    for epoch in RunFolder(result.folder).history().epochs:
+        row = (
+            epoch.epoch,
+            epoch.train_loss,
+            epoch.train_accuracy,
+            epoch.val_loss,
+            epoch.lr,
+            epoch.weights_digest,
+        )
+        rows.append(row)
+    return rows
 
 
 @pytest.fixture
@@ -78,9 +86,11 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 def right(result: RunResult) -> tuple[str, str]:
     """Return which validation images are right after the best and after the last epoch, which must
     agree with their accuracies."""
-    best, last = result.record.best_right, result.record.last_right
+    best = result.record.best_right
+    last = result.record.last_right
+    last_epoch = RunFolder(result.folder).history().epochs[-1]
     assert unpacked(best).mean() == result.record.best_val_accuracy
-    assert unpacked(last).mean() == RunFolder(result.folder).history().epochs[-1].val_accuracy
+    assert unpacked(last).mean() == last_epoch.val_accuracy
     return best, last
 
 
@@ -94,52 +104,60 @@ def right(result: RunResult) -> tuple[str, str]:
     ids=["native", "torch", "own network"],
 )
 def test_longer_run_equals_uninterrupted_run(line, model, outputs, elsewhere):
-    first, second, third = (trained(*line, f"num_epoch={n}", model=model) for n in (2, 3, 5))
-    assert [r.record.inherited_epochs for r in (first, second, third)] == [0, 2, 3]
+    first = trained(*line, "num_epoch=2", model=model)
+    second = trained(*line, "num_epoch=3", model=model)
+    third = trained(*line, "num_epoch=5", model=model)
+    uninterrupted = elsewhere(*line, "num_epoch=5", model=model)
+
+    assert first.record.inherited_epochs == 0
+    assert second.record.inherited_epochs == 2
+    assert third.record.inherited_epochs == 3
     assert third.record.continued_from == second.folder.name
     assert third.record.resumed == 0
-    whole = elsewhere(*line, "num_epoch=5", model=model)
-    assert whole.record.continued_from == ""
-    assert epochs(third) == epochs(whole)
-    assert (third.record.weights_digest, third.record.best_epoch) == (
-        whole.record.weights_digest,
-        whole.record.best_epoch,
-    )
-    assert third.record.confusion_matrix == whole.record.confusion_matrix
-    assert right(third) == right(whole)
+    assert uninterrupted.record.continued_from == ""
+
+    assert epochs(third) == epochs(uninterrupted)
+    assert third.record.weights_digest == uninterrupted.record.weights_digest
+    assert third.record.best_epoch == uninterrupted.record.best_epoch
+    assert third.record.confusion_matrix == uninterrupted.record.confusion_matrix
+    assert right(third) == right(uninterrupted)
 
 
 def test_run_continues_early_stopped_run(outputs, elsewhere):
     line = ("optimizer.lr=1e-9", "training.patience=2")
     assert trained(*line, "num_epoch=6").record.stopped_early
-    longer, whole = trained(*line, "num_epoch=9"), elsewhere(*line, "num_epoch=9")
-    assert (longer.record.inherited_epochs, longer.record.epochs) == (
-        whole.record.epochs,
-        whole.record.epochs,
-    )
+
+    longer = trained(*line, "num_epoch=9")
+    uninterrupted = elsewhere(*line, "num_epoch=9")
+
+    assert longer.record.inherited_epochs == uninterrupted.record.epochs
+    assert longer.record.epochs == uninterrupted.record.epochs
     assert longer.record.stopped_early
-    assert epochs(longer) == epochs(whole)
-    assert right(longer) == right(whole)
+    assert epochs(longer) == epochs(uninterrupted)
+    assert right(longer) == right(uninterrupted)
 
 
 def test_run_that_would_have_stopped_early_ends_at_same_epoch(outputs, elsewhere):
     line = ("optimizer.lr=1e-9", "training.patience=2")
     stopped_at = elsewhere(*line, "num_epoch=9").record.epochs
     assert not trained(*line, f"num_epoch={stopped_at}").record.stopped_early
+
     longer = trained(*line, "num_epoch=9").record
-    assert (longer.inherited_epochs, longer.epochs, longer.stopped_early) == (
-        stopped_at,
-        stopped_at,
-        True,
-    )
+
+    assert longer.inherited_epochs == stopped_at
+    assert longer.epochs == stopped_at
+    assert longer.stopped_early is True
 
 
 def test_run_continues_longest_run_even_if_it_was_pruned(outputs, elsewhere):
     trained("num_epoch=2")
     pruned = trained("num_epoch=6", prune=lambda result: result.epoch == 3)
     assert pruned.outcome is Outcome.pruned
+
     longer = trained("num_epoch=8")
-    assert (longer.record.continued_from, longer.record.inherited_epochs) == (pruned.folder.name, 3)
+
+    assert longer.record.continued_from == pruned.folder.name
+    assert longer.record.inherited_epochs == 3
     assert epochs(longer) == epochs(elsewhere("num_epoch=8"))
     assert trained("num_epoch=6").record.epochs == 6  # the pruned run can still resume
 
@@ -172,15 +190,20 @@ def test_unusable_state_starts_over(damage, outputs, elsewhere, caplog):
     if damage == "missing":
         state.unlink()
     elif damage == "foreign":
-        state.write_bytes((trained("seed=1", "num_epoch=2").folder / state.name).read_bytes())
+        other = trained("seed=1", "num_epoch=2")
+        state.write_bytes((other.folder / state.name).read_bytes())
+    elif damage == "changed":
+        state.write_bytes(state.read_bytes()[:-1] + b"x")
     else:
-        content = state.read_bytes()
-        state.write_bytes(content[:-1] + b"x" if damage == "changed" else content[:100])
+        state.write_bytes(state.read_bytes()[:100])
+
     longer = trained("num_epoch=3")
-    assert (longer.record.continued_from, longer.record.inherited_epochs) == ("", 0)
+
+    assert longer.record.continued_from == ""
+    assert longer.record.inherited_epochs == 0
     assert epochs(longer) == epochs(elsewhere("num_epoch=3"))
-    said = "was not kept" if damage == "missing" else "end.safetensors"
-    assert len([text for text in caplog.messages if said in text]) == 1
+    reason = "was not kept" if damage == "missing" else "end.safetensors"
+    assert len([text for text in caplog.messages if reason in text]) == 1
 
 
 def test_run_continues_only_in_equal_environment(outputs):
@@ -208,8 +231,10 @@ def test_run_whose_final_state_cannot_be_written_is_finished(outputs, caplog):
     job = lone_job(compose([*LINE, "num_epoch=2"]))
     first = run(job, command="lenet-train", default_threads=1, on_start=block)
     stored = RunFolder(first.folder).record()
-    assert (stored.outcome, stored.reason, stored.end_state) == (Outcome.finished, "", "")
-    assert [text for text in caplog.messages if "final training state not kept" in text]
+    assert stored.outcome is Outcome.finished
+    assert stored.reason == ""
+    assert stored.end_state == ""
+    assert any("final training state not kept" in text for text in caplog.messages)
     assert trained("num_epoch=2").repeated
     assert trained("num_epoch=3").record.continued_from == ""
 
@@ -223,7 +248,9 @@ def test_run_that_fails_after_its_last_epoch_is_not_stored_as_finished(outputs, 
         with pytest.raises(RuntimeError):
             trained("num_epoch=1")
     stored = lone_job(compose([*LINE, "num_epoch=1"])).folder.record()
-    assert (stored.outcome, stored.reason) == (Outcome.failed, "RuntimeError: device lost")
+    assert stored.outcome is Outcome.failed
+    assert stored.reason == "RuntimeError: device lost"
+
     assert trained("num_epoch=1").outcome is Outcome.finished
 
 
@@ -233,26 +260,27 @@ def test_process_killed_before_first_checkpoint_continues_again(outputs):
     folder = RunFolder(longer.folder)
     with folder.claim():
         folder.start(longer.record.begun)  # removes all checkpoints
-    again = trained("num_epoch=3")
-    assert (again.record.inherited_epochs, again.record.weights_digest) == (
-        2,
-        longer.record.weights_digest,
-    )
+
+    rerun = trained("num_epoch=3")
+
+    assert rerun.record.inherited_epochs == 2
+    assert rerun.record.weights_digest == longer.record.weights_digest
 
 
 def test_process_killed_before_first_checkpoint_keeps_start_of_run(outputs):
     """MLflow finds the run by its start, so it stays one run there."""
-    begun = trained("num_epoch=3")
-    folder = RunFolder(begun.folder)
+    killed = trained("num_epoch=3")
+    folder = RunFolder(killed.folder)
     with folder.claim():
-        folder.start(begun.record.begun)  # removes all checkpoints
+        folder.start(killed.record.begun)  # removes all checkpoints
     shorter = trained("num_epoch=2")
 
-    again = trained("num_epoch=3").record
+    rerun = trained("num_epoch=3").record
 
-    assert again.created_ms == begun.record.created_ms
-    assert (again.continued_from, again.inherited_epochs) == (shorter.folder.name, 2)
-    assert again.weights_digest == begun.record.weights_digest
+    assert rerun.created_ms == killed.record.created_ms
+    assert rerun.continued_from == shorter.folder.name
+    assert rerun.inherited_epochs == 2
+    assert rerun.weights_digest == killed.record.weights_digest
 
 
 class Counting(torch.optim.SGD):
@@ -277,14 +305,8 @@ def test_sweep_over_epochs_in_one_worker_trains_no_epoch_twice(ready):
     done = lenet_train("-m", *LINE, "num_epoch=6,2,4", "seed=0,1", "sweep.workers=1", outputs=ready)
     assert done.returncode == 0, done.stderr
     records = [RunFolder(path).record() for path in (ready / "runs").iterdir()]
-    assert sorted((r.config.num_epoch, r.inherited_epochs) for r in records) == [
-        (2, 0),
-        (2, 0),
-        (4, 2),
-        (4, 2),
-        (6, 4),
-        (6, 4),
-    ]
+    inherited = sorted((record.config.num_epoch, record.inherited_epochs) for record in records)
+    assert inherited == [(2, 0), (2, 0), (4, 2), (4, 2), (6, 4), (6, 4)]
 
 
 @pytest.mark.slow(seconds=14)
@@ -299,6 +321,9 @@ def test_killed_continued_run_resumes_and_is_reproduced(ready):
     folders = [RunFolder(path) for path in (ready / "runs").iterdir()]
     (folder,) = [folder for folder in folders if folder.record().config.num_epoch == 800]
     record = folder.record()
-    assert (record.inherited_epochs, record.resumed, record.epochs) == (2, 1, 800)
+    assert record.inherited_epochs == 2
+    assert record.resumed == 1
+    assert record.epochs == 800
+
     done = succeeded(end(start(f"run={folder.id}", outputs=ready, program="reproduce")))
     assert "identical" in done.stdout

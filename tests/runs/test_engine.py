@@ -92,17 +92,17 @@ def only_record(done: Done, outputs: Path) -> Any:
 
 
 def engine_message(done: Done) -> str:
-    (line,) = [
-        line for line in done.stderr.splitlines() if re.search("engine (torch|native)", line)
-    ]
-    return line
+    lines = done.stderr.splitlines()
+    (message,) = [line for line in lines if re.search("engine (torch|native)", line)]
+    return message
 
 
 def test_auto_engine_is_native_if_all_options_are_supported(ready):
     done = lenet_train(*QUICK, outputs=ready)
     record = only_record(done, ready)
     assert describe_kernels() in engine_message(done)
-    assert (record.engine, record.execution["kernel"]) == ("native", "native 1")
+    assert record.engine == "native"
+    assert record.execution["kernel"] == "native 1"
     assert record.execution["compiled"] == describe_kernels()
     (logged,) = runs(client(ready))
     assert logged.data.params["engine"] == "native"
@@ -117,7 +117,9 @@ def test_custom_activation_is_trained_by_torch_with_note(ready, tmp_path):
     done = lenet_train(*line, outputs=ready)
     record = only_record(done, ready)
     assert "activation=gelu" in engine_message(done)
-    assert (record.engine, record.execution["kernel"]) == ("torch", "eager")
+    assert record.engine == "torch"
+    assert record.execution["kernel"] == "eager"
+
     refused = lenet_train(*line, "engine=native", outputs=ready)
     assert refused.returncode == 2
     (message,) = refused.stderr.splitlines()
@@ -125,7 +127,7 @@ def test_custom_activation_is_trained_by_torch_with_note(ready, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "why"),
+    ("trouble", "reason"),
     [
         ("no compiler", "pip install"),
         ("a compiler that refuses", "no such thing"),
@@ -134,7 +136,7 @@ def test_custom_activation_is_trained_by_torch_with_note(ready, tmp_path):
     ],
 )
 def test_torch_trains_with_note_without_kernels(
-    ready, no_compiler, without_kernels, monkeypatch, trouble, why
+    ready, no_compiler, without_kernels, monkeypatch, trouble, reason
 ):
     cache = Path(no_compiler["XDG_CACHE_HOME"])
     if trouble == "a compiler that refuses":
@@ -152,12 +154,15 @@ def test_torch_trains_with_note_without_kernels(
         cache.with_name("cpuinfo").write_text("flags : fpu sse2\n")
         monkeypatch.setattr(target, "CPUINFO", cache.with_name("cpuinfo"))
         monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
+
     done = lenet_train(*QUICK, outputs=ready)
+
     assert only_record(done, ready).engine == "torch"
-    assert why in engine_message(done)
+    assert reason in engine_message(done)
     if trouble == "no compiler":
         refused = lenet_train(*QUICK, "engine=native", outputs=ready)
-        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+        assert refused.returncode == 2
+        assert len(refused.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow(seconds=10)
@@ -207,14 +212,16 @@ def test_batch_larger_than_training_data_is_one_step_per_epoch(engine, ready):
 def test_swept_devices_are_separate_runs(outputs, monkeypatch):
     # as if both devices existed
     monkeypatch.setattr("lenet_exp.runs.jobs.choose_device", torch.device)
-    configs = [
-        compose([*QUICK, "engine=torch", f"device={device}"]) for device in ("cpu", "cuda", "cpu")
-    ]
-    cpu, cuda, again = freeze_jobs(
-        ["device"], [[f"device={config.device}"] for config in configs], configs
-    )
-    assert cpu.fingerprint == cuda.fingerprint == again.fingerprint
-    assert cpu.run == again.run != cuda.run
+    devices = ("cpu", "cuda", "cpu")
+    configs = [compose([*QUICK, "engine=torch", f"device={device}"]) for device in devices]
+    overrides = [[f"device={config.device}"] for config in configs]
+
+    cpu, cuda, second_cpu = freeze_jobs(["device"], overrides, configs)
+
+    assert cpu.fingerprint == cuda.fingerprint
+    assert cpu.fingerprint == second_cpu.fingerprint
+    assert cpu.run == second_cpu.run
+    assert cpu.run != cuda.run
 
 
 def test_native_run_does_not_depend_on_threads(ready):
@@ -228,8 +235,9 @@ def test_resumed_run_keeps_engine(ready, first):
     pruned = trained("engine=auto", engine=first, prune_at=1)
     assert pruned.record.engine == first
     other = EngineName.native if first is EngineName.torch else EngineName.torch
-    whole = trained("engine=auto", engine=other)
-    assert (whole.record.engine, whole.record.resumed) == (first, 1)
+    resumed = trained("engine=auto", engine=other)
+    assert resumed.record.engine == first
+    assert resumed.record.resumed == 1
 
 
 def test_torch_run_of_other_torch_starts_over_with_engine_of_job(ready, caplog):
@@ -239,18 +247,24 @@ def test_torch_run_of_other_torch_starts_over_with_engine_of_job(ready, caplog):
     pruned = trained("engine=auto", engine=EngineName.torch, prune_at=1)
     for name in ("job.json", "record.json"):
         path = pruned.folder / name
-        known = json.loads(path.read_text())
-        known["versions"]["torch"] = "1.0"
-        path.write_text(json.dumps({key: value for key, value in known.items() if key != "digest"}))
-    whole = trained("engine=auto")
-    assert (whole.record.engine, whole.record.resumed, whole.record.epochs) == ("native", 0, 2)
+        content = json.loads(path.read_text())
+        content["versions"]["torch"] = "1.0"
+        content.pop("digest", None)
+        path.write_text(json.dumps(content))
+
+    restarted = trained("engine=auto")
+
+    assert restarted.record.engine == "native"
+    assert restarted.record.resumed == 0
+    assert restarted.record.epochs == 2
 
 
 def test_run_starts_over_if_another_engine_is_requested(ready, caplog):
     caplog.set_level("INFO")
     trained("engine=torch", prune_at=1)
-    whole = trained("engine=native")
-    assert (whole.record.engine, whole.record.resumed) == ("native", 0)
+    restarted = trained("engine=native")
+    assert restarted.record.engine == "native"
+    assert restarted.record.resumed == 0
     assert "engine=torch (now native)" in caplog.text
 
 

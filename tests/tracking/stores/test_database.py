@@ -42,6 +42,7 @@ def address(place: str, user: str = "lab", password: str = SECRET) -> str:
 def test_commands_use_database_without_server(cluster, main, outputs, workdir, monkeypatch):
     place = new_database(cluster, "direct")
     uri = address(place)
+
     succeeded(main(*SWEEP, f"tracking.uri={uri}"))
     store = MlflowClient(uri)
     uploaded = everything(store)
@@ -54,15 +55,16 @@ def test_commands_use_database_without_server(cluster, main, outputs, workdir, m
     succeeded(main(f"tracking.uri=sqlite:///{outputs / 'mlflow.db'}", program="sync"))
     assert differences(content(store), content(client(outputs))) == []
 
-    assert place in refused(main(program="ui"), "MLFLOW_TRACKING_URI", program="ui")
+    refused(main(program="ui"), "MLFLOW_TRACKING_URI", place, program="ui")
     environment = {"MLFLOW_TRACKING_URI": uri}
+    run_id = runs(store)[0].info.run_id
+    paths = (
+        f"api/2.0/mlflow/runs/get?run_id={run_id}",
+        f"get-artifact?path=record.json&run_id={run_id}",
+    )
     with lenet_ui(outputs=outputs, env=environment) as served, requests.Session() as session:
         session.trust_env = False
-        run_id = runs(store)[0].info.run_id
-        for path in (
-            f"api/2.0/mlflow/runs/get?run_id={run_id}",
-            f"get-artifact?path=record.json&run_id={run_id}",
-        ):
+        for path in paths:
             response = session.get(f"{served.address}/{path}", auth=served.login, timeout=30)
             assert response.status_code == 200
 
@@ -79,7 +81,8 @@ def test_commands_use_database_without_server(cluster, main, outputs, workdir, m
         for version in registry.search_model_versions():
             registry.delete_model_version(version.name, version.version)
     succeeded(main("rm", "sweep=last", "dry_run=false", program="sweep"))
-    assert runs(store) == runs(store, "sweep") == []
+    assert runs(store) == []
+    assert runs(store, "sweep") == []
 
 
 @pytest.mark.slow(seconds=6)
@@ -100,19 +103,24 @@ def test_outputs_of_release_0_2_find_their_database(cluster, main, outputs, monk
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     succeeded(main(program="sync"))
     assert everything(store).keys() == uploaded.keys()
+
     succeeded(main("rm", "sweep=last", "dry_run=false", program="sweep"))
-    assert runs(store) == runs(store, "sweep") == []
+    assert runs(store) == []
+    assert runs(store, "sweep") == []
 
 
 @pytest.mark.slow(seconds=10)
 def test_concurrent_first_runs_create_tables_once(cluster, tmp_path):
     uri = address(new_database(cluster, "empty"))
     command = (*ONE, f"tracking.uri={uri}")
-    started = []
+    processes = []
     for seed in range(4):
-        started.append(start(*command, f"seed={seed}", outputs=tmp_path / f"folder{seed}"))
-    for process in started:
-        assert "tracking.uri" not in succeeded(end(process)).stderr
+        outputs = tmp_path / f"folder{seed}"
+        processes.append(start(*command, f"seed={seed}", outputs=outputs))
+    for process in processes:
+        done = succeeded(end(process))
+        assert "tracking.uri" not in done.stderr
+
     seeds = [run.data.params["seed"] for run in runs(MlflowClient(uri))]
     assert sorted(seeds) == ["0", "1", "2", "3"]
     locations = cluster.sql("SELECT artifact_location FROM experiments", "empty").splitlines()
@@ -146,8 +154,10 @@ def test_tables_of_older_mlflow_are_not_upgraded(cluster, main, outputs):
     assert main("filter=", uri, program="compare").returncode == 2  # creates the tables
     cluster.sql("DROP TABLE trace_tags CASCADE", "outdated")
     cluster.sql("UPDATE alembic_version SET version_num = '451aebb31d03'", "outdated")
+
     refused(main("filter=", uri, program="compare"), "mlflow db upgrade", program="compare")
     done = main(*ONE, uri)  # fails if the store responds before training, and warns otherwise
+
     assert "mlflow db upgrade" in done.stderr
     query = "SELECT count(*) FROM pg_tables WHERE tablename = 'trace_tags'"
     assert cluster.sql(query, "outdated") == "0"
