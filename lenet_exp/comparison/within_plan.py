@@ -130,7 +130,9 @@ def _differences(comparison: Comparison, within: float) -> list[float]:
     return [number for number in smaller if number < within * (1 - 1e-9)][:7]
 
 
-def plan_within(comparison: Comparison, design: RaceDesign, within: float) -> WithinPlan | None:
+def plan_within(
+    comparison: Comparison, design: RaceDesign, within: float, *, simulated: int = SIMULATED
+) -> WithinPlan | None:
     """Return about what a race with this difference would add.
 
     Races are simulated from the results so far. The values of later seeds are drawn from a normal
@@ -139,6 +141,7 @@ def plan_within(comparison: Comparison, design: RaceDesign, within: float) -> Wi
     Args:
         within: difference that does not matter: in percentage points if the metric is in percent,
             and otherwise in its unit.
+        simulated: number of simulated races.
 
     Returns:
         None if there are too few or too many configurations, or if more than half of the simulated
@@ -157,7 +160,7 @@ def plan_within(comparison: Comparison, design: RaceDesign, within: float) -> Wi
     random = np.random.default_rng(0)
     added = []
     num_decided = 0
-    for _ in range(SIMULATED):
+    for _ in range(simulated):
         values = np.where(is_known, known, _drawn(groups, known.shape, random))
         table = RaceTable(values, np.zeros(values.shape, dtype=bool))
         standing = race(table, difference, sizes, images)
@@ -165,7 +168,7 @@ def plan_within(comparison: Comparison, design: RaceDesign, within: float) -> Wi
         last = standing.last
         num_decided += last is not None and last.is_decided(difference)
 
-    if 2 * num_decided < SIMULATED:
+    if 2 * num_decided < simulated:
         return None
     runs = round(statistics.fmean(added))
     return WithinPlan(within, runs, seconds=runs * seconds_per_run(groups))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from lenet_exp.config.schema import EXECUTION_FLAGS
 from lenet_exp.folders.job import Job
 from lenet_exp.reports.words.race_words import look_line
 from lenet_exp.runs.jobs import freeze_jobs
+from lenet_exp.sweeps.race.estimate import remaining_runs
 from lenet_exp.sweeps.race.race_plan import SEED, SPLIT, swept_configuration
 from lenet_exp.sweeps.session import Session
 
@@ -36,7 +38,9 @@ class GridRace:
         self._swept = plan.swept
         self._logged: dict[str, int] = {}  # seeds of the last logged look, by dataset
         self._submitted: list[int] = []  # numbers of the jobs that may not have ended
-        self._start = time.perf_counter()
+        self._num_submitted = 0
+        self._session_start = time.perf_counter()
+        self._start = self._session_start  # of the race, after the listed seeds
         self._seconds_before = self._plan.seconds
 
     def jobs(self, missing: Sequence[Job]) -> Iterator[Job | None]:
@@ -45,9 +49,9 @@ class GridRace:
 
         The listed seeds are always trained; `max_seconds` limits the added ones.
         """
+        self._session_start = time.perf_counter()
         for job in missing:
-            self._submitted.append(job.number)
-            yield job
+            yield self._submitted_job(job)
 
         self._start = time.perf_counter()
         while True:
@@ -69,8 +73,13 @@ class GridRace:
         if job.folder.checked_result() is not None:
             self._sweep.end_job(job.number, None)
             return
+        yield self._submitted_job(job)
+
+    def _submitted_job(self, job: Job) -> Job:
+        """Return a job, and remember that it is being trained."""
+        self._num_submitted += 1
         self._submitted.append(job.number)
-        yield job
+        return job
 
     def _await_submitted(self) -> Iterator[None]:
         """Yield None until all submitted jobs have ended."""
@@ -123,9 +132,22 @@ class GridRace:
         """Log a line about the last complete look, once."""
         race = comparison.race
         assert race is not None
-        if race.seeds > self._logged.get(comparison.dataset, 0):
-            self._logged[comparison.dataset] = race.seeds
-            log.info("%s", look_line(comparison, race))
+        if race.seeds <= self._logged.get(comparison.dataset, 0):
+            return
+        self._logged[comparison.dataset] = race.seeds
+
+        remaining = ""
+        if not race.is_over:
+            remaining = remaining_runs(comparison, self._plan, self._seconds_per_run())
+        log.info("%s", "; ".join(filter(None, [look_line(comparison, race), remaining])))
+
+    def _seconds_per_run(self) -> float:
+        """Return the time in which this session has trained one run on all its workers, in seconds;
+        NaN if it has trained none.
+        """
+        if not self._num_submitted:
+            return math.nan
+        return (time.perf_counter() - self._session_start) / self._num_submitted
 
     def _frozen(self, requests: Sequence[tuple[Job, Replicate]]) -> Iterator[Job]:
         """Yield the jobs of requested runs, one at a time."""

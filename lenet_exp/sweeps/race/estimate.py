@@ -17,6 +17,9 @@ from lenet_exp.folders.sweep_plan import RacePlan
 from lenet_exp.machine import now_ms
 from lenet_exp.sweeps.race.race_plan import swept_configuration
 
+# Number of races that are simulated after each look. Workers wait for it, so it is small.
+SIMULATED_AT_LOOK = 8
+
 
 def race_estimate(sweep: SweepFolder, jobs: Sequence[Job], plan: RacePlan, workers: int) -> str:
     """Describe how many runs a sweep adds to its jobs.
@@ -60,7 +63,7 @@ def _simulated(comparisons: Sequence[Comparison], plan: RacePlan, workers: int) 
         design = race_design(plan, comparison.metric)
         added = plan_within(comparison, design, plan.within)
         if added is None:
-            return f"is probably not reached with sweep.most_seeds={plan.most_seeds}"
+            return _not_reached(plan)
         runs += added.runs
         seconds += added.seconds
 
@@ -69,3 +72,31 @@ def _simulated(comparisons: Sequence[Comparison], plan: RacePlan, workers: int) 
     if math.isnan(seconds):
         return f"adds about {number_of(runs, 'run')}"
     return f"adds about {number_of(runs, 'run')}, {duration(seconds / workers)} of training"
+
+
+def remaining_runs(comparison: Comparison, plan: RacePlan, seconds_per_run: float) -> str:
+    """Describe how many more runs the race on one dataset takes, and how long, such as `about 34
+    more runs, 40 s`; an empty string if that is unknown.
+
+    Args:
+        comparison: comparison of the runs so far.
+        plan: plan of the race.
+        seconds_per_run: time in which this session has trained one run, on all its workers; NaN if
+            unknown.
+    """
+    if not can_be_simulated(comparison):
+        return ""
+    design = race_design(plan, comparison.metric)
+    added = plan_within(comparison, design, plan.within, simulated=SIMULATED_AT_LOOK)
+    if added is None:
+        return f"sweep.within={plan.within:g} {_not_reached(plan)}"
+
+    runs = max(added.runs, 1)
+    text = f"about {number_of(runs, 'more run')}"
+    if math.isnan(seconds_per_run):
+        return text
+    return f"{text}, {duration(runs * seconds_per_run)}"
+
+
+def _not_reached(plan: RacePlan) -> str:
+    return f"is probably not reached with sweep.most_seeds={plan.most_seeds}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.sweeps.race.race_results import BARE, BASIC, GRID, TWO, WITHIN, last_sweep, trained
@@ -79,3 +81,14 @@ def test_estimate_of_a_sweep_with_one_seed_is_the_range(ready):
     resume = ("-m", BASIC, f"sweep.resume={last_sweep(ready).id}", "sweep.dry_run=true")
     done = succeeded(lenet_train(*resume, WITHIN, "sweep.most_seeds=10", outputs=ready))
     assert "adds 4 to 18 runs" in added_runs(done.stdout)
+
+
+def test_each_look_that_adds_seeds_says_how_many_runs_are_left(ready):
+    done = succeeded(lenet_train(*GRID, BASIC, WITHIN, outputs=ready))
+
+    looks = [line for line in done.stderr.splitlines() if re.match(r"digits, \d+ seeds: ", line)]
+    *unfinished, last = looks
+    assert unfinished
+    for line in unfinished:
+        assert re.search(r"; about [1-9][\d,]* more runs?, [1-9]\d* s$", line)
+    assert "more run" not in last
