@@ -93,6 +93,10 @@ class Design:
         earlier_sweeps: number of earlier sweeps with the same command and other seeds.
         race: the decisions about a sweep that added seeds until the best configuration was known;
             None for other sweeps, and if several sweeps are compared.
+        has_added_seeds: whether runs from a store belong to sweeps that added seeds depending on
+            results; which runs were added is unknown there.
+        omits_added_seeds: whether runs that were added depending on results are left out, because
+            several sweeps are compared.
     """
 
     runs: int = 0
@@ -113,6 +117,8 @@ class Design:
     has_no_digest: bool = False
     earlier_sweeps: int = 0
     race: RaceDesign | None = None
+    has_added_seeds: bool = False
+    omits_added_seeds: bool = False
 
     @property
     def selected_by_results(self) -> bool:
@@ -238,4 +244,6 @@ def combined_design(designs: Sequence[Design]) -> Design | None:
         has_trials=any(design.has_trials for design in designs),
         retrained=any(design.retrained for design in designs),
         has_no_digest=any(design.has_no_digest for design in designs),
+        has_added_seeds=any(design.has_added_seeds for design in designs),
+        omits_added_seeds=any(design.race is not None for design in designs),
     )

@@ -39,6 +39,21 @@ class Provenance:
     host: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredRuns:
+    """Runs in an MLflow store that match a filter.
+
+    Attributes:
+        runs: the runs, oldest first.
+        swept: the flags that their sweeps varied.
+        have_added_seeds: whether any of their sweeps added seeds depending on results.
+    """
+
+    runs: list[ComparedRun]
+    swept: list[str]
+    have_added_seeds: bool
+
+
 @dataclass(frozen=True, eq=False)
 class ComparedRun:
     """A run's flags and results. A run is equal only to itself.

@@ -13,7 +13,7 @@ from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design, EndedConfirmation, combined_design, design_of
 from lenet_exp.comparison.part import select_part
 from lenet_exp.comparison.race import with_listed_seeds
-from lenet_exp.comparison.runs import ComparedRun, from_results
+from lenet_exp.comparison.runs import ComparedRun, StoredRuns, from_results
 from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError, DamagedError, one_of
@@ -26,10 +26,10 @@ from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.sweep_table import missing_digests
 from lenet_exp.sweeps.confirms import ended_confirmation
 
-# Returns the runs in a store, an experiment, and a filter, and the flags that their sweeps varied.
-FindRuns = Callable[[str, str, str], tuple[list[ComparedRun], list[str]]]
-# Returns the same for a filter, in a fixed store and experiment.
-Find = Callable[[str], tuple[list[ComparedRun], list[str]]]
+# Returns the runs in a store and an experiment that match a filter.
+FindRuns = Callable[[str, str, str], StoredRuns]
+# Returns the same in a fixed store and experiment.
+Find = Callable[[str], StoredRuns]
 
 log = logging.getLogger("lenet_exp")
 
@@ -54,8 +54,8 @@ def load_comparisons(
         experiment: MLflow experiment of the runs.
         by: epoch whose accuracy is compared: `best` or `last`.
         only, best_per: the part of the comparisons; see `select_part`.
-        find_runs: function that returns the runs in a store that match a filter, and the flags that
-            their sweeps varied; see `find_runs.runs_of_filter`.
+        find_runs: function that returns the runs in a store that match a filter; see
+            `find_runs.runs_of_filter`.
 
     Returns:
         The comparisons, and the source of their runs.
@@ -118,10 +118,11 @@ def _check_any_sweep() -> None:
 
 def _load_filter(filter_string: str, find: Find, experiment: str, store: str) -> _LoadedRuns:
     """Load the runs in a store that match a filter."""
-    runs, swept = find(filter_string)
+    stored = find(filter_string)
     title = filter_string.strip() or f"all runs of {experiment}"
+    design = Design(filter=title, has_added_seeds=stored.have_added_seeds)
     source = RunSource(title, store=store)
-    return _LoadedRuns(runs, swept, Design(filter=title), search=None, source=source)
+    return _LoadedRuns(stored.runs, stored.swept, design, search=None, source=source)
 
 
 def _load_sweep(name: str, find: Find, store: str) -> _LoadedRuns:
@@ -141,11 +142,12 @@ def _load_sweep(name: str, find: Find, store: str) -> _LoadedRuns:
     except ConfigError:
         if not is_mlflow_run_id(name):
             raise
-        runs, swept = find(f"tags.sweeps LIKE '%{name}%'")
-        if not runs:
+        stored = find(f"tags.sweeps LIKE '%{name}%'")
+        if not stored.runs:
             raise
+        design = Design(has_added_seeds=True) if stored.have_added_seeds else None
         source = RunSource(f"sweep {name}", store=store)
-        return _LoadedRuns(runs, swept, design=None, search=None, source=source)
+        return _LoadedRuns(stored.runs, stored.swept, design, search=None, source=source)
     return _load_local_sweep(sweep)
 
 

@@ -14,6 +14,11 @@ def design_caution(design: Design, by: EpochChoice = EpochChoice.best) -> str | 
     Args:
         by: the epoch whose accuracy is compared.
     """
+    if design.has_added_seeds:
+        return (
+            "the 5% error rate may not hold, because sweep.within added seeds depending on "
+            "results; compare each sweep in its outputs folder"
+        )
     holds = "the 5% error rate holds only if"
     if design.filter:
         condition = "the filter was chosen before any result was seen"

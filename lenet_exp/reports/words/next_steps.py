@@ -144,6 +144,8 @@ def cautions(comparison: Comparison) -> list[str]:
     lines = []
     if comparison.race is not None:
         lines += race_notes(comparison, comparison.race)
+    if comparison.design.omits_added_seeds:
+        lines.append("of a sweep with sweep.within, only the listed seeds are compared")
     leads = [lead for lead in comparison.leads if lead is not None]
     if isinstance(comparison, PartOfComparison) and any(lead.test != "none" for lead in leads):
         num_groups = len(comparison.whole.groups)

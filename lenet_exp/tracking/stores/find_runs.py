@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import store_name
-from lenet_exp.comparison.runs import ComparedRun, Provenance, flags_and_seed
+from lenet_exp.comparison.runs import ComparedRun, Provenance, StoredRuns, flags_and_seed
 from lenet_exp.config.metric import Metric
 from lenet_exp.errors import ConfigError, StoreError, first_line
 from lenet_exp.folders.records import SIZES, TestResult
+from lenet_exp.tracking.stores.mlflow_runs import WITHIN
 from lenet_exp.tracking.stores.store import answering, connect, pages
 
 if TYPE_CHECKING:
@@ -24,10 +25,8 @@ SPLITS = {"training": "train"}  # maps MLflow's name of a split to the name in r
 log = logging.getLogger("lenet_exp")
 
 
-def runs_of_filter(
-    uri: str, experiment: str, filter_string: str
-) -> tuple[list[ComparedRun], list[str]]:
-    """Return the runs in an experiment that match a filter, and the flags that their sweeps varied.
+def runs_of_filter(uri: str, experiment: str, filter_string: str) -> StoredRuns:
+    """Return the runs in an experiment that match a filter, and what is known of their sweeps.
 
     The runs are sorted from oldest to newest. MLflow runs that represent sweeps are excluded.
 
@@ -45,10 +44,14 @@ def runs_of_filter(
     if skipped > 0:
         log.warning("runs skipped because they lack a dataset or a seed: %d", skipped)
 
-    swept_flags = _find_swept_flags(client, experiment_id, complete_runs)
+    sweeps = _find_sweeps(client, experiment_id, complete_runs)
     store = store_name(uri)
     compared_runs = [_compared(run, client, store) for run in reversed(complete_runs)]
-    return compared_runs, swept_flags
+    return StoredRuns(
+        runs=compared_runs,
+        swept=_swept_flags(sweeps),
+        have_added_seeds=any(WITHIN in sweep.data.tags for sweep in sweeps),
+    )
 
 
 def _find_experiment(client: MlflowClient, uri: str, name: str) -> str:
@@ -88,17 +91,21 @@ def _find_runs(client: MlflowClient, experiment_id: str, filter_string: str) -> 
         ) from e
 
 
-def _find_swept_flags(client: MlflowClient, experiment_id: str, runs: Sequence[Run]) -> list[str]:
-    """Return the flags that the sweeps of some runs varied, without duplicates."""
+def _find_sweeps(client: MlflowClient, experiment_id: str, runs: Sequence[Run]) -> list[Run]:
+    """Return the MLflow runs of the sweeps to which some runs belong."""
     sweep_ids: set[str] = set()
     for run in runs:
         sweep_ids.update(run.data.tags.get("sweeps", "").split(","))
 
+    all_sweeps = pages(client, experiment_id, "tags.kind = 'sweep'")
+    return [sweep for sweep in all_sweeps if sweep.info.run_id in sweep_ids]
+
+
+def _swept_flags(sweeps: Sequence[Run]) -> list[str]:
+    """Return the flags that sweeps varied, without duplicates."""
     flags: dict[str, None] = {}
-    for sweep_run in pages(client, experiment_id, "tags.kind = 'sweep'"):
-        if sweep_run.info.run_id not in sweep_ids:
-            continue
-        for flag in sweep_run.data.tags.get("swept", "").split():
+    for sweep in sweeps:
+        for flag in sweep.data.tags.get("swept", "").split():
             flags[flag.lstrip("+")] = None
     return list(flags)
 

@@ -15,6 +15,7 @@ from lenet_exp.tracking.stores.batch import strings
 from lenet_exp.tracking.stores.store import Store, ignored, runs_by_id
 
 USERS = "users"  # tag with the names of all users of a run or sweep, separated by commas
+WITHIN = "sweep_within"  # tag of a sweep with `sweep.within`: the difference that does not matter
 REPLACED = "replaced"  # value of the tag `kind` for a run that was replaced by another run
 
 

@@ -25,7 +25,14 @@ from lenet_exp.reports.words.search_words import search_method
 from lenet_exp.tracking.models.code import log_code
 from lenet_exp.tracking.run_uploads.upload import DESCRIPTION, STATUS
 from lenet_exp.tracking.stores.batch import log_metrics
-from lenet_exp.tracking.stores.mlflow_runs import Origin, add_user, alive, create_run, set_tags
+from lenet_exp.tracking.stores.mlflow_runs import (
+    WITHIN,
+    Origin,
+    add_user,
+    alive,
+    create_run,
+    set_tags,
+)
 from lenet_exp.tracking.stores.store import Store
 
 MAX_VALUES_LENGTH = 500  # maximum number of characters in a list of values
@@ -49,6 +56,8 @@ def open_parent(store: Store, sweep: SweepFolder) -> str:
     _log_swept(store, run_id, sweep)
     store.client.log_dict(run_id, to_json(plan), "sweep.json")
     tags: dict[str, Json] = {"outcome": Outcome.running, "owner": host(), "starts": plan.starts}
+    if plan.race is not None:
+        tags[WITHIN] = plan.race.within
     set_tags(store, run_id, tags, plan.tags)
     sweep.set_delivered(replace(entry, started=plan.starts, ended=0, database=""))
     return run_id

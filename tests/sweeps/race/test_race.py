@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from lenet_exp.comparison.part import select_part
 from lenet_exp.comparison.race import CandidateState
+from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.reports.comparison_records import records
 from lenet_exp.reports.files.comparison_tex import tex
 from lenet_exp.reports.run_source import RunSource
+from lenet_exp.reports.words.design_caution import design_caution
+from lenet_exp.reports.words.next_steps import notes
 from lenet_exp.reports.words.verdict import verdict
+from lenet_exp.sweeps.comparisons import load_comparisons
+from lenet_exp.tracking.stores.find_runs import runs_of_filter
 from tests.sweeps.race.race_results import (
     BARE,
     BASIC,
@@ -21,15 +28,17 @@ from tests.tools.commands import lenet_train, succeeded
 
 def test_race_ends_when_no_other_could_be_better_by_more(raced):
     outputs, done = raced
+
     race = race_of(outputs)
     assert race.decided
     assert race.bound <= 0.03
     assert race.seeds > 3
+
     runs = trained(outputs)
     assert len(runs) == len(race.requested)
-    seeds = [sum(name == other for other, _ in runs) for name, _ in dict(runs).items()]
-    assert min(seeds) == 3  # those that are clearly worse get no more seeds
-    assert max(seeds) == race.seeds
+    seeds_of = Counter(name for name, _ in runs)
+    assert min(seeds_of.values()) == 3  # those that are clearly worse get no more seeds
+    assert max(seeds_of.values()) == race.seeds
     assert "(error rate 5%)" in done.stdout
 
 
@@ -43,13 +52,10 @@ def test_configurations_with_equal_weights_are_one(ready):
 
 
 def test_zipped_splits_are_extended_together(ready):
-    succeeded(
-        lenet_train(
-            *("-m", *BARE, "activation=relu,selu", "seed=4,6", "split_seed=1,5"),
-            *("sweep.zip=[seed,split_seed]", "sweep.within=1", "sweep.most_seeds=4", BASIC),
-            outputs=ready,
-        )
-    )
+    flags = ("activation=relu,selu", "seed=4,6", "split_seed=1,5", "sweep.zip=[seed,split_seed]")
+    limits = ("sweep.within=1", "sweep.most_seeds=4")
+    succeeded(lenet_train("-m", *BARE, *flags, *limits, BASIC, outputs=ready))
+
     replicates = last_sweep(ready).started().race.replicates
     assert [tuple(replicate) for replicate in replicates] == [(4, 1), (6, 5), (7, 6), (8, 7)]
     pairs = {(job.config.seed, job.config.split_seed) for job in last_sweep(ready).jobs()}
@@ -61,8 +67,30 @@ def test_other_statistics_use_the_listed_seeds(raced):
     (comparison,) = comparisons_of(raced[0])
     assert all(group.replicates == 3 for group in comparison.groups)
     assert comparison.num_runs == len(trained(raced[0]))
-    by_seed = {candidate.group.n for candidate in comparison.race.candidates.values()}
-    assert max(by_seed) == comparison.race.seeds
+    judged_seeds = [candidate.group.n for candidate in comparison.race.candidates.values()]
+    assert max(judged_seeds) == comparison.race.seeds
+
+
+def test_sweeps_compared_together_use_the_listed_seeds(copy, monkeypatch):
+    monkeypatch.chdir(copy.parent)
+    succeeded(lenet_train("-m", *BARE, "activation=relu,elu", "seed=range(3)", BASIC, outputs=copy))
+    newest, raced_sweep = all_sweeps(copy)
+
+    names = f"{newest.id},{raced_sweep.id}"
+    (together,), _ = load_comparisons(names, None, None, "lenet_exp", find_runs=runs_of_filter)
+
+    assert len(together.groups) == 6
+    assert {group.n for group in together.groups} == {3}
+    assert "of a sweep with sweep.within, only the listed seeds are compared" in notes(together)
+
+
+def test_verdict_about_runs_from_a_store_warns_of_added_seeds(copy, monkeypatch):
+    monkeypatch.chdir(copy.parent)
+
+    (comparison,), _ = load_comparisons(None, "", None, "lenet_exp", find_runs=runs_of_filter)
+
+    assert max(group.n for group in comparison.groups) > 3
+    assert "sweep.within" in design_caution(comparison.design)
 
 
 def test_records_have_the_race(raced):
@@ -86,9 +114,8 @@ def test_part_of_a_race_keeps_the_verdict_of_all_configurations(raced):
 def test_latex_has_the_mean_and_the_number_of_all_judged_seeds(raced):
     (comparison,) = comparisons_of(raced[0])
     leader = comparison.judged_group(0)
-    row = next(
-        line for line in tex([comparison], RunSource("race")).splitlines() if r"\textbf" in line
-    )
+    lines = tex([comparison], RunSource("race")).splitlines()
+    row = next(line for line in lines if r"\textbf" in line)
     assert f"{100 * leader.mean:.2f}" in row
     assert f"& {leader.n} " in row
     assert r"\pm" not in row
