@@ -178,9 +178,12 @@ class Comparison:
 
     @cached_property
     def on_test_set(self) -> list[Group]:
-        """The groups with their test accuracies; empty until `lenet-predict` has scored a run."""
-        groups = [replace(group, on_test=True) for group in self.groups]
-        return groups if any(group.n for group in groups) else []
+        """The groups with their test accuracies; empty until `lenet-predict` has scored a run. In a
+        race, each group has the runs of the last look.
+        """
+        judged = [self.judged_group(position) for position in range(len(self.groups))]
+        tested = [replace(group, on_test=True) for group in judged]
+        return tested if any(group.n for group in tested) else []
 
     @cached_property
     def test_leads(self) -> list[Difference | None]:
@@ -189,14 +192,18 @@ class Comparison:
         The leader was selected by the validation accuracy of the same runs, and a seed that is
         lucky on the validation set tends to be lucky on the test set. The correction therefore
         covers all pairs, unless the leader was selected before these runs, as in a confirmation.
+        Like all tests of pairs, they use the listed seeds of a race only.
         """
+        if not self.on_test_set:
+            return []
+        tested = [replace(group, on_test=True) for group in self.groups]
         leader = None
-        for group, group_on_test in zip(self.groups, self.on_test_set, strict=False):
+        for group, tested_group in zip(self.groups, tested, strict=True):
             if group is self.leader:
-                leader = group_on_test
+                leader = tested_group
 
         is_confirmation = self.design.confirms is not None
-        return leads_over(self.on_test_set, leader, self.design, fixed=is_confirmation)
+        return leads_over(tested, leader, self.design, fixed=is_confirmation)
 
     @cached_property
     def new_images(self) -> NewImages | None:

@@ -21,6 +21,7 @@ from lenet_exp.reports.files.figure_layout import (
     FigureLayout,
 )
 from lenet_exp.reports.files.metric_axis import metric_limits, set_up_metric_axis
+from lenet_exp.reports.words.race_words import listed_seeds_words
 
 # Maximum number of configurations whose curves all have a color.
 MOST_COLORED = 6
@@ -45,6 +46,7 @@ def curves_figure(comparison: Comparison, layout: FigureLayout) -> Figure | None
     names = layout.names(comparison, colored)
 
     title = f"{comparison.dataset}: mean and range over seeds, best {len(colored)}"
+    title += listed_seeds_words(comparison)
     height = 2.2 + 0.08 * len(names) if layout.for_paper else 4.4
     figure, axes = layout.figure(title, height)
 

@@ -17,6 +17,7 @@ from lenet_exp.reports.files.figure_layout import (
     FigureLayout,
 )
 from lenet_exp.reports.files.metric_axis import metric_label, metric_limits, set_up_metric_axis
+from lenet_exp.reports.words.race_words import listed_seeds_words
 
 SEED_COLOR = "#6b7280"
 
@@ -42,6 +43,7 @@ def leaderboard_figure(comparison: Comparison, layout: FigureLayout) -> Figure:
     title = f"{comparison.dataset}: leaderboard"
     if len(groups) == MOST_CONFIGURATIONS:
         title += f", best {MOST_CONFIGURATIONS}"
+    title += listed_seeds_words(comparison)
     if layout.for_paper:
         height = 0.95 + 0.17 * len(groups)
         seed_size, dot_size = 5.0, 3.5

@@ -36,7 +36,13 @@ function intervalsChart(board, width) {
   });
   const more = groups.length > its.length ? ` Best ${its.length} of ${groups.length} configurations.` : "";
   const foot = its.some(beyond) ? " Arrow: values beyond the axis." : "";
-  return { option, height: 90 + 24 * its.length, note: `Mean (dot), 95% confidence interval (bar), seeds (ticks). Blue: could be the best.${more}${foot}` };
+  return { option, height: 90 + 24 * its.length, note: `Mean (dot), 95% confidence interval (bar), seeds (ticks). Blue: could be the best.${listedSeeds(board)}${more}${foot}` };
+}
+
+// The note of a chart of a sweep that added seeds depending on results, which would bias the chart.
+function listedSeeds(board) {
+  const count = board.data.listed_seeds;
+  return count === null ? "" : ` Listed seeds only (${count}).`;
 }
 
 function curvesChart(board) {
@@ -70,7 +76,7 @@ function curvesChart(board) {
     tooltip: { trigger: "axis", formatter: curvesTip },
   });
   const chosen = board.ticked.size ? "Selected configurations" : `First ${groups.length} configurations (select others in the table)`;
-  return { option, note: `${chosen}: mean and range over seeds.${marked(ends)}` };
+  return { option, note: `${chosen}: mean and range over seeds.${listedSeeds(board)}${marked(ends)}` };
 }
 
 function band(points, color) {

@@ -55,6 +55,7 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
         "dataset": comparison.dataset,
         "metric": vars(metric),
         "by": comparison.epoch.value,
+        "listed_seeds": comparison.race.design.listed if comparison.race is not None else None,
         "flags": [_flag(comparison, flag) for flag in comparison.flags],
         "sizes": comparison.sizes_differ,
         "groups": _groups(comparison, source),

@@ -162,6 +162,15 @@ def race_notes(comparison: Comparison, race: SweepRace) -> list[str]:
     return lines
 
 
+def listed_seeds_words(comparison: Comparison) -> str:
+    """Say in the title of a figure that it shows the listed seeds of a race only, such as `, 3
+    listed seeds`; an empty string for other sweeps.
+    """
+    if comparison.race is None:
+        return ""
+    return f", {number_of(comparison.race.design.listed, 'listed seed')}"
+
+
 def collapse_note(race: SweepRace) -> str | None:
     """Say which fraction of the leader's runs could collapse although none did; None if some did.
 

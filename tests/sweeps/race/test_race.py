@@ -9,9 +9,11 @@ from lenet_exp.comparison.race import CandidateState
 from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.reports.comparison_records import records
 from lenet_exp.reports.files.comparison_tex import tex
+from lenet_exp.reports.page.page_data import page_data
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.words.design_caution import design_caution
 from lenet_exp.reports.words.next_steps import notes
+from lenet_exp.reports.words.race_words import listed_seeds_words
 from lenet_exp.reports.words.verdict import verdict
 from lenet_exp.sweeps.comparisons import load_comparisons
 from lenet_exp.tracking.stores.find_runs import runs_of_filter
@@ -23,7 +25,7 @@ from tests.sweeps.race.race_results import (
     race_of,
     trained,
 )
-from tests.tools.commands import lenet_train, succeeded
+from tests.tools.commands import end, lenet_train, start, succeeded
 
 
 def test_race_ends_when_no_other_could_be_better_by_more(raced):
@@ -91,6 +93,21 @@ def test_verdict_about_runs_from_a_store_warns_of_added_seeds(copy, monkeypatch)
 
     assert max(group.n for group in comparison.groups) > 3
     assert "sweep.within" in design_caution(comparison.design)
+
+
+def test_page_says_that_its_charts_have_the_listed_seeds(raced):
+    (comparison,) = comparisons_of(raced[0])
+    assert page_data(comparison, RunSource("race"))["listed_seeds"] == 3
+    assert listed_seeds_words(comparison) == ", 3 listed seeds"
+
+
+def test_test_accuracy_has_all_judged_seeds(copy):
+    succeeded(end(start(f"sweep={last_sweep(copy).id}", outputs=copy, program="predict")))
+
+    (comparison,) = comparisons_of(copy)
+
+    assert comparison.on_test_set[0].n == race_of(copy).seeds
+    assert len(comparison.test_leads) == len(comparison.groups)
 
 
 def test_records_have_the_race(raced):
