@@ -8,7 +8,6 @@ numbers, which count instead.
 
     python -m benchmarks.bounds                          # 5,000 sweeps per scenario
     python -m benchmarks.bounds --sweeps 1000 --output FILE
-    python -m benchmarks.bounds --recorded FILE.npz      # resample recorded runs instead
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ from benchmarks.within import (
     heavy_tailed,
     in_blocks,
     normal,
-    recorded,
 )
 from lenet_exp.comparison.statistics.leader_tests import pair_tests
 from lenet_exp.comparison.statistics.pairs import AccuracyTable
@@ -231,17 +229,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--sweeps", type=positive, default=5000, help="sweeps per scenario")
-    options.add_argument("--recorded", type=Path, help="file of recorded runs")
     options.add_argument("--output", type=Path, help="Markdown file for the table")
     arguments = options.parse_args()
 
-    rows = recorded(arguments.recorded)[:1] if arguments.recorded else scenarios()
     lines = ["| scenario | wrong, % | bound |", "| --- | --- | --- |"]
     print(*lines, sep="\n")
     failures = []
     start = time.perf_counter()
     with ProcessPoolExecutor(cpu_count()) as pool:
-        for scenario in rows:
+        for scenario in scenarios():
             judge = partial(result_of, scenario, sweeps=arguments.sweeps)
             results = list(pool.map(judge, NUMBERS_OF_SEEDS))
             row = table_row(scenario, results)

@@ -7,7 +7,6 @@ wrong, except in the rows in which runs collapse, which show where the rate does
 
     python -m benchmarks.within                         # 2,000 sweeps per scenario
     python -m benchmarks.within --sweeps 300 --output FILE
-    python -m benchmarks.within --recorded FILE.npz     # resample recorded runs instead
 """
 
 from __future__ import annotations
@@ -290,27 +289,6 @@ def _has_winner(values: Floats, images: int | None) -> bool:
     return bool(tests.behind.all())
 
 
-def recorded(path: Path) -> list[Scenario]:
-    """Return scenarios that resample recorded runs, all configurations of a seed together.
-
-    Args:
-        path: `.npz` file with `data`, the accuracies with shape (configurations, seeds).
-    """
-    data = np.load(path)["data"]
-    means = tuple(float(mean) for mean in data.mean(axis=1))
-    rows = []
-    for points in (2.0, 1.0, 0.5, 0.2):
-        draw = partial(resampled, data=data)
-        name = f"{path.name}, within {points:g} points"
-        rows.append(Scenario(name, means, draw, within=points / 100, most=50, images=250))
-    return rows
-
-
-def resampled(random: np.random.Generator, data: Floats) -> Floats:
-    """Draw seeds of recorded runs, with replacement."""
-    return np.asarray(data[:, random.integers(data.shape[1], size=50)])
-
-
 def table_row(scenario: Scenario, samples: Sequence[Sample]) -> tuple[str, float]:
     """Return a row of the table, and the percentage of wrong sweeps."""
     wrong = 100 * float(np.mean([sample.wrong for sample in samples]))
@@ -327,11 +305,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--sweeps", type=positive, default=2000, help="sweeps per scenario")
-    options.add_argument("--recorded", type=Path, help="file of recorded runs")
     options.add_argument("--output", type=Path, help="Markdown file for the table")
     arguments = options.parse_args()
 
-    rows = recorded(arguments.recorded) if arguments.recorded else scenarios()
     lines = [
         "| scenario | wrong, % | seeds | fixed | limit, % |",
         "| --- | ---: | ---: | ---: | ---: |",
@@ -340,7 +316,7 @@ def main() -> None:
     failures = []
     start = time.perf_counter()
     with ProcessPoolExecutor(cpu_count()) as pool:
-        for scenario in rows:
+        for scenario in scenarios():
             seeds = range(arguments.sweeps)
             samples = list(pool.map(partial(simulate, scenario), seeds, chunksize=50))
             row, wrong = table_row(scenario, samples)
