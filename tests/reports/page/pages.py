@@ -41,42 +41,39 @@ class Page(HTMLParser):
             self.rows[-1].append("")
 
     def handle_endtag(self, tag: str) -> None:
-        self._into = (
-            "" if tag in {"script", "style"} else "td" if tag in {"a", "span"} else self._into
-        )
-        if tag == "table":
+        if tag in {"script", "style", "table"}:
             self._into = ""
+        elif tag in {"a", "span"}:
+            self._into = "td"
 
     def handle_data(self, data: str) -> None:
         if self._into == "script":
             self.scripts[self._script] += data
         elif self._into != "style":
             self.text += data
-            if self._into in {"td", "th", "a", "span", "wbr"} and self.rows and self.rows[-1]:
+            is_in_cell = self._into in {"td", "th", "a", "span", "wbr"}
+            if is_in_cell and self.rows and self.rows[-1]:
                 self.rows[-1][-1] += data
 
     @property
     def addresses(self) -> list[str]:
         """Return every address that the page links to or could fetch."""
-        return [
-            v or ""
-            for k, v in self.attributes
-            if k in {"src", "href", "xlink:href", "data", "action", "srcset"}
-        ]
+        names = {"src", "href", "xlink:href", "data", "action", "srcset"}
+        return [value or "" for name, value in self.attributes if name in names]
 
     @property
     def ids(self) -> list[str]:
-        return [v or "" for k, v in self.attributes if k == "id"]
+        return [value or "" for name, value in self.attributes if name == "id"]
 
 
 def page(path: Path) -> Page:
     return Page(path.read_text())
 
 
-def data_of(read: Page) -> Any:
+def data_of(html: Page) -> Any:
     """Return the data for the charts; raise ValueError for a number that JSON does not allow."""
 
     def refuse(constant: str) -> None:
         raise ValueError(constant)
 
-    return json.loads(read.scripts["data"], parse_constant=refuse)
+    return json.loads(html.scripts["data"], parse_constant=refuse)
