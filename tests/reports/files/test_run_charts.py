@@ -22,23 +22,25 @@ NOT_DRAWN: dict[str, Any] = {
     "epoch_seconds": 1.0,
     "images_per_second": 1250.0,
     "time_ms": 1,
+    "step_losses": [],
+    "improved": True,
 }
-NOT_DRAWN |= {"step_losses": [], "improved": True}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def epochs(accuracies: list[float], loss: float = 3.0) -> list[EpochResult]:
-    return [
-        EpochResult(
-            i,
-            train_loss=2 / i,
-            val_loss=loss / i,
-            train_accuracy=a / 2,
-            val_accuracy=a,
+    results = []
+    for epoch, accuracy in enumerate(accuracies, 1):
+        result = EpochResult(
+            epoch,
+            train_loss=2 / epoch,
+            val_loss=loss / epoch,
+            train_accuracy=accuracy / 2,
+            val_accuracy=accuracy,
             **NOT_DRAWN,
         )
-        for i, a in enumerate(accuracies, 1)
-    ]
+        results.append(result)
+    return results
 
 
 def texts(svg: str) -> list[tuple[str, float, float]]:
@@ -46,69 +48,86 @@ def texts(svg: str) -> list[tuple[str, float, float]]:
     chart.
     """
     chart = ET.fromstring(svg)
-    width, height = float(chart.attrib["width"]), float(chart.attrib["height"])
-    found = [
-        (t.text or "", float(t.attrib["x"]), float(t.attrib["y"])) for t in chart.iter(f"{SVG}text")
-    ]
-    assert all(0 <= x <= width and 0 <= y <= height for _, x, y in found)
-    return found
+    width = float(chart.attrib["width"])
+    height = float(chart.attrib["height"])
+
+    placed_texts = []
+    for element in chart.iter(f"{SVG}text"):
+        x = float(element.attrib["x"])
+        y = float(element.attrib["y"])
+        assert 0 <= x <= width
+        assert 0 <= y <= height
+        placed_texts.append((element.text or "", x, y))
+    return placed_texts
 
 
 def lines(svg: str) -> list[tuple[str, list[tuple[float, float]]]]:
     """Return the color and the points of each line."""
-    found = []
+    colored_lines = []
     for line in ET.fromstring(svg).iter(f"{SVG}polyline"):
-        points = [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
-        found.append((line.attrib["stroke"], points))
-    return found
+        points = []
+        for point in line.attrib["points"].split():
+            x, y = point.split(",")
+            points.append((float(x), float(y)))
+        colored_lines.append((line.attrib["stroke"], points))
+    return colored_lines
 
 
 def test_curves_show_each_epoch_and_mark_earliest_best():
     svg = curves_svg(epochs([0.5, 0.9, 0.7, 0.9]), "digits selu sgd")
+
     drawn = lines(svg)
     assert [color for color, _ in drawn] == [TRAIN, VALIDATION] * 2
-    at = {text: (x, y) for text, x, y in texts(svg)}
-    assert {
+    y_of_text = {text: y for text, _, y in texts(svg)}
+    labels = {
         "digits selu sgd",
         "best 90.00%, epoch 2",
         "training (running mean)",
         "validation",
-    } <= at.keys()
-    loss, accuracy = drawn[1][1], drawn[3][1]
-    ticks = {
-        float(text[:-1]): y - 4 for text, (_, y) in at.items() if re.fullmatch(r"[\d.]+%", text)
     }
-    (low, bottom), (high, top) = min(ticks.items()), max(ticks.items())
-    for (_, y), expected in zip(accuracy, (50, 90, 70, 90), strict=True):
-        assert low + (bottom - y) / (bottom - top) * (high - low) == pytest.approx(
-            expected, abs=0.1
-        )
-    falls = [(y - loss[0][1]) / (loss[-1][1] - loss[0][1]) for _, y in loss]
+    assert labels <= y_of_text.keys()
+
+    val_loss = drawn[1][1]
+    val_accuracy = drawn[3][1]
+    y_of_tick = {}
+    for text, y in y_of_text.items():
+        if re.fullmatch(r"[\d.]+%", text):
+            y_of_tick[float(text[:-1])] = y - 4
+    low = min(y_of_tick)
+    high = max(y_of_tick)
+    percent_per_pixel = (high - low) / (y_of_tick[low] - y_of_tick[high])
+    drawn_percents = [low + (y_of_tick[low] - y) * percent_per_pixel for _, y in val_accuracy]
+    assert drawn_percents == pytest.approx([50, 90, 70, 90], abs=0.1)
+
+    # the losses are 3, 3/2, 3/3 and 3/4
+    first_y = val_loss[0][1]
+    last_y = val_loss[-1][1]
+    falls = [(y - first_y) / (last_y - first_y) for _, y in val_loss]
     assert falls == pytest.approx([(3 - 3 / i) / (3 - 3 / 4) for i in range(1, 5)], abs=0.01)
-    marked = [
-        (c.attrib["cx"], c.attrib["cy"])
-        for c in ET.fromstring(svg).iter(f"{SVG}circle")
-        if c.attrib["r"] == "5"
-    ]
-    assert [(float(x), float(y)) for x, y in marked] == [accuracy[1]]
+
+    marks = [mark for mark in ET.fromstring(svg).iter(f"{SVG}circle") if mark.attrib["r"] == "5"]
+    centers = [(float(mark.attrib["cx"]), float(mark.attrib["cy"])) for mark in marks]
+    assert centers == [val_accuracy[1]]
 
 
 @pytest.mark.parametrize("number", [1, 2, 300])
 def test_curves_of_any_length_have_whole_epochs_as_ticks(number):
-    svg = curves_svg(
-        epochs(np.linspace(0.1, 1, number).tolist()), "digits: leaky_relu adam lr=0.001 drop=0.3"
-    )
-    (below,) = {y for text, _, y in texts(svg) if text == "epoch"}
-    ticks = [text for text, _, y in texts(svg) if below - 30 < y < below]
+    accuracies = np.linspace(0.1, 1, number).tolist()
+
+    svg = curves_svg(epochs(accuracies), "digits: leaky_relu adam lr=0.001 drop=0.3")
+
+    (label_y,) = {y for text, _, y in texts(svg) if text == "epoch"}
+    ticks = [text for text, _, y in texts(svg) if label_y - 30 < y < label_y]
     assert ticks
-    assert all(tick.isdigit() for tick in ticks)
+    for tick in ticks:
+        assert tick.isdigit()
     assert [len(points) for _, points in lines(svg)] == [number] * 4
 
 
 def test_curves_leave_out_infinite_losses():
-    assert [
-        len(points) for _, points in lines(curves_svg(epochs([0.1, 0.1], math.inf), "diverging"))
-    ] == [2, 0, 2, 2]
+    svg = curves_svg(epochs([0.1, 0.1], math.inf), "diverging")
+
+    assert [len(points) for _, points in lines(svg)] == [2, 0, 2, 2]
 
 
 @pytest.mark.parametrize("names", [DIGITS, FASHION], ids=["digits", "fashion"])
@@ -116,39 +135,57 @@ def test_confusion_matrix_shows_counts_and_class_names(names):
     counts = [[0] * 10 for _ in range(10)]
     for i in range(10):
         counts[i][i] = 900 + i
-    counts[6][0], counts[6][4], counts[9][8] = 240, 3, 1
+    counts[6][0] = 240
+    counts[6][4] = 3
+    counts[9][8] = 1
+
     svg = confusion_svg(counts, names, "a run")
-    texts_of_svg = texts(svg)
-    left, up = (
-        min(x for text, x, _ in texts_of_svg if text == "900"),
-        min(y for text, _, y in texts_of_svg if text == "900"),
-    )
-    cell = next(x for text, x, _ in texts_of_svg if text == "901") - left
-    cells = {
-        (round((y - up) / cell), round((x - left) / cell)): text for text, x, y in texts_of_svg
-    }
-    for i, row in enumerate(counts):
-        for j, n in enumerate(row):
-            assert cells.get((i, j)) == (str(n) if n else None)
+
+    placed_texts = texts(svg)
+    left = min(x for text, x, _ in placed_texts if text == "900")
+    top = min(y for text, _, y in placed_texts if text == "900")
+    second_left = next(x for text, x, _ in placed_texts if text == "901")
+    cell = second_left - left
+    text_of_cell = {}
+    for text, x, y in placed_texts:
+        row = round((y - top) / cell)
+        column = round((x - left) / cell)
+        text_of_cell[row, column] = text
+    for i in range(10):
+        for k in range(10):
+            expected = str(counts[i][k]) if counts[i][k] else None
+            assert text_of_cell.get((i, k)) == expected
+
+    bottom = top + 9.4 * cell
     for i, name in enumerate(names):
-        rows = [y for text, x, y in texts_of_svg if text == name and x < left]
-        columns = [x for text, x, y in texts_of_svg if text == name and y > up + 9.4 * cell]
-        assert [round((y - up) / cell) for y in rows] == [i]
-        assert [round((x - left) / cell) for x in columns] == [i]
-    filled = re.findall(r'fill="rgb\((\d+),', svg)
-    assert len(filled) == 3  # correct predictions are not colored
-    assert sorted(map(int, filled)) == [153, 254, 254]
-    assert "21%" in [text for text, _, _ in texts_of_svg]  # 240 of 1,149
+        ys_left_of_matrix = [y for text, x, y in placed_texts if text == name and x < left]
+        xs_below_matrix = [x for text, x, y in placed_texts if text == name and y > bottom]
+        assert [round((y - top) / cell) for y in ys_left_of_matrix] == [i]
+        assert [round((x - left) / cell) for x in xs_below_matrix] == [i]
+
+    reds = [int(red) for red in re.findall(r'fill="rgb\((\d+),', svg)]
+    assert len(reds) == 3  # correct predictions are not colored
+    assert sorted(reds) == [153, 254, 254]
+    assert "21%" in [text for text, _, _ in placed_texts]  # 240 of 1,149
 
 
 def test_confusion_matrix_of_many_classes_is_small_and_has_no_counts():
-    counts = [[50 if i == j else int(i == j + 1) for j in range(200)] for i in range(200)]
+    counts = [[0] * 200 for _ in range(200)]
+    for i in range(200):
+        counts[i][i] = 50
+        if i > 0:
+            counts[i][i - 1] = 1
+
     svg = confusion_svg(counts, [f"class {i}" for i in range(200)], "a run")
+
     assert [text for text, _, _ in texts(svg) if text.isdigit()] == []
     assert len(svg) < 50_000
 
 
 def test_charts_accept_any_names():
     names = ["<b>&", '"猫"', "a\x00b", *"3456789"]
-    written = {text for text, _, _ in texts(confusion_svg([[1] * 10] * 10, names, "</svg>"))}
+
+    svg = confusion_svg([[1] * 10] * 10, names, "</svg>")
+
+    written = {text for text, _, _ in texts(svg)}
     assert {"<b>&", '"猫"', "a b", "</svg>: validation"} <= written
