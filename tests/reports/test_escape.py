@@ -50,30 +50,35 @@ def words(text: str) -> str:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_markdown_shows_hostile_text_literally(text):
-    for escaped, tags in (
+    cases = [
         (inline(text), {"p"}),
         (f"**a {inline(text)}**", {"p", "strong"}),
         (as_line(text), {"p"}),
-    ):
-        seen = Page(MARKDOWN.render(escaped))
-        assert set(seen.tags) == tags
-        assert words(seen.text).endswith(words(text))
+    ]
+    for escaped, tags in cases:
+        html = Page(MARKDOWN.render(escaped))
+
+        assert set(html.tags) == tags
+        assert words(html.text).endswith(words(text))
         assert not re.search(r"(?<!\\)://", escaped)  # some renderers link bare addresses
-        assert not set("<>") & set(escaped)
+        assert "<" not in escaped
+        assert ">" not in escaped
 
 
 @settings(max_examples=50)
 @given(st.text(st.sampled_from("\\`*_[]()<>&#!|~:/.-+=1a \n\"'$"), max_size=12) | st.text())
 def test_markdown_escapes_arbitrary_text(text):
-    seen = Page(MARKDOWN.render("x " + inline(text)))
-    assert seen.tags == ["p"]
-    assert words(seen.text) == words("x " + text)
+    html = Page(MARKDOWN.render("x " + inline(text)))
+
+    assert html.tags == ["p"]
+    assert words(html.text) == words("x " + text)
 
 
 def test_plain_text_is_unchanged_and_commands_are_code():
     usual = (
         "fashion_mnist: relu lr=0.1 batch=[no] 90.92 ± 0.21% (n=3), 'seed=range(5)'; ahead by 0.69"
     )
+
     assert inline(usual) == usual.replace("[", "\\[").replace("]", "\\]")
     for plain in ("Friedman's test: [0, 1]", "-", "+4.94 (above 0, up to +9.98)", "a-b?"):
         assert in_tex(plain) == plain
@@ -92,29 +97,34 @@ def compared(text: str) -> Comparison:
 def test_descriptions_pages_and_figures_show_hostile_text_literally(tmp_path):
     for text in HOSTILE:
         comparison = compared(text)
-        told = final_description([comparison], lambda group: "#/experiments/1/runs/2", "#/report")
-        for seen in (Page(told), Page(MARKDOWN.render(told))):
-            assert set(seen.tags) == {"div", "b", "a"}
-            assert set(seen.addresses) == {"#/report", "#/experiments/1/runs/2"}
-            assert words(text) in words(seen.text.replace("\N{NO-BREAK SPACE}", " "))
+        source = RunSource(text, f"lenet-train {text}")
+
+        description = final_description(
+            [comparison], lambda group: "#/experiments/1/runs/2", "#/report"
+        )
+        for html in (Page(description), Page(MARKDOWN.render(description))):
+            assert set(html.tags) == {"div", "b", "a"}
+            assert set(html.addresses) == {"#/report", "#/experiments/1/runs/2"}
+            assert words(text) in words(html.text.replace("\N{NO-BREAK SPACE}", " "))
+
         for ending in ("html", "md", "tex"):
-            write_comparison(
-                tmp_path / f"x.{ending}", [comparison], RunSource(text, f"lenet-train {text}")
-            )
-        read = page(tmp_path / "x.html")
-        assert set(read.tags) & {"script", "img", "a", "svg", "iframe", "link"} == {"script"}
-        assert [name for name, _ in read.attributes if name.startswith("on")] == []
-        assert words(text) in words(read.text)
-        (found,) = data_of(read)["comparisons"]
-        assert found["dataset"] == text
-        assert {value for group in found["groups"] for value in group["values"]} == {
-            text,
-            f"{text} 2",
-        }
-        assert len(read.scripts) == 3
+            write_comparison(tmp_path / f"x.{ending}", [comparison], source)
+
+        html = page(tmp_path / "x.html")
+        assert set(html.tags) & {"script", "img", "a", "svg", "iframe", "link"} == {"script"}
+        assert [name for name, _ in html.attributes if name.startswith("on")] == []
+        assert words(text) in words(html.text)
+        assert len(html.scripts) == 3
+        (data,) = data_of(html)["comparisons"]
+        assert data["dataset"] == text
+        values = {value for group in data["groups"] for value in group["values"]}
+        assert values == {text, f"{text} 2"}
+
         markdown = Page(MARKDOWN.render((tmp_path / "x.md").read_text()))
         assert not set(markdown.tags) & {"script", "img", "a", "div", "svg"}
-    assert all(png(figure) for figure in figures(compared(HOSTILE[-3])).values())
+
+    for figure in figures(compared(HOSTILE[-3])).values():
+        assert png(figure)
 
 
 def printed(comparison: Comparison, capsys: pytest.CaptureFixture[str]) -> str:
@@ -125,17 +135,24 @@ def printed(comparison: Comparison, capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_terminal_and_csv_neutralize_control_characters_and_formulas(tmp_path, capsys):
     comparison = compared(STEERS)
+
     text = printed(comparison, capsys)
-    assert len(text.splitlines()) == len(printed(compared("plain"), capsys).splitlines())
-    assert {c for c in text if printable(c) != c} == {"\n"}
+    plain_text = printed(compared("plain"), capsys)
+    assert len(text.splitlines()) == len(plain_text.splitlines())
+    control_characters = {character for character in text if printable(character) != character}
+    assert control_characters == {"\n"}
     assert "=1+1 [2J ]0;title" in text
+
     write_comparison(tmp_path / "x.csv", [comparison], RunSource(STEERS))
-    rows = list(csv.reader((tmp_path / "x.csv").open(newline="")))
+    with (tmp_path / "x.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
     cells = {cell for row in rows for cell in row}
-    assert (len(rows), f"'{printable(STEERS)}" in cells) == (3, True)
-    assert not [
-        cell for cell in cells if printable(cell) != cell or re.match(r"[=@]|[-+](?![\d.])", cell)
-    ]
+    assert len(rows) == 3
+    assert f"'{printable(STEERS)}" in cells
+    for cell in cells:
+        assert printable(cell) == cell
+        assert not re.match(r"[=@]|[-+](?![\d.])", cell)
+
     numbers = csv_text([{"-a": "-0.5", "b": "+1e-3", "c": "-x", "d": -2, "e": "-", "@f": "-inf"}])
     assert numbers == "'-a,b,c,d,e,'@f\n-0.5,+1e-3,'-x,-2,-,-inf\n"
 
@@ -145,13 +162,24 @@ def test_terminal_and_csv_neutralize_control_characters_and_formulas(tmp_path, c
 @given(st.text(st.sampled_from("\\{}$&#%_^~<>|\"'`-[]*,?! ab1"), max_size=12) | st.text())
 def test_latex_escapes_arbitrary_text(text):
     """No special character of TeX stays unescaped, and no characters merge into a ligature."""
-    told = in_tex(text)
-    signs = {tex: sign for sign, tex in SIGNS.items()} | {f"{{{sign}}}": sign for sign in "-'`,[*"}
-    words = "|".join(map(re.escape, sorted(signs, key=len, reverse=True)))
-    read = re.findall(rf"{words}|\{{\}}|.", told, re.DOTALL)
-    assert not {word for word in read if word not in signs} & set('\\{}$&#%_^~<>|"')
+    character_of_escape = {escape: character for character, escape in SIGNS.items()}
+    for character in "-'`,[*":
+        character_of_escape[f"{{{character}}}"] = character
+    longest_first = sorted(character_of_escape, key=len, reverse=True)
+    any_escape = "|".join(re.escape(escape) for escape in longest_first)
+
+    escaped = in_tex(text)
+
     # TeX would read it as an argument of the previous row's end
-    assert not re.match(r"\s*[\[*]", told)
-    assert not re.search(r"--|``|''|,,|[?!]`", told)
-    plain = "".join("" if word == "{}" else signs.get(word, word) for word in read)
-    assert plain == printable(text)
+    assert not re.match(r"\s*[\[*]", escaped)
+    assert not re.search(r"--|``|''|,,|[?!]`", escaped)
+    # escapes, empty groups, and single characters
+    tokens = re.findall(rf"{any_escape}|\{{\}}|.", escaped, re.DOTALL)
+    read_by_tex = ""
+    for token in tokens:
+        if token in character_of_escape:
+            read_by_tex += character_of_escape[token]
+        elif token != "{}":
+            assert token not in set('\\{}$&#%_^~<>|"')
+            read_by_tex += token
+    assert read_by_tex == printable(text)

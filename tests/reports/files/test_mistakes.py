@@ -32,6 +32,8 @@ from tests.tools.commands import SMALL, lenet_train
 from tests.training.small import configure, start
 
 ENLARGED = SIDE // 32
+CAPTION = 6 + 2 * LINE  # a gap and two lines
+ROW = SIDE + CAPTION + GAP
 WHITE = (255, 255, 255)
 
 
@@ -59,14 +61,14 @@ def sheet(png: bytes | None) -> np.ndarray:
 
 def places(n: int) -> list[tuple[int, int]]:
     """Return the top and left coordinates of the first n images."""
-    step = SIDE + 6 + 2 * LINE + GAP
-    return [
-        (
-            MARGIN + TITLE + i // COLUMNS * step,
-            round(MARGIN + (i % COLUMNS + 0.5) * TILE - SIDE / 2),
-        )
-        for i in range(n)
-    ]
+    coordinates = []
+    for i in range(n):
+        row = i // COLUMNS
+        column = i % COLUMNS
+        top = MARGIN + TITLE + row * ROW
+        center = MARGIN + (column + 0.5) * TILE
+        coordinates.append((top, round(center - SIDE / 2)))
+    return coordinates
 
 
 def some(n: int, data: TrainingData, **values: object) -> list[Misclassified]:
@@ -76,54 +78,73 @@ def some(n: int, data: TrainingData, **values: object) -> list[Misclassified]:
 def test_mistakes_are_sorted_by_confidence(trained):
     state, data = trained
     expected = []
-    for i in data.val_index.tolist():
+    for index in data.val_index.tolist():
+        image = data.images[index : index + 1]
         with torch.inference_mode():
-            probabilities = torch.exp(state.model(data.images[i : i + 1])[0].log_softmax(0))
-        truth, answer = int(data.labels[i]), int(probabilities.argmax())
-        if truth != answer:
-            expected.append((i, truth, answer, float(probabilities[answer])))
-    expected.sort(key=lambda mistake: -mistake[3])
+            logits = state.model(image)[0]
+        probabilities = torch.exp(logits.log_softmax(0))
+        truth = int(data.labels[index])
+        prediction = int(probabilities.argmax())
+        confidence = float(probabilities[prediction])
+        if truth != prediction:
+            expected.append(Misclassified(index, truth, prediction, confidence))
+    expected.sort(key=lambda mistake: -mistake.confidence)
+
     mistakes = find_mistakes(state.model, data, predicted(state.model, data))
-    assert len(mistakes) == len(expected) > MOST
-    assert [(m.index, m.truth, m.prediction) for m in mistakes] == [m[:3] for m in expected]
-    assert [m.confidence for m in mistakes] == pytest.approx([m[3] for m in expected], abs=1e-6)
+
+    assert len(mistakes) > MOST
+    for mistake, other in zip(mistakes, expected, strict=True):
+        assert mistake.index == other.index
+        assert mistake.truth == other.truth
+        assert mistake.prediction == other.prediction
+        assert mistake.confidence == pytest.approx(other.confidence, abs=1e-6)
 
 
 def test_figure_shows_first_25_mistakes_in_order(trained):
     state, data = trained
     mistakes = find_mistakes(state.model, data, predicted(state.model, data))
+
     pixels = sheet(mistakes_picture(mistakes, data, "a run"))
-    for mistake, (y, x) in zip(mistakes[:MOST], places(MOST), strict=True):
-        expected = ((data.images[mistake.index, 0] + 1) / 2 * 255).round().numpy()
-        assert np.array_equal(pixels[y : y + SIDE : ENLARGED, x : x + SIDE : ENLARGED, 0], expected)
+
+    for mistake, (top, left) in zip(mistakes[:MOST], places(MOST), strict=True):
+        image = data.images[mistake.index, 0]
+        expected = ((image + 1) / 2 * 255).round().numpy()
+        drawn = pixels[top : top + SIDE : ENLARGED, left : left + SIDE : ENLARGED, 0]
+        assert np.array_equal(drawn, expected)
     assert pixels.shape[1] <= 1000  # readable without scaling
 
 
 @pytest.mark.parametrize(("n", "rows"), [(5, 1), (6, 2), (40, 5)])
 def test_figure_shrinks_with_fewer_mistakes_and_is_omitted_without_any(trained, n, rows):
     _, data = trained
+
     pixels = sheet(mistakes_picture(some(n, data), data, "a run"))
-    assert len(pixels) == MARGIN + TITLE + rows * (SIDE + 6 + 2 * LINE + GAP)
-    free = places(rows * COLUMNS)[n:]
-    assert all((pixels[y : y + SIDE, x : x + SIDE] == WHITE).all() for y, x in free)
+
+    assert len(pixels) == MARGIN + TITLE + rows * ROW
+    free_places = places(rows * COLUMNS)[n:]
+    for top, left in free_places:
+        assert (pixels[top : top + SIDE, left : left + SIDE] == WHITE).all()
     assert mistakes_picture([], data, "a run") is None
 
 
 def captions(pixels: np.ndarray) -> np.ndarray:
     """Return the pixels of the two lines below the first image, as wide as its tile."""
     top = places(1)[0][0] + SIDE
-    return pixels[top : top + 6 + 2 * LINE, MARGIN : MARGIN + TILE]
+    return pixels[top : top + CAPTION, MARGIN : MARGIN + TILE]
 
 
 @pytest.mark.parametrize("value", [{"truth": 3}, {"prediction": 3}, {"confidence": 0.51}])
 def test_caption_depends_on_truth_prediction_and_confidence(trained, value):
     _, data = trained
-    one, other = (sheet(mistakes_picture(some(1, data, **v), data, "a run")) for v in ({}, value))
-    assert not np.array_equal(captions(one), captions(other))
-    different = (one != other).any(2)
-    y, x = places(1)[0]
-    assert not different[: y + SIDE].any()
-    assert not different[:, x + TILE :].any()
+
+    pixels = sheet(mistakes_picture(some(1, data), data, "a run"))
+    changed_pixels = sheet(mistakes_picture(some(1, data, **value), data, "a run"))
+
+    assert not np.array_equal(captions(pixels), captions(changed_pixels))
+    different = (pixels != changed_pixels).any(2)
+    top, left = places(1)[0]
+    assert not different[: top + SIDE].any()
+    assert not different[:, left + TILE :].any()
 
 
 @pytest.mark.parametrize(
@@ -132,9 +153,10 @@ def test_caption_depends_on_truth_prediction_and_confidence(trained, value):
 def test_captions_of_long_names_do_not_touch(trained, names):
     _, data = trained
     named = replace(data, class_names=names)
-    pixels = sheet(
-        mistakes_picture(some(2, named, truth=0, prediction=1, confidence=1.0), named, "a run")
-    )
+    mistakes = some(2, named, truth=0, prediction=1, confidence=1.0)
+
+    pixels = sheet(mistakes_picture(mistakes, named, "a run"))
+
     top = places(1)[0][0] + SIDE
     for column in range(2):  # the edges of the tiles are blank
         edge = MARGIN + column * TILE
@@ -145,19 +167,23 @@ def test_captions_of_long_names_do_not_touch(trained, names):
 def test_diverged_run_shows_mistakes_of_best_weights(ready):
     # A step multiplies the weights by 1 - lr * weight_decay = -1.01: the loss overflows in the
     # second epoch.
-    grows = (
+    growing_weights = (
         "optimizer.lr=0.01",
         "optimizer.momentum=0",
         "regularization.weight_decay=201",
         "num_threads=1",
     )
-    assert lenet_train(*SMALL, *grows, "num_epoch=4", outputs=ready).returncode == 1
+
+    done = lenet_train(*SMALL, *growing_weights, "num_epoch=4", outputs=ready)
+
+    assert done.returncode == 1
     folder = RunFolder(next((ready / "runs").iterdir()))
     assert folder.record().outcome == "diverged"
-    assert [p.name for p in folder.pictures()] == ["mistakes.png"]
-    begun, data = folder.begun(), load_training_data(configure(), torch.device("cpu"))
+    assert [picture.name for picture in folder.pictures()] == ["mistakes.png"]
+
+    begun = folder.begun()
+    data = load_training_data(configure(), torch.device("cpu"))
     network = rebuild(begun.config, folder.best_weights())
-    picture = mistakes_picture(
-        find_mistakes(network, data, predicted(network, data)), data, begun.name
-    )
-    assert folder.pictures()[0].read_bytes() == picture
+    mistakes = find_mistakes(network, data, predicted(network, data))
+    expected = mistakes_picture(mistakes, data, begun.name)
+    assert folder.pictures()[0].read_bytes() == expected

@@ -29,22 +29,33 @@ def result(
     """Return the result of a job with two flags; it has a record unless it never started or
     `record=False`.
     """
+    activation = f"a{number}"
+    lr = f"0.{number}"
     job = Job(
-        number,
-        f"a{number} lr=0.{number}",
-        {"activation": f"a{number}", "optimizer.lr": f"0.{number}"},
-        [],
-        {},
-        "",
-        "",
+        number=number,
+        name=f"{activation} lr={lr}",
+        swept={"activation": activation, "optimizer.lr": lr},
+        overrides=[],
+        config={},
+        fingerprint="",
+        run="",
     )
-    known = {"digest": "d", "confusion_matrix": more.get("matrix")}
-    known |= {"best_val_accuracy": best, "best_epoch": best and 1, "seconds_to_best": best and 1.25}
-    known |= {"config": compose(), "end_state": more["end_state"]} if "end_state" in more else {}
-    has_record = more.get("record", outcome != "not started")
-    record = a_record(outcome=Outcome(outcome), seconds=2.5, **known) if has_record else None
+
+    fields = {"digest": "d", "confusion_matrix": more.get("matrix"), "best_val_accuracy": best}
+    if best is not None:
+        fields |= {"best_epoch": 1, "seconds_to_best": 1.25}
+    if "end_state" in more:
+        fields |= {"config": compose(), "end_state": more["end_state"]}
+    record = None
+    if more.get("record", outcome != "not started"):
+        record = a_record(outcome=Outcome(outcome), seconds=2.5, **fields)
+
     return JobResult(
-        job, Outcome(outcome), more.get("reason", ""), record, more.get("repeated", False)
+        job,
+        Outcome(outcome),
+        reason=more.get("reason", ""),
+        record=record,
+        repeated=more.get("repeated", False),
     )
 
 
@@ -73,33 +84,37 @@ def table(text: str) -> list[str]:
 
 
 def test_summary_shows_counts_reasons_and_resume_command(results, capsys):
-    print_sweep(results, 12.34, SWEEP)
-    counts, *reasons, again = table(capsys.readouterr().out)
-    assert re.findall(r"[\d.]+", counts) == ["8", "3", "1", "2", "1", "1", "6", "1", "12.3"]
     log = "/outputs/runs/run.log"
-    told = [
+
+    print_sweep(results, 12.34, SWEEP)
+
+    counts, *reasons, resume = table(capsys.readouterr().out)
+    assert re.findall(r"[\d.]+", counts) == ["8", "3", "1", "2", "1", "1", "6", "1", "12.3"]
+    starts_and_ends = [
         ("failed: a1 lr=0.1", log),
         ("failed: a6 lr=0.6", "gone"),
         ("diverged: a3 lr=0.3", log),
         ("killed: a5 lr=0.5", log),
     ]
-    for said, (begins, ends) in zip(reasons, told, strict=True):
-        assert said.startswith(begins)
-        assert said.endswith(ends)
+    for reason, (start, end) in zip(reasons, starts_and_ends, strict=True):
+        assert reason.startswith(start)
+        assert reason.endswith(end)
     assert "[red]no[/red] markup" in reasons[0]
-    assert again.endswith("lenet-train -m sweep.resume=0123456789abcdef")
+    assert resume.endswith("lenet-train -m sweep.resume=0123456789abcdef")
 
 
 def test_summary_counts_new_runs_without_final_state(capsys):
-    results = [
-        result(0, best=0.5, end_state=""),
+    new = result(0, best=0.5, end_state="")
+    others = [
         result(1, best=0.5, end_state="d"),
         result(2, best=0.5, end_state="", repeated=True),
         result(3, "failed", end_state=""),
     ]
-    (line,) = without_state(results)
+
+    (line,) = without_state([new, *others])
+
     assert "for 1 run, such as a0 lr=0.0;" in line
-    assert list(without_state(results[1:])) == []
+    assert list(without_state(others)) == []
 
 
 @pytest.mark.parametrize(
@@ -114,6 +129,7 @@ def test_summary_counts_new_runs_without_final_state(capsys):
 )
 def test_resume_command_is_printed_if_something_can_be_resumed(capsys, outcome, goes_on):
     print_sweep([result(0, best=0.5), result(1, outcome, best=0.4)], 1.0, SWEEP)
+
     assert ("sweep.resume=" in capsys.readouterr().out) is goes_on
 
 
@@ -121,19 +137,25 @@ def test_resume_command_is_printed_if_something_can_be_resumed(capsys, outcome, 
 def test_edited_code_is_compared_only_if_there_are_results(
     tmp_path, capsys, num_results, is_compared
 ):
-    for number, (name, digest) in enumerate([("1f3a", "old"), ("9c07", "new")]):
-        sweep = SweepFolder(tmp_path / "sweeps" / name)
-        sweep.path.mkdir(parents=True)
-        sweep.start([], created_ms=number, code={"mine.Network": digest})
-    done = result(0, best=0.5)
-    done = replace(done, job=replace(done.job, config=compose()))
-    print_sweep([done] * num_results, 1.0, sweep)
+    before_edit = SweepFolder(tmp_path / "sweeps" / "1f3a")
+    before_edit.path.mkdir(parents=True)
+    before_edit.start([], created_ms=0, code={"mine.Network": "old"})
+    after_edit = SweepFolder(tmp_path / "sweeps" / "9c07")
+    after_edit.path.mkdir(parents=True)
+    after_edit.start([], created_ms=1, code={"mine.Network": "new"})
+    finished = result(0, best=0.5)
+    finished = replace(finished, job=replace(finished.job, config=compose()))
+
+    print_sweep([finished] * num_results, 1.0, after_edit)
+
     assert ("sweep=1f3a,9c07" in capsys.readouterr().out) is is_compared
 
 
 def test_failures_beyond_three_are_counted(capsys):
-    found = [result(n, "diverged", reason="loss nan " * 100) for n in range(30)]
-    print_sweep(found, 1.0, SWEEP)
+    diverged = [result(n, "diverged", reason="loss nan " * 100) for n in range(30)]
+
+    print_sweep(diverged, 1.0, SWEEP)
+
     lines = table(capsys.readouterr().out)
     assert sum(line.startswith("diverged: a") for line in lines) == 3
     assert "diverged: 27 more" in lines
@@ -145,36 +167,39 @@ def test_table_has_row_per_configuration_of_each_dataset(results, capsys):
         made(0, 0.8, activation="relu"),
         made(0, 0.7, dataset="digits"),
     ]
-    for more in ([], [made(1, 0.91, activation="selu")]):
-        comparisons = compare_runs([*runs, *more])
+    second_seed = made(1, 0.91, activation="selu")
+    for compared_runs in (runs, [*runs, second_seed]):
+        comparisons = compare_runs(compared_runs)
+
         print_sweep(results, 1.0, SWEEP, comparisons)
+
         lines = table(capsys.readouterr().out)
-        assert [line.split()[1] for line in lines if re.match(r"\d+ +[rs]elu ", line)] == [
-            "selu",
-            "relu",
-        ]
-        assert [line.partition(":")[0] for line in lines[:1]] == [comparisons[0].dataset]
+        rows = [line for line in lines if re.match(r"\d+ +[rs]elu ", line)]
+        assert [row.split()[1] for row in rows] == ["selu", "relu"]
+        assert lines[0].partition(":")[0] == comparisons[0].dataset
         assert verdict(comparisons[0]) in lines
 
 
-def record(right: int, outcome: Outcome = Outcome.finished, n: int = 250) -> Record:
-    """Return a record with ten equal classes and `right` of `n` validation images classified
+def record(right: int, outcome: Outcome = Outcome.finished) -> Record:
+    """Return a record with ten equal classes and `right` of 250 validation images classified
     correctly.
     """
-    each = n // 10
+    images_of_class = 25
     matrix = [[0] * 10 for _ in range(10)]
     for i in range(10):
         hits = right // 10 + (i < right % 10)
         matrix[i][i] = hits
-        matrix[i][(i + 1) % 10] = each - hits
-    return a_record(outcome=outcome, confusion_matrix=matrix, best_val_accuracy=right / n)
+        matrix[i][(i + 1) % 10] = images_of_class - hits
+    return a_record(outcome=outcome, confusion_matrix=matrix, best_val_accuracy=right / 250)
 
 
 @pytest.mark.parametrize(("right", "flagged"), [(20, True), (34, True), (35, False), (60, False)])
 def test_chance_ends_two_standard_deviations_above_most_frequent_class(right, flagged):
+    without_epochs = a_record(
+        outcome=Outcome.finished, confusion_matrix=None, best_val_accuracy=None
+    )
+
     # 25 +- 4.74 of 250
     assert record(right).at_chance is flagged
     assert not record(right, Outcome.diverged).at_chance
-    assert not a_record(
-        outcome=Outcome.finished, confusion_matrix=None, best_val_accuracy=None
-    ).at_chance
+    assert not without_epochs.at_chance
