@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Frame, Locator, Page
 
-TRIES, TRY = 5, 3000  # milliseconds
+TRIES = 5
+MS_PER_TRY = 3000
 SIZES = ((1600, 1000), (1280, 800), (390, 844))
 VISIBLE = "tbody tr[data-i]:not(.off)"
 # Returns the pixel of the page at which a chart draws a data point.
@@ -41,10 +42,8 @@ class Report:
 
     def ranks(self) -> list[int]:
         """Return the visible rows' ranks in the original leaderboard, from 1."""
-        found = self.page.locator(VISIBLE).evaluate_all(
-            "rows => rows.map(row => Number(row.dataset.i) + 1)"
-        )
-        return list(found)
+        rows = self.page.locator(VISIBLE)
+        return list(rows.evaluate_all("rows => rows.map(row => Number(row.dataset.i) + 1)"))
 
     def chart(self, name: str) -> Locator:
         """Wait until a chart is drawn, and return its card."""
@@ -64,14 +63,14 @@ class Report:
 
         self.chart(name)
         page = self.page
-        assert hasattr(page, "mouse")
+        assert hasattr(page, "mouse")  # a frame has none
         tip = page.locator(f"[data-chart={name}] .tip")
         for _ in range(TRIES):  # charts that are drawn later may move this one away from the mouse
-            at = page.evaluate(WHERE, [name, series, point])
-            page.mouse.move(at[0] - 3, at[1] - 3)
-            page.mouse.move(at[0], at[1])
+            x, y = page.evaluate(WHERE, [name, series, point])
+            page.mouse.move(x - 3, y - 3)
+            page.mouse.move(x, y)
             with contextlib.suppress(TooLate):
-                tip.wait_for(timeout=TRY)
+                tip.wait_for(timeout=MS_PER_TRY)
                 break
         tip.wait_for()
         return str(tip.inner_text())

@@ -49,8 +49,9 @@ class Served:
 @contextlib.contextmanager
 def lenet_ui(*arguments: str, outputs: Path, **popen: Any) -> Iterator[Served]:
     """Run `lenet-ui`, by default on a free port, and stop it with Ctrl-C at the end."""
-    port = [] if any(a.startswith("port=") for a in arguments) else ["port=0"]
-    process = start(*arguments, *port, outputs=outputs, program="ui", **popen)
+    if not any(argument.startswith("port=") for argument in arguments):
+        arguments = (*arguments, "port=0")
+    process = start(*arguments, outputs=outputs, program="ui", **popen)
     try:
         yield _served(process)
     finally:
@@ -67,17 +68,17 @@ def _served(process: subprocess.Popen[str]) -> Served:
         lines.append(line.strip())
         if lines[-1] == LAST_LINE:
             text = "\n".join(lines)
-            ((user, password),) = re.findall(r"^user (\S+), password (\S+)", text, re.MULTILINE)
-            return Served(process, links_in(text), (user, password))
+            (login,) = re.findall(r"^user (\S+), password (\S+)", text, re.MULTILINE)
+            return Served(process, links_in(text), login)
+
     raise AssertionError(f"lenet-ui ended: {lines}; {end(process).stderr}")
 
 
 def links_in(text: str) -> dict[str, str]:
     """Return the links in the output of lenet-ui, by a word of their labels."""
-    links = dict(re.findall(r"^(.*):\n\s*(http\S+)$", text, re.MULTILINE))
-    return {
-        word: url
-        for word in ("runs", "curves", "sweep")
-        for shows, url in links.items()
-        if word in shows
-    }
+    links = {}
+    for label, url in re.findall(r"^(.*):\n\s*(http\S+)$", text, re.MULTILINE):
+        for word in ("runs", "curves", "sweep"):
+            if word in label:
+                links[word] = url
+    return links
