@@ -6,17 +6,15 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
 import psutil
 import pytest
 
 from tests.executors.slurm.slurm_cluster import kill_all
-from tests.sweeps.race.race_results import GRID, WITHIN, trained
+from tests.sweeps.race.race_results import LONG_RACE, kill_often, trained
 from tests.tools.commands import SMALL, end, free_port, lenet_train, start, succeeded
 from tests.tools.counts import counts
 from tests.tools.stores import client, points, runs
@@ -229,17 +227,13 @@ def test_sweep_continues_without_unsuitable_node(make_bad, cluster, ready, workd
 def test_race_killed_on_ray_ends_with_the_same_runs(cluster, ready, tmp_path):
     for address in (NODE, OTHER):
         cluster.start_node(address)
-    race = (*GRID, WITHIN)
-    on_ray = (*race, *cluster.line)
-    random = Random(0)
-    for _ in range(5):
-        process = start(*on_ray, outputs=ready, cold=True, env=ENVIRONMENT)
-        until(lambda: any(ready.glob("sweeps/*/sweep.json")), process)
-        time.sleep(random.uniform(1.0, 12.0))
-        process.kill()
-        end(process)
+    on_ray = (*LONG_RACE, *cluster.line)
+    ended_at_kill = kill_often(on_ray, ready, ENVIRONMENT)
 
     succeeded(end(start(*on_ray, outputs=ready, cold=True, env=ENVIRONMENT)))
+
     local = tmp_path / "local"
-    succeeded(lenet_train(*race, outputs=local))
+    succeeded(lenet_train(*LONG_RACE, outputs=local))
     assert trained(ready) == trained(local)
+    unfinished = [count for count in ended_at_kill if count < len(trained(ready))]
+    assert len(unfinished) >= 10

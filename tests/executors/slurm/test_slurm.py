@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.executors.slurm.slurm_cluster import Slurm, slurm, why_not
-from tests.tools.commands import ROOT, SMALL, Done, end, lenet_train, start
+from tests.sweeps.race.race_results import LONG_RACE, kill_often
+from tests.sweeps.race.race_results import trained as race_runs
+from tests.tools.commands import ROOT, SMALL, Done, end, lenet_train, start, succeeded
 from tests.tools.stores import client, runs
 from tests.tools.until import until
 
@@ -106,3 +108,18 @@ def test_search_in_slurm_job_survives_node_loss_and_stop_like_local_sweep(cluste
     assert local.returncode == 0, local.stderr
     assert ended(ready) == ended(tmp_path / "local")
     assert {outcome for _, outcome, _ in ended(ready)} == {"finished", "pruned"}
+
+
+@pytest.mark.by_hand
+def test_race_killed_on_slurm_ends_with_the_same_runs(cluster, ready, tmp_path):
+    on_slurm = (*LONG_RACE, *ON_SLURM)
+    ended_at_kill = kill_often(on_slurm, ready, cluster.environment)
+
+    succeeded(end(start(*on_slurm, outputs=ready, cold=True, env=cluster.environment)))
+
+    until(lambda: not cluster.living())
+    local = tmp_path / "local"
+    succeeded(lenet_train(*LONG_RACE, outputs=local))
+    assert race_runs(ready) == race_runs(local)
+    unfinished = [count for count in ended_at_kill if count < len(race_runs(ready))]
+    assert len(unfinished) >= 10
