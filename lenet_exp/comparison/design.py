@@ -26,6 +26,8 @@ class RaceDesign:
         replicates: seed and split of each replicate, in the order in which they are trained.
         listed: number of replicates that the command lists.
         after_verdict: whether the flag was added after a verdict was shown.
+        replaced_within: difference of an earlier verdict that this one replaces, in the unit of
+            `within`; None if there was none.
         max_seconds: time after which no seeds are added, in seconds; None if there is no limit.
         seconds: time in which seeds were added, in seconds.
         ended_by: limit that ended the race early, such as `max_seconds=60`; empty if none did.
@@ -35,6 +37,7 @@ class RaceDesign:
     replicates: tuple[Replicate, ...]
     listed: int
     after_verdict: bool = False
+    replaced_within: float | None = None
     max_seconds: float | None = None
     seconds: float = 0.0
     ended_by: str = ""
@@ -172,15 +175,24 @@ def race_design(plan: RacePlan, metric: Metric) -> RaceDesign:
     Args:
         metric: metric by which the configurations are compared.
     """
+    replaced_within = plan.replaced_within
+    if replaced_within is not None:
+        replaced_within = _difference(replaced_within, metric)
     return RaceDesign(
-        within=plan.within / 100 if metric.percent else plan.within,
+        within=_difference(plan.within, metric),
         replicates=tuple((seed, split) for seed, split in plan.replicates),
         listed=plan.listed,
         after_verdict=plan.after_verdict,
+        replaced_within=replaced_within,
         max_seconds=plan.max_seconds,
         seconds=plan.seconds,
         ended_by=plan.ended_by,
     )
+
+
+def _difference(within: float, metric: Metric) -> float:
+    """Convert a value of `sweep.within` from percentage points if the metric is in percent."""
+    return within / 100 if metric.percent else within
 
 
 def _earlier_runs(plan: SweepPlan, results: Sequence[JobResult]) -> int:

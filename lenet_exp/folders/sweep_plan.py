@@ -91,6 +91,8 @@ class RacePlan(Stored):
         replicates: seed and split of each replicate, in the order in which they are trained; the
             listed ones come first.
         after_verdict: whether the flag was added after a verdict on the listed seeds was shown.
+        replaced_within: difference of the last verdict that this race replaces; None if it is the
+            first.
         seconds: time in which seeds were added, in seconds, over all starts.
         ended_by: reason why seeds were no longer added, although the difference was not reached:
             the limit, such as `max_seconds=60`; empty if there was no such reason.
@@ -102,6 +104,7 @@ class RacePlan(Stored):
     listed: int
     replicates: list[tuple[int, int]]
     after_verdict: bool = False
+    replaced_within: float | None = None
     seconds: float = 0.0
     ended_by: str = ""
 

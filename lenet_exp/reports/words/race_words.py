@@ -154,6 +154,13 @@ def race_notes(comparison: Comparison, race: SweepRace) -> list[str]:
         return []
     listed = number_of(race.design.listed, "listed seed")
     lines = [f"effects, intervals, and tests of all pairs use the {listed} only"]
+    replaced = race.design.replaced_within
+    if replaced is not None:
+        size = bound_size(replaced, comparison.metric)
+        lines.append(
+            f"this verdict replaces the one for {size}; all verdicts of this sweep together are "
+            f"wrong in {LEVEL:.0%} of sweeps"
+        )
     if race.design.after_verdict and race.configurations == 2:
         lines.append(
             "seeds were added after a first verdict; if that was the reason, "

@@ -69,9 +69,13 @@ def plan_race(
             f"sweep.most_seeds={most_seeds}: must be at least {fewest}, the number of listed seeds"
         )
 
+    replaced_within = earlier.replaced_within
+    if had_verdict and within != earlier.within:
+        replaced_within = earlier.within
     requested = replace(
         earlier,
         within=within,
+        replaced_within=replaced_within,
         most_seeds=most_seeds,
         max_seconds=config.max_seconds or earlier.max_seconds,
         replicates=_replicates(earlier.replicates, most_seeds, sweep, swept),

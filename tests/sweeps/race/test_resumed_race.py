@@ -102,6 +102,8 @@ def test_smaller_difference_adds_seeds_and_a_limit_ends_it(copy):
     assert race.is_over
     assert not race.decided
     assert f"sweep.most_seeds={2 * (seeds + 2)}" in done.stdout  # the next step
+    assert race.design.replaced_within == 0.03
+    assert "this verdict replaces the one for 3 points" in done.stdout
 
 
 def test_limit_in_seconds_keeps_the_last_complete_look(copy):
