@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 
 from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from tests.tools.commands import SMALL
 
@@ -41,42 +43,80 @@ def study_of(outputs: Path) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=f"sqlite:///{path}")
 
 
-def trials_of(outputs: Path) -> list[Any]:
-    """Return everything that must not depend on interruptions: values, states, curves, costs and
-    weights.
+@dataclass(frozen=True)
+class LaterSeed:
+    """A run that repeats a trial with another seed."""
+
+    job: int
+    seed: int
+    run: str
+    has_result: bool
+
+
+@dataclass(frozen=True)
+class TrialResults:
+    """Everything about a trial that must not depend on interruptions.
+
+    Attributes:
+        curve: the values that the trial reported, by epoch.
+        attributes: what the search stored with the trial.
+        job: the number of the job of its first run.
+        digest: of the weights of its first run; None if that run has no record.
     """
-    sweep, found = only_sweep(outputs), []
-    jobs, firsts = sweep.jobs(), dict[int, Job]()
+
+    number: int
+    params: dict[str, Any]
+    state: str
+    values: list[float] | None
+    curve: dict[int, float]
+    attributes: dict[str, Any]
+    job: int
+    run: str
+    swept: dict[str, str]
+    digest: str | None
+    outcome: Outcome | None
+    later_seeds: list[LaterSeed]
+
+
+def trials_of(outputs: Path) -> list[TrialResults]:
+    """Return the results of each trial of the only search of an outputs folder."""
+    jobs = only_sweep(outputs).jobs()
+    assert [job.number for job in jobs] == list(range(len(jobs)))
+    jobs_by_trial: dict[int, list[Job]] = {}
     for job in jobs:
         assert job.trial is not None
-        firsts.setdefault(job.trial, job)
-    assert [job.number for job in jobs] == list(range(len(jobs)))
+        jobs_by_trial.setdefault(job.trial, []).append(job)
     trials = study_of(outputs).trials
-    assert sorted(firsts) == [trial.number for trial in trials]
-    for trial in trials:
-        job = firsts[trial.number]
-        record = job.folder.record()
-        digest = record.weights_digest if record is not None else None
-        attributes = {k: v for k, v in trial.user_attrs.items() if k != "drawn"}
-        found.append(
-            [
-                trial.number,
-                trial.params,
-                trial.state.name,
-                trial.values,
-                trial.intermediate_values,
-                attributes,
-            ]
-        )
-        found[-1] += [
-            job.number,
-            job.run,
-            job.swept,
-            digest,
-            None if record is None else record.outcome,
-        ]
-        later = [j for j in jobs if j.trial == trial.number and j is not job]
-        found[-1] += [
-            [j.number, j.config.seed, j.run, j.folder.checked_result() is not None] for j in later
-        ]
-    return found
+    assert sorted(jobs_by_trial) == [trial.number for trial in trials]
+    return [_results_of(trial, jobs_by_trial[trial.number]) for trial in trials]
+
+
+def _results_of(trial: optuna.trial.FrozenTrial, jobs: list[Job]) -> TrialResults:
+    first = jobs[0]
+    record = first.folder.record()
+    digest = None
+    outcome = None
+    if record is not None:
+        digest = record.weights_digest
+        outcome = record.outcome
+    later_seeds = []
+    for job in jobs[1:]:
+        has_result = job.folder.checked_result() is not None
+        later_seeds.append(LaterSeed(job.number, job.config.seed, job.run, has_result))
+
+    attributes = dict(trial.user_attrs)
+    attributes.pop("drawn", None)
+    return TrialResults(
+        number=trial.number,
+        params=trial.params,
+        state=trial.state.name,
+        values=trial.values,
+        curve=trial.intermediate_values,
+        attributes=attributes,
+        job=first.number,
+        run=first.run,
+        swept=first.swept,
+        digest=digest,
+        outcome=outcome,
+        later_seeds=later_seeds,
+    )
