@@ -10,42 +10,55 @@ from lenet_exp.searches.racing import FEWEST_TO_DROP, FEWEST_TO_SHRINK, configur
 
 
 def race(
-    means: list[float], n: int, spread: float = 0.002, seed: int = 0
+    means: list[float], seeds: int, spread: float = 0.002, seed: int = 0
 ) -> dict[int, list[float]]:
+    """Return a synthetic value for each configuration and seed.
+
+    Each seed shifts the values of all configurations by the same amount.
+    """
     dice = np.random.default_rng(seed)
-    common = dice.normal(0, 0.01, n)
-    return {i: list(mean + common + dice.normal(0, spread, n)) for i, mean in enumerate(means)}
+    shifts = dice.normal(0, 0.01, seeds)
+    values = {}
+    for i, mean in enumerate(means):
+        noise = dice.normal(0, spread, seeds)
+        values[i] = list(mean + shifts + noise)
+    return values
 
 
 def test_far_worse_configuration_is_dropped_after_first_seed():
     race_so_far = race([0.9] * FEWEST_TO_SHRINK, 3)
     common_first_seed = float(np.mean([values[0] for values in race_so_far.values()]))
     assert configurations_behind(race_so_far, seeds=5, configurations=20) == set()
+
     race_so_far[99] = [common_first_seed - 0.1]
     assert configurations_behind(race_so_far, seeds=5, configurations=20) == {99}
+
     race_so_far[99] = [common_first_seed - 0.002]
     assert configurations_behind(race_so_far, seeds=5, configurations=20) == set()
 
 
 def test_no_configuration_is_dropped_while_deviation_is_uncertain():
-    race_so_far = race([0.9] * (FEWEST_TO_DROP - 1), 2)
-    race_so_far[99] = [0.1]
-    assert configurations_behind(race_so_far, seeds=5, configurations=20) == set()
-    assert configurations_behind(
-        race([0.9] * FEWEST_TO_DROP, 2) | {99: [0.1]}, seeds=5, configurations=20
-    ) == {99}
+    too_few = race([0.9] * (FEWEST_TO_DROP - 1), 2)
+    too_few[99] = [0.1]
+    assert configurations_behind(too_few, seeds=5, configurations=20) == set()
+
+    enough = race([0.9] * FEWEST_TO_DROP, 2)
+    enough[99] = [0.1]
+    assert configurations_behind(enough, seeds=5, configurations=20) == {99}
+
     assert configurations_behind({}, seeds=5, configurations=20) == set()
     assert configurations_behind({0: [], 1: [0.5]}, seeds=1, configurations=2) == set()
-    assert (
-        configurations_behind({i: [0.5, 0.5] for i in range(20)}, seeds=3, configurations=20)
-        == set()
-    )
+    all_equal = {i: [0.5, 0.5] for i in range(20)}
+    assert configurations_behind(all_equal, seeds=3, configurations=20) == set()
 
 
 @given(st.integers(0, 10**6), st.integers(FEWEST_TO_SHRINK, 30), st.integers(2, 6))
 def test_leader_over_all_seeds_is_never_dropped(seed, k, n):
     dice = np.random.default_rng(seed)
     race_so_far = race(list(dice.normal(0.9, 0.01, k)), n, seed=seed)
-    out = configurations_behind(race_so_far, seeds=n, configurations=k)
-    assert max(race_so_far, key=lambda c: np.mean(race_so_far[c])) not in out
-    assert out < set(race_so_far)
+
+    dropped = configurations_behind(race_so_far, seeds=n, configurations=k)
+
+    leader = max(race_so_far, key=lambda configuration: np.mean(race_so_far[configuration]))
+    assert leader not in dropped
+    assert dropped < set(race_so_far)

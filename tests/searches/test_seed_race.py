@@ -28,97 +28,115 @@ def search(outputs, *more: str) -> Done:
 @settings(max_examples=30)
 def test_remaining_configurations_end_with_all_seeds_once(seed, trials, most, places):
     dice = np.random.default_rng(seed)
-    means, seeds = dice.normal(0.9, 0.02, trials), SeedRace(most, 1)
-    asked, flying, had = 0, [], []
+    means = dice.normal(0.9, 0.02, trials)
+    race = SeedRace(most, 1)
+    trials_created = 0
+    running = []
+    ended = []
+
     while True:
-        while len(flying) < places:
-            again = seeds.next_seed(can_create_trial=asked < trials)
-            if again is None:
-                if asked == trials:
-                    break
-                again = (asked, 0)
-                seeds.request(asked, 0)
-                asked += 1
-            else:
-                seeds.request(*again)
-            flying.append(again)
-        if not flying:
+        while len(running) < places:
+            run = race.next_seed(can_create_trial=trials_created < trials)
+            if run is None and trials_created == trials:
+                break
+            if run is None:
+                run = (trials_created, 0)
+                trials_created += 1
+            race.request(*run)
+            running.append(run)
+        if not running:
             break
-        trial, number = flying.pop(int(dice.integers(len(flying))))  # runs end in any order
-        had.append((trial, number))
-        seeds.record(trial, number, float(means[trial] + dice.normal(0, 0.002)))
-    assert len(set(had)) == len(had)
-    assert {trial for trial, number in had if number == 0} == set(range(trials))
-    left = seeds.could_be_best()
-    assert left
-    assert all(len(seeds.values(trial)) == most for trial in left)
-    assert seeds.mean(left[0]) == max(map(seeds.mean, left))
+        trial, number = running.pop(int(dice.integers(len(running))))  # runs end in any order
+        ended.append((trial, number))
+        race.record(trial, number, float(means[trial] + dice.normal(0, 0.002)))
+
+    assert len(set(ended)) == len(ended)
+    assert {trial for trial, number in ended if number == 0} == set(range(trials))
+    remaining = race.could_be_best()
+    assert remaining
+    for trial in remaining:
+        assert len(race.values(trial)) == most
+    assert race.mean(remaining[0]) == max(race.mean(trial) for trial in remaining)
 
 
 def test_configuration_with_diverged_seed_is_dropped():
-    seeds = SeedRace(3, 1)
+    race = SeedRace(3, 1)
     for trial in (0, 1):
-        seeds.record(trial, 0, 0.9 + trial / 100)
-    assert seeds.next_seed(can_create_trial=False) == (1, 1)
-    seeds.request(1, 1)
-    seeds.record(1, 1, None)
-    assert seeds.could_be_best() == [0]
-    assert seeds.next_seed(can_create_trial=False) == (0, 1)
+        race.record(trial, 0, 0.9 + trial / 100)
+    assert race.next_seed(can_create_trial=False) == (1, 1)
+    race.request(1, 1)
+
+    race.record(1, 1, None)
+
+    assert race.could_be_best() == [0]
+    assert race.next_seed(can_create_trial=False) == (0, 1)
 
 
 def test_only_better_half_gets_seeds_while_trials_are_created():
-    seeds = SeedRace(3, -1)  # minimizes a loss
-    assert seeds.next_seed(can_create_trial=True) is None
-    seeds.record(0, 0, 0.5)
-    assert seeds.next_seed(can_create_trial=True) is None
-    seeds.record(1, 0, 0.4)
-    assert seeds.next_seed(can_create_trial=True) == (1, 1)
-    seeds.request(1, 1)
-    assert seeds.next_seed(can_create_trial=True) is None
-    assert seeds.next_seed(can_create_trial=False) == (0, 1)
+    race = SeedRace(3, -1)  # minimizes a loss
+    assert race.next_seed(can_create_trial=True) is None
+
+    race.record(0, 0, 0.5)
+    assert race.next_seed(can_create_trial=True) is None
+
+    race.record(1, 0, 0.4)
+    assert race.next_seed(can_create_trial=True) == (1, 1)
+
+    race.request(1, 1)
+    assert race.next_seed(can_create_trial=True) is None
+    assert race.next_seed(can_create_trial=False) == (0, 1)
 
 
 @pytest.mark.slow(seconds=14)
 def test_best_configuration_has_all_seeds_and_is_confirmed_on_new_seeds(ready):
     line = ("n_trials=3", "search.pruner=none", "sweep.workers=1", "hydra.launcher.retries=0")
     search(ready, *line, "seeds=2")
-    first, before = trials_of(ready), only_sweep(ready)
+    first_trials = trials_of(ready)
+    first_sweep = only_sweep(ready)
+
     done = search(ready, *line, "seeds=3", "confirm=90")
-    confirming, sweep = all_sweeps(ready)
-    assert sweep.id == before.id  # seeds= is a budget, which does not make another sweep
-    plan, jobs = sweep.started(), sweep.jobs()
-    assert plan.search is not None
-    assert plan.search.left
-    trials = {job.run: job.trial for job in jobs}
-    for run in plan.search.left:
-        seeds = sorted(job.config.seed for job in jobs if job.trial == trials[run])
-        assert seeds == [0, 1, 2]
-    accuracies = [
-        r.best_val_accuracy
-        for j in jobs
-        if j.trial == plan.search.best_trial and (r := j.folder.result())
-    ]
-    assert plan.search.best_value == pytest.approx(np.mean(accuracies))
-    assert plan.search.best_trial == trials[plan.search.left[0]]
-    assert f"3 seeds) by trial {plan.search.best_trial}" in done.stdout
-    assert plan.search.epochs == sum(len(job.folder.history().epochs) for job in jobs)
-    assert {job.config.seed for job in jobs[: len(first)]} == {0, 1}  # earlier jobs do not change
-    assert confirming.started().confirms == sweep.id
-    assert confirming.started().confirmed is not None
-    assert "hydra.launcher.retries=0" in confirming.started().command
-    assert min(job.config.seed for job in confirming.jobs()) == 1000
-    assert confirming.jobs()[0].config.optimizer == jobs[plan.search.best_job or 0].config.optimizer
+
+    confirmation, sweep = all_sweeps(ready)
+    assert sweep.id == first_sweep.id  # seeds= is a budget, which does not make another sweep
+    jobs = sweep.jobs()
+    result = sweep.started().search
+    assert result is not None
+    assert result.left
+    trial_of_run = {job.run: job.trial for job in jobs}
+    for run in result.left:
+        trial = trial_of_run[run]
+        assert sorted(job.config.seed for job in jobs if job.trial == trial) == [0, 1, 2]
+    accuracies = []
+    for job in jobs:
+        record = job.folder.result()
+        if job.trial == result.best_trial and record:
+            accuracies.append(record.best_val_accuracy)
+    assert result.best_value == pytest.approx(np.mean(accuracies))
+    assert result.best_trial == trial_of_run[result.left[0]]
+    assert f"3 seeds) by trial {result.best_trial}" in done.stdout
+    assert result.epochs == sum(len(job.folder.history().epochs) for job in jobs)
+    # earlier jobs do not change
+    assert {job.config.seed for job in jobs[: len(first_trials)]} == {0, 1}
+
+    plan = confirmation.started()
+    assert plan.confirms == sweep.id
+    assert plan.confirmed is not None
+    assert "hydra.launcher.retries=0" in plan.command
+    new_jobs = confirmation.jobs()
+    assert min(job.config.seed for job in new_jobs) == 1000
+    assert new_jobs[0].config.optimizer == jobs[result.best_job or 0].config.optimizer
 
 
 @pytest.mark.slow(seconds=5)
 def test_last_third_of_epoch_budget_goes_to_seeds(ready):
     search(ready, "max_epochs=18", "seeds=3", "search.pruner=none", "sweep.workers=1")
+
     jobs = only_sweep(ready).jobs()
-    firsts = {job.trial: job for job in reversed(jobs)}
     assert 18 <= sum(len(job.folder.history().epochs) for job in jobs) <= 21
-    assert len(firsts) < len(jobs)
-    last = [job.config.seed for job in jobs[-2:]]
-    assert all(last), "a new trial began at the end, when the rest of the budget was for seeds"
+    trials = {job.trial for job in jobs}
+    assert len(trials) < len(jobs)
+    last_seeds = [job.config.seed for job in jobs[-2:]]
+    assert all(last_seeds), "a new trial began when the rest of the budget was for seeds"
 
 
 @pytest.mark.slow(seconds=5)
@@ -126,18 +144,23 @@ def test_run_ends_at_target_accuracy(ready):
     done = search(
         ready, "n_trials=4", "search.objective=epochs", "search.target=0.3", "sweep.workers=1"
     )
-    study, jobs = study_of(ready), only_sweep(ready).jobs()
+
+    study = study_of(ready)
     assert study.direction.name == "MINIMIZE"
-    reached = 0
-    for job, trial in zip(jobs, study.trials, strict=True):
-        curve = [epoch.val_accuracy for epoch in job.folder.history().epochs]
-        there = [n for n, accuracy in enumerate(curve, 1) if accuracy >= 0.3]
+    trials_at_target = 0
+    for job, trial in zip(only_sweep(ready).jobs(), study.trials, strict=True):
+        epochs_at_target = []
+        curve = job.folder.history().epochs
+        for n, epoch in enumerate(curve, 1):
+            if epoch.val_accuracy >= 0.3:
+                epochs_at_target.append(n)
         if trial.state.name == "COMPLETE" and trial.value < float("inf"):
-            reached += 1
-            assert trial.value == there[0] == len(curve)  # the run ended at the target
+            trials_at_target += 1
+            assert trial.value == epochs_at_target[0]
+            assert trial.value == len(curve)  # the run ended at the target
         else:
-            assert not there
-    assert reached
+            assert not epochs_at_target
+    assert trials_at_target
     assert "30.00%" in done.stdout
     assert f"{study.best_value:g} epoch" in done.stdout
 
@@ -145,11 +168,13 @@ def test_run_ends_at_target_accuracy(ready):
 @pytest.mark.slow(seconds=5)
 def test_pareto_front_contains_all_nondominated_trials(ready):
     search(ready, "n_trials=4", "search.objective=front", "sweep.workers=1")
-    study, plan = study_of(ready), only_sweep(ready).started()
+
+    study = study_of(ready)
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
-    records = [job.folder.record() for job in only_sweep(ready).jobs()]
-    # no run was pruned
-    assert all(record.outcome in {Outcome.finished, Outcome.diverged} for record in records)
-    good = [t for t in study.best_trials if t.values[1] < float("inf")]
+    for job in only_sweep(ready).jobs():
+        # no run was pruned
+        assert job.folder.record().outcome in {Outcome.finished, Outcome.diverged}
+    reached = {trial.number for trial in study.best_trials if trial.values[1] < float("inf")}
+    plan = only_sweep(ready).started()
     assert plan.search is not None
-    assert {t.number for t in good} == set(plan.search.front)
+    assert reached == set(plan.search.front)

@@ -16,8 +16,10 @@ from lenet_exp.searches.study import open_database
 
 
 def trial(number: int, state: TrialState = TrialState.RUNNING) -> optuna.trial.FrozenTrial:
-    value = 0.5 if state is TrialState.COMPLETE else None
-    trial = create_trial(state=state, value=value, intermediate_values={1: 0.4} if value else {})
+    if state is TrialState.COMPLETE:
+        trial = create_trial(state=state, value=0.5, intermediate_values={1: 0.4})
+    else:
+        trial = create_trial(state=state)
     trial.number = number
     return trial
 
@@ -39,20 +41,24 @@ def test_failed_writes_are_retried_in_order(tmp_path, impatient, caplog):
     caplog.set_level(logging.INFO, "lenet_exp")
     database = open_database(tmp_path, "mine", ["maximize"])
     database.add(trial(0))
+
     rename(tmp_path, "trials", "away")
     database.add(trial(1))  # returns despite the error
     database.report(0, 1, 0.4)
     database.end(trial(0, TrialState.COMPLETE))
     assert "study.db" in caplog.text
     assert "no such table" in caplog.text
+
     rename(tmp_path, "away", "trials")
     database.end(trial(1, TrialState.COMPLETE))
     database.close()
+
     reopened = open_database(tmp_path, "mine", ["maximize"])
-    assert [(t.state, t.value, t.intermediate_values) for t in reopened.trials] == [
-        (TrialState.COMPLETE, 0.5, {1: 0.4}),
-        (TrialState.COMPLETE, 0.5, {1: 0.4}),
-    ]
+    assert len(reopened.trials) == 2
+    for stored in reopened.trials:
+        assert stored.state is TrialState.COMPLETE
+        assert stored.value == 0.5
+        assert stored.intermediate_values == {1: 0.4}
     reopened.close()
 
 

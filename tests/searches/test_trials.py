@@ -23,27 +23,46 @@ SEARCH = Search(SamplerName.tpe, {}, PrunerName.asha, {}, Objective.accuracy, 0,
 LISTS = ["n=range(1,4)", "c=a,b"]
 
 
+SPACE = ["x=interval(-1,1)", "y=tag(log,interval(1e-3,1))", *LISTS]
+
+
 def flags(*lines: str) -> list[Flag]:
     check_installed()
-    return [flag_of(o, {"c"}) for o in OverridesParser.create().parse_overrides(list(lines))]
+    overrides = OverridesParser.create().parse_overrides(list(lines))
+    return [flag_of(override, {"c"}) for override in overrides]
 
 
-SPACE = ["x=interval(-1,1)", "y=tag(log,interval(1e-3,1))", *LISTS]
+def new_trials(search: Search = SEARCH, **options: Any) -> Trials:
+    """Return a search over `SPACE` without trials."""
+    return Trials("made up", search, flags(*SPACE), EPOCHS, **options)
+
+
+def restarted(
+    trials: Trials, search: Search = SEARCH, space: list[Flag] | None = None, **options: Any
+) -> Trials:
+    """Return the search of a new process that has read the stored trials."""
+    return Trials("made up", search, space or flags(*SPACE), EPOCHS, trials.all(), **options)
 
 
 def draw(choose: Choose, space: list[Flag]) -> dict[str, str]:
     """Draw a configuration; `y` exists only with c=a."""
     values = {flag.name: flag.values.text(choose(flag)) for flag in space if flag.name != "y"}
-    return values | {
-        f.name: f.values.text(choose(f)) for f in space if f.name == "y" and values["c"] == "a"
-    }
+    for flag in space:
+        if flag.name == "y" and values["c"] == "a":
+            values["y"] = flag.values.text(choose(flag))
+    return values
+
+
+def draw_from_space(choose: Choose) -> dict[str, str]:
+    return draw(choose, flags(*SPACE))
 
 
 def accuracy(values: dict[str, Any], epoch: int) -> float:
     """Return a synthetic accuracy, which is highest at x=0, c=a, y=0.03 and increases with each
     epoch.
     """
-    x, y = float(values.get("x", 0)), float(values.get("y", 1))
+    x = float(values.get("x", 0))
+    y = float(values.get("y", 1))
     return 0.9 - 0.3 * x * x - 0.2 * abs(y - 0.03) - 0.3 / epoch - 0.01 * int(values["n"])
 
 
@@ -51,13 +70,14 @@ def searched(
     search: Search, space: list[Flag], n: int, interrupted: Callable[[int], bool]
 ) -> list[Any]:
     """Run `n` trials sequentially; if `interrupted`, restart from the stored trials."""
-    trials, events = Trials("made up", search, space, EPOCHS), 0
+    trials = Trials("made up", search, space, EPOCHS)
+    events = 0
 
-    def again() -> bool:
+    def restart_if_interrupted() -> bool:
         nonlocal trials, events
         events += 1
         if interrupted(events):
-            trials = Trials("made up", search, space, EPOCHS, trials.all())
+            trials = restarted(trials, search, space)
             return True
         return False
 
@@ -66,19 +86,20 @@ def searched(
         if running:
             number = running[0]
         else:
-            number = trials.ask(lambda choose: draw(choose, space))[1].number
-            again()
+            _, trial = trials.ask(lambda choose: draw(choose, space))
+            number = trial.number
+            restart_if_interrupted()
         values = trials.all()[number].params
         for epoch in range(1, EPOCHS):
             pruned = trials.report(number, epoch, accuracy(values, epoch))
-            if again():
+            if restart_if_interrupted():
                 break
             if pruned:
                 trials.end(number, Outcome.pruned, None)
                 break
         else:
             trials.end(number, Outcome.finished, accuracy(values, EPOCHS))
-            again()
+            restart_if_interrupted()
     return [(t.number, t.params, t.state, t.value, t.intermediate_values) for t in trials.all()]
 
 
@@ -92,142 +113,165 @@ def searched(
     ],
 )
 def test_repeatedly_interrupted_search_has_same_trials(sampler, pruner):
-    search, space = replace(SEARCH, sampler=sampler, pruner=pruner), flags(*SPACE)
+    search = replace(SEARCH, sampler=sampler, pruner=pruner)
+    space = flags(*SPACE)
+
     calm = searched(search, space, 14, lambda event: False)
-    assert searched(search, space, 14, lambda event: event % 13 == 3) == calm
-    assert any(len(curve) < EPOCHS - 1 for *_, curve in calm) == (pruner is not PrunerName.none)
+    interrupted = searched(search, space, 14, lambda event: event % 13 == 3)
+    two_with_other_seed = searched(replace(search, seed=1), space, 2, lambda event: False)
+
+    assert interrupted == calm
+    has_pruned = any(len(curve) < EPOCHS - 1 for *_, curve in calm)
+    assert has_pruned == (pruner is not PrunerName.none)
     assert len({str(params) for _, params, *_ in calm}) == 14
-    assert (
-        searched(replace(search, seed=1), space, 2, lambda event: False) != calm[:2]
-        or sampler is SamplerName.qmc
-    )
+    assert two_with_other_seed != calm[:2] or sampler is SamplerName.qmc
 
 
 def test_first_trial_is_baseline_and_sampler_draws_others():
-    space, baseline = flags(*SPACE), {"x": 0.25, "n": 2, "c": "b"}  # y has no effect with b
-    trials = Trials("made up", SEARCH, space, EPOCHS, baseline=baseline)
-    values, first = trials.ask(lambda choose: draw(choose, space))
-    assert (first.number, first.params, values) == (0, baseline, {"x": "0.25", "n": "2", "c": "b"})
-    for again in (
-        trials,
-        Trials("made up", SEARCH, space, EPOCHS, trials.all(), baseline=baseline),
-    ):
-        _, second = again.ask(lambda choose: draw(choose, space))
-        assert (second.number, second.params != baseline) == (1, True)
-    assert [t.params for t in trials.all()] == [t.params for t in again.all()]
-    picky = Trials("made up", SEARCH, space, EPOCHS, baseline=baseline)
-    _, drawn = picky.ask(
-        lambda choose: draw(choose, space), is_repeated=lambda values: values["x"] == "0.25"
-    )
-    assert (drawn.number, drawn.params["x"] != 0.25) == (0, True)
+    baseline = {"x": 0.25, "n": 2, "c": "b"}  # y has no effect with b
+    trials = new_trials(baseline=baseline)
+    values, first = trials.ask(draw_from_space)
+    assert first.number == 0
+    assert first.params == baseline
+    assert values == {"x": "0.25", "n": "2", "c": "b"}
+
+    after_restart = restarted(trials, baseline=baseline)
+    for same in (trials, after_restart):
+        _, second = same.ask(draw_from_space)
+        assert second.number == 1
+        assert second.params != baseline
+    assert [t.params for t in trials.all()] == [t.params for t in after_restart.all()]
+
+    rejecting = new_trials(baseline=baseline)
+    _, drawn = rejecting.ask(draw_from_space, is_repeated=lambda values: values["x"] == "0.25")
+    assert drawn.number == 0
+    assert drawn.params["x"] != 0.25
 
 
 def test_grid_is_searched_once():
-    search, space = replace(SEARCH, sampler=SamplerName.grid, pruner=PrunerName.none), flags(*LISTS)
+    search = replace(SEARCH, sampler=SamplerName.grid, pruner=PrunerName.none)
+    space = flags(*LISTS)
     trials = Trials("made up", search, space, EPOCHS)
-    found = []
+
+    drawn = []
     while not trials.exhausted():
         values, trial = trials.ask(lambda choose: draw(choose, space))
-        found.append(tuple(values.values()))
+        drawn.append(tuple(values.values()))
         trials.end(trial.number, Outcome.finished, 0.5)
-    assert sorted(found) == sorted((str(n), c) for n in (1, 2, 3) for c in "ab")
+
+    grid = [(str(n), c) for n in (1, 2, 3) for c in "ab"]
+    assert sorted(drawn) == sorted(grid)
 
 
 def test_resumed_trial_is_not_pruned_at_passed_epoch():
     options = {"min_resource": 1, "reduction_factor": 4}
     search = replace(SEARCH, sampler=SamplerName.random, pruner_options=options)
-    trials = Trials("made up", search, flags(*SPACE), EPOCHS)
-    (first, *others) = (
-        trials.ask(lambda choose: draw(choose, flags(*SPACE)))[1].number for _ in range(6)
-    )
+    trials = new_trials(search)
+    numbers = []
+    for _ in range(6):
+        _, trial = trials.ask(draw_from_space)
+        numbers.append(trial.number)
+    first, *others = numbers
     assert not any(trials.report(first, epoch, 0.5) for epoch in (1, 2, 3))
     for number in others:  # better trials that finish first
         for epoch in range(1, EPOCHS):
             trials.report(number, epoch, 0.9)
         trials.end(number, Outcome.finished, 0.9)
-    again = Trials("made up", search, flags(*SPACE), EPOCHS, trials.all())
-    assert [again.report(first, epoch, 0.5) for epoch in (1, 2, 3)] == [False] * 3
-    assert again.report(first, 4, 0.5)  # a rung of ASHA, where the trial is compared
+
+    after_restart = restarted(trials, search)
+
+    for epoch in (1, 2, 3):
+        assert after_restart.report(first, epoch, 0.5) is False
+    assert after_restart.report(first, 4, 0.5)  # a rung of ASHA, where the trial is compared
 
 
 @pytest.mark.parametrize("pruner", [PrunerName.asha, PrunerName.median])
 def test_pruner_starts_at_default_or_requested_epoch(pruner):
-    begins = "n_warmup_steps" if pruner is PrunerName.median else "min_resource"
-
-    def first_pruned(options: dict[str, Any], first: int) -> int:
+    def first_pruned_epoch(options: dict[str, Any], earliest: int) -> int:
         search = replace(SEARCH, pruner=pruner, pruner_options=options)
-        trials, found = Trials("made up", search, flags(*SPACE), EPOCHS, first_pruned=first), EPOCHS
+        trials = new_trials(search, first_pruned=earliest)
+        pruned_epochs = [EPOCHS]
         for number in range(20):  # each trial is worse than the previous trial
-            trials.ask(lambda choose: draw(choose, flags(*SPACE)))
+            trials.ask(draw_from_space)
             for epoch in range(1, EPOCHS):
                 if trials.report(number, epoch, 0.9 - 0.01 * number):
-                    found = min(found, epoch)
+                    pruned_epochs.append(epoch)
             trials.end(number, Outcome.finished, 0.9 - 0.01 * number)
-        return found
+        return min(pruned_epochs)
 
-    half = (EPOCHS + 1) // 2
-    assert [first_pruned({}, first) for first in (1, 3, 7)] == (
-        [half, half, 7] if pruner is PrunerName.asha else [1, 3, 7]
-    )
-    assert [first_pruned({begins: 2}, first) for first in (1, 3)] == [2, 2]
+    if pruner is PrunerName.asha:
+        option = "min_resource"
+        half = (EPOCHS + 1) // 2
+        defaults = [half, half, 7]
+    else:
+        option = "n_warmup_steps"
+        defaults = [1, 3, 7]
+
+    assert [first_pruned_epoch({}, earliest) for earliest in (1, 3, 7)] == defaults
+    assert [first_pruned_epoch({option: 2}, earliest) for earliest in (1, 3)] == [2, 2]
 
 
 def test_diverged_trial_has_worst_value_and_failed_trial_has_none():
     for objective, worst in ((Objective.accuracy, 0.0), (Objective.loss, float("inf"))):
-        trials = Trials("made up", replace(SEARCH, objective=objective), flags(*SPACE), EPOCHS)
+        trials = new_trials(replace(SEARCH, objective=objective))
         for outcome, value in (
             (Outcome.diverged, None),
             (Outcome.failed, None),
             (Outcome.finished, 0.3),
         ):
-            number = trials.ask(lambda choose: draw(choose, flags(*SPACE)))[1].number
+            _, trial = trials.ask(draw_from_space)
             assert trials.best() is None
-            trials.end(number, outcome, value)
-        assert [t.value for t in trials.all()] == [worst, None, 0.3]
+            trials.end(trial.number, outcome, value)
+        assert [trial.value for trial in trials.all()] == [worst, None, 0.3]
         best = trials.best()
         assert best is not None
         assert best.number == 2
 
 
 def test_incompatible_values_are_drawn_again():
-    space = flags(*SPACE)
-
-    def picky(choose: Choose) -> dict[str, str]:
-        values = draw(choose, space)
+    def draw_only_a(choose: Choose) -> dict[str, str]:
+        values = draw_from_space(choose)
         if values["c"] == "b":
             raise ConfigError("b goes with nothing")
         return values
 
-    trials = Trials("made up", SEARCH, space, EPOCHS)
+    trials = new_trials()
     for _ in range(6):
-        values, trial = trials.ask(picky)
-        assert trial.params["c"] == values["c"] == "a"
+        values, trial = trials.ask(draw_only_a)
+        assert values["c"] == "a"
+        assert trial.params["c"] == "a"
         trials.end(trial.number, Outcome.finished, 0.5)
-    assert [t.number for t in trials.all()] == list(range(6))
+    assert [trial.number for trial in trials.all()] == list(range(6))
 
 
 @pytest.mark.parametrize("sampler", [SamplerName.tpe, SamplerName.grid])
 def test_too_large_networks_are_no_trials_and_exhaust_search(sampler):
-    space, drawn = flags("n=range(1,9)"), []
+    space = flags("n=range(1,9)")
+    (flag,) = space
+    sizes_drawn = []
+    largest = 3
 
-    def make(choose: Choose) -> int:
-        drawn.append(int(space[0].values.text(choose(space[0]))))
-        if drawn[-1] > limit:
-            raise TooLarge(limit, drawn[-1])
-        return drawn[-1]
+    def draw_size(choose: Choose) -> int:
+        size = int(flag.values.text(choose(flag)))
+        sizes_drawn.append(size)
+        if size > largest:
+            raise TooLarge(largest, size)
+        return size
 
-    limit, search = 3, replace(SEARCH, sampler=sampler)
-    trials, made = Trials("made up", search, space, EPOCHS), set()
+    trials = Trials("made up", replace(SEARCH, sampler=sampler), space, EPOCHS)
+    sizes: set[int] = set()
     for n in range(3):
-        value, trial = trials.ask(make, is_repeated=made.__contains__)
-        made.add(value)
+        size, trial = trials.ask(draw_size, is_repeated=sizes.__contains__)
+        sizes.add(size)
         assert trial.number == n
-        trials.end(n, Outcome.finished, 0.1 * value)
-    assert made == {1, 2, 3}
-    limit = 0
+        trials.end(n, Outcome.finished, 0.1 * size)
+    assert sizes == {1, 2, 3}
+
+    largest = 0
     with pytest.raises(TooLarge):
-        trials.ask(make)
-    assert len(drawn) > MOST_TOO_LARGE or set(drawn) == set(range(1, 9))
+        trials.ask(draw_size)
+
+    assert len(sizes_drawn) > MOST_TOO_LARGE or set(sizes_drawn) == set(range(1, 9))
     assert trials.exhausted() is (sampler is SamplerName.grid)
     assert len(trials) == 3
 
@@ -235,28 +279,28 @@ def test_too_large_networks_are_no_trials_and_exhaust_search(sampler):
 @pytest.mark.parametrize("sampler", [SamplerName.tpe, SamplerName.qmc])
 def test_configurations_are_repeated_only_if_few_remain(sampler):
     """Rejected draws affect neither the trial numbers nor the draws of a restarted process."""
-    space, found = flags("n=range(1,6)", "m=range(0,8)"), []
+    search = replace(SEARCH, sampler=sampler)
+    space = flags("n=range(1,6)", "m=range(0,8)")  # 40 configurations
 
-    def make(choose: Choose) -> tuple[str, ...]:
+    def draw_both(choose: Choose) -> tuple[str, ...]:
         return tuple(flag.values.text(choose(flag)) for flag in space)
 
-    trials = Trials("made up", replace(SEARCH, sampler=sampler), space, EPOCHS)
+    trials = Trials("made up", search, space, EPOCHS)
+    configurations = []
     for n in range(34):
         if n % 5 == 0:  # killed
-            trials = Trials(
-                "made up", replace(SEARCH, sampler=sampler), space, EPOCHS, trials.all()
-            )
-        values, trial = trials.ask(make, is_repeated=found.__contains__)
-        found.append(values)
+            trials = restarted(trials, search, space)
+        values, trial = trials.ask(draw_both, is_repeated=configurations.__contains__)
+        configurations.append(values)
         assert trial.number == n
         trials.end(n, Outcome.finished, 0.1 * int(values[0]))
-    assert len(set(found[:20])) == 20
-    assert len(set(found)) >= 32
-    assert [t.number for t in trials.all()] == list(range(34))
-    assert {t.state.name for t in trials.all()} == {"COMPLETE"}
-    trials.ask(
-        make, is_repeated=lambda values: True
-    )  # returns although every configuration is known
+
+    assert len(set(configurations[:20])) == 20
+    assert len(set(configurations)) >= 32
+    assert [trial.number for trial in trials.all()] == list(range(34))
+    assert {trial.state.name for trial in trials.all()} == {"COMPLETE"}
+    # returns although every configuration is known
+    trials.ask(draw_both, is_repeated=lambda values: True)
 
 
 WRONG = {
@@ -269,14 +313,14 @@ WRONG = {
 
 @pytest.mark.parametrize(("which", "name", "value"), WRONG)
 def test_invalid_sampler_or_pruner_option_is_refused(which, name, value):
+    search = replace(SEARCH, **{f"{which}_options": {name: value}})
     with pytest.raises(ConfigError) as refused:
-        Trials(
-            "made up", replace(SEARCH, **{f"{which}_options": {name: value}}), flags(*SPACE), EPOCHS
-        )
-    assert WRONG[which, name, value].lower() in str(refused.value).lower()
-    assert f"search.{which}_options.{name}={value}" in str(refused.value)
+        new_trials(search)
+    message = str(refused.value)
+    assert WRONG[which, name, value].lower() in message.lower()
+    assert f"search.{which}_options.{name}={value}" in message
 
 
 def test_grid_sampler_refuses_interval():
     with pytest.raises(ConfigError, match=r"x=interval\(-1,1\)"):
-        Trials("made up", replace(SEARCH, sampler=SamplerName.grid), flags(*SPACE), EPOCHS)
+        new_trials(replace(SEARCH, sampler=SamplerName.grid))
