@@ -123,15 +123,16 @@ STYLES = {
 def draw(digit: int, style: Style, path: Path) -> Path:
     """Draw a digit to `path` plus the style's extension, and return the file."""
     image = Image.new(style.mode, style.size, style.paper)
-    pen, side = ImageDraw.Draw(image), min(style.size) * style.scale
+    pen = ImageDraw.Draw(image)
+    left, top = style.corner
+    side = min(style.size) * style.scale
     for stroke in STROKES[digit]:
-        points = [(style.corner[0] + x * side, style.corner[1] + y * side) for x, y in stroke]
+        points = [(left + x * side, top + y * side) for x, y in stroke]
         pen.line(points, fill=style.ink, width=style.width, joint="curve")
     if style.noise:
-        pixels = np.asarray(image) + np.random.default_rng(digit).normal(
-            0, style.noise, np.asarray(image).shape
-        )
-        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        pixels = np.asarray(image)
+        noise = np.random.default_rng(digit).normal(0, style.noise, pixels.shape)
+        image = Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
     file = path.with_suffix(f".{style.ending}")
     image.save(file)
     return file

@@ -20,16 +20,24 @@ def test_calibration_measures_match_definitions():
     logits = torch.randn(500, 4, generator=generator) * 2
     labels = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
     logits *= 1.7  # too confident
+
     calibration = measure_calibration(logits, labels)
-    log_p = log_softmax(logits.double().numpy(), axis=1)
-    p, truth = np.exp(log_p), labels.numpy()
+
+    log_p = log_softmax(logits.double().numpy(), axis=1)  # (images, classes)
+    p = np.exp(log_p)
+    truth = labels.numpy()
+    one_hot = np.eye(4)[truth]
     assert calibration.nll == pytest.approx(-log_p[np.arange(500), truth].mean())
-    assert calibration.brier == pytest.approx(((p - np.eye(4)[truth]) ** 2).sum(1).mean())
-    top, right, ece = p.max(1), p.argmax(1) == truth, 0.0
-    for m in range(BINS):
-        inside = (top > m / BINS) & (top <= (m + 1) / BINS)
+    assert calibration.brier == pytest.approx(((p - one_hot) ** 2).sum(1).mean())
+
+    confidence = p.max(1)
+    is_right = p.argmax(1) == truth
+    ece = 0.0
+    for i in range(BINS):
+        inside = (confidence > i / BINS) & (confidence <= (i + 1) / BINS)
         if inside.any():
-            ece += inside.mean() * abs(top[inside].mean() - right[inside].mean())
+            gap = abs(confidence[inside].mean() - is_right[inside].mean())
+            ece += inside.mean() * gap
     assert calibration.ece == pytest.approx(ece)
     assert sum(b.images for b in calibration.bins) == 500
 
@@ -43,7 +51,9 @@ def test_calibration_is_printed_written_and_logged(outputs_of_one, main, workdir
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs_of_one))
     store = client(outputs_of_one)
     (run,) = runs(store)
+
     done = main("dataset=digits", "output=test.json", program="predict", status=0)
+
     calibration = json.loads((workdir / "test.json").read_text())["calibration"]
     metrics = store.get_run(run.info.run_id).data.metrics
     for name in ("ece", "nll", "brier"):

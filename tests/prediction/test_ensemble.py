@@ -41,16 +41,16 @@ def swept(outputs_of_three, monkeypatch):
 
 @pytest.mark.slow(seconds=8)
 def test_ensemble_and_members_are_scored_in_one_evaluation(swept, main, workdir, outputs_of_three):
-    store = client(outputs_of_three)
     done = main("sweep=last", "ensemble=true", "output=test.json", program="predict", status=0)
-    (written,) = json.loads((workdir / "test.json").read_text())
-    ensemble = written["ensemble"]
+
+    (result,) = json.loads((workdir / "test.json").read_text())
+    ensemble = result["ensemble"]
+    store = client(outputs_of_three)
     assert {run.data.tags["test_opened"] for run in runs(store)} == {"1"}
-    metrics = runs(store, "sweep")[0].data.metrics
+    parent = runs(store, "sweep")[0]
+    metrics = parent.data.metrics
     assert metrics["test_accuracy_ensemble"] == ensemble["accuracy"]
-    artifacts = {
-        artifact.path for artifact in store.list_artifacts(runs(store, "sweep")[0].info.run_id)
-    }
+    artifacts = {artifact.path for artifact in store.list_artifacts(parent.info.run_id)}
     assert {
         "test_reliability_diagram_ensemble.png",
         "test_confusion_matrix_ensemble.svg",
@@ -59,29 +59,31 @@ def test_ensemble_and_members_are_scored_in_one_evaluation(swept, main, workdir,
         assert metrics[f"test_{name}_ensemble"] == ensemble["calibration"][name]
     # The negative log-likelihood and the Brier score are convex in the probabilities.
     for name in ("nll", "brier"):
-        mean = sum(run["score"]["calibration"][name] for run in written["runs"]) / 3
-        assert ensemble["calibration"][name] < mean == pytest.approx(metrics[f"test_{name}"])
+        mean = sum(run["score"]["calibration"][name] for run in result["runs"]) / 3
+        assert mean == pytest.approx(metrics[f"test_{name}"])
+        assert ensemble["calibration"][name] < mean
     assert f"{ensemble['accuracy'] * 100:.2f}%" in done.stdout
+
     (repeated,) = lenet_exp.predict(["sweep=last", "ensemble=true", "num_threads=1"])
     assert repeated["ensemble"]["accuracy"] == ensemble["accuracy"]
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_exported_sweep_is_best_seed_of_leader(name, swept, main, workdir, outputs_of_three):
-    assert (
-        main("sweep=last", f"format={name}", f"output=one.{name}", program="export").returncode == 0
-    )
-    record = json.loads(METADATA[name](workdir / f"one.{name}")["record"])
-    best = max(
-        runs(client(outputs_of_three)), key=lambda run: run.data.metrics["best_val_accuracy"]
-    )
+    path = workdir / f"one.{name}"
+
+    done = main("sweep=last", f"format={name}", f"output={path.name}", program="export")
+
+    assert done.returncode == 0
+    members = runs(client(outputs_of_three))
+    best = max(members, key=lambda run: run.data.metrics["best_val_accuracy"])
+    record = json.loads(METADATA[name](path)["record"])
     assert record["config"]["seed"] == int(best.data.params["seed"])
     images = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     with torch.inference_mode():
+        logits = READERS[name](path, images)
         expected = lenet_exp.load(f"runs:/{best.info.run_id}")(images)
-        torch.testing.assert_close(
-            READERS[name](workdir / f"one.{name}", images), expected, rtol=0, atol=1e-3
-        )
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-3)
 
 
 def test_invalid_ensemble_request_gives_one_line_error(swept, main, workdir):

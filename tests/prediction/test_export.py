@@ -4,7 +4,6 @@ file.
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import resource
@@ -13,6 +12,7 @@ import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,14 +44,15 @@ def onnx_answers(path: Path, images: Tensor) -> Tensor:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (given,), (got,) = session.get_inputs(), session.get_outputs()
-    assert (given.name, given.shape[1:], given.type) == (
-        "images",
-        list(images.shape[1:]),
-        "tensor(float)",
-    )
-    assert (got.name, len(got.shape)) == ("logits", 2)
-    return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    (graph_input,) = session.get_inputs()
+    assert graph_input.name == "images"
+    assert graph_input.shape[1:] == list(images.shape[1:])
+    assert graph_input.type == "tensor(float)"
+    (graph_output,) = session.get_outputs()
+    assert graph_output.name == "logits"
+    assert len(graph_output.shape) == 2
+    (logits,) = session.run(None, {"images": images.numpy()})
+    return torch.from_numpy(logits)
 
 
 READERS: dict[str, Callable[[Path, Tensor], Tensor]] = {
@@ -88,7 +89,9 @@ def without_record(*activations: str) -> TrainedModel:
     networks = []
     for activation in activations or ("Tanh",):
         target, names = ACTIVATIONS[activation]
-        option = {"_target_": target, "monotone": False} | {name: values[name] for name in names}
+        option: dict[str, Any] = {"_target_": target, "monotone": False}
+        for name in names:
+            option[name] = values[name]
         networks.append(build_network(option, 0.0, weights=torch.Generator().manual_seed(3)))
     for n, network in enumerate(networks[1:], 2):
         setattr(networks[0], f"act{n}", getattr(network, f"act{n}"))
@@ -98,23 +101,28 @@ def without_record(*activations: str) -> TrainedModel:
 @pytest.mark.parametrize("name", EVERY)
 def test_exported_file_has_outputs_and_record_of_model(name, main, workdir, outputs):
     done = main(f"format={name}", program="export")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert done.stderr == ""
     path = workdir / f"lenet5-mnist.{name}"
     assert list(workdir.iterdir()) == [path]
     assert str(path) in done.stdout
+
     shipped = load_file(shipped_file("mnist"))
     images = torch.rand(64, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    allowed = 0 if name == "safetensors" else 1e-4
     with torch.inference_mode():
         for n in (1, 3, 64):
-            expected, got = shipped.network(images[:n]), READERS[name](path, images[:n])
-            torch.testing.assert_close(
-                got, expected, rtol=0, atol=0 if name == "safetensors" else 1e-4
-            )
+            logits = READERS[name](path, images[:n])
+            expected = shipped.network(images[:n])
+            torch.testing.assert_close(logits, expected, rtol=0, atol=allowed)
+
     content = path.read_bytes()
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             content = b"".join(archive.read(member) for member in archive.namelist())
-    assert not any(here.encode() in content for here in (str(ROOT), str(workdir), sys.prefix))
+    for private_path in (str(ROOT), str(workdir), sys.prefix):
+        assert private_path.encode() not in content
+
     metadata = METADATA[name](path)
     assert json.loads(metadata["record"]) == record_to_json(shipped.record)
     assert metadata["fingerprint"] == shipped.record.fingerprint
@@ -127,33 +135,41 @@ def test_lenet_predict_accepts_exported_safetensors(main, workdir, ready):
     line = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
     assert main(*line).returncode == 0
     (run,) = runs(client(ready))
-    names = [f"runs:/{run.info.run_id}", "exported.safetensors", "again.safetensors"]
-    for source, file in itertools.pairwise(names):
-        main(f"trained_model={source}", f"output={file}", program="export", status=0)
-    outputs = [
-        main("dataset=digits", f"trained_model={n}", program="predict").stdout for n in names[:2]
-    ]
-    figures = [re.search(r"^accuracy 0\..*$", text, re.MULTILINE).group() for text in outputs]
-    assert figures[0] == figures[1]
-    first, second = (load_weights(workdir / file) for file in names[1:])
-    assert first[1]["record"] == second[1]["record"]
-    assert all(torch.equal(first[0][n], second[0][n]) for n in first[0])
+    model = f"runs:/{run.info.run_id}"
+
+    main(f"trained_model={model}", "output=exported.safetensors", program="export", status=0)
+    main(
+        "trained_model=exported.safetensors",
+        "output=again.safetensors",
+        program="export",
+        status=0,
+    )
+
+    accuracies = []
+    for name in (model, "exported.safetensors"):
+        output = main("dataset=digits", f"trained_model={name}", program="predict").stdout
+        accuracies.append(re.search(r"^accuracy 0\..*$", output, re.MULTILINE).group())
+    assert accuracies[0] == accuracies[1]
+    first_weights, first_metadata = load_weights(workdir / "exported.safetensors")
+    second_weights, second_metadata = load_weights(workdir / "again.safetensors")
+    assert first_metadata["record"] == second_metadata["record"]
+    for name, weights in first_weights.items():
+        assert torch.equal(weights, second_weights[name])
 
 
 def test_default_file_names_of_different_models_differ(main, workdir, ready):
+    line = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
     for seed in (0, 1):
-        assert (
-            main(
-                *SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false", f"seed={seed}"
-            ).returncode
-            == 0
-        )
-    for which in (
-        "dataset=digits",
-        *(f"trained_model=runs:/{run.info.run_id}" for run in runs(client(ready))),
-    ):
-        done = main(which, "format=safetensors", program="export")
-        assert (done.returncode, "replaced" in done.stdout) == (0, False), done.stderr
+        assert main(*line, f"seed={seed}").returncode == 0
+    models = ["dataset=digits"]
+    for run in runs(client(ready)):
+        models.append(f"trained_model=runs:/{run.info.run_id}")
+
+    for model in models:
+        done = main(model, "format=safetensors", program="export")
+        assert done.returncode == 0, done.stderr
+        assert "replaced" not in done.stdout
+
     assert len([*workdir.glob("lenet5-digits*.safetensors")]) == 3
     assert "replaced" in main("dataset=digits", "format=safetensors", program="export").stdout
 
@@ -163,7 +179,8 @@ def test_exported_model_without_record_loads_without_record(activation, tmp_path
     model = without_record(activation)
     for n in range(2):
         path = tmp_path / f"{n}.safetensors"
-        assert write_portable(model, "safetensors", path)[0] == 0
+        difference, _ = write_portable(model, "safetensors", path)
+        assert difference == 0
         model = load_file(path)
         assert model.record is None
     images = torch.rand(5, 1, 32, 32) * 2 - 1
@@ -178,14 +195,16 @@ def test_every_activation_can_be_exported(name, tmp_path):
     assert len(ACTIVATIONS) <= 8
     every = [*ACTIVATIONS]
     for n, activations in enumerate((every[:4], every[-4:])):
-        path, model = tmp_path / f"{n}.{name}", without_record(*activations)
+        model = without_record(*activations)
+        path = tmp_path / f"{n}.{name}"
+
         difference, allowed = write_portable(model, name, path)
+
         assert difference <= allowed < 1e-3
         images = torch.rand(4, 1, 32, 32) * 2 - 1
         with torch.inference_mode():
-            torch.testing.assert_close(
-                READERS[name](path, images), model.network(images), rtol=0, atol=1e-4
-            )
+            logits = READERS[name](path, images)
+            torch.testing.assert_close(logits, model.network(images), rtol=0, atol=1e-4)
 
 
 WRONG = {
@@ -226,7 +245,8 @@ def main() -> None:
 def test_export_of_too_large_file_is_one_line_and_leaves_no_file(name, workdir, outputs):
     module = "tests.prediction.test_export"
     done = end(start(f"format={name}", outputs=outputs, cwd=workdir, module=module))
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
     assert list(workdir.iterdir()) == []
 
 
@@ -236,14 +256,17 @@ def test_export_to_full_disk_is_one_line_and_leaves_no_file(name, tmp_path, outp
         other = fill(disk, left_kb=100)
         done = end(start(f"format={name}", outputs=outputs, program="export", cwd=disk))
         assert list(disk.iterdir()) == [other]
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
 
 
 class Chooses(nn.Module):
     """An activation with control flow that depends on values, which a graph cannot contain."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.tanh() if float(x.sum()) > 0 else x.relu()
+        if float(x.sum()) > 0:
+            return x.tanh()
+        return x.relu()
 
 
 DRAWN = np.random.default_rng(0)
@@ -263,7 +286,9 @@ def test_export_that_differs_from_model_keeps_existing_file(activation, name, tm
     path.write_text("here before")
     model = without_record()
     model.network.act3 = activation()
+
     with pytest.raises(UserError) as caught:
         write_portable(model, name, path)
+
     assert "\n" not in str(caught.value)
     assert [p.read_text() for p in tmp_path.iterdir()] == ["here before"]

@@ -13,6 +13,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Run
 from PIL import Image, ImageDraw
 from scipy import stats
 
@@ -29,6 +30,25 @@ BARE = ("tracking.plots=false", "tracking.models=none")
 SWEEP = ("-m", "hydra/launcher=basic", *SMALL, *BARE, "num_epoch=1", "num_threads=1")
 
 
+class Swept:
+    """A sweep of two activations over two seeds."""
+
+    def __init__(self, outputs: Path) -> None:
+        self._outputs = outputs
+
+    def runs_of(self, activation: str) -> list[Run]:
+        """Return the MLflow runs of an activation in the order of their seeds."""
+        of_activation = []
+        for run in runs(client(self._outputs)):
+            if run.data.params["activation"] == activation:
+                of_activation.append(run)
+        return sorted(of_activation, key=lambda run: int(run.data.params["seed"]))
+
+    def parent(self) -> Run:
+        """Return the MLflow run of the sweep."""
+        return runs(client(self._outputs), "sweep")[0]
+
+
 @pytest.fixture(scope="module")
 def outputs_of_four(trained_outputs):
     """Return the outputs folder of a sweep of two activations over two seeds."""
@@ -37,97 +57,108 @@ def outputs_of_four(trained_outputs):
 
 @pytest.fixture
 def swept(outputs_of_four, monkeypatch):
-    """Return a function from an activation to its MLflow runs, and one that returns the parent
-    run.
-    """
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs_of_four))
+    return Swept(outputs_of_four)
 
-    def found(activation):
-        of_activation = [
-            r for r in runs(client(outputs_of_four)) if r.data.params["activation"] == activation
-        ]
-        return sorted(of_activation, key=lambda run: int(run.data.params["seed"]))
 
-    return found, lambda: runs(client(outputs_of_four), "sweep")[0]
+def values_of(metric: str, runs: list[Run]) -> list[float]:
+    return [run.data.metrics[metric] for run in runs]
+
+
+def opened_of(runs: list[Run]) -> list[int]:
+    """Return how often the test set was opened for each run."""
+    return [int(run.data.tags["test_opened"]) for run in runs]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def test_only_seeds_of_leader_are_scored_and_logged(swept, main, workdir):
-    found, parent = swept
     assert main("output=all.csv", program="compare").returncode == 0
-    leader, other = csv.DictReader((workdir / "all.csv").open())
-    first, second = leader["activation"], other["activation"]
-    assert [leader["run_ids"].split(), other["run_ids"].split()] == [
-        [run.info.run_id for run in found(activation)] for activation in (first, second)
-    ]
+    leader, other = read_rows(workdir / "all.csv")
+    leading = leader["activation"]
+    for row in (leader, other):
+        runs_of_row = swept.runs_of(row["activation"])
+        assert row["run_ids"].split() == [run.info.run_id for run in runs_of_row]
 
-    ended = main("sweep=last", "output=test.json", program="predict", status=0)
-    accuracies = [run.data.metrics["test_accuracy"] for run in found(first)]
+    done = main("sweep=last", "output=test.json", program="predict", status=0)
+
+    of_leader = swept.runs_of(leading)
+    accuracies = values_of("test_accuracy", of_leader)
     assert len(accuracies) == 2
-    assert not any("test_accuracy" in run.data.metrics for run in found(second))
-    mean, sd = statistics.fmean(accuracies), statistics.stdev(accuracies)
-    assert parent().data.metrics["test_accuracy"] == pytest.approx(mean)
-    assert parent().data.metrics["test_accuracy_sd"] == pytest.approx(sd)
+    for run in swept.runs_of(other["activation"]):
+        assert "test_accuracy" not in run.data.metrics
+    mean = statistics.fmean(accuracies)
+    sd = statistics.stdev(accuracies)
+    parent = swept.parent()
+    assert parent.data.metrics["test_accuracy"] == pytest.approx(mean)
+    assert parent.data.metrics["test_accuracy_sd"] == pytest.approx(sd)
     for name in ("test_ece", "test_nll", "test_brier"):
-        mean_of = statistics.fmean(run.data.metrics[name] for run in found(first))
-        assert parent().data.metrics[name] == pytest.approx(mean_of)
-    assert parent().data.tags["test_of"] == first
-    assert parent().info.run_id in ended.stdout
-    assert f"{mean * 100:.2f} ± {sd * 100:.2f}% (n = 2)" in ended.stdout
-    for accuracy, run in zip(accuracies, found(first), strict=True):
-        (line,) = [line for line in ended.stdout.splitlines() if run.info.run_id in line]
+        mean_of_runs = statistics.fmean(values_of(name, of_leader))
+        assert parent.data.metrics[name] == pytest.approx(mean_of_runs)
+    assert parent.data.tags["test_of"] == leading
+
+    assert parent.info.run_id in done.stdout
+    assert f"{mean * 100:.2f} ± {sd * 100:.2f}% (n = 2)" in done.stdout
+    for accuracy, run in zip(accuracies, of_leader, strict=True):
+        (line,) = [line for line in done.stdout.splitlines() if run.info.run_id in line]
         assert f"{accuracy * 100:.2f}%" in line
-    (written,) = json.loads((workdir / "test.json").read_text())
-    assert (written["configuration"], written["accuracy"], written["sd"]) == (
-        first,
-        mean,
-        pytest.approx(sd),
-    )
-    assert [row["run_id"] for row in written["runs"]] == [run.info.run_id for run in found(first)]
+    (result,) = json.loads((workdir / "test.json").read_text())
+    assert result["configuration"] == leading
+    assert result["accuracy"] == mean
+    assert result["sd"] == pytest.approx(sd)
+    assert [row["run_id"] for row in result["runs"]] == [run.info.run_id for run in of_leader]
+
     assert main("sweep=last", "output=test.csv", program="predict").returncode == 0
-    rows = csv.DictReader((workdir / "test.csv").open())
-    assert [(row["seed"], float(row["test_accuracy"]), row["test_opened"]) for row in rows] == [
-        (str(seed), accuracy, "2") for seed, accuracy in enumerate(accuracies)
-    ]
+    rows = read_rows(workdir / "test.csv")
+    assert [row["seed"] for row in rows] == ["0", "1"]
+    assert [float(row["test_accuracy"]) for row in rows] == accuracies
+    assert [row["test_opened"] for row in rows] == ["2", "2"]
 
 
 def test_all_configurations_are_scored_on_request(swept, main, workdir):
-    found, parent = swept
     assert main("sweep=last", program="predict").returncode == 0
-    done = main("output=before.csv", program="compare")
-    assert "lenet-predict" not in done.stdout
-    leader, other = csv.DictReader((workdir / "before.csv").open())
-    of_leader, of_other = (found(row["activation"]) for row in (leader, other))
-    assert float(leader["test_mean"]) == parent().data.metrics["test_accuracy"]
-    assert (other["test_n"], other["test_mean"]) == ("0", "")
-    opened = [int(run.data.tags["test_opened"]) for run in of_leader]
+    comparison = main("output=before.csv", program="compare")
+    assert "lenet-predict" not in comparison.stdout
+    leader, other = read_rows(workdir / "before.csv")
+    assert float(leader["test_mean"]) == swept.parent().data.metrics["test_accuracy"]
+    assert other["test_n"] == "0"
+    assert other["test_mean"] == ""
+    opened_before = opened_of(swept.runs_of(leader["activation"]))
 
     done = main("sweep=last", "configurations=all", "output=test.json", program="predict", status=0)
+
     assert "configurations=all: " in done.stderr
-    of_leader, of_other = (found(row["activation"]) for row in (leader, other))
-    assert [int(run.data.tags["test_opened"]) for run in of_leader] == [n + 1 for n in opened]
+    of_leader = swept.runs_of(leader["activation"])
+    of_other = swept.runs_of(other["activation"])
+    assert opened_of(of_leader) == [n + 1 for n in opened_before]
     assert [run.data.tags["test_opened"] for run in of_other] == ["1", "1"]
-    pairs = [[run.data.metrics["test_accuracy"] for run in runs] for runs in (of_leader, of_other)]
-    interval = stats.ttest_rel(*pairs).confidence_interval()
+    leading = values_of("test_accuracy", of_leader)
+    behind = values_of("test_accuracy", of_other)
+    interval = stats.ttest_rel(leading, behind).confidence_interval()
     first, second = json.loads((workdir / "test.json").read_text())
     assert "lead" not in first
-    assert second["lead"] == pytest.approx(statistics.fmean(pairs[0]) - statistics.fmean(pairs[1]))
-    assert (second["lead_low"], second["lead_high"]) == pytest.approx(
-        (interval.low, min(interval.high, 1))
-    )
+    lead = statistics.fmean(leading) - statistics.fmean(behind)
+    assert second["lead"] == pytest.approx(lead)
+    assert second["lead_low"] == pytest.approx(interval.low)
+    assert second["lead_high"] == pytest.approx(min(interval.high, 1))
+
     assert main("output=after.csv", program="compare").returncode == 0
-    rows = list(csv.DictReader((workdir / "after.csv").open()))
-    assert [float(row["test_mean"]) for row in rows] == [
-        statistics.fmean(accuracies) for accuracies in pairs
-    ]
-    kept = [RunFolder(path).test_result() for path in outputs_dir().glob("runs/*")]
-    assert [unpacked(result.right).mean() for result in kept] == [
-        result.accuracy for result in kept
-    ]
+    rows = read_rows(workdir / "after.csv")
+    means = [float(row["test_mean"]) for row in rows]
+    assert means == [statistics.fmean(leading), statistics.fmean(behind)]
+    for path in outputs_dir().glob("runs/*"):
+        result = RunFolder(path).test_result()
+        assert unpacked(result.right).mean() == result.accuracy
     assert float(rows[1]["test_behind"]) == second["lead"]
-    report = Path(
-        client(outputs_dir()).download_artifacts(parent().info.run_id, "report.md")
-    ).read_text()
-    assert all(f"| {float(row['test_mean']) * 100:.2f} ± " in report for row in rows)
+    store = client(outputs_dir())
+    report = store.download_artifacts(swept.parent().info.run_id, "report.md")
+    text = Path(report).read_text()
+    for mean in means:
+        assert f"| {mean * 100:.2f} ± " in text
+
     for wrong in (("images=x.png", "sweep=last"), ("dataset=digits",)):
         assert main("configurations=all", *wrong, program="predict").returncode == 2
 
@@ -135,30 +166,32 @@ def test_all_configurations_are_scored_on_request(swept, main, workdir):
 def test_test_result_of_other_weights_is_ignored(swept, tmp_path):
     folder = RunFolder(Path(shutil.copytree(next(outputs_dir().glob("runs/*")), tmp_path / "run")))
     digest = folder.result().weights_digest
-    for weights, accuracy in ((digest, 0.9), ("0" * 64, None)):
-        folder.save_test_result(
-            records.TestResult(accuracy=0.9, data_digest="", weights_digest=weights)
-        )
-        test_result = folder.test_result()
-        assert (test_result.accuracy if test_result else None) == accuracy
+
+    folder.save_test_result(records.TestResult(accuracy=0.9, data_digest="", weights_digest=digest))
+    assert folder.test_result().accuracy == 0.9
+
+    folder.save_test_result(
+        records.TestResult(accuracy=0.9, data_digest="", weights_digest="0" * 64)
+    )
+    assert folder.test_result() is None
 
 
 def test_pictures_are_classified_by_best_run_of_leader(swept, main, workdir):
-    found, _ = swept
     picture = Image.new("L", (28, 28))
     ImageDraw.Draw(picture).line((14, 4, 14, 24), fill=255, width=3)
     picture.save(workdir / "one.png")
-    ended = main("sweep=last", "images=one.png", program="predict", status=0)
-    assert re.search(r"one.png: \d  \(", ended.stdout)
-    means = {
-        a: statistics.fmean(r.data.metrics["best_val_accuracy"] for r in found(a))
-        for a in ("relu", "selu")
-    }
-    best = max(
-        found(max(means, key=means.get)), key=lambda run: run.data.metrics["best_val_accuracy"]
-    )
+
+    done = main("sweep=last", "images=one.png", program="predict", status=0)
+
+    assert re.search(r"one.png: \d  \(", done.stdout)
+    means = {}
+    for activation in ("relu", "selu"):
+        accuracies = values_of("best_val_accuracy", swept.runs_of(activation))
+        means[activation] = statistics.fmean(accuracies)
+    leader = max(means, key=means.get)
+    best = max(swept.runs_of(leader), key=lambda run: run.data.metrics["best_val_accuracy"])
     # in the file name of the network's input
-    assert best.data.tags["run_folder"][:8] in ended.stdout
+    assert best.data.tags["run_folder"][:8] in done.stdout
 
 
 @pytest.mark.slow(seconds=15)
@@ -167,29 +200,34 @@ def test_leader_and_baseline_are_scored_after_confirmation(main, ready, workdir)
     alone = main("sweep=last", program="predict").stdout  # a single run is reported like any model
     assert "accuracy 0." in alone
     assert "±" not in alone
-    leader = runs(client(ready), "sweep")[0].data.tags["sweep"]
+    first_sweep = runs(client(ready), "sweep")[0].data.tags["sweep"]
     output = main("confirm=50", "seeds=3", "against=activation=tanh", program="compare").stdout
-    line = next(text for text in output.splitlines() if text.startswith("  lenet-train"))
-    main(*shlex.split(line)[1:], "hydra/launcher=basic", status=0)
-    ended = main("sweep=last", "output=test.json", program="predict", status=0)
-    heads = [x for x in ended.stdout.splitlines() if x.startswith("sweep ")]
+    command = next(text for text in output.splitlines() if text.startswith("  lenet-train"))
+    main(*shlex.split(command)[1:], "hydra/launcher=basic", status=0)
+
+    done = main("sweep=last", "output=test.json", program="predict", status=0)
+
+    heads = [line for line in done.stdout.splitlines() if line.startswith("sweep ")]
     assert len(heads) == 2
     assert "confirmed" in heads[0]
     assert "tanh" in heads[1]
-    first = json.loads((workdir / "test.json").read_text())
-    assert [len(side["runs"]) for side in first] == [3, 3]
-    assert first[1]["lead"] == pytest.approx(first[0]["accuracy"] - first[1]["accuracy"])
-    said = main(f"sweep={leader}", program="compare").stdout  # the sweep whose leader was confirmed
-    assert re.search(r"^next: .*confirmed", said, re.MULTILINE)
-    assert "lenet-predict" not in said
+    leader, baseline = json.loads((workdir / "test.json").read_text())
+    assert len(leader["runs"]) == 3
+    assert len(baseline["runs"]) == 3
+    assert baseline["lead"] == pytest.approx(leader["accuracy"] - baseline["accuracy"])
+
+    # the sweep whose leader was confirmed
+    comparison = main(f"sweep={first_sweep}", program="compare").stdout
+    assert re.search(r"^next: .*confirmed", comparison, re.MULTILINE)
+    assert "lenet-predict" not in comparison
 
 
 def test_sweep_without_results_to_score_gives_one_line_error(main, ready):
     refused(main("sweep=last", program="predict"), "sweep=last")
     assert main(*SWEEP, "seed=5,6", "optimizer.lr=1e30").returncode == 1
-    for more, named in (
+    for flags, part in (
         ([], "sweep=last"),
         (["dataset=mnist"], "digits"),
         (["trained_model=x.pkl"], "trained_model=x.pkl"),
     ):
-        refused(main("sweep=last", *more, program="predict"), named)
+        refused(main("sweep=last", *flags, program="predict"), part)

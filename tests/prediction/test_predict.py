@@ -31,9 +31,11 @@ def trained(outputs_of_one, monkeypatch):
 
 
 def accuracy(stdout: str) -> float:
-    number, correct, total = re.search(r"accuracy (0\.\d{4}) \((\d+)/(\d+)\)", stdout).groups()
-    assert float(number) == round(int(correct) / int(total), 4)
-    return int(correct) / int(total)
+    """Return the exact accuracy in a command's output, which also gives it rounded."""
+    rounded, correct, total = re.search(r"accuracy (0\.\d{4}) \((\d+)/(\d+)\)", stdout).groups()
+    exact = int(correct) / int(total)
+    assert float(rounded) == round(exact, 4)
+    return exact
 
 
 def test_test_results_are_printed_written_and_logged_to_run(trained, main, workdir):
@@ -45,53 +47,53 @@ def test_test_results_are_printed_written_and_logged_to_run(trained, main, workd
         program="predict",
         status=0,
     )
-    assert all(name in other_set.stderr for name in ("digits", "others"))
+    assert "digits" in other_set.stderr
+    assert "others" in other_set.stderr
     assert "test_accuracy" not in store.get_run(run_id).data.metrics
 
     done = main("dataset=digits", "output=test.json", "batch_size=7", program="predict", status=0)
-    written = json.loads((workdir / "test.json").read_text())
-    matrix = torch.tensor(written["confusion_matrix"])
-    assert 0.8 < written["accuracy"] == accuracy(done.stdout) == int(matrix.trace()) / 297
-    for i, row in enumerate(written["classes"]):
+
+    result = json.loads((workdir / "test.json").read_text())
+    matrix = torch.tensor(result["confusion_matrix"])  # (true class, predicted class)
+    assert result["accuracy"] > 0.8
+    assert result["accuracy"] == accuracy(done.stdout)
+    assert result["accuracy"] == int(matrix.trace()) / 297
+    for i, row in enumerate(result["classes"]):
         true_positive = int(matrix[i, i])
         assert row["support"] == int(matrix[i].sum())
         assert row["recall"] == pytest.approx(true_positive / int(matrix[i].sum()))
         assert row["precision"] == pytest.approx(true_positive / max(int(matrix[:, i].sum()), 1))
-    (chart,) = {
-        line.partition(": ")[2]
-        for line in done.stdout.splitlines()
-        if line.startswith("confusion matrix:")
-    }
+    charts = set()
+    for line in done.stdout.splitlines():
+        if line.startswith("confusion matrix:"):
+            charts.add(line.partition(": ")[2])
+    (chart,) = charts
     assert Path(chart).read_text().startswith("<svg")
     assert files(store, run_id) >= {"test_confusion_matrix.svg", "test_score.json"}
     run = store.get_run(run_id).data
-    assert run.metrics["test_accuracy"] == written["accuracy"]
-    assert (run.tags["test_opened"], run.tags["test_digest"]) == ("1", written["data_digest"])
+    assert run.metrics["test_accuracy"] == result["accuracy"]
+    assert run.tags["test_opened"] == "1"
+    assert run.tags["test_digest"] == result["data_digest"]
 
     (folder,) = (file.parents[1] / "runs").iterdir()
-    for name in (
-        "lenet5-digits@champion",
-        f"runs:/{run_id}",
-        run_id,
-        folder,
-        folder.name,
-        file,
-    ):  # all name one model
-        output = main(
-            "dataset=digits", "output=test.csv", f"trained_model={name}", program="predict"
-        )
-        assert accuracy(output.stdout) == written["accuracy"], name
+    # all name one model
+    for name in ("lenet5-digits@champion", f"runs:/{run_id}", run_id, folder, folder.name, file):
+        flags = ("dataset=digits", "output=test.csv", f"trained_model={name}")
+        output = main(*flags, program="predict").stdout
+        assert accuracy(output) == result["accuracy"], name
     assert int(store.get_run(run_id).data.tags["test_opened"]) > 1
     rows = list(csv.DictReader((workdir / "test.csv").open()))
-    assert [r["class"] for r in rows] == [*"0123456789", "all"]
-    assert float(rows[-1]["recall"]) == written["accuracy"]
+    assert [row["class"] for row in rows] == [*"0123456789", "all"]
+    assert float(rows[-1]["recall"]) == result["accuracy"]
 
 
 def test_model_is_evaluated_on_recorded_dataset(trained, main):
-    typed = (f"trained_model={trained[2]}", "data_root=nowhere")  # digits come with scikit-learn
-    done, same = main(*typed, program="predict"), main(*typed, "dataset=digits", program="predict")
-    assert accuracy(done.stdout) == accuracy(same.stdout)
-    assert done.stderr == same.stderr
+    _, _, file = trained
+    line = (f"trained_model={file}", "data_root=nowhere")  # digits come with scikit-learn
+    without_dataset = main(*line, program="predict")
+    with_dataset = main(*line, "dataset=digits", program="predict")
+    assert accuracy(without_dataset.stdout) == accuracy(with_dataset.stdout)
+    assert without_dataset.stderr == with_dataset.stderr
 
 
 def test_each_failed_job_of_multirun_gives_one_line_error(main, outputs, workdir):
@@ -128,9 +130,12 @@ def test_only_lenet_predict_opens_test_set(ready, main, workdir, real_data):
     (workdir / "data").symlink_to(real_data)  # a new path, so no dataset in memory is reused
     opened: set[str] = set()
     watching = True
-    sys.addaudithook(
-        lambda event, args: opened.add(str(args[0])) if watching and event == "open" else None
-    )
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if watching and event == "open":
+            opened.add(str(arguments[0]))
+
+    sys.addaudithook(watch)
 
     def is_opened(program: str, *arguments: str) -> bool:
         opened.clear()
@@ -138,14 +143,9 @@ def test_only_lenet_predict_opens_test_set(ready, main, workdir, real_data):
         assert any("ubyte" in path for path in opened)
         return any("t10k" in path for path in opened)
 
+    sizes = ("dataset.train_size=512", "dataset.val_size=500")
     try:
-        assert not is_opened(
-            "train",
-            "num_epoch=1",
-            "dataset.train_size=512",
-            "dataset.val_size=500",
-            "model_path=models",
-        )
+        assert not is_opened("train", "num_epoch=1", *sizes, "model_path=models")
         (file,) = (workdir / "models").iterdir()
         assert is_opened("predict", f"trained_model={file}")
     finally:

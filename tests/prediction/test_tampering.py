@@ -50,12 +50,14 @@ class Logged:
 def untouched(trained_outputs: Callable[..., Path]) -> Logged:
     """Return a run with PReLU, an activation with weights."""
     outputs = trained_outputs(*LINE)
-    (run,), (model,) = runs(client(outputs)), models(client(outputs))
-    files = (
-        Path(uri.removeprefix("file://"))
-        for uri in (run.info.artifact_uri, model.artifact_location)
+    (run,) = runs(client(outputs))
+    (model,) = models(client(outputs))
+    return Logged(
+        outputs,
+        run.info.run_id,
+        run_files=Path(run.info.artifact_uri.removeprefix("file://")),
+        model_files=Path(model.artifact_location.removeprefix("file://")),
     )
-    return Logged(outputs, run.info.run_id, *files)
 
 
 @pytest.fixture
@@ -90,16 +92,18 @@ def pickled(marker: Path) -> bytes:
 
 
 def sample_inputs(logged: Logged, marker: Path) -> None:
+    """Put code into the sample inputs of the exported model."""
     with zipfile.ZipFile(logged.model_files / EXPORTED) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(logged.model_files / EXPORTED, "w") as archive:
         for name, content in members.items():
-            archive.writestr(
-                name, pickled(marker) if name.endswith("sample_inputs/model.pt") else content
-            )
+            if name.endswith("sample_inputs/model.pt"):
+                content = pickled(marker)
+            archive.writestr(name, content)
 
 
 def code_of_its_own(logged: Logged, marker: Path) -> None:
+    """Add a module to the model, and name it as the one that unpickles the model."""
     described = logged.model_files / "MLmodel"
     described.write_text(described.read_text().replace("code: null", "code: code"))
     (logged.model_files / "code").mkdir()
@@ -136,13 +140,15 @@ def test_replaced_weights_are_refused_even_if_record_matches(logged, main):
     weights, metadata = load_weights(logged.model_files / WEIGHTS)
     weights["fc3.bias"] = weights["fc3.bias"] + 1e-6
     save_weights(logged.model_files / WEIGHTS, weights, metadata)
+
     refused(predict(main, logged), "weights")
     with pytest.raises(UserError, match="weights"):
         lenet_exp.load(f"runs:/{logged.run_id}")
+
     path = logged.run_files / "record.json"
-    path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"weights_digest": weights_digest(weights)})
-    )
+    record = json.loads(path.read_text())
+    record["weights_digest"] = weights_digest(weights)
+    path.write_text(json.dumps(record))
     refused(predict(main, logged), "record.json")  # the run's tag has another digest
 
 
@@ -174,7 +180,8 @@ def enlarge(path: Path) -> None:
     ],
 )
 def test_invalid_model_file_gives_one_line_error(name, damage, texts, logged, main):
-    damage((logged.model_files if name == WEIGHTS else logged.run_files) / name)
+    folder = logged.model_files if name == WEIGHTS else logged.run_files
+    damage(folder / name)
     refused(predict(main, logged), *texts)
 
 
@@ -182,10 +189,9 @@ def changes_of(dataset: dict[str, object]) -> Callable[[dict[str, Any]], None]:
     """Return a change of a record: keys of its dataset, or its normalization."""
 
     def change(record: dict[str, Any]) -> None:
-        record["normalization"] = dataset.get("normalization")
-        record["config"]["dataset"] |= {
-            key: value for key, value in dataset.items() if key != "normalization"
-        }
+        keys = dict(dataset)
+        record["normalization"] = keys.pop("normalization", None)
+        record["config"]["dataset"] |= keys
 
     return change
 
@@ -207,26 +213,22 @@ def changes_of(dataset: dict[str, object]) -> Callable[[dict[str, Any]], None]:
 def test_record_with_impossible_dataset_is_refused_without_download(changes, tmp_path):
     (tmp_path / "served").mkdir()
     with serve(tmp_path / "served") as (address, handler):
-        changes = {
-            key: address + "set.zip" if value == "ADDRESS" else value
-            for key, value in changes.items()
-        }
-        path = changed_model(
-            tmp_path / "model.safetensors", changes_of(changes | {"data_root": str(tmp_path)})
-        )
+        dataset = changes | {"data_root": str(tmp_path)}
+        if "archive" in changes:
+            dataset["archive"] = f"{address}set.zip"
+        path = changed_model(tmp_path / "model.safetensors", changes_of(dataset))
         with pytest.raises(UserError, match=r"model\.safetensors") as caught:
             lenet_exp.load(str(path))
         assert handler.requested == []
     assert "\n" not in str(caught.value)
-    assert {p.name for p in tmp_path.iterdir()} == {"served", "model.safetensors"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {"served", "model.safetensors"}
 
 
 def test_pictures_of_older_model_are_prepared_as_current_dataset_options(main, ready, tmp_path):
     path = draw(7, STYLES["black on white"], tmp_path / "seven")
-    assert (
-        "picture_box"
-        in json.loads(load_weights(shipped_file("mnist"))[1]["record"])["config"]["dataset"]
-    )
+    _, metadata = load_weights(shipped_file("mnist"))
+    record = json.loads(metadata["record"])
+    assert "picture_box" in record["config"]["dataset"]
     model = changed_model(tmp_path / "model.safetensors", changes_of({"picture_box": "???"}))
     done = main(f"trained_model={model}", f"images={path}", program="predict")
     assert "seven.png: 7 " in done.stdout, done.stderr
