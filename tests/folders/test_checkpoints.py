@@ -47,7 +47,8 @@ def train(state: TrainingState, checkpoints: Checkpoints, epochs: int = 6) -> It
 
 def with_checkpoints(path: Path, epochs: int) -> TrainingState:
     """Train some epochs with a checkpoint after each, and then stop without cleanup."""
-    state, checkpoints = fresh(), Checkpoints(path)
+    state = fresh()
+    checkpoints = Checkpoints(path)
     for result in train(state, checkpoints, epochs):
         checkpoints.write(state, float(result.epoch))
     return state
@@ -59,6 +60,11 @@ def fresh() -> TrainingState:
 
 def content(path: Path) -> set[str]:
     return {file.name for file in path.iterdir()}
+
+
+def stored_epochs(path: Path) -> list[int]:
+    """Return the numbers of the epochs in a folder's history."""
+    return [result.epoch for result in read_history(path).epochs]
 
 
 def weights_to_the_end(state: TrainingState, checkpoints: Checkpoints) -> str:
@@ -81,47 +87,60 @@ def damage(file: Path) -> None:
 
 def test_training_resumes_from_newest_checkpoint(tmp_path, uninterrupted):
     with_checkpoints(tmp_path, 3)
-    state, checkpoints = fresh(), Checkpoints(tmp_path)
+    state = fresh()
+    checkpoints = Checkpoints(tmp_path)
+
     assert checkpoints.restore(state)
-    assert (state.position.epoch, state.position.steps) == (4, 0)
-    assert (checkpoints.seconds, checkpoints.resumed) == (3.0, 1)
+
+    assert state.position.epoch == 4
+    assert state.position.steps == 0
+    assert checkpoints.seconds == 3.0
+    assert checkpoints.resumed == 1
     assert weights_to_the_end(state, checkpoints) == uninterrupted
     checkpoints.write_results(state.best)
-    assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3, 4, 5, 6]
+    assert stored_epochs(tmp_path) == [1, 2, 3, 4, 5, 6]
     assert read_history(tmp_path).resumed == 1
 
 
 def test_two_checkpoints_are_kept_and_finally_only_best_weights(tmp_path):
     best = with_checkpoints(tmp_path, 4).best
+
     history = read_history(tmp_path)
-    assert [c.state for c in history.commits] == ["state-5-0.safetensors", "state-4-0.safetensors"]
-    weights = {c.best.weights for c in history.commits}
-    assert (
-        content(tmp_path)
-        == {"history.json", "state-5-0.safetensors", "state-4-0.safetensors"} | weights
-    )
-    accuracies = [e.val_accuracy for e in history.epochs]
-    assert history.best.epoch == best.epoch == accuracies.index(max(accuracies)) + 1
+    states = ["state-5-0.safetensors", "state-4-0.safetensors"]
+    assert [commit.state for commit in history.commits] == states
+    weights = {commit.best.weights for commit in history.commits}
+    assert content(tmp_path) == {"history.json", *states, *weights}
+    accuracies = [result.val_accuracy for result in history.epochs]
     assert history.best.val_accuracy == max(accuracies)
+    assert history.best.epoch == accuracies.index(max(accuracies)) + 1
+    assert history.best.epoch == best.epoch
     stored = load_file(tmp_path / history.best.weights)
-    assert all(torch.equal(stored[name], tensor) for name, tensor in best.weights.items())
+    for name, tensor in best.weights.items():
+        assert torch.equal(stored[name], tensor)
+
     Checkpoints(tmp_path).clean()
+
     assert content(tmp_path) == {"history.json", history.best.weights}
-    after = read_history(tmp_path)
-    assert (after.epochs, after.best, after.commits) == (history.epochs, history.best, [])
+    cleaned = read_history(tmp_path)
+    assert cleaned.epochs == history.epochs
+    assert cleaned.best == history.best
+    assert cleaned.commits == []
 
 
 def test_checkpoints_are_due_by_time_rather_than_by_epoch(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints_module, "CHECKPOINT_SECONDS", 1e9)
-    state, checkpoints = fresh(), Checkpoints(tmp_path)
+    state = fresh()
+    checkpoints = Checkpoints(tmp_path)
     checkpoints.write(state, 0.0)
+
     for _ in train(state, checkpoints, 3):
         assert not checkpoints.due()
-    assert read_history(tmp_path).epochs == []
+    assert stored_epochs(tmp_path) == []
+
     monkeypatch.setattr(checkpoints_module, "CHECKPOINT_SECONDS", 0.0)
     assert checkpoints.due()
     checkpoints.write_results(state.best)
-    assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3]
+    assert stored_epochs(tmp_path) == [1, 2, 3]
     assert read_history(tmp_path).best.epoch == state.best.epoch
 
 
@@ -131,7 +150,8 @@ def test_crash_while_writing_checkpoint_keeps_previous_checkpoint(
 ):
     """The crash happens before the state is written, or between state and history."""
     with_checkpoints(tmp_path, 2)
-    state, checkpoints = fresh(), Checkpoints(tmp_path)
+    state = fresh()
+    checkpoints = Checkpoints(tmp_path)
     assert checkpoints.restore(state)
     list(train(state, checkpoints, 3))
 
@@ -142,11 +162,13 @@ def test_crash_while_writing_checkpoint_keeps_previous_checkpoint(
         patch.setattr(checkpoints_module, where, killed)
         with pytest.raises(KeyboardInterrupt):
             checkpoints.write(state, 3.0)
-    assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2]
-    again, after = fresh(), Checkpoints(tmp_path)
-    assert after.restore(again)
-    assert again.position.epoch == 3
-    assert weights_to_the_end(again, after) == uninterrupted
+
+    assert stored_epochs(tmp_path) == [1, 2]
+    restored = fresh()
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.restore(restored)
+    assert restored.position.epoch == 3
+    assert weights_to_the_end(restored, checkpoints) == uninterrupted
 
 
 @pytest.mark.parametrize(
@@ -155,21 +177,27 @@ def test_crash_while_writing_checkpoint_keeps_previous_checkpoint(
 def test_corrupt_checkpoint_falls_back_to_previous_checkpoint(tmp_path, caplog, uninterrupted, how):
     with_checkpoints(tmp_path, 4)
     how(tmp_path / "state-5-0.safetensors")
-    times = [e.time_ms for e in read_history(tmp_path).epochs]
-    state, checkpoints = fresh(), Checkpoints(tmp_path)
+    times = [result.time_ms for result in read_history(tmp_path).epochs]
+
+    state = fresh()
+    checkpoints = Checkpoints(tmp_path)
     assert checkpoints.restore(state)
     assert state.position.epoch == 4
     assert "state-5-0.safetensors" in caplog.text
     list(train(state, checkpoints, 4))
     checkpoints.write(state, 4.0)  # replaces the corrupt state
-    state, checkpoints = fresh(), Checkpoints(tmp_path)
+
+    state = fresh()
+    checkpoints = Checkpoints(tmp_path)
     assert checkpoints.restore(state)
     assert state.position.epoch == 5
     assert weights_to_the_end(state, checkpoints) == uninterrupted
     checkpoints.write_results(state.best)
+    assert stored_epochs(tmp_path) == [1, 2, 3, 4, 5, 6]
     history = read_history(tmp_path)
-    assert ([e.epoch for e in history.epochs], history.resumed) == ([1, 2, 3, 4, 5, 6], 2)
-    assert [e.time_ms for e in history.epochs[:4]] == times  # MLflow may already have these points
+    assert history.resumed == 2
+    # MLflow may already have these points
+    assert [result.time_ms for result in history.epochs[:4]] == times
 
 
 def test_checkpoint_with_corrupt_best_weights_is_not_used(tmp_path, caplog):
@@ -177,9 +205,12 @@ def test_checkpoint_with_corrupt_best_weights_is_not_used(tmp_path, caplog):
     newest, before = read_history(tmp_path).commits
     assert newest.best != before.best  # the second epoch was better
     damage(tmp_path / newest.best.weights)
+
     state = fresh()
     assert Checkpoints(tmp_path).restore(state)
-    assert (state.position.epoch, state.best.epoch) == (2, 1)
+
+    assert state.position.epoch == 2
+    assert state.best.epoch == 1
     assert newest.best.weights in caplog.text
 
 
@@ -188,14 +219,19 @@ def test_run_without_usable_checkpoint_starts_over_with_warning(tmp_path, caplog
     states = sorted(tmp_path.glob("state-*"))
     for file in states:
         damage(file)
-    state, checkpoints = fresh(), Checkpoints(tmp_path)
+
+    state = fresh()
+    checkpoints = Checkpoints(tmp_path)
     assert not checkpoints.restore(state)
-    assert all(file.name in caplog.text for file in states)
+
+    for file in states:
+        assert file.name in caplog.text
     assert "starts over" in caplog.text
-    assert (state.position.epoch, checkpoints.resumed) == (1, 0)
+    assert state.position.epoch == 1
+    assert checkpoints.resumed == 0
     assert weights_to_the_end(state, checkpoints) == uninterrupted
     checkpoints.write_results(state.best)
-    assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3, 4, 5, 6]
+    assert stored_epochs(tmp_path) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("how", [damage, lambda path: path.write_text("[" * 100_000)])
@@ -203,24 +239,32 @@ def test_run_with_corrupt_history_starts_over_with_warning(tmp_path, caplog, how
     with_checkpoints(tmp_path, 2)
     how(tmp_path / "history.json")
     assert read_history(tmp_path) == History()
-    state, checkpoints = fresh(), Checkpoints(tmp_path)
+
+    state = fresh()
+    checkpoints = Checkpoints(tmp_path)
     assert not checkpoints.restore(state)
-    assert (state.position.epoch, "history.json" in caplog.text) == (1, True)
+
+    assert state.position.epoch == 1
+    assert "history.json" in caplog.text
     checkpoints.clean()
     list(train(state, checkpoints, 1))
     checkpoints.write(state, 1.0)
-    assert [e.epoch for e in read_history(tmp_path).epochs] == [1]
+    assert stored_epochs(tmp_path) == [1]
     assert len(list(tmp_path.glob("state-*"))) == 1  # earlier states are removed
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "../best-1.safetensors", ""])
 def test_history_may_name_only_files_in_same_folder(tmp_path, name):
     with_checkpoints(tmp_path, 1)
-    history = json.loads((tmp_path / "history.json").read_text())
-    for changed in (
-        history | {"commits": [c | {"state": name} for c in history["commits"]]},
-        history | {"best": history["best"] | {"weights": name}},
-    ):
+    text = (tmp_path / "history.json").read_text()
+
+    with_foreign_state = json.loads(text)
+    for commit in with_foreign_state["commits"]:
+        commit["state"] = name
+    with_foreign_weights = json.loads(text)
+    with_foreign_weights["best"]["weights"] = name
+
+    for changed in (with_foreign_state, with_foreign_weights):
         with pytest.raises(ValueError, match="not a file name"):
             read_as(History, changed)
 
@@ -241,15 +285,17 @@ def test_state_of_other_program_is_not_restored(tmp_path, caplog, uninterrupted,
     save_file(tensors, file, metadata)
     commit["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
     write_json(tmp_path / "history.json", with_digest(history))
-    state, checkpoints = fresh(), Checkpoints(tmp_path)
+
+    state = fresh()
+    checkpoints = Checkpoints(tmp_path)
     assert not checkpoints.restore(state)
     assert "different program" in caplog.text
     assert weights_to_the_end(state, checkpoints) == uninterrupted
 
 
 def test_run_without_result_leaves_only_history(tmp_path):
-    state, checkpoints = fresh(), Checkpoints(tmp_path)
-    checkpoints.write(state, 0.0)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.write(fresh(), 0.0)
     checkpoints.clean()
     assert content(tmp_path) == {"history.json"}
     assert read_history(tmp_path).best is None

@@ -51,14 +51,14 @@ def test_improvement_replaces_only_model_file_of_same_run(tmp_path):
 def trained(empty_store, tmp_path_factory) -> tuple[RunResult, Path]:
     """A run of four epochs with `model_path`, and that folder."""
     base = tmp_path_factory.mktemp("trained")
+    models = base / "models"
+    outputs = shutil.copytree(empty_store, base / "outputs")
     with pytest.MonkeyPatch.context() as patch:
         for name in SETTINGS:
             patch.delenv(name, raising=False)
-        patch.setenv("LENET_EXP_OUTPUTS", str(shutil.copytree(empty_store, base / "outputs")))
-        config = configure(
-            "num_epoch=4", "activation=prelu", f"model_path={base / 'models'}", *NO_EXTRAS
-        )
-        return train(config), base / "models"
+        patch.setenv("LENET_EXP_OUTPUTS", str(outputs))
+        config = configure("num_epoch=4", "activation=prelu", f"model_path={models}", *NO_EXTRAS)
+        return train(config), models
 
 
 def only_file(folder: Path) -> Path:
@@ -68,14 +68,14 @@ def only_file(folder: Path) -> Path:
 
 def test_run_leaves_model_file_of_best_epoch_with_record(trained):
     result, folder = trained
-    best, file = result.record, only_file(folder)
-    accuracy = f"acc{best.best_val_accuracy:.4f}"
-    assert (
-        file.name
-        == f"digits_epoch{best.best_epoch}_{accuracy}_{result.folder.name[:8]}.safetensors"
-    )
-    record = json.loads(load_weights(file)[1]["record"])
-    assert record == record_to_json(best) == json.loads((result.folder / "record.json").read_text())
+    best = result.record
+    file = only_file(folder)
+    best_epoch = f"epoch{best.best_epoch}_acc{best.best_val_accuracy:.4f}"
+    assert file.name == f"digits_{best_epoch}_{result.folder.name[:8]}.safetensors"
+    _, metadata = load_weights(file)
+    record = json.loads(metadata["record"])
+    assert record == record_to_json(best)
+    assert record == json.loads((result.folder / "record.json").read_text())
     assert record["outcome"] == "finished"
 
 
@@ -88,29 +88,33 @@ def test_unsupported_model_name_is_refused(model):
 def test_rerun_of_finished_run_writes_model_file_without_training(trained, tmp_path, monkeypatch):
     result, _ = trained
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(result.folder.parent.parent))
-    repeated = train(
-        configure("num_epoch=4", "activation=prelu", f"model_path={tmp_path / 'm'}", *NO_EXTRAS)
-    )
-    assert repeated.repeated
-    _, metadata = load_weights(only_file(tmp_path / "m"))
+    folder = tmp_path / "m"
+    config = configure("num_epoch=4", "activation=prelu", f"model_path={folder}", *NO_EXTRAS)
+
+    rerun = train(config)
+
+    assert rerun.repeated
+    file = only_file(folder)
+    _, metadata = load_weights(file)
     assert json.loads(metadata["record"])["ended_ms"] == result.record.ended_ms
-    assert (
-        weights_digest(load(str(only_file(tmp_path / "m"))).state_dict())
-        == result.record.weights_digest
-    )
+    weights = load(str(file)).state_dict()
+    assert weights_digest(weights) == result.record.weights_digest
 
 
 def test_best_model_so_far_is_saved_during_training(ready, tmp_path):
     """A killed run therefore leaves its best model."""
-    folder, accuracies, held = tmp_path / "models", [], []
+    folder = tmp_path / "models"
+    accuracies = []  # of each epoch
+    saved = []  # the record in the model file after each epoch
 
     def read_model_file(result: EpochResult) -> bool:
         accuracies.append(result.val_accuracy)
-        held.append(json.loads(load_weights(only_file(folder))[1]["record"]))
+        _, metadata = load_weights(only_file(folder))
+        saved.append(json.loads(metadata["record"]))
         return result.epoch == 3  # prunes the run
 
     train(configure("num_epoch=9", f"model_path={folder}", *NO_EXTRAS), on_epoch=read_model_file)
-    assert {record["outcome"] for record in held} == {"running"}
-    assert [record["best_val_accuracy"] for record in held] == list(
-        itertools.accumulate(accuracies, max)
-    )
+
+    assert {record["outcome"] for record in saved} == {"running"}
+    best_so_far = list(itertools.accumulate(accuracies, max))
+    assert [record["best_val_accuracy"] for record in saved] == best_so_far

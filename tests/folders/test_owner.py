@@ -122,8 +122,10 @@ def test_second_process_waits_and_names_the_owner(tmp_path, caplog):
         other.communicate("")
         assert taken.wait(30)
         thread.join()
+
     (message,) = caplog.messages
-    assert all(part in message for part in ("this run", str(other.pid), host(), str(tmp_path)))
+    for part in ("this run", str(other.pid), host(), str(tmp_path)):
+        assert part in message
 
 
 def test_folder_is_free_after_owner_is_killed(tmp_path):
@@ -139,7 +141,8 @@ def test_folder_is_free_after_owner_is_killed(tmp_path):
 @pytest.mark.parametrize(("seconds_ago", "alive"), [(45.0, True), (90.0, False)])
 def test_owner_on_other_machine_counts_while_heartbeats_continue(tmp_path, seconds_ago, alive):
     owner = elsewhere(tmp_path, seconds_ago)
-    assert owner_of(tmp_path) == (owner if alive else None)
+    expected = owner if alive else None
+    assert owner_of(tmp_path) == expected
     assert not owner.here
 
 
@@ -167,46 +170,52 @@ def test_reading_the_owner_does_not_prevent_owning(tmp_path):
         while not stop.wait(0.001):
             owner_of(tmp_path)
 
-    looker = threading.Thread(target=read_owner)
-    looker.start()
+    reader = threading.Thread(target=read_owner)
+    reader.start()
     try:
         for _ in range(10):
             with locked_folder(tmp_path, "it"):
                 assert owner_of(tmp_path) == Owner(host(), os.getpid())
     finally:
         stop.set()
-        looker.join()
+        reader.join()
 
 
 def test_process_waiting_for_moved_folder_owns_a_new_folder(tmp_path):
-    folder, moved = tmp_path / "it", tmp_path / "moved"
+    folder = tmp_path / "it"
+    moved = tmp_path / "moved"
     folder.mkdir()
+
     with open_lock(folder / "lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        waits = holding(folder)
-        until(lambda: str(folder / "lock") in opened(waits.pid), waits)
+        process = holding(folder)
+        until(lambda: str(folder / "lock") in opened(process.pid), process)
         os.rename(folder, moved)
-    assert waits.stdout is not None
-    assert waits.stdout.readline() == "mine\n"
-    assert owner_of(folder) == Owner(host(), waits.pid)
+
+    assert process.stdout is not None
+    assert process.stdout.readline() == "mine\n"
+    assert owner_of(folder) == Owner(host(), process.pid)
     assert owner_of(moved) is None
-    waits.communicate("")
+    process.communicate("")
 
 
 def test_owned_folder_is_not_moved(tmp_path):
-    folder, to = tmp_path / "it", tmp_path / "to"
+    folder = tmp_path / "it"
+    destination = tmp_path / "to"
     process = holder(folder)
-    assert move_away(folder, to) == Owner(host(), process.pid)
+    assert move_away(folder, destination) == Owner(host(), process.pid)
     assert folder.is_dir()
+
     process.communicate("")
-    assert move_away(folder, to) is None
-    assert (folder.exists(), to.is_dir()) == (False, True)
+    assert move_away(folder, destination) is None
+    assert not folder.exists()
+    assert destination.is_dir()
 
 
 def opened(pid: int) -> list[str]:
     """Return the files that a process has open."""
-    found = []
+    files = []
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            found.append(os.readlink(link))
-    return found
+            files.append(os.readlink(link))
+    return files

@@ -25,9 +25,9 @@ from lenet_exp.folders.records import (
     record_from_json,
     record_to_json,
 )
-from lenet_exp.folders.records import (
-    TestResult as StoredTestResult,
-)  # pytest collects classes named Test*
+
+# pytest collects classes named Test*
+from lenet_exp.folders.records import TestResult as StoredTestResult
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_plan import SweepPlan
 from tests.tools.records import a_record
@@ -55,18 +55,19 @@ def within(value: object, more: object) -> bool:
 
 def without_digest(value: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of a stored object without its digest and the flags that this release lacks."""
-    kept = {key: copy.deepcopy(part) for key, part in value.items() if key != "digest"}
-    kept.get("config", {}).get("sweep", {}).pop("margin", None)
-    return kept
+    rest = copy.deepcopy(value)
+    rest.pop("digest", None)
+    rest.get("config", {}).get("sweep", {}).pop("margin", None)
+    return rest
 
 
 @pytest.mark.parametrize("name", STORED)
 def test_unknown_keys_are_kept(name):
-    of, to = STORED[name]
-    value = {**without_digest(stored("0.3")[name][0]), **NEW_KEYS}
-    rows = json.loads(json.dumps(to(of(value))))
-    assert within(without_removed_flags(value), rows)
-    assert of(rows) == of(value)
+    read, write = STORED[name]
+    value = without_digest(stored("0.3")[name][0]) | NEW_KEYS
+    rewritten = json.loads(json.dumps(write(read(value))))
+    assert within(without_removed_flags(value), rewritten)
+    assert read(rewritten) == read(value)
 
 
 def without_removed_flags(value: dict[str, Any]) -> dict[str, Any]:
@@ -81,10 +82,16 @@ def without_removed_flags(value: dict[str, Any]) -> dict[str, Any]:
 
 def unknown(value: object) -> set[str]:
     """Return the keys that a class does not know, at every depth."""
-    found = set(getattr(value, "other", {}))
-    if is_dataclass(value) and not isinstance(value, Config):
-        return found.union(*(unknown(getattr(value, f.name)) for f in fields(value)))
-    return found.union(*map(unknown, value)) if isinstance(value, list) else found
+    parts: list[object] = []
+    if isinstance(value, list):
+        parts = value
+    elif is_dataclass(value) and not isinstance(value, Config):
+        parts = [getattr(value, field.name) for field in fields(value)]
+
+    keys = set(getattr(value, "other", {}))
+    for part in parts:
+        keys |= unknown(part)
+    return keys
 
 
 # Fields of sweep.json that moved to delivered.json in the sweep folder.
@@ -94,12 +101,12 @@ OF_RELEASE_0_3 = {key_of(field) for field in fields(UploadsOfRelease03)} - {"oth
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("name", STORED)
 def test_objects_of_earlier_releases_are_read_and_written_back(name, release):
-    of, to = STORED[name]
+    read, write = STORED[name]
     assert stored(release)[name]
     for value in stored(release)[name]:
-        assert unknown(of(value)) <= {"digest", "margin", *OF_RELEASE_0_3}
-        rows = json.loads(json.dumps(to(of(value))))
-        assert within(without_removed_flags(without_digest(value)), rows)
+        assert unknown(read(value)) <= {"digest", "margin", *OF_RELEASE_0_3}
+        rewritten = json.loads(json.dumps(write(read(value))))
+        assert within(without_removed_flags(without_digest(value)), rewritten)
 
 
 def test_uploads_recorded_by_release_0_3_are_known():
@@ -109,15 +116,13 @@ def test_uploads_recorded_by_release_0_3_are_known():
         assert {entry.store: entry.run_id for entry in entries} == value["mlflow_runs"]
         ended = {entry.store for entry in entries if entry.ended == value["starts"]}
         assert ended == set(value["mlflow_runs"]) - set(value["untold"])
-        assert [entry.shown for entry in entries] == [
-            value["shown"].get(entry.run_id, "") for entry in entries
-        ]
+        for entry in entries:
+            assert entry.shown == value["shown"].get(entry.run_id, "")
 
 
 def test_unfinished_run_is_stored_without_final_fields():
-    ended = next(
-        record for record in map(record_from_json, stored("0.3")["Record"]) if record.is_result
-    )
+    records = [record_from_json(value) for value in stored("0.3")["Record"]]
+    ended = next(record for record in records if record.is_result)
     assert set(record_to_json(ended)) >= FINAL_FIELDS
     assert not set(record_to_json(ended.begun)) & FINAL_FIELDS
     assert record_from_json(record_to_json(ended.begun)) == ended.begun
@@ -125,29 +130,30 @@ def test_unfinished_run_is_stored_without_final_fields():
 
 def test_environments_differ_only_in_properties_of_both_records():
     one = a_record(execution={"device": "cpu", "num_threads": 1}, versions={"torch": "2"})
-    newer = replace(
-        one,
-        execution=one.execution | {"cpu_capability": "AVX2", "engine": "torch", "environment": ""},
-    )
-    assert one.execution_differences(newer) == newer.execution_differences(one) == {}
+    new_properties = {"cpu_capability": "AVX2", "engine": "torch", "environment": ""}
+    newer = replace(one, execution=one.execution | new_properties)
+    assert one.execution_differences(newer) == {}
+    assert newer.execution_differences(one) == {}
     assert one.missing_properties(newer) == ["cpu_capability", "environment"]
     assert newer.missing_properties(one) == []
 
-    def other(**execution):
-        return newer.execution_differences(replace(newer, execution=newer.execution | execution))
+    def differences_if(**changed: object) -> dict[str, tuple[object, object]]:
+        """Return the differences between `newer` and a record with changed properties."""
+        other = replace(newer, execution=newer.execution | changed)
+        return newer.execution_differences(other)
 
-    assert other(num_threads=2) == {"num_threads": (1, 2)}
-    assert other(engine="abacus", num_threads=2) == {"engine": ("torch", "abacus")}
-    assert one.execution_differences(replace(newer, versions={"torch": "3"})) == {
-        "torch": ("2", "3")
-    }
+    assert differences_if(num_threads=2) == {"num_threads": (1, 2)}
+    assert differences_if(engine="abacus", num_threads=2) == {"engine": ("torch", "abacus")}
+    with_other_torch = replace(newer, versions={"torch": "3"})
+    assert one.execution_differences(with_other_torch) == {"torch": ("2", "3")}
 
 
 def test_description_of_differences_names_only_variables_that_differ():
-    earlier, current = "ATEN_CPU_CAPABILITY=default MKL_CBWR=AVX2", "MKL_CBWR=AVX2 OMP_DYNAMIC=true"
+    earlier = "ATEN_CPU_CAPABILITY=default MKL_CBWR=AVX2"
+    current = "MKL_CBWR=AVX2 OMP_DYNAMIC=true"
     assert describe_differences({"environment": (earlier, current), "num_threads": (1, 2)}) == (
         "environment=ATEN_CPU_CAPABILITY=default (now OMP_DYNAMIC=true), num_threads=1 (now 2)"
     )
-    assert describe_differences({"environment": ("", "MKL_CBWR=AVX2")}) == (
-        "environment=none (now MKL_CBWR=AVX2)"
-    )
+
+    text = describe_differences({"environment": ("", "MKL_CBWR=AVX2")})
+    assert text == "environment=none (now MKL_CBWR=AVX2)"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,13 @@ def content(folder: RunFolder) -> list[str]:
 
 
 def test_run_id_depends_on_experiment_fingerprint_and_environment():
-    arguments = [
-        (e, f, *how)
-        for e in "ab"
-        for f in ("c" * 64, "d" * 64)
-        for how in ((), ("cpu", 1), ("cpu", 2))
-    ]
-    names = [run_id(*one) for one in arguments]
+    experiments = ("a", "b")
+    fingerprints = ("c" * 64, "d" * 64)
+    environments = ((), ("cpu", 1), ("cpu", 2))
+    arguments = []
+    for experiment, fingerprint, environment in product(experiments, fingerprints, environments):
+        arguments.append((experiment, fingerprint, *environment))
+    names = [run_id(*argument) for argument in arguments]
     assert len(set(names)) == len(arguments)
     assert {len(name) for name in names} == {32}
     assert run_id(*arguments[0]) == names[0]
@@ -67,7 +68,9 @@ def test_restart_empties_folder_but_keeps_log_and_mlflow_runs(folder):
     Checkpoints(folder.path).write_results(BEST)
     folder.log_file.write_text("a line\n")
     (folder.path / "rest").mkdir()
+
     folder.start(replace(BEGUN, name="m"))
+
     assert folder.delivered() == Delivered([entry])
     assert folder.begun().name == "m"
     assert content(folder) == ["delivered.json", "job.json", "run.log"]
@@ -78,7 +81,9 @@ def test_killed_run_has_no_result_and_can_resume(folder):
     folder.finish(record("killed"))
     assert folder.record() == record("killed")
     assert folder.result() is None
+
     folder.resume()
+
     assert folder.record() is None
     assert folder.begun() == BEGUN
     assert folder.best_weights()["w"].tolist() == [2.0] * 3
@@ -89,7 +94,9 @@ def test_finished_run_keeps_record_history_and_best_model(folder):
     folder.start(BEGUN).write_results(BEST)
     (folder.path / "state-3-0.safetensors").write_bytes(b"of a commit")
     folder.finish(record("finished"))
-    assert folder.result() == folder.record() == folder.begun() == record("finished")
+    assert folder.result() == record("finished")
+    assert folder.record() == record("finished")
+    assert folder.begun() == record("finished")
     assert folder.best_weights()["w"].tolist() == [2.0] * 3
     assert content(folder) == ["best-2.safetensors", "history.json", "record.json"]
 

@@ -26,15 +26,14 @@ REQUEST: dict[str, Any] = {
 
 
 def job(number: int, run: str = "") -> Job:
-    name, overrides = f"seed={number} é", [f"seed={number}", "+tracking.tags.note=é\u2028"]
     return Job(
         number,
-        name,
-        {"seed": str(number)},
-        overrides,
-        Config(seed=number),
-        "f" * 64,
-        run or f"{number:032}",
+        name=f"seed={number} é",
+        swept={"seed": str(number)},
+        overrides=[f"seed={number}", "+tracking.tags.note=é\u2028"],
+        config=Config(seed=number),
+        fingerprint="f" * 64,
+        run=run or f"{number:032}",
     )
 
 
@@ -53,7 +52,8 @@ def test_sweep_folder_returns_stored_jobs_and_plan(tmp_path):
     assert sweep.jobs() == jobs
     plan = sweep.started()
     assert {name: getattr(plan, name) for name in REQUEST} == REQUEST
-    assert (plan.starts, plan.outcome) == (1, "running")
+    assert plan.starts == 1
+    assert plan.outcome == "running"
     assert sweep.delivered().run_ids() == {"here": "0" * 32}
 
 
@@ -62,11 +62,17 @@ def test_job_is_active_until_the_end_and_error_is_kept(tmp_path):
     sweep.start([job(n) for n in range(11)], **REQUEST)
     for number in (10, 2):
         sweep.begin_job(number)
-    assert (sweep.active(), sweep.ended()) == ([2, 10], [])
+    assert sweep.active() == [2, 10]
+    assert sweep.ended() == []
+
     sweep.end_job(10, "DataError: gone")
     sweep.end_job(3, None)  # was already trained, so it was never active
-    assert (sweep.active(), sweep.ended()) == ([2], [3, 10])
-    assert [sweep.error(n) for n in (2, 3, 10)] == [None, None, "DataError: gone"]
+
+    assert sweep.active() == [2]
+    assert sweep.ended() == [3, 10]
+    assert sweep.error(2) is None
+    assert sweep.error(3) is None
+    assert sweep.error(10) == "DataError: gone"
 
 
 def test_restart_replaces_jobs_and_clears_events(tmp_path):
@@ -80,12 +86,19 @@ def test_restart_replaces_jobs_and_clears_events(tmp_path):
         (sweep.path / name).write_text("old")
     sweep.set_delivered(DeliveredSweep("here", "1"))
     sweep.save(outcome=Outcome.killed)
-    sweep.start(list(reversed(jobs)), **REQUEST | {"command": "lenet-train -m seed=2,1"})
-    assert sweep.jobs() == list(reversed(jobs))
-    assert (sweep.active(), sweep.ended(), sweep.error(1)) == ([], [], None)
+
+    in_other_order = list(reversed(jobs))
+    sweep.start(in_other_order, **REQUEST | {"command": "lenet-train -m seed=2,1"})
+
+    assert sweep.jobs() == in_other_order
+    assert sweep.active() == []
+    assert sweep.ended() == []
+    assert sweep.error(1) is None
     assert not list(sweep.path.glob("*.log"))
     plan = sweep.started()
-    assert (plan.starts, plan.outcome, plan.created_ms) == (2, "running", created)
+    assert plan.starts == 2
+    assert plan.outcome == "running"
+    assert plan.created_ms == created
     assert plan.command == "lenet-train -m seed=2,1"
     assert sweep.delivered().run_ids() == {"here": "1"}
 
@@ -106,15 +119,16 @@ def test_sweeps_are_listed_in_order_of_latest_start(tmp_path):
     assert all_sweeps(tmp_path) == []
     (tmp_path / "sweeps").mkdir()
     sweeps = {name: SweepFolder(tmp_path / "sweeps" / name) for name in "abc"}
-    for at, name in enumerate("bca"):
+    for time_ms, name in enumerate("bca"):
         sweeps[name].start([job(0)], **REQUEST)
-        sweeps[name].save(started_ms=at)
+        sweeps[name].save(started_ms=time_ms)
     (tmp_path / "sweeps" / "of no sweep").mkdir()
     assert [sweep.id for sweep in all_sweeps(tmp_path)] == ["a", "c", "b"]
 
 
 def test_sweep_id_depends_on_experiment_and_set_of_runs():
-    one, other = job(0), job(1)
+    one = job(0)
+    other = job(1)
     sweep = sweep_of("e", [one, other])
     assert sweep_of("e", [other, one]).path == sweep.path
     assert sweep_of("f", [one, other]).path != sweep.path
@@ -130,9 +144,13 @@ def test_sweep_file_corrupted_during_sweep_is_rewritten_by_owner(tmp_path, caplo
     (tmp_path / "sweep.json").write_bytes(b"")
     with pytest.raises(DamagedError, match=r"sweep\.json is corrupt"):
         SweepFolder(tmp_path).save(outcome=Outcome.killed)
+
     sweep.save(outcome=Outcome.finished)
+
     plan = SweepFolder(tmp_path).started()
-    assert (plan.command, plan.confirmed, plan.outcome) == (REQUEST["command"], True, "finished")
+    assert plan.command == REQUEST["command"]
+    assert plan.confirmed is True
+    assert plan.outcome == "finished"
     assert caplog.text.count("sweep.json is corrupt") == 1
 
 
@@ -148,9 +166,8 @@ def test_edited_job_is_corrupt(tmp_path):
 def test_job_of_older_release_without_digest_is_accepted(tmp_path):
     sweep = SweepFolder(tmp_path)
     sweep.start([job(0)], **REQUEST, runs=1)
-    (tmp_path / "jobs.jsonl").write_text(
-        without_digest((tmp_path / "jobs.jsonl").read_text()) + "\n"
-    )
+    text = (tmp_path / "jobs.jsonl").read_text()
+    (tmp_path / "jobs.jsonl").write_text(without_digest(text) + "\n")
     assert sweep.jobs() == [job(0)]
 
 
@@ -162,14 +179,15 @@ def test_incomplete_last_job_of_killed_sweep_is_left_out(tmp_path):
     assert sweep.jobs() == [job(0)]
 
 
-def left(**known: object) -> float | None:
+def seconds_left(**values: object) -> float | None:
     """Return the time left in a sweep that started 100 s ago and has trained two epochs in 4 s."""
-    values = {"trained": 2, "done": 2, "left": 5, "seconds": 100.0, "spent": 4.0} | known
-    return SweepProgress(SweepPlan(created_ms=0), [], [], **values).seconds_left
+    defaults = {"trained": 2, "done": 2, "left": 5, "seconds": 100.0, "spent": 4.0}
+    progress = SweepProgress(SweepPlan(created_ms=0), [], [], **(defaults | values))
+    return progress.seconds_left
 
 
 def test_time_left_depends_on_epochs_but_not_on_startup():
-    assert left(runs_left=3, places=2) == pytest.approx((5 * 2 + 3 * RUN_SECONDS) / 2)
+    assert seconds_left(runs_left=3, places=2) == pytest.approx((5 * 2 + 3 * RUN_SECONDS) / 2)
     # the other place is idle
-    assert left(runs_left=1, places=2) == pytest.approx(5 * 2 + RUN_SECONDS)
-    assert left(runs_left=3, trained=0) is None
+    assert seconds_left(runs_left=1, places=2) == pytest.approx(5 * 2 + RUN_SECONDS)
+    assert seconds_left(runs_left=3, trained=0) is None
