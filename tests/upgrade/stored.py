@@ -12,29 +12,39 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RELEASES = ("0.3",)  # releases with an archive
-MOVED = (
-    "mlflow_runs",
-    "shown",
-    "untold",
-    "database",
-)  # fields of sweep.json that are now in delivered.json
+# fields of sweep.json that are now in delivered.json
+MOVED = ("mlflow_runs", "shown", "untold", "database")
+# the class of the objects in each file
 FILES = {
     "job.json": "Record",
     "record.json": "Record",
     "history.json": "History",
     "delivered.json": "Delivered",
+    "test.json": "TestResult",
+    "sweep.json": "SweepPlan",
+    "jobs.jsonl": "Job",
 }
-FILES |= {"test.json": "TestResult", "sweep.json": "SweepPlan", "jobs.jsonl": "Job"}
+# the keys of a class whose values are objects or lists of objects, and the class of these
+INNER = {
+    "History": [("epochs", "EpochResult"), ("commits", "Checkpoint"), ("best", "BestWeights")],
+    "Checkpoint": [("best", "BestWeights")],
+    "Delivered": [("mlflow_runs", "DeliveredRun")],
+    "SweepPlan": [("search", "SearchPlan")],
+}
 
 
 @cache
 def stored(release: str) -> dict[str, list[dict[str, Any]]]:
     """Return the JSON objects that a release stored, by the name of their class."""
-    found = defaultdict(list)
+    objects: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for name, text in _files(release):
-        for line in text.splitlines() if name == "jobs.jsonl" else [text]:
-            _add(found, FILES[name], json.loads(line))
-    return dict(found)
+        if name == "jobs.jsonl":
+            texts = text.splitlines()
+        else:
+            texts = [text]
+        for one in texts:
+            _add(objects, FILES[name], json.loads(one))
+    return dict(objects)
 
 
 def _files(release: str) -> Iterator[tuple[str, str]]:
@@ -43,21 +53,21 @@ def _files(release: str) -> Iterator[tuple[str, str]]:
         for member in archive:
             path = PurePath(member.name)
             if path.name in FILES and path.parts[1] in ("runs", "sweeps"):
-                yield path.name, archive.extractfile(member).read().decode()  # type: ignore[union-attr]
+                file = archive.extractfile(member)
+                assert file is not None
+                yield path.name, file.read().decode()
 
 
-def _add(found: dict[str, list[dict[str, Any]]], kind: str, value: dict[str, Any]) -> None:
+def _add(objects: dict[str, list[dict[str, Any]]], kind: str, value: dict[str, Any]) -> None:
     """Add an object and those that it contains."""
-    found[kind].append(value)
-    inner = {
-        "History": [("epochs", "EpochResult"), ("commits", "Checkpoint"), ("best", "BestWeights")],
-        "Checkpoint": [("best", "BestWeights")],
-        "Delivered": [("mlflow_runs", "DeliveredRun")],
-        "SweepPlan": [("search", "SearchPlan")],
-    }
+    objects[kind].append(value)
     if kind == "SweepPlan":
-        _add(found, "UploadsOfRelease03", {name: value[name] for name in MOVED if name in value})
-    for key, part in inner.get(kind, ()):
+        moved = {name: value[name] for name in MOVED if name in value}
+        _add(objects, "UploadsOfRelease03", moved)
+    for key, kind_of_part in INNER.get(kind, ()):
         parts = value.get(key)
-        for one in parts if isinstance(parts, list) else [parts] if parts else ():
-            _add(found, part, one)
+        if isinstance(parts, list):
+            for part in parts:
+                _add(objects, kind_of_part, part)
+        elif parts:
+            _add(objects, kind_of_part, parts)
