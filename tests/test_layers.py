@@ -85,11 +85,13 @@ UNTYPED = re.compile(r"(dict|Dict|Mapping|MutableMapping)\[str, (Any|object)\]")
 
 
 def modules(*packages: str) -> dict[str, Path]:
-    return {
-        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
-        for package in packages
-        for file in (ROOT / package).rglob("*.py")
-    }
+    """Return the files of packages by the names of their modules."""
+    files = {}
+    for package in packages:
+        for file in (ROOT / package).rglob("*.py"):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            files[".".join(parts).removesuffix(".__init__")] = file
+    return files
 
 
 FILES = modules("lenet_exp", "hydra_plugins")
@@ -100,6 +102,7 @@ def layer(module: str) -> str:
     package, _, rest = module.partition(".")
     if package == "hydra_plugins":
         return package
+
     parts = rest.split(".")
     for name in (".".join(parts[:2]), parts[0]):
         if name in LAYERS:
@@ -108,26 +111,44 @@ def layer(module: str) -> str:
         return "tracking.stores"  # the package itself, which is empty
     if parts[0] == "__main__":
         return "commands"
-    return "ground" if parts[0] in GROUND else "api"
+    if parts[0] in GROUND:
+        return "ground"
+    return "api"
 
 
 def imported(module: str) -> Iterator[str]:
     """Yield the modules of this project that a module imports, at any level."""
-    package = module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(FILES[module].read_text())):
-        names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            above = (
-                package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            )
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            names = [
-                f"{base}.{alias.name}" if f"{base}.{alias.name}" in FILES else base
-                for alias in node.names
-            ]
-        yield from (name for name in names if name in FILES and name != module)
+            names = names_of_import_from(module, node)
+        else:
+            continue
+        for name in names:
+            if name in FILES and name != module:
+                yield name
+
+
+def names_of_import_from(module: str, node: ast.ImportFrom) -> list[str]:
+    """Return the modules of a `from ... import ...`, whose names can be modules or attributes of
+    one.
+    """
+    parts = []
+    if node.level:  # a relative import
+        is_package = FILES[module].name == "__init__.py"
+        package = module if is_package else module.rpartition(".")[0]
+        parents = package.split(".")
+        parts = parents[: len(parents) - node.level + 1]
+    if node.module:
+        parts.append(node.module)
+    base = ".".join(parts)
+
+    names = []
+    for alias in node.names:
+        submodule = f"{base}.{alias.name}"
+        names.append(submodule if submodule in FILES else base)
+    return names
 
 
 GRAPH = {module: set(imported(module)) for module in FILES}
@@ -139,13 +160,11 @@ def test_every_module_is_in_a_layer():
 
 @pytest.mark.parametrize("above", LAYERS)
 def test_layer_imports_no_layer_above(above):
-    lower = LAYERS[LAYERS.index(above) :]
-    wrong = [
-        (m, i)
-        for m, found in GRAPH.items()
-        for i in found
-        if layer(m) == above and layer(i) not in lower
-    ]
+    allowed = LAYERS[LAYERS.index(above) :]
+    wrong = []
+    for module, imports in GRAPH.items():
+        if layer(module) == above:
+            wrong += [(module, name) for name in imports if layer(name) not in allowed]
     assert wrong == []
 
 
@@ -158,101 +177,105 @@ def test_only_commands_and_readers_of_mlflow_import_tracking():
     """Training, runs, sweeps, searches, and executors write folders, which the uploading process
     follows.
     """
-    users = {
-        layer(module)
-        for module, found in GRAPH.items()
-        if any("lenet_exp.tracking" in name for name in found)
-    }
+    users = set()
+    for module, imports in GRAPH.items():
+        imports_tracking = any("lenet_exp.tracking" in name for name in imports)
+        if imports_tracking and not layer(module).startswith("tracking"):
+            users.add(layer(module))
+
     expected = {"commands", "hydra_plugins", "api", "ui", "removal", "reproduction", "prediction"}
-    assert {name for name in users if not name.startswith("tracking")} == expected
+    assert users == expected
 
 
 def test_only_tracking_and_user_interface_import_mlflow():
     importing = re.compile(r"^\s*(from|import) mlflow\b", re.MULTILINE)
-    found = {layer(module) for module, file in FILES.items() if importing.search(file.read_text())}
-    assert {name for name in found if not name.startswith("tracking")} == {"ui"}
+    users = set()
+    for module, file in FILES.items():
+        imports_mlflow = importing.search(file.read_text()) is not None
+        if imports_mlflow and not layer(module).startswith("tracking"):
+            users.add(layer(module))
+    assert users == {"ui"}
 
 
 @pytest.mark.parametrize("cluster", ["ray", "slurm"])
 def test_only_launcher_plugin_imports_cluster_executors(cluster):
     package = f"lenet_exp.executors.{cluster}"
-    users = {
-        module for module, found in GRAPH.items() if any(name.startswith(package) for name in found)
-    }
-    assert {module for module in users if not module.startswith(package)} == {
-        "hydra_plugins.lenet_exp_launcher"
-    }
+    users = set()
+    for module, imports in GRAPH.items():
+        imports_executor = any(name.startswith(package) for name in imports)
+        if imports_executor and not module.startswith(package):
+            users.add(module)
+    assert users == {"hydra_plugins.lenet_exp_launcher"}
 
 
 def test_searches_package_is_imported_late():
     """The package imports optuna, which is slow."""
     wrong = []
     for module, file in FILES.items():
+        if layer(module) == "searches":
+            continue
         for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
-                "lenet_exp.searches"
-            ):
-                wrong += [module] if layer(module) != "searches" else []
+            if isinstance(node, ast.ImportFrom):
+                source = node.module or ""
+                if source.startswith("lenet_exp.searches"):
+                    wrong.append(module)
     assert wrong == []
 
 
 @pytest.mark.parametrize("package", ["lenet_exp", "tests"])
 def test_folders_are_small_and_file_names_rarely_repeat(package):
     files = [file for file in modules(package).values() if file.name != "__init__.py"]
-    folders = Counter(file.parent.relative_to(ROOT) for file in files)
-    names = Counter(file.name for file in files if file.name != "conftest.py")
-    assert {folder: n for folder, n in folders.items() if n > MOST_FILES} == {}
-    assert {name: n for name, n in names.items() if n > MOST_OF_A_NAME} == {}
+    files_in = Counter(file.parent.relative_to(ROOT) for file in files)
+    files_named = Counter(file.name for file in files if file.name != "conftest.py")
+
+    assert {folder: n for folder, n in files_in.items() if n > MOST_FILES} == {}
+    assert {name: n for name, n in files_named.items() if n > MOST_OF_A_NAME} == {}
 
 
 def test_calls_name_their_arguments_after_the_fourth():
-    nodes = [
-        (module, node)
-        for module, file in FILES.items()
-        for node in ast.walk(ast.parse(file.read_text()))
-    ]
-    defined = {node.name for _, node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    defined -= {
-        node.name
-        for _, node in nodes
-        if isinstance(node, ast.FunctionDef) and node.args.vararg is not None
-    }
-    calls = [
-        (module, node)
-        for module, node in nodes
-        if isinstance(node, ast.Call) and len(node.args) > MOST_POSITIONAL
-    ]
-    names = {
-        (module, ast.unparse(call)): ast.unparse(call.func).rpartition(".")[2]
-        for module, call in calls
-    }
-    starred = {
-        ast.unparse(call) for _, call in calls if any(isinstance(a, ast.Starred) for a in call.args)
-    }
-    assert [
-        call for call, name in names.items() if name in defined and call[1] not in starred
-    ] == []
+    """Only calls of this project's functions and classes count."""
+    nodes = []
+    for module, file in FILES.items():
+        nodes += [(module, node) for node in ast.walk(ast.parse(file.read_text()))]
+    defined = set()
+    variadic = set()
+    for _, node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        if isinstance(node, ast.FunctionDef) and node.args.vararg is not None:
+            variadic.add(node.name)
+
+    long_calls = []
+    for module, node in nodes:
+        if not isinstance(node, ast.Call) or len(node.args) <= MOST_POSITIONAL:
+            continue
+        is_starred = any(isinstance(argument, ast.Starred) for argument in node.args)
+        called = ast.unparse(node.func).rpartition(".")[2]
+        if called in defined - variadic and not is_starred:
+            long_calls.append((module, ast.unparse(node)))
+    assert long_calls == []
 
 
 def test_names_of_tests_are_short_statements():
-    names = [
-        name
-        for file in modules("tests").values()
-        for name in re.findall(r"def (test_\w+)", file.read_text())
-    ]
     vague = re.compile(r"test_(an?|the|it|its|they|those|what|who|so)_")
-    assert [name for name in names if len(name) > LONGEST_TEST or vague.match(name)] == []
+    wrong = []
+    for file in modules("tests").values():
+        for name in re.findall(r"def (test_\w+)", file.read_text()):
+            if len(name) > LONGEST_TEST or vague.match(name):
+                wrong.append(name)
+    assert wrong == []
 
 
 def test_few_dictionaries_are_untyped():
-    lines = [
-        line
-        for file in FILES.values()
-        for line in file.read_text().splitlines()
-        if " import " not in line
-    ]
-    assert sum(len(UNTYPED.findall(line)) for line in lines) <= MOST_UNTYPED
-    assert sum(len(re.findall(r"\bOption\b", line)) for line in lines) <= MOST_OPTIONS
+    untyped = 0
+    options = 0
+    for file in FILES.values():
+        for line in file.read_text().splitlines():
+            if " import " not in line:
+                untyped += len(UNTYPED.findall(line))
+                options += len(re.findall(r"\bOption\b", line))
+    assert untyped <= MOST_UNTYPED
+    assert options <= MOST_OPTIONS
 
 
 def test_no_module_shadows_a_function_of_the_api():
@@ -265,19 +288,28 @@ def private_names(module: str) -> set[str]:
     """Return the private names of libraries that a module uses in imports, attributes, and
     strings.
     """
-    found = set()
+    private = set()
     for node in ast.walk(ast.parse(FILES[module].read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-            found |= {name for name in names if re.search(r"(^|\.)_(?!_)", name)}
-        elif isinstance(node, ast.Attribute) and re.fullmatch(r"_(?!_)\w*[a-z0-9]", node.attr):
-            if ast.unparse(node.value) not in {"self", "cls", "os"}:  # os._exit is documented
-                found.add(node.attr)
+            names = [alias.name for alias in node.names]
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names.append(node.module)
+            private |= {name for name in names if re.search(r"(^|\.)_(?!_)", name)}
+        elif isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value)
+            is_private = re.fullmatch(r"_(?!_)\w*[a-z0-9]", node.attr) is not None
+            if is_private and owner not in {"self", "cls", "os"}:  # os._exit is documented
+                private.add(node.attr)
         elif isinstance(node, ast.Constant) and re.fullmatch(OF_OTHERS, str(node.value)):
-            found.add(str(node.value))
-    return found
+            private.add(str(node.value))
+    return private
 
 
 def test_private_names_of_libraries_are_used_in_two_files():
-    assert {module: names for module in FILES if (names := private_names(module))} == PRIVATE
+    used = {}
+    for module in FILES:
+        names = private_names(module)
+        if names:
+            used[module] = names
+    assert used == PRIVATE
     assert sum(map(len, PRIVATE.values())) + len(INTERNAL) <= 12
