@@ -24,19 +24,10 @@ PAGES = (
     "CONTRIBUTING.md",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 )
-COMPARED = (
-    README,
-    "docs/how-to/compare.md",
-    "docs/how-to/reproduce.md",
-)  # see benchmarks/transcripts.py
-KINDS = {
-    "bash",
-    "python",
-    "text",
-    "yaml",
-    "{toctree}",
-    "{eval-rst}",
-}  # a block of another kind could hide a command
+# see benchmarks/transcripts.py
+COMPARED = (README, "docs/how-to/compare.md", "docs/how-to/reproduce.md")
+# A block of another kind could hide a command.
+KINDS = {"bash", "python", "text", "yaml", "{toctree}", "{eval-rst}"}
 FENCE = re.compile(r"^ *```([\w{}-]*)$")
 FILE = re.compile(r"Save this file as `([^`]+)`:$")
 INDENTED = re.compile(r"^ {4}(?=(lenet-\w+|optuna-\w+|mlflow|python|pip) )")
@@ -99,51 +90,56 @@ class Command:
 
 def blocks(page: str) -> list[Block]:
     """Return all blocks of a page in order."""
-    found: list[Block] = []
-    inside: tuple[int, str, list[str]] | None = None
-    above = ""
+    in_order: list[Block] = []
+    open_block: Block | None = None
+    lines: list[str] = []  # of the open block
+    above = ""  # the last line with text before a block
     for number, line in enumerate((ROOT / page).read_text().splitlines(), 1):
         fence = FENCE.match(line)
-        if fence is None and inside is not None:
-            inside[2].append(line)
-        elif fence is not None and inside is None:
-            inside = (number + 1, fence[1], [])
-        elif inside is not None:
-            file = FILE.search(above)
-            found.append(
-                Block(
-                    page, inside[0], inside[1], "\n".join(inside[2]), file=file[1] if file else None
-                )
-            )
-            inside, above = None, ""
-        elif INDENTED.match(line):
-            found.append(Block(page, number, "bash", line.strip()))
-        above = line.strip() or above if inside is None else above
-    assert inside is None, f"{page}:{inside}: a block that does not end"
-    for n, (block, below) in enumerate(pairwise(found)):
-        adjacent = below.line == block.line + len(block.text.splitlines()) + 3
-        if (block.kind, below.kind) == ("bash", "text") and adjacent and "$ " not in below.text:
-            found[n] = replace(block, shown=below.text)
-    return found
+        if open_block is not None and fence is None:
+            lines.append(line)
+        elif open_block is not None:
+            in_order.append(replace(open_block, text="\n".join(lines)))
+            open_block = None
+            above = ""
+        elif fence is not None:
+            saved_as = FILE.search(above)
+            file = None if saved_as is None else saved_as[1]
+            open_block = Block(page, number + 1, fence[1], "", file=file)
+            lines = []
+        elif line.strip():
+            above = line.strip()
+            if INDENTED.match(line):
+                in_order.append(Block(page, number, "bash", above))
+    assert open_block is None, f"{page}:{open_block}: a block that does not end"
+
+    for n, (block, below) in enumerate(pairwise(in_order)):
+        is_bash_above_text = block.kind == "bash" and below.kind == "text"
+        # between them are a fence, an empty line and a fence
+        is_adjacent = below.line == block.line + len(block.text.splitlines()) + 3
+        if is_bash_above_text and is_adjacent and "$ " not in below.text:
+            in_order[n] = replace(block, shown=below.text)
+    return in_order
 
 
 def save_files(page: str, folder: Path) -> None:
     """Save the files that a page shows in a folder."""
     for block in ALL[page]:
         if block.file is not None:
-            (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
-            (folder / block.file).write_text(f"{block.text}\n")
+            path = folder / block.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{block.text}\n")
 
 
 def commands(block: Block) -> list[Command]:
     """Return the commands of a block in order."""
     if block.kind == "bash":
-        found = [
-            one
-            for number, line in _joined(block.text, block.line)
-            for one in _split(block.page, number, line)
-        ]
-        return [*found[:-1], *(replace(last, shown=block.shown) for last in found[-1:])]
+        in_order: list[Command] = []
+        for number, line in _joined(block.text, block.line):
+            in_order += _split(block.page, number, line)
+        if in_order:
+            in_order[-1] = replace(in_order[-1], shown=block.shown)
+        return in_order
     if block.kind == "text":
         return list(_answered(block))
     return []
@@ -153,29 +149,35 @@ def _joined(text: str, first: int) -> Iterator[tuple[int, str]]:
     """Yield lines with their numbers, and join each line that ends with a backslash to the next
     line.
     """
-    whole, begun = "", first
+    whole = ""
+    first_of_whole = first
     for number, line in enumerate(text.splitlines(), first):
-        whole, begun = (whole + line.strip(), begun) if whole else (line.strip(), number)
+        if not whole:
+            first_of_whole = number
+        whole += line.strip()
         if whole.endswith("\\"):
             whole = whole[:-1]
         elif whole:
-            yield begun, whole
+            yield first_of_whole, whole
             whole = ""
 
 
 def _split(page: str, number: int, line: str, shown: str | None = None) -> Iterator[Command]:
+    """Yield the commands of a line, which have the same comment and output."""
     text, comment = without_comment(line)
-    for part in re.split(r"\s&&\s", text) if text else ():
+    if not text:
+        return
+    for part in re.split(r"\s&&\s", text):
         yield Command(page, number, part.strip(), comment, shown)
 
 
 def _answered(block: Block) -> Iterator[Command]:
+    """Yield the commands after `$ ` with the lines below them."""
     lines = block.text.splitlines()
     typed = [n for n, line in enumerate(lines) if line.startswith("$ ")]
     for n, following in pairwise([*typed, len(lines)]):
-        yield from _split(
-            block.page, block.line + n, lines[n][2:], "\n".join(lines[n + 1 : following])
-        )
+        shown = "\n".join(lines[n + 1 : following])
+        yield from _split(block.page, block.line + n, lines[n][2:], shown)
 
 
 def without_comment(line: str) -> tuple[str, str]:
@@ -183,7 +185,8 @@ def without_comment(line: str) -> tuple[str, str]:
     quote = ""
     for n, letter in enumerate(line):
         if quote:
-            quote = "" if letter == quote else quote
+            if letter == quote:
+                quote = ""
         elif letter in "'\"":
             quote = letter
         elif letter == "#" and (n == 0 or line[n - 1].isspace()):

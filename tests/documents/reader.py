@@ -41,7 +41,8 @@ class Reader(contextlib.ExitStack):
 
     def __init__(self, folder: Path, data: str) -> None:
         super().__init__()
-        self.folder, self.data = folder, data
+        self.folder = folder
+        self.data = data
         self.outputs = folder / "outputs"
         self.wrong: list[str] = []  # commands that did not end as the page states
 
@@ -53,19 +54,21 @@ class Reader(contextlib.ExitStack):
         if rule.needs:
             self._have(rule.needs, command.text)
         text = self._filled(command, rule)
+
         if rule.way is Way.stays:
             problem = self._stays(text)
         else:
-            done = self._run(text)
-            problem = (
-                ""
-                if done.returncode == command.status
-                else f"status {done.returncode}: {done.stderr[-2000:]}"
-            )
-            if command.is_compared and not problem:
-                problem = "\n    ".join(differing(command.shown or "", done.stdout, done.stderr))
+            problem = self._problem(command, self._run(text))
         if problem:
             self.wrong.append(f"{command}\n    typed: {text}\n    {problem}")
+
+    def _problem(self, command: Command, done: Done) -> str:
+        """Return how a command did not end as the page states, or an empty string."""
+        if done.returncode != command.status:
+            return f"status {done.returncode}: {done.stderr[-2000:]}"
+        if command.is_compared:
+            return "\n    ".join(differing(command.shown or "", done.stdout, done.stderr))
+        return ""
 
     def execute(self, block: Block) -> None:
         """Execute a python block, with less training, or save a block that is a file."""
@@ -84,29 +87,38 @@ class Reader(contextlib.ExitStack):
             exec(compile(script, f"{block.page}:{block.line}", "exec"), {"__name__": "__main__"})
 
     def _environment(self) -> dict[str, str]:
-        here = {"no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost"}
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        browser = {"BROWSER": "true %s"}
-        folders = {"LENET_EXP_DATA": self.data, "LENET_EXP_OUTPUTS": str(self.outputs)}
-        return NO_NETWORK | here | browser | folders | {"PATH": path}
+        loopback = "127.0.0.1,localhost"
+        return {
+            **NO_NETWORK,
+            "no_proxy": loopback,
+            "NO_PROXY": loopback,
+            "BROWSER": "true %s",
+            "LENET_EXP_DATA": self.data,
+            "LENET_EXP_OUTPUTS": str(self.outputs),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        }
 
     def _run(self, text: str) -> Done:
-        words, environment = shlex.split(text), self._environment()
-        if not SHELL.search(re.sub(r"'[^']*'", "", text)):
+        """Run a command to its end, in a shell only if its syntax requires one."""
+        words = shlex.split(text)
+        environment = self._environment()
+        unquoted = re.sub(r"'[^']*'", "", text)
+        if not SHELL.search(unquoted):
             if words[0].startswith("PYTHONPATH="):
                 environment["PYTHONPATH"] = words.pop(0).partition("=")[2]
             if words[0].startswith("lenet-"):
                 return end(self._started(words, environment))
             if words[:2] == ["python", "-m"]:
-                return end(
-                    start(
-                        *words[3:],
-                        outputs=self.outputs,
-                        module=words[2],
-                        cwd=self.folder,
-                        env=environment,
-                    )
+                module = words[2]
+                process = start(
+                    *words[3:],
+                    outputs=self.outputs,
+                    module=module,
+                    cwd=self.folder,
+                    env=environment,
                 )
+                return end(process)
+
         shell = {"PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
         return subprocess.run(
             ["bash", "-c", text],
@@ -119,26 +131,29 @@ class Reader(contextlib.ExitStack):
         )
 
     def _started(self, words: list[str], env: dict[str, str]) -> Process | subprocess.Popen[str]:
-        program = words[0].removeprefix("lenet-")
-        known = {"outputs": self.outputs, "cwd": self.folder, "module": "tests.documents.console"}
-        return start(*words[1:], program=program, env=env, **known)
+        return start(
+            *words[1:],
+            program=words[0].removeprefix("lenet-"),
+            outputs=self.outputs,
+            cwd=self.folder,
+            module="tests.documents.console",
+            env=env,
+        )
 
     def _stays(self, text: str) -> str:
         """Start lenet-ui, stop it with Ctrl-C, and return a problem or an empty string."""
         words = shlex.split(text)[1:]
-        with lenet_ui(
-            *words, outputs=self.outputs, cwd=self.folder, env=self._environment()
-        ) as served:
+        environment = self._environment()
+        with lenet_ui(*words, outputs=self.outputs, cwd=self.folder, env=environment) as served:
             with requests.Session() as session:
                 session.trust_env = False
-                status = session.get(served.address, auth=served.login, timeout=60).status_code
+                response = session.get(served.address, auth=served.login, timeout=60)
             served.process.send_signal(signal.SIGINT)
-            left = end(served.process).returncode
-        return (
-            ""
-            if (status, left) == (200, 130)
-            else f"its server answers {status}, and it ends with {left}"
-        )
+            exit_status = end(served.process).returncode
+
+        if response.status_code == 200 and exit_status == 130:
+            return ""
+        return f"its server answers {response.status_code}, and it ends with {exit_status}"
 
     def _have(self, need: Need, text: str) -> None:
         """Create what a command needs, unless the folder has it."""
@@ -146,17 +161,21 @@ class Reader(contextlib.ExitStack):
             case Need.sweep:
                 self._sweeps(1)
             case Need.seeds:
-                if not any(
-                    {"seed"} < set(sweep.started().swept) for sweep in all_sweeps(self.outputs)[:1]
-                ):
-                    # A finished sweep that runs again would not become the last one.
-                    first_seed = 10 * len(all_sweeps(self.outputs))
-                    self._made(f"{SWEEP} 'seed=range({first_seed},{first_seed + 2})'")
+                self._sweep_over_seeds()
             case Need.running:
                 self._start_sweep()
             case Need.network:
                 network = text.partition("trained_model=")[2].partition("-")[0]
-                self._made(f"lenet-train dataset=digits num_epoch=1 model={network}")
+                self._run_successfully(f"lenet-train dataset=digits num_epoch=1 model={network}")
+
+    def _sweep_over_seeds(self) -> None:
+        """Run a sweep over seeds and other flags, unless the last sweep is one."""
+        sweeps = all_sweeps(self.outputs)
+        if sweeps and {"seed"} < set(sweeps[0].started().swept):
+            return
+        # A finished sweep that runs again would not become the last one.
+        first_seed = 10 * len(sweeps)
+        self._run_successfully(f"{SWEEP} 'seed=range({first_seed},{first_seed + 2})'")
 
     def _start_sweep(self) -> None:
         """Start a sweep, and return while it trains."""
@@ -171,19 +190,19 @@ class Reader(contextlib.ExitStack):
     def _sweeps(self, count: int) -> list[str]:
         """Return the IDs of `count` sweeps, the latest first."""
         for seed in range(count + 1):
-            found = [sweep.id for sweep in all_sweeps(self.outputs)]
-            if len(found) >= count:
-                return found[:count]
-            self._made(f"{SWEEP} seed={seed}")
+            ids = [sweep.id for sweep in all_sweeps(self.outputs)]
+            if len(ids) >= count:
+                return ids[:count]
+            self._run_successfully(f"{SWEEP} seed={seed}")
         raise AssertionError("no sweep was created")
 
     def _lone_run(self) -> Path:
         """Return the folder of a run that is in no sweep."""
-        self._made(f"lenet-train {SMALL} seed=77")
+        self._run_successfully(f"lenet-train {SMALL} seed=77")
         swept = {job.run for sweep in all_sweeps(self.outputs) for job in sweep.jobs()}
         return next(run.path for run in all_runs(self.outputs) if run.id not in swept)
 
-    def _made(self, line: str) -> None:
+    def _run_successfully(self, line: str) -> None:
         done = self._run(line)
         assert done.returncode == 0, (line, done.stderr)
 
@@ -194,26 +213,30 @@ class Reader(contextlib.ExitStack):
         text = command.text.replace("$PWD", str(self.folder))
         if not command.is_compared:
             text = re.sub(r"\brange\((?:(\d+),)?\d+\)", fewer, text)
+
         for written, typed in rule.instead:
             text = text.replace(written, typed.format(outputs=self.outputs))
         for flag in rule.more:  # without changing the quotes of other flags
             name = re.escape(flag.partition("=")[0])
             text = re.sub(rf"\s(?:'{name}=[^']*'|{name}=\S*)", "", text) + f" {flag}"
-        for which in re.findall(rf"\bsweep=({IDS}(?:,{IDS})*)(?![\w.])", text):
-            text = text.replace(
-                f"sweep={which}", "sweep=" + ",".join(self._sweeps(which.count(",") + 1))
-            )
-        if (which := re.search(rf"\brun=({IDS})(?![\w.:])", text)) and not list(
-            self.outputs.glob(f"runs/{which[1]}*")
-        ):
+
+        for placeholder in re.findall(rf"\bsweep=({IDS}(?:,{IDS})*)(?![\w.])", text):
+            count = placeholder.count(",") + 1
+            ids = ",".join(self._sweeps(count))
+            text = text.replace(f"sweep={placeholder}", f"sweep={ids}")
+
+        run = re.search(rf"\brun=({IDS})(?![\w.:])", text)
+        if run and not list(self.outputs.glob(f"runs/{run[1]}*")):
             text = re.sub(rf"\brun={IDS}", f"run={self._lone_run().name}", text)
-        if found := re.search(rf"\b(runs:/|champion=){IDS}", text):
+
+        in_mlflow = re.search(rf"\b(runs:/|champion=){IDS}", text)
+        if in_mlflow:
             (delivered,) = RunFolder(self._lone_run()).delivered().mlflow_runs
-            text = text.replace(found[0], f"{found[1]}{delivered.run_id}")
+            text = text.replace(in_mlflow[0], f"{in_mlflow[1]}{delivered.run_id}")
         return text
 
 
-def fewer(found: re.Match[str]) -> str:
+def fewer(seeds: re.Match[str]) -> str:
     """Reduce a range of seeds to two seeds."""
-    first = int(found[1] or 0)
+    first = int(seeds[1] or 0)
     return f"range({first},{first + 2})"

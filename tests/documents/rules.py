@@ -59,17 +59,21 @@ class Rule:
 
 
 def extras_are_there(text: str) -> None:
-    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for named in re.findall(r"(?:lenet_exp|'\.)\[([\w,]+)\]", text):
-        assert set(named.split(",")) <= set(known), (
-            f"[{named}]: pyproject.toml has the extras {', '.join(known)}"
+    """Check that pyproject.toml has the extras that a text names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for names in re.findall(r"(?:lenet_exp|'\.)\[([\w,]+)\]", text):
+        assert set(names.split(",")) <= set(extras), (
+            f"[{names}]: pyproject.toml has the extras {', '.join(extras)}"
         )
 
 
 def files_are_there(command: str) -> None:
+    """Check that the files in deploy/ exist that a command names."""
     for path in re.findall(r"(?<![\w/.])deploy/[\w./-]+", command):
-        # users create these
-        if not path.startswith(("deploy/.env", "deploy/tls/")) or path.endswith(".example"):
+        is_example = path.endswith(".example")
+        is_of_user = path.startswith(("deploy/.env", "deploy/tls/")) and not is_example
+        if not is_of_user:
             assert (ROOT / path).exists(), f"{command}: there is no {path}"
 
 
@@ -271,16 +275,18 @@ COMPARED = {
 def rule_of(command: Command) -> Rule:
     """Return the rule for a command."""
     if command.is_compared:
-        return next(
-            (rule for begins, rule in COMPARED.items() if command.text.startswith(begins)),
-            AS_IT_STANDS,
-        )
-    claims = (
-        r
-        for r in RULES
-        if re.match(r.fits, command.text) and not (r.elsewhere and command.page in FRESH)
-    )
-    return AS_IT_STANDS if command.is_mistake else next(claims, AS_IT_STANDS)
+        for beginning, rule in COMPARED.items():
+            if command.text.startswith(beginning):
+                return rule
+        return AS_IT_STANDS
+
+    if command.is_mistake:
+        return AS_IT_STANDS
+    for rule in RULES:
+        is_excluded = rule.elsewhere and command.page in FRESH
+        if re.match(rule.fits, command.text) and not is_excluded:
+            return rule
+    return AS_IT_STANDS
 
 
 # Replacements in python blocks that shorten training.

@@ -40,7 +40,8 @@ PAGE = ROOT / "docs" / "reference" / "formats.md"
 EARLIER = ("0.1", "0.2")  # releases without an archive in tests/upgrade
 NEWEST = "0.4"  # release of the fields that no archive in tests/upgrade contains
 NOT_IN_ARCHIVES = {"Owner", "PlacePlan"}  # they exist only while a process runs
-MANY, MOST = "many modules", 6
+MANY = "many modules"  # in the column "read by"
+MOST = 6  # readers that the column lists
 NOT_STORED = {"other", "outputs"}
 
 
@@ -75,15 +76,20 @@ def quoted(text: str) -> list[str]:
 
 def rows_of(page: str) -> Iterator[Row]:
     """Yield the rows of all tables on a page."""
-    heading, titles = "", None
+    heading = ""
+    titles = None
     for line in page.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
         if not line.startswith("|"):
             titles = None
-            heading = line.lstrip("# ") if line.startswith("#") else heading
-        elif titles is None:
+            continue
+
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        is_rule = set(line) <= set("-| ")
+        if titles is None:
             titles = cells
-        elif set(line) - set("-| "):
+        elif not is_rule:
             yield Row(heading, dict(zip(titles, cells, strict=True)))
 
 
@@ -101,12 +107,15 @@ def names_in(rows: list[Row]) -> list[str]:
 
 def stored_classes() -> dict[str, type]:
     """The classes whose fields are stored in JSON files, by name."""
-    found = {"EpochResult": EpochResult, "Owner": Owner, "PlacePlan": PlacePlan}
+    classes = {"EpochResult": EpochResult, "Owner": Owner, "PlacePlan": PlacePlan}
     for module, path in FILES.items():
-        for node in ast.walk(ast.parse(path.read_text())) if "(Stored)" in path.read_text() else ():
+        text = path.read_text()
+        if "(Stored)" not in text:
+            continue
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ClassDef) and "Stored" in map(ast.unparse, node.bases):
-                found[node.name] = getattr(import_module(module), node.name)
-    return found
+                classes[node.name] = getattr(import_module(module), node.name)
+    return classes
 
 
 CLASSES = stored_classes()
@@ -128,59 +137,62 @@ def test_every_documented_field_belongs_to_a_stored_class():
 
 @pytest.mark.parametrize("name", sorted(CLASSES.keys() - NOT_IN_ARCHIVES))
 def test_fields_name_the_first_release_that_stored_them(name):
-    keys = {
-        release: {key for value in stored(release).get(name, []) for key in value}
-        for release in RELEASES
-    }
+    first_release: dict[str, str] = {}
+    for release in RELEASES:
+        for value in stored(release).get(name, []):
+            for field in value:
+                first_release.setdefault(field, release)
+
     for row in field_rows(name):
-        since = RELEASES[0] if row.cells["since"] in EARLIER else row.cells["since"]
+        since = row.cells["since"]
+        if since in EARLIER:
+            since = RELEASES[0]
         for field in row.names:
-            assert since == next(
-                (release for release in RELEASES if field in keys[release]), NEWEST
-            ), field
+            assert since == first_release.get(field, NEWEST), field
 
 
 def test_every_row_names_a_release():
-    assert {row.cells["since"] for row in ROWS if "since" in row.cells} <= {
-        *EARLIER,
-        *RELEASES,
-        NEWEST,
-    }
+    releases = {row.cells["since"] for row in ROWS if "since" in row.cells}
+    assert releases <= {*EARLIER, *RELEASES, NEWEST}
 
 
 def test_keys_of_execution_and_releases_match_the_code(monkeypatch):
     monkeypatch.setattr(execution, "describe_kernels", lambda: "AVX2, g++")
     config = compose(["engine=native", "augmentation=shift"])
+
     keys = execution.describe_execution(config, torch.device("cpu"), "it was requested").keys()
+
     rows = table("key", "Keys of `execution`")
     assert sorted(names_in(rows)) == sorted(keys)
     for engine in ("torch", "native"):
-        relevant = [row for row in rows if engine in row.cells["exact results depend on it"]]
-        assert (
-            set(names_in(relevant))
-            == exact_result_properties(dict.fromkeys(keys, "x") | {"engine": engine}, {}).keys()
-        )
+        documented = [row for row in rows if engine in row.cells["exact results depend on it"]]
+        description = dict.fromkeys(keys, "x") | {"engine": engine}
+        relevant = exact_result_properties(description, {})
+        assert set(names_in(documented)) == relevant.keys()
 
 
 def test_tags_match_reserved_names_and_prefixes():
     tags = names_in([row for row in table("tag") if row not in _model_tags()])
-    exact = [name for name in tags if not name.startswith(PREFIXES)]
-    assert sorted(exact) == sorted(NAMES)
+    reserved = [name for name in tags if not name.startswith(PREFIXES)]
+    assert sorted(reserved) == sorted(NAMES)
     assert [name for name in tags if not is_own(name)] == []
     assert sorted(names_in(table("prefix"))) == sorted(f"{prefix}*" for prefix in PREFIXES)
 
 
 def _model_tags() -> list[Row]:
-    return [
-        row for row in table("tag") if "model" in row.cells["on"] and "run" not in row.cells["on"]
-    ]
+    rows = []
+    for row in table("tag"):
+        holders = row.cells["on"]
+        if "model" in holders and "run" not in holders:
+            rows.append(row)
+    return rows
 
 
 def test_tags_of_models_match_the_code():
-    set_by = {"fingerprint", "weights_digest", "settled", "first", "metric", "score"}
+    tags = {"fingerprint", "weights_digest", "settled", "first", "metric", "score"}
     source = inspect.getsource(import_module("lenet_exp.tracking.models.champion")._register)
-    set_by |= set(re.findall(r'^ +"(\w+)": ', source, re.MULTILINE))
-    assert set(names_in(_model_tags())) == set_by
+    tags |= set(re.findall(r'^ +"(\w+)": ', source, re.MULTILINE))
+    assert set(names_in(_model_tags())) == tags
 
 
 def metrics_of_run() -> set[str]:
@@ -210,11 +222,13 @@ def metrics_of_sweep() -> set[str]:
 
 
 def test_metrics_match_the_code():
+    rows = table("metric")
+    on_sweeps = [row for row in rows if "sweep" in row.cells["on"]]
+    on_runs = [row for row in rows if "run" in row.cells["on"]]
     of_tests = {"test_accuracy_sd", "test_<measure>_ensemble"}
-    assert set(names_in(table("metric"))) == metrics_of_run() | metrics_of_sweep() | of_tests
-    on_sweeps = [row for row in table("metric") if "sweep" in row.cells["on"]]
+
+    assert set(names_in(rows)) == metrics_of_run() | metrics_of_sweep() | of_tests
     assert metrics_of_sweep() <= set(names_in(on_sweeps))
-    on_runs = [row for row in table("metric") if "run" in row.cells["on"]]
     assert set(names_in(on_runs)) == metrics_of_run()
 
 
@@ -231,35 +245,45 @@ def test_attributes_of_studies_match_the_code():
         trial_attributes.REASON,
         trial_attributes.SAMPLER_STATE,
     }
-    found = {(name, row.cells["of"]) for row in table("attribute") for name in row.names}
-    assert found == {(name, "study") for name in of_study} | {(name, "trial") for name in of_trial}
+    expected = {(name, "study") for name in of_study}
+    expected |= {(name, "trial") for name in of_trial}
+
+    documented = set()
+    for row in table("attribute"):
+        documented |= {(name, row.cells["of"]) for name in row.names}
+    assert documented == expected
 
 
 def test_messages_of_workers_match_the_code():
-    rows = {name: row for row in table("kind") for name in row.names}
-    workers = {
+    of_workers = {
         messages.DESCRIBED,
         messages.QUESTION,
         messages.ENDED,
         messages.NOT_BEGUN,
         messages.LEFT,
     }
-    sweeps = {messages.START, messages.ANSWER, messages.STOP, messages.LEAVE}
-    assert {name for name, row in rows.items() if row.cells["from"] == "worker"} == workers
-    assert {name for name, row in rows.items() if row.cells["from"] == "sweep"} == sweeps
-    assert quoted(rows[messages.DESCRIBED].cells["other keys"]) == [
-        f.name for f in fields(SlotInfo)
-    ]
+    of_sweeps = {messages.START, messages.ANSWER, messages.STOP, messages.LEAVE}
+
+    rows = {name: row for row in table("kind") for name in row.names}
+    assert {name for name, row in rows.items() if row.cells["from"] == "worker"} == of_workers
+    assert {name for name, row in rows.items() if row.cells["from"] == "sweep"} == of_sweeps
+    other_keys = quoted(rows[messages.DESCRIBED].cells["other keys"])
+    assert other_keys == [field.name for field in fields(SlotInfo)]
 
 
 @pytest.mark.parametrize("module", [run_folder, sweep_folder, checkpoints])
 def test_every_file_in_the_docstring_of_a_folder_is_documented(module):
-    named = re.findall(r"^([\w.<>*/-]+(?:, [\w.<>*/-]+)*) {2,}", module.__doc__, re.MULTILINE)
-    files = [name for names in named for name in names.split(", ")]
-    folder = "sweeps/<sweep>/" if module is sweep_folder else "runs/<run>/"
-    paths = names_in(table("path", "Files in an outputs folder"))
+    lists = re.findall(r"^([\w.<>*/-]+(?:, [\w.<>*/-]+)*) {2,}", module.__doc__, re.MULTILINE)
+    files = [name for names in lists for name in names.split(", ")]
     assert len(files) >= 3
-    assert [name for name in files if not any(fnmatch(path, folder + name) for path in paths)] == []
+
+    folder = "sweeps/<sweep>/" if module is sweep_folder else "runs/<run>/"
+    documented = names_in(table("path", "Files in an outputs folder"))
+    missing = []
+    for name in files:
+        if not any(fnmatch(path, folder + name) for path in documented):
+            missing.append(name)
+    assert missing == []
 
 
 def module_of(name: str) -> str:
@@ -267,28 +291,34 @@ def module_of(name: str) -> str:
 
 
 def test_every_module_on_the_page_exists():
-    named = [name for name in quoted(PAGE.read_text()) if re.fullmatch(r"[\w/]+\.py", name)]
-    assert len(named) > 300
-    wrong = {name for name in named if module_of(name) not in FILES and not (ROOT / name).is_file()}
-    assert wrong == set()
-    cells = [
-        cell
-        for row in ROWS
-        for title, cell in row.cells.items()
-        if title in {"written by", "read by"}
-    ]
-    assert [
-        cell for cell in cells if cell not in {"-", MANY} and not re.match(r"`[\w/]+\.py`", cell)
-    ] == []
+    modules = [name for name in quoted(PAGE.read_text()) if re.fullmatch(r"[\w/]+\.py", name)]
+    assert len(modules) > 300
+    missing = set()
+    for name in modules:
+        if module_of(name) not in FILES and not (ROOT / name).is_file():
+            missing.add(name)
+    assert missing == set()
+
+    without_module = []
+    for row in ROWS:
+        for title in ("written by", "read by"):
+            cell = row.cells.get(title, "-")
+            if cell not in {"-", MANY} and not re.match(r"`[\w/]+\.py`", cell):
+                without_module.append(cell)
+    assert without_module == []
 
 
 def test_documented_readers_of_a_field_mention_the_field():
-    in_code = {key_of(f): f.name for kind in CLASSES.values() for f in fields(kind)}
+    name_in_code = {}
+    for stored_class in CLASSES.values():
+        for field in fields(stored_class):
+            name_in_code[key_of(field)] = field.name
     words = {module: set(re.findall(r"\w+", path.read_text())) for module, path in FILES.items()}
+
     wrong = []
     for row in table("field"):
         for name in row.names:
-            mentioning = {module for module in FILES if in_code[name] in words[module]}
+            mentioning = {module for module in FILES if name_in_code[name] in words[module]}
             for reader in row.readers:
                 if module_of(reader) not in mentioning:
                     wrong.append((row.heading, name, reader))
