@@ -37,13 +37,15 @@ VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?::([?-])([^}]*))?\})")
 def interpolated(text, variables):
     """Interpolate variables in a text as Docker Compose does."""
 
-    def value(found):
-        name, kind, rest = found.groups()
+    def value(match):
+        name, kind, rest = match.groups()
         if name is None:
             return "$"
-        if kind == "?" and not variables.get(name):
+        if variables.get(name):
+            return variables[name]
+        if kind == "?":
             raise ValueError(f"required variable {name} is missing a value: {rest}")
-        return variables.get(name) or (rest if kind == "-" else "")
+        return rest if kind == "-" else ""
 
     return VARIABLE.sub(value, text)
 
@@ -55,73 +57,83 @@ def example():
 
 
 def test_each_secret_is_a_required_environment_variable():
-    needed = {name for name, kind, _ in VARIABLE.findall(COMPOSE) if kind == "?"}
-    assert {name for name, _, _ in VARIABLE.findall(COMPOSE) if name} == set(example())
-    assert needed == {name for name, value in example().items() if not value}
-    for name in needed:
-        with pytest.raises(
-            ValueError, match=rf"{name} is missing a value: set {name} in deploy/\.env"
-        ):
-            interpolated(COMPOSE, dict.fromkeys(needed - {name}, "x"))
+    variables = VARIABLE.findall(COMPOSE)
+    required = {name for name, kind, _ in variables if kind == "?"}
+
+    assert {name for name, _, _ in variables if name} == set(example())
+    assert required == {name for name, value in example().items() if not value}
+    for name in required:
+        message = rf"{name} is missing a value: set {name} in deploy/\.env"
+        with pytest.raises(ValueError, match=message):
+            interpolated(COMPOSE, dict.fromkeys(required - {name}, "x"))
 
 
 def instructions(name):
     """Return the instructions of a Dockerfile."""
-    text = re.sub(r"^#.*\n", "", (DEPLOY / name).read_text(), flags=re.MULTILINE).replace(
-        "\\\n", " "
-    )
-    return [tuple(line.split(" ", 1)) for line in text.splitlines() if line]
+    without_comments = re.sub(r"^#.*\n", "", (DEPLOY / name).read_text(), flags=re.MULTILINE)
+    joined = without_comments.replace("\\\n", " ")
+    return [tuple(line.split(" ", 1)) for line in joined.splitlines() if line]
 
 
 def test_training_image_copies_all_files_of_the_build():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-    needed = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
-    needed |= {*wheel["packages"], *wheel["force-include"]}
-    copied = {
-        path
-        for word, rest in instructions("train.Dockerfile")
-        if word == "COPY"
-        for path in rest.split()[:-1]
+    metadata = project["project"]
+    needed = {
+        "pyproject.toml",
+        metadata["readme"],
+        *metadata["license-files"],
+        *wheel["packages"],
+        *wheel["force-include"],
     }
+
+    copied = set()
+    for instruction, arguments in instructions("train.Dockerfile"):
+        if instruction == "COPY":
+            copied |= set(arguments.split()[:-1])
     assert copied == needed
     assert all((ROOT / path).exists() for path in copied)
-    kept = {
-        line[1:]
-        for line in (ROOT / ".dockerignore").read_text().splitlines()
-        if line.startswith("!")
-    }
-    assert kept == copied
+
+    not_ignored = set()
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        if line.startswith("!"):
+            not_ignored.add(line[1:])
+    assert not_ignored == copied
 
 
 def test_images_install_required_dependencies():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    words = {
-        name: [
-            w
-            for _, rest in instructions(name)
-            if rest.startswith("pip install")
-            for w in shlex.split(rest)
-        ]
-        for name in ("train.Dockerfile", "server.Dockerfile")
-    }
-    assert {r for r in project["dependencies"] if r.startswith("torch")} <= set(
-        words["train.Dockerfile"]
-    )
-    server = words["server.Dockerfile"]
-    (driver,) = (r for r in project["optional-dependencies"]["test"] if r.startswith("psycopg"))
-    assert driver in server
-    assert any(word.startswith("mlflow[auth]>=") for word in server)
+    torch = {name for name in project["dependencies"] if name.startswith("torch")}
+    of_tests = project["optional-dependencies"]["test"]
+    (driver,) = [name for name in of_tests if name.startswith("psycopg")]
+
+    assert torch <= set(installed_by("train.Dockerfile"))
+    of_server = installed_by("server.Dockerfile")
+    assert driver in of_server
+    assert any(word.startswith("mlflow[auth]>=") for word in of_server)
+
+
+def installed_by(name):
+    """Return the words of the `pip install` commands of a Dockerfile."""
+    words = []
+    for _, arguments in instructions(name):
+        if arguments.startswith("pip install"):
+            words += shlex.split(arguments)
+    return words
 
 
 def test_entry_point_of_training_image_runs_lenet_exp(tmp_path):
-    (entry,) = [
-        json.loads(rest) for word, rest in instructions("train.Dockerfile") if word == "ENTRYPOINT"
-    ]
-    assert entry[0] == "python"
+    entry_points = []
+    for instruction, arguments in instructions("train.Dockerfile"):
+        if instruction == "ENTRYPOINT":
+            entry_points.append(json.loads(arguments))
+    ((program, *arguments),) = entry_points
+    assert program == "python"
+
     environment = {**os.environ, "LENET_EXP_OUTPUTS": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    line = [sys.executable, *entry[1:], "sweep", "list"]
+    line = [sys.executable, *arguments, "sweep", "list"]
     done = subprocess.run(line, capture_output=True, text=True, env=environment)
+
     assert done.returncode == 0, done.stderr
     assert "lenet-train" in done.stdout
 
@@ -171,28 +183,28 @@ class Lab:
         """Create a user with the guide's command and return the environment for that user's
         commands.
         """
-        guide_command = next(line for line in GUIDE.splitlines() if line.startswith("curl "))
+        password = f"{SECRET}-of-{name}"
         replacements = {
             "deploy/tls/ca.crt": self.ca,
             "https://mlflow.example.org": self.address,
             "alice": name,
+            "alices-password": password,
         }
-        guide_command = substituted(
-            guide_command, replacements | {"alices-password": f"{SECRET}-of-{name}"}
+        guide_command = next(line for line in GUIDE.splitlines() if line.startswith("curl "))
+
+        done = subprocess.run(
+            ["bash", "-c", substituted(guide_command, replacements)],
+            env={**os.environ, "MLFLOW_ADMIN_PASSWORD": self.admin},
+            capture_output=True,
+            text=True,
         )
-        variables = {**os.environ, "MLFLOW_ADMIN_PASSWORD": self.admin}
-        made = subprocess.run(
-            ["bash", "-c", guide_command], env=variables, capture_output=True, text=True
-        )
-        assert f'"username":"{name}"' in made.stdout, (made.stdout, made.stderr)
-        login = {
-            "MLFLOW_TRACKING_USERNAME": name,
-            "MLFLOW_TRACKING_PASSWORD": f"{SECRET}-of-{name}",
-        }
+
+        assert f'"username":"{name}"' in done.stdout, (done.stdout, done.stderr)
         return {
             "MLFLOW_TRACKING_URI": self.address,
             "MLFLOW_TRACKING_SERVER_CERT_PATH": self.ca,
-            **login,
+            "MLFLOW_TRACKING_USERNAME": name,
+            "MLFLOW_TRACKING_PASSWORD": password,
         }
 
     def command(self, user, folder, *arguments, program="train"):
@@ -204,57 +216,47 @@ class Lab:
 @pytest.mark.by_hand
 def test_lab_server_can_be_used_and_restored_from_backup(tmp_path, monkeypatch):
     """This is a single test because a server takes long to start."""
+    port = free_port()
+    upstream = free_port()
     variables = {name: value or f"{SECRET}{name.lower()}" for name, value in example().items()}
-    port, upstream = free_port(), free_port()
-    variables |= {"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": str(port)}
-    monkeypatch.setenv(
-        "PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    )
+    variables["MLFLOW_HOST"] = "127.0.0.1"
+    variables["MLFLOW_PORT"] = str(port)
+    programs = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", os.pathsep.join([programs, os.environ["PATH"]]))
     artifacts = tmp_path / "artifacts"
     admin = variables["MLFLOW_ADMIN_PASSWORD"]
     lab = Lab(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{upstream}", tmp_path, admin)
+
     with postgres() as cluster, contextlib.ExitStack() as stack:
-        cluster.sql(
-            f"CREATE ROLE mlflow SUPERUSER LOGIN PASSWORD '{variables['POSTGRES_PASSWORD']}'"
-        )
+        database_password = variables["POSTGRES_PASSWORD"]
+        cluster.sql(f"CREATE ROLE mlflow SUPERUSER LOGIN PASSWORD '{database_password}'")
         cluster.sql("CREATE DATABASE mlflow OWNER mlflow")
         command, environment = service_of(
             "mlflow", variables, tmp_path, cluster.port, upstream, artifacts
         )
-        auth = substituted(
-            (DEPLOY / "auth.ini").read_text(), {"@postgres:5432/": f"@127.0.0.1:{cluster.port}/"}
-        )
+        database_address = {"@postgres:5432/": f"@127.0.0.1:{cluster.port}/"}
+        auth = substituted((DEPLOY / "auth.ini").read_text(), database_address)
 
         def up(permission):
             """Start both servers and return their process groups."""
             (tmp_path / "auth.ini").write_text(substituted(auth, {"= EDIT": f"= {permission}"}))
-            mlflow = stack.enter_context(
-                serving(command, environment, tmp_path / "mlflow.log", f"{lab.direct}/health")
-            )
-            return {
-                "mlflow": mlflow,
-                "proxy": stack.enter_context(tls(tmp_path / "tls", port, upstream)),
-            }
+            log = tmp_path / "mlflow.log"
+            server = serving(command, environment, log, f"{lab.direct}/health")
+            mlflow = stack.enter_context(server)
+            proxy = stack.enter_context(tls(tmp_path / "tls", port, upstream))
+            return {"mlflow": mlflow, "proxy": proxy}
 
         groups = up("EDIT")
-        for service, name in (("mlflow", "python"), ("proxy", "curl")):
-            health = SERVICES[service]["healthcheck"]["test"]
-            kind, *check = [
-                part.replace(":5000", f":{upstream}").replace(":8443", f":{port}")
-                for part in health
-            ]
-            assert (kind, check[0]) == ("CMD", name)
-            assert (
-                not shutil.which(name) or subprocess.run(check, capture_output=True).returncode == 0
-            )
+        check_health("mlflow", "python", 5000, upstream)
+        check_health("proxy", "curl", 8443, port)
 
-        alice, bob = lab.add("alice"), lab.add("bob")
-        for user, seed in (
-            (alice, "seed=0,1"),
-            (bob, "seed=9"),
-        ):  # all users may write to alice's experiment
+        alice = lab.add("alice")
+        bob = lab.add("bob")
+        # all users may write to alice's experiment
+        for user, seed in ((alice, "seed=0,1"), (bob, "seed=9")):
             done = lab.command(user, user["MLFLOW_TRACKING_USERNAME"], *SWEEP, seed)
-            assert (done.returncode, done.stderr.count(lab.address)) == (0, 0), done.stderr
+            assert done.returncode == 0, done.stderr
+            assert lab.address not in done.stderr, done.stderr
 
         shim = docker(tmp_path, groups, cluster, artifacts)
         subprocess.run(documented("deploy/backup"), check=True, env=shim, cwd=tmp_path)
@@ -269,10 +271,12 @@ def test_lab_server_can_be_used_and_restored_from_backup(tmp_path, monkeypatch):
         monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", lab.ca)
         store = MlflowClient(lab.address.replace("//", f"//admin:{admin}@"))
         assert sorted(run.data.params["seed"] for run in runs(store)) == ["0", "1", "9"]
+
         synced = lab.command(alice, "alice", "again=true", program="sync")
         assert synced.returncode == 0, (synced.stdout, synced.stderr)
         # A sweep uploads the best model of each configuration; each sweep has one configuration.
         assert counts(synced.stdout) == [4, 2, 2]
+
         logged_runs = runs(store)
         assert sorted(run.data.params["seed"] for run in logged_runs) == ["0", "1", "2", "3", "9"]
         assert {run.info.status for run in (*logged_runs, *runs(store, "sweep"))} == {"FINISHED"}
@@ -280,19 +284,34 @@ def test_lab_server_can_be_used_and_restored_from_backup(tmp_path, monkeypatch):
         sources = {model.source_run_id for model in models(store)}
         assert len(sources) == 3  # one for each of the three sweeps
         assert sources <= {run.info.run_id for run in logged_runs}
+
         check_colleague_writes_only_own_experiment(lab, bob, store)
         check_unusable_store_is_one_line_error(lab, alice)
         check_commands_read_credentials_file(lab, alice)
+
         # No password is in a folder, in the server's artifacts, or in a table, which holds only
         # hashes.
-        assert leaks(tmp_path / "alice") == leaks(tmp_path / "bob") == leaks(artifacts) == []
+        assert leaks(tmp_path / "alice") == []
+        assert leaks(tmp_path / "bob") == []
+        assert leaks(artifacts) == []
         socket = ["-h", str(cluster.folder), "-p", str(cluster.port), "-U", "postgres"]
         assert SECRET not in cluster.run(str(postgres_tool("pg_dump")), *socket, "mlflow")
+
         for name, value in alice.items():
             monkeypatch.setenv(name, value)
         for run_id in sources:
             model = lenet_exp.load(f"runs:/{run_id}", tracking_uri=lab.address)
             assert model.training is False
+
+
+def check_health(service, program, port_of_container, port):
+    """Run the health check of a service with another port if its program is installed."""
+    test = SERVICES[service]["healthcheck"]["test"]
+    kind, *command = [word.replace(f":{port_of_container}", f":{port}") for word in test]
+    assert kind == "CMD"
+    assert command[0] == program
+    if shutil.which(program):
+        assert subprocess.run(command, capture_output=True).returncode == 0
 
 
 def check_colleague_writes_only_own_experiment(lab, bob, store):
@@ -303,8 +322,11 @@ def check_colleague_writes_only_own_experiment(lab, bob, store):
     assert done.returncode == 0, done.stderr
     assert "bob" in done.stderr
     assert "tracking.experiment=" in done.stderr
+
     scored = lab.command(bob, "bob", "dataset=digits", program="predict")  # alice's champion
-    assert (scored.returncode, "bob" in scored.stderr) == (0, True), scored.stderr
+    assert scored.returncode == 0, scored.stderr
+    assert "bob" in scored.stderr
+
     own = lab.command(bob, "bob", *SWEEP, "num_epoch=12", "seed=0,1", "tracking.experiment=bobs")
     assert own.returncode == 0, own.stderr
     assert own.stderr.count("lenet5-digits: permission denied") == 1
@@ -314,19 +336,20 @@ def check_colleague_writes_only_own_experiment(lab, bob, store):
 def check_unusable_store_is_one_line_error(lab, alice):
     ca = {"MLFLOW_TRACKING_SERVER_CERT_PATH": lab.ca}
     login = {name: value for name, value in alice.items() if name not in ca}
-    for expected, environment in (
+    without_tls = lab.address.replace("https", "http")
+    with_tls = lab.direct.replace("http", "https")
+    with_login = lab.address.replace("//", f"//me:{SECRET}@")
+    mistakes = (
         ("certificate", login),
         ("/no", alice | {"MLFLOW_TRACKING_SERVER_CERT_PATH": "/no"}),
         ("/no", login | {"REQUESTS_CA_BUNDLE": "/no"}),
-        ("use https://", alice | {"MLFLOW_TRACKING_URI": lab.address.replace("https", "http")}),
-        ("use http://", alice | {"MLFLOW_TRACKING_URI": lab.direct.replace("http", "https")}),
+        ("use https://", alice | {"MLFLOW_TRACKING_URI": without_tls}),
+        ("use http://", alice | {"MLFLOW_TRACKING_URI": with_tls}),
         ("MLFLOW_TRACKING_USERNAME", ca | {"MLFLOW_TRACKING_URI": lab.address}),
         ("alice", alice | {"MLFLOW_TRACKING_PASSWORD": f"{SECRET}-of-bob"}),
-        (
-            "in the store's URI",
-            ca | {"MLFLOW_TRACKING_URI": lab.address.replace("//", f"//me:{SECRET}@")},
-        ),
-    ):
+        ("in the store's URI", ca | {"MLFLOW_TRACKING_URI": with_login}),
+    )
+    for expected, environment in mistakes:
         done = lab.command(environment, "nobody", *ONE)
         assert done.returncode == 2, done.stderr
         assert is_one_line(done.stderr), done.stderr
@@ -337,7 +360,8 @@ def check_unusable_store_is_one_line_error(lab, alice):
 def check_commands_read_credentials_file(lab, alice):
     home = lab.folder / "home"
     (home / ".mlflow").mkdir(parents=True)
-    user, password = alice["MLFLOW_TRACKING_USERNAME"], alice["MLFLOW_TRACKING_PASSWORD"]
+    user = alice["MLFLOW_TRACKING_USERNAME"]
+    password = alice["MLFLOW_TRACKING_PASSWORD"]
     content = (
         f"[mlflow]\nmlflow_tracking_username = {user}\nmlflow_tracking_password = {password}\n"
     )
@@ -346,36 +370,39 @@ def check_commands_read_credentials_file(lab, alice):
         "MLFLOW_TRACKING_URI": lab.address,
         "REQUESTS_CA_BUNDLE": lab.ca,
     }
+    lines = (["compare", "filter="], ["ui"], ["predict", "dataset=digits"], ["train", *ONE])
+
     for credentials, status in ((content, 0), ("", 2)):
         (home / ".mlflow" / "credentials").write_text(credentials)
-        for program, *arguments in (
-            ["compare", "filter="],
-            ["ui"],
-            ["predict", "dataset=digits"],
-            ["train", *ONE],
-        ):
+        for program, *arguments in lines:
             done = lab.command(environment, f"at home {status}", *arguments, program=program)
             assert done.returncode == status, (program, done.stdout, done.stderr)
 
 
 def docker(folder, groups, cluster, artifacts):
     """Return an environment in which `docker compose` runs the script above."""
-    (folder / "bin").mkdir()
-    (folder / "bin" / "docker").write_text(DOCKER.replace("{python}", sys.executable))
-    (folder / "bin" / "docker").chmod(0o755)
-    tools = f"{Path(str(postgres_tool('initdb'))).parent}:{os.environ['PATH']}"
+    program = folder / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(DOCKER.replace("{python}", sys.executable))
+    program.chmod(0o755)
+
+    path = os.environ["PATH"]
+    folder_of_postgres = Path(str(postgres_tool("initdb"))).parent
     settings = {
         "log": str(folder / "docker.log"),
         "groups": groups,
         "paths": {"/artifacts": str(artifacts)},
         "environment": {
             "mlflow": {},
-            "postgres": {"PGHOST": str(cluster.folder), "PGPORT": str(cluster.port), "PATH": tools},
+            "postgres": {
+                "PGHOST": str(cluster.folder),
+                "PGPORT": str(cluster.port),
+                "PATH": f"{folder_of_postgres}:{path}",
+            },
         },
     }
-    return {
-        **os.environ,
-        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+    return os.environ | {
+        "PATH": f"{program.parent}:{path}",
         "SERVICES": json.dumps(settings),
     }
 
@@ -391,8 +418,9 @@ def service_of(name, variables, folder, database_port, port, artifacts):
         "/artifacts": str(artifacts),
     }
     service = SERVICES[name]
-    whole = json.dumps([service["command"], service["environment"]])
-    command, environment = json.loads(substituted(interpolated(whole, variables), replacements))
+    text = json.dumps([service["command"], service["environment"]])
+    text = substituted(interpolated(text, variables), replacements)
+    command, environment = json.loads(text)
     return command, environment
 
 

@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,18 @@ class Whole:
     def digests_of_other(self) -> dict[Path, str]:
         """Return the digests of all files of the other sweep and its runs."""
         folders = [self.other.path, *(job.folder.path for job in self.other.jobs())]
-        files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
-        kept = [file for file in files if file.name not in WRITTEN_BY_READERS]
-        return {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in kept}
+        digests = {}
+        for folder in folders:
+            for file in folder.rglob("*"):
+                if file.is_file() and file.name not in WRITTEN_BY_READERS:
+                    digests[file] = hashlib.sha256(file.read_bytes()).hexdigest()
+        return digests
 
 
 @pytest.fixture(scope="module")
 def made(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    path, copy = tmp_path_factory.mktemp("files"), tmp_path_factory.mktemp("copy") / "files"
+    path = tmp_path_factory.mktemp("files")
+    copy = tmp_path_factory.mktemp("copy") / "files"
     outputs = Path(shutil.copytree(empty_store, path / "outputs"))
     lenet_train(
         f"--config-dir={MINE}",
@@ -81,10 +86,14 @@ def made(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     (one,) = all_sweeps(outputs)
     lenet_train(*SHORT, "activation=tanh", "tracking.models=none", outputs=outputs)
     (other,) = [sweep for sweep in all_sweeps(outputs) if sweep.id != one.id]
+
     finished, failed = (job.folder.path for job in one.jobs())
     (finished / "abandoned.json").write_text('[{"store": "s", "run_id": "r"}]')
-    (failed / "owner.json").write_text('{"host": "elsewhere", "pid": 1}')
-    os.utime(failed / "owner.json", (time.time() - DEAD_AGO, time.time() - DEAD_AGO))
+    owner = failed / "owner.json"
+    owner.write_text('{"host": "elsewhere", "pid": 1}')
+    last_heartbeat = time.time() - DEAD_AGO
+    os.utime(owner, (last_heartbeat, last_heartbeat))
+
     shutil.copytree(path, copy)
     return Whole(path, copy, one, other)
 
@@ -97,25 +106,34 @@ def whole(made: Whole, monkeypatch: pytest.MonkeyPatch) -> Whole:
     return made
 
 
-def contents(held: bytes) -> Iterator[bytes]:
+def contents(original: bytes) -> Iterator[bytes]:
     """Yield contents after a crash, a full disk, a bad sector, an edit, or a write by another
     release.
     """
-    yield from (
-        b"",
-        held[: len(held) // 2],
-        bytes(len(held)),
-        held * 2,
-        held.replace(b"e", b"\xff\xfe", 1),
-    )
+    yield b""
+    yield original[: len(original) // 2]
+    yield bytes(len(original))
+    yield original * 2
+    yield original.replace(b"e", b"\xff\xfe", 1)
     yield from (b"{}", b"[]", b"null", b"7", b"NaN", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}")
-    for at in (9, len(held) // 3, len(held) - 1) if len(held) > 9 else ():
-        yield held[:at] + bytes([held[at] ^ 4]) + held[at + 1 :]
+    if len(original) > 9:
+        for position in (9, len(original) // 3, len(original) - 1):
+            damaged = bytearray(original)
+            damaged[position] ^= 4
+            yield bytes(damaged)
     with contextlib.suppress(ValueError):
-        value = json.loads(held)
-        for n, key in enumerate(value if isinstance(value, dict) else ()):
-            without = {k: v for k, v in value.items() if k != key}
-            yield json.dumps(without | ({key: ODD[n // 2 % len(ODD)]} if n % 2 else {})).encode()
+        value = json.loads(original)
+        if isinstance(value, dict):
+            yield from with_odd_values(value)
+
+
+def with_odd_values(record: dict[str, Any]) -> Iterator[bytes]:
+    """Yield a record once for each key: without it, or with an odd value."""
+    for n, key in enumerate(record):
+        damaged = {name: value for name, value in record.items() if name != key}
+        if n % 2:
+            damaged[key] = ODD[n // 2 % len(ODD)]
+        yield json.dumps(damaged).encode()
 
 
 KINDS: dict[str, Callable[[Path], object]] = {
@@ -129,35 +147,32 @@ KINDS: dict[str, Callable[[Path], object]] = {
 
 def read_everything(whole: Whole) -> None:
     """Call each function with which commands read files."""
-    outputs, sweep = whole.path / "outputs", SweepFolder(whole.one.path)
-    found: list[Callable[[], object]] = [
+    outputs = whole.path / "outputs"
+    sweep = SweepFolder(whole.one.path)
+    readers: list[Callable[[], object]] = [
         lambda: print_list(all_sweeps(outputs)),
         lambda: print_status(find_sweep(sweep.id)),
         lambda: load_comparisons(sweep.id, None, None, "lenet_exp", find_runs=runs_of_filter),
         lambda: find_sweep("last"),
         lambda: find_sweep(sweep.id).jobs(),
         sweep.owner,
-        *(
-            lambda path=path: load_file(path)
-            for path in (whole.path / "models").glob("*.safetensors")
-        ),  # type: ignore[misc]
     ]
+    for path in (whole.path / "models").glob("*.safetensors"):
+        readers.append(partial(load_file, path))
     for folder in all_runs(outputs):
-        names = (
-            "begun",
-            "history",
-            "best_weights",
-            "record",
-            "checked_result",
-            "delivered",
-            "abandoned",
-        )
-        found += [getattr(folder, name) for name in names]
-        found += [
-            lambda folder=folder: owner_of(folder.path),
-            lambda folder=folder: find_run(folder.id),
-        ]  # type: ignore[misc]
-    for read in found:
+        readers += [
+            folder.begun,
+            folder.history,
+            folder.best_weights,
+            folder.record,
+            folder.checked_result,
+            folder.delivered,
+            folder.abandoned,
+            partial(owner_of, folder.path),
+            partial(find_run, folder.id),
+        ]
+
+    for read in readers:
         damage._warned_problems.clear()
         with contextlib.suppress(UserError):
             read()
@@ -167,10 +182,10 @@ FILES = [
     "outputs/sweeps/{one}/sweep.json",
     "outputs/sweeps/{one}/jobs.jsonl",
     "outputs/sweeps/{one}/ended/1",
-    *(
-        f"outputs/runs/{{finished}}/{name}.json"
-        for name in ("record", "history", "delivered", "abandoned")
-    ),
+    "outputs/runs/{finished}/record.json",
+    "outputs/runs/{finished}/history.json",
+    "outputs/runs/{finished}/delivered.json",
+    "outputs/runs/{finished}/abandoned.json",
     "outputs/runs/{failed}/job.json",
     "outputs/runs/{finished}/best-*",
     "outputs/runs/{failed}/owner.json",
@@ -180,32 +195,43 @@ FILES = [
 
 
 def names(whole: Whole) -> dict[str, str]:
+    """Return the values of the placeholders in FILES and COMMANDS."""
     finished, failed = (job.folder.path.name for job in whole.one.jobs())
     (model,) = whole.path.glob(f"models/*_{finished[:8]}.safetensors")
-    found = {"one": whole.one.id, "finished": finished, "failed": failed}
-    return found | {"model": str(model.relative_to(whole.path))}
+    return {
+        "one": whole.one.id,
+        "finished": finished,
+        "failed": failed,
+        "model": str(model.relative_to(whole.path)),
+    }
 
 
 def file_of(whole: Whole, pattern: str) -> Path:
+    """Return the last file that a pattern matches."""
     return sorted(whole.path.glob(pattern.format(**names(whole))))[-1]
 
 
 @pytest.mark.slow(seconds=1)
 @pytest.mark.parametrize("pattern", FILES)
 def test_readers_of_corrupt_file_return_or_raise_user_error(whole, pattern):
-    file, before = file_of(whole, pattern), whole.digests_of_other()
-    for content in contents(held := file.read_bytes()):
+    file = file_of(whole, pattern)
+    digests = whole.digests_of_other()
+    original = file.read_bytes()
+
+    for content in contents(original):
         file.write_bytes(content)
         read_everything(whole)
     for make in KINDS.values():
         file.unlink()
         make(file)
         read_everything(whole)
-        shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink(
-            missing_ok=True
-        )
-        file.write_bytes(held)
-    assert whole.digests_of_other() == before
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file)
+        else:
+            file.unlink(missing_ok=True)
+        file.write_bytes(original)
+
+    assert whole.digests_of_other() == digests
 
 
 COMMANDS = [
@@ -226,12 +252,15 @@ def test_command_with_corrupt_file_ends_with_result_or_one_line(
     whole, main, pattern, how, line, monkeypatch
 ):
     monkeypatch.chdir(whole.path)
-    file, before = file_of(whole, pattern), whole.digests_of_other()
-    program, *arguments = [part.format(**names(whole)) for part in line]
+    file = file_of(whole, pattern)
+    digests = whole.digests_of_other()
+    placeholders = names(whole)
+    program, *arguments = [word.format(**placeholders) for word in line]
     if how == "NUL":
         file.write_bytes(bytes(file.stat().st_size))
     else:
         file.unlink()
         KINDS[how](file)
+
     check(main(*arguments, program=program), program)
-    assert whole.digests_of_other() == before
+    assert whole.digests_of_other() == digests
