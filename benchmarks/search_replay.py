@@ -11,7 +11,7 @@ import copy
 import heapq
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -36,10 +36,8 @@ from lenet_exp.searches.trials import Choose, Trials
 
 Floats = NDArray[np.float64]
 DIVERGED = 0.0  # accuracy that is assigned to a diverged curve
-OPTUNAS = {
-    "min_resource": 1,
-    "reduction_factor": 4,
-}  # default options of `asha` in earlier releases
+# default options of `asha` in earlier releases
+OPTUNAS = {"min_resource": 1, "reduction_factor": 4}
 
 
 @dataclass(frozen=True)
@@ -111,20 +109,25 @@ class Table:
         Returns:
             The standard deviation, and the number of configurations that are used.
         """
-        top = self.reached[
-            np.argsort(self.regret, kind="stable")[: max(2, round(best * len(self.reached)))]
-        ]
-        several = top[(~np.isnan(top)).sum(1) > 1]
-        squares = np.nansum((several - np.nanmean(several, 1, keepdims=True)) ** 2)
+        count = max(2, round(best * len(self.reached)))
+        best_first = np.argsort(self.regret, kind="stable")
+        accuracies = self.reached[best_first[:count]]
+        seeds = (~np.isnan(accuracies)).sum(axis=1)
+        several = accuracies[seeds > 1]
+
+        residuals = several - np.nanmean(several, axis=1, keepdims=True)
+        square = float(np.nansum(residuals**2))
         freedom = int((~np.isnan(several)).sum()) - len(several)
-        return math.sqrt(float(squares) / freedom) if freedom else math.nan, len(several)
+        if freedom == 0:
+            return math.nan, len(several)
+        return math.sqrt(square / freedom), len(several)
 
     def number(self, values: Mapping[str, object]) -> int:
         """Return the row number of a configuration, given the values of its flags."""
-        at = 0
+        number = 0
         for flag, options in self.flags.items():
-            at = at * len(options) + options.index(str(values[flag]))
-        return at
+            number = number * len(options) + options.index(str(values[flag]))
+        return number
 
     def part(self, **options: Sequence[str]) -> Table:
         """Return the part of the table for a smaller grid.
@@ -133,29 +136,34 @@ class Table:
             options: values to keep, keyed by the last part of the flag's name. Other flags keep all
                 values.
         """
-        short = {flag.rpartition(".")[2]: flag for flag in self.flags}
-        kept = {flag: list(self.flags[flag]) for flag in self.flags}
-        kept |= {short[name]: list(values) for name, values in options.items()}
-        at = [[self.flags[flag].index(value) for value in values] for flag, values in kept.items()]
+        flag_of_name = {flag.rpartition(".")[2]: flag for flag in self.flags}
+        flags = {flag: list(values) for flag, values in self.flags.items()}
+        for name, values in options.items():
+            flags[flag_of_name[name]] = list(values)
+        indices = []
+        for flag, values in flags.items():
+            indices.append([self.flags[flag].index(value) for value in values])
+
         shape = [len(values) for values in self.flags.values()]
-        places = np.arange(len(self.accuracy)).reshape(shape)[np.ix_(*at)].ravel()
-        return Table(kept, self.trained[places], self.accuracy[places], self.seconds[places])
+        grid = np.arange(len(self.accuracy)).reshape(shape)
+        rows = grid[np.ix_(*indices)].ravel()
+        return Table(flags, self.trained[rows], self.accuracy[rows], self.seconds[rows])
 
     def of_epochs(self, num_epoch: int) -> Table:
         """Return the table with a different number of epochs.
 
         Shorter curves are truncated. Longer curves are created by linear interpolation.
         """
-        at = (
-            np.linspace(0, self.num_epoch - 1, num_epoch)
-            if num_epoch > self.num_epoch
-            else np.arange(num_epoch)
-        )
-        low, high, share = np.floor(at).astype(int), np.ceil(at).astype(int), at % 1
-        columns = [
-            c[:, :, low] * (1 - share) + c[:, :, high] * share
-            for c in (self.accuracy, self.seconds)
-        ]
+        positions: Floats = np.arange(num_epoch, dtype=np.float64)  # in the recorded curves
+        if num_epoch > self.num_epoch:
+            positions = np.linspace(0, self.num_epoch - 1, num_epoch)
+        below = np.floor(positions).astype(int)
+        above = np.ceil(positions).astype(int)
+        share = positions % 1
+
+        columns = []
+        for column in (self.accuracy, self.seconds):
+            columns.append(column[:, :, below] * (1 - share) + column[:, :, above] * share)
         return Table(self.flags, self.trained, *columns)
 
 
@@ -165,9 +173,13 @@ def load(file: Path = PACKED) -> Table:
     Raises:
         ValueError: the curves of all configurations do not exist yet for any seed.
     """
-    with np.load(file) as found:
-        columns = [found[name].astype(np.float64) for name in ("accuracy", "seconds")]
-        table = Table(json.loads(str(found["flags"])), found["trained"], *columns)
+    with np.load(file) as arrays:
+        table = Table(
+            flags=json.loads(str(arrays["flags"])),
+            trained=arrays["trained"],
+            accuracy=arrays["accuracy"].astype(np.float64),
+            seconds=arrays["seconds"].astype(np.float64),
+        )
     if not table.seeds:
         raise ValueError(f"{file}: no seed has all curves yet; benchmarks.search_table trains them")
     return table
@@ -204,11 +216,12 @@ class Way:
         """The name of the method, such as `tpe, asha, reduction_factor=2`."""
         if self.batches:
             return "batches (TPE, no pruning)"
-        options = {**self.sampler_options}, {**self.pruner_options}
-        texts = [f"{k}={v}" for group in options for k, v in group.items()]
-        return ", ".join(
-            [self.sampler, self.pruner, *texts, *(["repeats"] if self.repeats else [])]
-        )
+        parts = [self.sampler, self.pruner]
+        parts += [f"{option}={value}" for option, value in self.sampler_options.items()]
+        parts += [f"{option}={value}" for option, value in self.pruner_options.items()]
+        if self.repeats:
+            parts.append("repeats")
+        return ", ".join(parts)
 
     def search(self, seed: int) -> Search:
         """Return the configuration of a search with this method, with a seed for its sampler."""
@@ -246,10 +259,11 @@ class Replayed:
         """Return the best configuration so far after this many epochs, or None if there is no
         result yet.
         """
-        candidates = [
-            name for spent, name in zip(self.spent, self.named, strict=True) if spent <= epochs
-        ]
-        return candidates[-1] if candidates else None
+        best = None
+        for spent, configuration in zip(self.spent, self.named, strict=True):
+            if spent <= epochs:
+                best = configuration
+        return best
 
 
 def replay(
@@ -265,10 +279,22 @@ def replay(
         n_trials: maximum number of trials; ignored for search in batches.
     """
     check_installed()
-    seed = table.seeds[repetition % len(table.seeds)]
     if way.batches:
-        return _in_batches(table, way, repetition, seed, max_epochs)
-    return _Replay(table, way, repetition, seed, max_epochs, n_trials).run()
+        return _in_batches(table, way, repetition, max_epochs)
+    return _Replay(table, way, repetition, _Limits(max_epochs, n_trials)).run()
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Numbers of trained epochs and of trials after which no trial starts."""
+
+    epochs: float
+    trials: float
+
+
+def _seed_of(table: Table, repetition: int) -> int:
+    """Return the training seed of all trials of a search."""
+    return table.seeds[repetition % len(table.seeds)]
 
 
 @contextmanager
@@ -279,143 +305,169 @@ def quick_copies() -> Iterator[None]:
     distributions are a few constant objects, and an in-memory study replaces trials instead of
     changing them. Therefore, the decisions of a search are not affected.
     """
-    choice, trial = optuna.distributions.CategoricalDistribution, FrozenTrial
+    choice = optuna.distributions.CategoricalDistribution
+    methods: tuple[tuple[type, str, Callable[..., Any]], ...] = (
+        (choice, "__deepcopy__", lambda self, memo: self),
+        (choice, "__eq__", _same_choices),
+        (choice, "__hash__", lambda self: hash(self.choices)),
+        (FrozenTrial, "__deepcopy__", lambda self, memo: copy.copy(self)),
+    )
     with ExitStack() as stack:
-        for cls, name, made in (
-            (choice, "__deepcopy__", lambda self, memo: self),
-            (
-                choice,
-                "__eq__",
-                lambda self, other: type(self) is type(other) and self.choices == other.choices,
-            ),
-            (choice, "__hash__", lambda self: hash(self.choices)),
-            (trial, "__deepcopy__", lambda self, memo: copy.copy(self)),
-        ):
-            stack.enter_context(mock.patch.object(cls, name, made, create=True))
+        for cls, name, method in methods:
+            stack.enter_context(mock.patch.object(cls, name, method, create=True))
         yield
+
+
+def _same_choices(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and one.choices == other.choices
 
 
 def _flags(table: Table) -> list[Flag]:
     """Return the flags in the order in which a search samples them: config groups first."""
     groups = set(config_groups())
-    replays = [
-        Flag(f, Choice(tuple(v)), f in groups, f"{f}={','.join(v)}") for f, v in table.flags.items()
-    ]
-    return sorted(replays, key=lambda flag: not flag.group)
+    flags = []
+    for name, values in table.flags.items():
+        argument = f"{name}={','.join(values)}"
+        flags.append(Flag(name, Choice(tuple(values)), name in groups, argument))
+    return sorted(flags, key=lambda flag: not flag.group)
+
+
+@dataclass(frozen=True, order=True)
+class _EpochEnd:
+    """The end of an epoch of a trial. The order is that of time.
+
+    Attributes:
+        time: simulated time in seconds.
+        number: number of the trial.
+        configuration: row number of the configuration that it trains.
+        epoch: number of trained epochs of the configuration at that time.
+    """
+
+    time: float
+    number: int
+    configuration: int
+    epoch: int
 
 
 class _Replay:
     """Simulates `searches/search.py` without processes, folders, or clocks."""
 
-    def __init__(
-        self, table: Table, way: Way, repetition: int, seed: int, max_epochs: float, n_trials: float
-    ) -> None:
-        self.table, self.way, self.max_epochs, self.n_trials = table, way, max_epochs, n_trials
-        self.curves, self.seconds = table.accuracy[:, seed], table.seconds[:, seed]
+    def __init__(self, table: Table, way: Way, repetition: int, limits: _Limits) -> None:
+        seed = _seed_of(table, repetition)
+        self.table = table
+        self.way = way
+        self.limits = limits
+        self.curves = table.accuracy[:, seed]
+        self.seconds = table.seconds[:, seed]
         self.flags = _flags(table)
-        self.trials = Trials(
-            f"replay {repetition}", way.search(repetition), self.flags, table.num_epoch
-        )
-        self.found = Replayed()
+        search = way.search(repetition)
+        self.trials = Trials(f"replay {repetition}", search, self.flags, table.num_epoch)
+        self.result = Replayed()
         self.committed: dict[int, int] = {}  # number of trained epochs, keyed by configuration
-        self.results: dict[
-            int, Outcome
-        ] = {}  # outcomes of configurations that finished or diverged
-        self.flying: dict[
-            int, list[int]
-        ] = {}  # trials that wait for a configuration that is being trained
-        self.events: list[
-            tuple[float, int, int, int]
-        ] = []  # time, trial, configuration, and its epochs at that time
+        # outcomes of configurations that finished or diverged
+        self.outcomes: dict[int, Outcome] = {}
+        # trials that wait for a configuration that is being trained
+        self.waiting: dict[int, list[int]] = {}
+        self.events: list[_EpochEnd] = []  # a heap
         self.best = -math.inf
-        self.fruitless = 0
-        self.arguments: set[int] = set()
+        self.fruitless = 0  # trials in a row that trained nothing
+        self.drawn: set[int] = set()  # configurations of all trials
 
     def run(self) -> Replayed:
         """Run the replay and return its result."""
-        now, busy = 0.0, 0
+        time = 0.0
+        busy = 0  # number of workers that train
         while True:
-            while busy < self.way.workers and (started := self._next(now)) is not None:
-                busy += started
+            while busy < self.way.workers and self._start_trial(time):
+                busy += 1
             if not self.events:
                 break
-            now, number, configuration, epoch = heapq.heappop(self.events)
-            self.found.epochs += 1
-            self.committed[configuration] = epoch
-            if not self._epoch_ended(now, number, configuration, epoch):
+            event = heapq.heappop(self.events)
+            time = event.time
+            self.result.epochs += 1
+            self.committed[event.configuration] = event.epoch
+            if not self._epoch_ended(event):
                 busy -= 1
-        self.found.seconds = now
-        self.found.trials = len(self.trials)
-        return self.found
+        self.result.seconds = time
+        self.result.trials = len(self.trials)
+        return self.result
 
-    def _next(self, now: float) -> bool | None:
-        """Start the next trial that requires training. Return True, or None if no trial can be
-        started.
-        """
-        repeated = 0
-        while not (self._over() or self.trials.exhausted()):
-            if max(repeated, self.fruitless) >= MOST_WITHOUT_TRAINING:
-                return None
+    def _start_trial(self, time: float) -> bool:
+        """Start the next trial that requires training, and return whether there is one."""
+        requested = 0
+        while not self._over() and not self.trials.exhausted():
+            if max(requested, self.fruitless) >= MOST_WITHOUT_TRAINING:
+                return False
             configuration, trial = self._ask()
-            repeated += 1
-            if configuration in self.results:
-                self._tell(trial.number, configuration, self.results[configuration], trained=False)
-            elif configuration in self.flying:
-                self.flying[configuration].append(trial.number)
-            elif self._begins(now, trial.number, configuration):
+            requested += 1
+            if configuration in self.outcomes:
+                outcome = self.outcomes[configuration]
+                self._end_trial(trial.number, configuration, outcome, trained=False)
+            elif configuration in self.waiting:
+                self.waiting[configuration].append(trial.number)
+            elif self._begin_training(time, trial.number, configuration):
                 return True
-        return None
+        return False
 
     def _over(self) -> bool:
-        return self.found.epochs >= self.max_epochs or len(self.trials) >= self.n_trials
+        if self.result.epochs >= self.limits.epochs:
+            return True
+        return len(self.trials) >= self.limits.trials
 
     def _ask(self) -> tuple[int, FrozenTrial]:
-        def make(choose: Choose) -> int:
+        def configuration_of(choose: Choose) -> int:
             return self.table.number({flag.name: choose(flag) for flag in self.flags})
 
-        found, trial = self.trials.ask(
-            make, (lambda at: False) if self.way.repeats else self.arguments.__contains__
-        )
-        self.arguments.add(found)
-        return found, trial
+        def is_repeated(configuration: int) -> bool:
+            return configuration in self.drawn and not self.way.repeats
 
-    def _begins(self, now: float, number: int, configuration: int) -> bool:
+        configuration, trial = self.trials.ask(configuration_of, is_repeated)
+        self.drawn.add(configuration)
+        return configuration, trial
+
+    def _begin_training(self, time: float, number: int, configuration: int) -> bool:
         """Start a trial after its recorded epochs, which are reported to the pruner again. Return
         whether it trains.
         """
-        begun = self.committed.get(configuration, 0)
-        for epoch in range(1, begun + 1):
+        trained_epochs = self.committed.get(configuration, 0)
+        for epoch in range(1, trained_epochs + 1):
             if self._report(number, configuration, epoch):
-                self._tell(number, configuration, Outcome.pruned, trained=False)
+                self._end_trial(number, configuration, Outcome.pruned, trained=False)
                 return False
-        self.flying[configuration] = []
-        self._train(now, number, configuration, begun + 1)
+        self.waiting[configuration] = []
+        self._train(time, number, configuration, trained_epochs + 1)
         return True
 
-    def _train(self, now: float, number: int, configuration: int, epoch: int) -> None:
+    def _train(self, time: float, number: int, configuration: int, epoch: int) -> None:
         seconds = self.seconds[configuration, epoch - 1]
         if math.isnan(seconds):  # the configuration diverges in this epoch
-            seconds = (
-                np.nanmean(self.seconds[configuration]) if epoch > 1 else np.nanmedian(self.seconds)
-            )
-        heapq.heappush(self.events, (now + float(seconds), number, configuration, epoch))
+            if epoch > 1:
+                seconds = np.nanmean(self.seconds[configuration])
+            else:
+                seconds = np.nanmedian(self.seconds)
+        event = _EpochEnd(time + float(seconds), number, configuration, epoch)
+        heapq.heappush(self.events, event)
 
-    def _epoch_ended(self, now: float, number: int, configuration: int, epoch: int) -> bool:
+    def _epoch_ended(self, event: _EpochEnd) -> bool:
         """Process the end of an epoch and return whether the trial continues."""
+        number = event.number
+        configuration = event.configuration
         outcome = None
-        if math.isnan(self.curves[configuration, epoch - 1]):
+        if math.isnan(self.curves[configuration, event.epoch - 1]):
             outcome = Outcome.diverged
-        elif epoch == self.table.num_epoch:
+        elif event.epoch == self.table.num_epoch:
             outcome = Outcome.finished
-        elif self._report(number, configuration, epoch):
+        elif self._report(number, configuration, event.epoch):
             outcome = Outcome.pruned
+
         if outcome is None:
-            self._train(now, number, configuration, epoch + 1)
+            self._train(event.time, number, configuration, event.epoch + 1)
             return True
         if outcome is not Outcome.pruned:
-            self.results[configuration] = outcome
-        for told in [number, *self.flying.pop(configuration)]:
-            self._tell(told, configuration, outcome, trained=told == number)
+            self.outcomes[configuration] = outcome
+        self._end_trial(number, configuration, outcome, trained=True)
+        for waiting in self.waiting.pop(configuration):
+            self._end_trial(waiting, configuration, outcome, trained=False)
         return False
 
     def _report(self, number: int, configuration: int, epoch: int) -> bool:
@@ -424,43 +476,64 @@ class _Replay:
         """
         return self.trials.report(number, epoch, float(self.curves[configuration, :epoch].max()))
 
-    def _tell(self, number: int, configuration: int, outcome: Outcome, trained: bool) -> None:
+    def _end_trial(
+        self, number: int, configuration: int, outcome: Outcome, *, trained: bool
+    ) -> None:
+        """End a trial with the outcome of its configuration, after a report of each epoch but the
+        last one of a finished curve.
+        """
         curve = self.curves[configuration, : self.committed[configuration]]
         curve = curve[~np.isnan(curve)]
-        for epoch in range(1, len(curve) + (outcome is not Outcome.finished)):
+        reported_epochs = len(curve)
+        if outcome is Outcome.finished:
+            reported_epochs -= 1
+        for epoch in range(1, reported_epochs + 1):
             self._report(number, configuration, epoch)
-        self.fruitless = 0 if trained else self.fruitless + 1
-        self.found.pruned += outcome is Outcome.pruned
-        self.found.diverged += outcome is Outcome.diverged
-        value = float(curve.max()) if len(curve) else None
+
+        if trained:
+            self.fruitless = 0
+        else:
+            self.fruitless += 1
+        self.result.pruned += outcome is Outcome.pruned
+        self.result.diverged += outcome is Outcome.diverged
+
+        value = None
+        if len(curve):
+            value = float(curve.max())
         self.trials.end(number, outcome, value)
         if outcome is Outcome.finished and value is not None and value > self.best:
             self.best = value
-            self.found.spent.append(self.found.epochs)
-            self.found.named.append(configuration)
+            self.result.spent.append(self.result.epochs)
+            self.result.named.append(configuration)
 
 
-def _in_batches(table: Table, way: Way, repetition: int, seed: int, max_epochs: float) -> Replayed:
+def _in_batches(table: Table, way: Way, repetition: int, max_epochs: float) -> Replayed:
     """Replay a search in batches, without pruning. Repeated configurations are trained again."""
-    found, best = Replayed(), -math.inf
-    study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.TPESampler(seed=repetition)
-    )
+    seed = _seed_of(table, repetition)
+    sampler = optuna.samplers.TPESampler(seed=repetition)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
     flags = _flags(table)
-    while found.epochs < max_epochs:
-        batch: list[tuple[Any, int]] = []
+    result = Replayed()
+    best = -math.inf
+    while result.epochs < max_epochs:
+        batch: list[tuple[optuna.Trial, int]] = []
         for _ in range(way.workers):
             trial = study.ask()
-            batch.append((trial, table.number({flag.name: suggest(trial, flag) for flag in flags})))
-        found.seconds += max(float(np.nansum(table.seconds[at, seed])) for _, at in batch)
-        for trial, at in batch:
-            epochs = int((~np.isnan(table.accuracy[at, seed])).sum())
-            found.epochs += min(epochs + 1, table.num_epoch)
-            value = float(table.reached[at, seed])
+            values = {flag.name: suggest(trial, flag) for flag in flags}
+            batch.append((trial, table.number(values)))
+
+        # the next batch starts when the slowest trial of this one has ended
+        durations = [float(np.nansum(table.seconds[row, seed])) for _, row in batch]
+        result.seconds += max(durations)
+        for trial, row in batch:
+            epochs_with_accuracy = int((~np.isnan(table.accuracy[row, seed])).sum())
+            # a diverged curve also took the epoch in which it diverged
+            result.epochs += min(epochs_with_accuracy + 1, table.num_epoch)
+            value = float(table.reached[row, seed])
             study.tell(trial, value)
             if value > best:
                 best = value
-                found.spent.append(found.epochs)
-                found.named.append(at)
-    found.trials = len(study.trials)
-    return found
+                result.spent.append(result.epochs)
+                result.named.append(row)
+    result.trials = len(study.trials)
+    return result

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,18 @@ import numpy as np
 from benchmarks.measure import keep, parser, positive
 from benchmarks.search_replay import OPTUNAS, Replayed, Table, Way, load, quick_copies, replay
 
-EPOCHS, TRIALS = (5, 9, 20), (15, 30)
+EPOCHS = (5, 9, 20)
+TRIALS = (15, 30)
+HEADS = (
+    "epochs",
+    "trials",
+    "method",
+    "finished",
+    "9 of 10 above",
+    "epochs spent",
+    "regret",
+    "regret, seed seen",
+)
 WAYS = (
     Way(pruner="none"),
     Way(),
@@ -35,38 +47,42 @@ SHARES = (0.2, 0.25, 1 / 3, 0.4, 0.5)
 
 def tried(num_epoch: int) -> list[Way]:
     """Return settings of `asha` that first check a trial after a certain fraction of its epochs."""
-    looks = sorted({math.ceil(share * num_epoch) for share in SHARES})
-    return [
-        Way(pruner_options={"min_resource": least, "reduction_factor": factor})
-        for factor in (2, 3, 4)
-        for least in looks
-    ]
+    first_looks = sorted({math.ceil(share * num_epoch) for share in SHARES})
+    ways = []
+    for factor in (2, 3, 4):
+        for epochs in first_looks:
+            options = {"min_resource": epochs, "reduction_factor": factor}
+            ways.append(Way(pruner_options=options))
+    return ways
 
 
 def row(table: Table, way: Way, trials: int, searches: Sequence[Replayed]) -> str:
     """Return the table row for one search method: finished trials, trained epochs, and regret."""
-    finished = [
-        (search.trials - search.pruned - search.diverged) / search.trials for search in searches
-    ]
-    spent = [search.epochs / (trials * table.num_epoch) for search in searches]
-    seeds = [table.seeds[repetition % len(table.seeds)] for repetition in range(len(searches))]
     worst = int(table.regret.argmax())  # used if no trial finished
-    named = [
-        (seed, (search.named or [worst])[-1]) for seed, search in zip(seeds, searches, strict=True)
-    ]
-    seen = [100 * float(table.regret_with(seed)[at]) for seed, at in named]
-    mean = [100 * float(table.regret[at]) for _, at in named]
-    least = float(np.quantile(finished, 0.1, method="lower"))
+    finished = []
+    spent = []
+    regrets = []
+    regrets_by_own_seed = []
+    for repetition, search in enumerate(searches):
+        finished.append((search.trials - search.pruned - search.diverged) / search.trials)
+        spent.append(search.epochs / (trials * table.num_epoch))
+        best = search.named[-1] if search.named else worst
+        regrets.append(100 * float(table.regret[best]))
+        seed = table.seeds[repetition % len(table.seeds)]
+        regrets_by_own_seed.append(100 * float(table.regret_with(seed)[best]))
+
+    least_finished = float(np.quantile(finished, 0.1, method="lower"))
     cells = [
-        table.num_epoch,
-        trials,
+        str(table.num_epoch),
+        str(trials),
         way.name,
         f"{np.mean(finished):.0%}",
-        f"{least:.0%}",
+        f"{least_finished:.0%}",
         f"{np.mean(spent):.0%}",
+        f"{np.mean(regrets):.2f} / {np.median(regrets):.2f}",
+        f"{np.mean(regrets_by_own_seed):.2f} / {np.median(regrets_by_own_seed):.2f}",
     ]
-    cells += [f"{np.mean(regret):.2f} / {np.median(regret):.2f}" for regret in (mean, seen)]
-    return "| " + " | ".join(map(str, cells)) + " |"
+    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
@@ -79,38 +95,24 @@ def main() -> None:
     options.add_argument("--tried", action="store_true", help="other settings of asha instead")
     options.add_argument("--output", type=Path, help="writes the table there, too")
     arguments = options.parse_args()
-    heads = [
-        "epochs",
-        "trials",
-        "method",
-        "finished",
-        "9 of 10 above",
-        "epochs spent",
-        "regret",
-        "regret, seed seen",
-    ]
-    lines = ["| " + " | ".join(heads) + " |", "| ---: | ---: | --- |" + " ---: |" * 5]
+
+    lines = ["| " + " | ".join(HEADS) + " |", "| ---: | ---: | --- |" + " ---: |" * 5]
     print(*lines, sep="\n", flush=True)
     raw = {}
     for num_epoch in EPOCHS:
         table = load().of_epochs(num_epoch)
+        ways = tried(num_epoch) if arguments.tried else WAYS
         for trials in TRIALS:
-            for way in tried(num_epoch) if arguments.tried else WAYS:
-                way = Way(
-                    way.sampler,
-                    way.pruner,
-                    way.sampler_options,
-                    way.pruner_options,
-                    arguments.workers,
-                )
+            for way in ways:
+                way = replace(way, workers=arguments.workers)
+                searches = []
                 with quick_copies():
-                    rows = [
-                        replay(table, way, n, math.inf, trials)
-                        for n in range(arguments.repetitions)
-                    ]
-                lines.append(row(table, way, trials, rows))
+                    for repetition in range(arguments.repetitions):
+                        searches.append(replay(table, way, repetition, math.inf, trials))
+                lines.append(row(table, way, trials, searches))
                 print(lines[-1], flush=True)
-                raw[f"{num_epoch} {trials} {way.name}"] = [vars(search) for search in rows]
+                raw[f"{num_epoch} {trials} {way.name}"] = [vars(search) for search in searches]
+
     if arguments.output is not None:
         arguments.output.write_text("\n".join(lines) + "\n")
     keep(arguments, "search_small", raw)

@@ -37,7 +37,8 @@ from lenet_exp.training.fit import fit
 from lenet_exp.training.state import new_training_state
 
 PACKED = Path(__file__).with_name("search_table.npz")
-EPOCHS, SEEDS = 9, (0, 1, 2)
+EPOCHS = 9
+SEEDS = (0, 1, 2)
 FLAGS = {
     "activation": ["relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "tanh"],
     "optimizer": ["sgd", "adam", "adamw", "rmsprop"],
@@ -59,10 +60,10 @@ BASE = [
 
 def configurations() -> list[list[str]]:
     """Return the overrides of each configuration, in the table's order."""
-    return [
-        [f"{f}={v}" for f, v in zip(FLAGS, v, strict=True)]
-        for v in itertools.product(*FLAGS.values())
-    ]
+    overrides = []
+    for values in itertools.product(*FLAGS.values()):
+        overrides.append([f"{flag}={value}" for flag, value in zip(FLAGS, values, strict=True)])
+    return overrides
 
 
 def curve(number: int, seed: int) -> str:
@@ -70,12 +71,50 @@ def curve(number: int, seed: int) -> str:
     has fewer epochs.
     """
     torch.set_num_threads(1)
-    config = compose([*BASE, *configurations()[number], f"seed={seed}"])
     device = torch.device("cpu")
-    data, state = load_training_data(config, device), new_training_state(config, device)
-    epochs = [result for result in fit(state, data) if isinstance(result, EpochResult)]
-    kept = [(e.val_accuracy, e.val_loss, e.epoch_seconds) for e in epochs]
-    return json.dumps({"number": number, "seed": seed, "epochs": kept})
+    config = compose([*BASE, *configurations()[number], f"seed={seed}"])
+    data = load_training_data(config, device)
+    state = new_training_state(config, device)
+
+    epochs = []
+    for result in fit(state, data):
+        if isinstance(result, EpochResult):
+            epochs.append((result.val_accuracy, result.val_loss, result.epoch_seconds))
+    return json.dumps({"number": number, "seed": seed, "epochs": epochs})
+
+
+def recorded_curves() -> Iterator[dict[str, Any]]:
+    """Yield all existing curves, packed or not. Incomplete lines, which remain after a kill, are
+    ignored.
+    """
+    if PACKED.exists():
+        table = np.load(PACKED)
+        columns = [table[name].astype(float) for name in ("accuracy", "loss", "seconds")]
+        for number, seed_index in np.argwhere(table["trained"]):
+            rows = np.stack([column[number, seed_index] for column in columns], 1)
+            epochs = rows[~np.isnan(rows).any(1)].tolist()
+            yield {"number": int(number), "seed": SEEDS[seed_index], "epochs": epochs}
+
+    file = lines_file()
+    if not file.exists():
+        return
+    for line in file.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def missing_curves() -> list[tuple[int, int]]:
+    """Return the configuration and the seed of each missing curve. The configurations of a seed are
+    in random order, so that an incomplete table is a sample of the whole table.
+    """
+    recorded = {(curve["number"], curve["seed"]) for curve in recorded_curves()}
+    missing = []
+    for seed in SEEDS:
+        numbers = np.random.default_rng(seed).permutation(len(configurations())).tolist()
+        missing += [(number, seed) for number in numbers if (number, seed) not in recorded]
+    return missing
 
 
 def lines_file() -> Path:
@@ -83,47 +122,20 @@ def lines_file() -> Path:
     return outputs_dir() / "search_table.jsonl"
 
 
-def known() -> Iterator[dict[str, Any]]:
-    """Yield all existing curves, packed or not. Incomplete lines, which remain after a kill, are
-    ignored.
-    """
-    if PACKED.exists():
-        table = np.load(PACKED)
-        columns = [table[name].astype(float) for name in ("accuracy", "loss", "seconds")]
-        for number, at in np.argwhere(table["trained"]):
-            rows = np.stack([column[number, at] for column in columns], 1)
-            epochs = rows[~np.isnan(rows).any(1)].tolist()
-            yield {"number": int(number), "seed": SEEDS[at], "epochs": epochs}
-    file = lines_file()
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
-
-
 def train(workers: int) -> None:
-    """Train the missing curves in random order, so that an incomplete table is a sample of the
-    whole table.
-    """
-    recorded = {(c["number"], c["seed"]) for c in known()}
-    todo = [
-        (n, s)
-        for s in SEEDS
-        for n in np.random.default_rng(s).permutation(len(configurations())).tolist()
-    ]
-    todo = [pair for pair in todo if pair not in recorded]
+    """Train the missing curves."""
+    missing = missing_curves()
     lines_file().parent.mkdir(parents=True, exist_ok=True)
-    print(f"{len(todo)} curves to train")
+    print(f"{len(missing)} curves to train")
+
     with lines_file().open("a") as file, ProcessPoolExecutor(workers) as pool:
-        for done, future in enumerate(
-            as_completed([pool.submit(curve, *pair) for pair in todo]), 1
-        ):
+        futures = [pool.submit(curve, number, seed) for number, seed in missing]
+        for done, future in enumerate(as_completed(futures), start=1):
             # the line break separates the curve from an incomplete line
             file.write("\n" + future.result())
             file.flush()
             if done % 100 == 0:
-                print(f"{done} of {len(todo)}", flush=True)
+                print(f"{done} of {len(missing)}", flush=True)
 
 
 def pack() -> None:
@@ -133,13 +145,18 @@ def pack() -> None:
     NaN after a divergence.
     """
     shape = (len(configurations()), len(SEEDS), EPOCHS)
-    accuracy, loss, seconds = (np.full(shape, math.nan, dtype=np.float32) for _ in range(3))
+    accuracy = np.full(shape, math.nan, dtype=np.float32)
+    loss = np.full(shape, math.nan, dtype=np.float32)
+    seconds = np.full(shape, math.nan, dtype=np.float32)
     trained = np.zeros(shape[:2], dtype=bool)
-    for found in known():
-        place = (found["number"], SEEDS.index(found["seed"]))
-        trained[place] = True
-        for i, (a, lo, s) in enumerate(found["epochs"]):
-            accuracy[(*place, i)], loss[(*place, i)], seconds[(*place, i)] = a, lo, s
+    for recorded in recorded_curves():
+        number = recorded["number"]
+        seed_index = SEEDS.index(recorded["seed"])
+        trained[number, seed_index] = True
+        for epoch, values in enumerate(recorded["epochs"]):
+            place = (number, seed_index, epoch)
+            accuracy[place], loss[place], seconds[place] = values
+
     np.savez_compressed(
         PACKED,
         trained=trained,
@@ -148,9 +165,8 @@ def pack() -> None:
         seconds=seconds.astype(np.float16),
         flags=np.array(json.dumps(FLAGS)),
     )
-    print(
-        f"{trained.sum()} of {trained.size} curves in {PACKED} ({PACKED.stat().st_size / 1e3:.0f} kB)"
-    )
+    kilobytes = PACKED.stat().st_size / 1e3
+    print(f"{trained.sum()} of {trained.size} curves in {PACKED} ({kilobytes:.0f} kB)")
 
 
 def main() -> None:
@@ -161,7 +177,11 @@ def main() -> None:
     options.add_argument("what", choices=["train", "pack"])
     options.add_argument("--workers", type=positive, default=2)
     arguments = options.parse_args()
-    train(arguments.workers) if arguments.what == "train" else pack()
+
+    if arguments.what == "train":
+        train(arguments.workers)
+    else:
+        pack()
 
 
 if __name__ == "__main__":
