@@ -23,18 +23,26 @@ def threefry(
     key: tuple[int, int], first: np.ndarray, second: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute Threefry-2x32 with 20 rounds as defined in its paper."""
-    keys = [np.uint32(k & 0xFFFFFFFF) for k in key]
+    keys = [np.uint32(number & 0xFFFFFFFF) for number in key]
     keys.append(keys[0] ^ keys[1] ^ np.uint32(0x1BD11BDA))
     with np.errstate(over="ignore"):
-        x, y = first.astype(np.uint32) + keys[0], second.astype(np.uint32) + keys[1]
-        for r in range(20):
+        x = first.astype(np.uint32) + keys[0]
+        y = second.astype(np.uint32) + keys[1]
+        for i in range(20):
             x = x + y
-            turn = np.uint32(ROTATIONS[r % 8])
-            y = ((y << turn) | (y >> (np.uint32(32) - turn))) ^ x
-            if r % 4 == 3:
-                n = r // 4 + 1
-                x, y = x + keys[n % 3], y + keys[(n + 1) % 3] + np.uint32(n)
+            turn = np.uint32(ROTATIONS[i % 8])
+            turned = (y << turn) | (y >> (np.uint32(32) - turn))
+            y = turned ^ x
+            if i % 4 == 3:
+                n = i // 4 + 1
+                x = x + keys[n % 3]
+                y = y + keys[(n + 1) % 3] + np.uint32(n)
     return x, y
+
+
+def groups(count: int, size: int) -> int:
+    """Return how many groups of a size hold `count` values."""
+    return -(-count // size)
 
 
 def first_blocks(shape: NativeShape) -> list[int]:
@@ -43,11 +51,12 @@ def first_blocks(shape: NativeShape) -> list[int]:
     """
     sizes = []
     if shape.channels:
-        maps1, blocks2 = -(-shape.channels[0] // 6) * 6, -(-shape.channels[1] // 16)
+        maps1 = groups(shape.channels[0], 6) * 6
+        blocks2 = groups(shape.channels[1], 16)
         side2 = (shape.side + 1 - shape.kernel_size) // 2
         side4 = (side2 + 1 - shape.kernel_size) // 2
         sizes = [2 * maps1 * side2, 2 * blocks2 * side4**2]
-    dense = [(-(-units // 16) + 1) // 2 for units in shape.units]
+    dense = [(groups(units, 16) + 1) // 2 for units in shape.units]
     return list(accumulate((0, *sizes, *dense, *dense)))
 
 
@@ -58,11 +67,9 @@ def uniform(options: Options, images: int, first: int, vectors: int) -> Tensor:
     blocks = (vectors + 1) // 2
     image = np.repeat(np.arange(images), blocks * 16)
     counter = np.tile(np.arange(blocks * 16) + first * 16, images)
-    pair = [
-        x.reshape(images, blocks, 1, 16)
-        for x in threefry((options.key1, options.key2), image, counter)
-    ]
-    numbers = (np.concatenate(pair, axis=2) >> np.uint32(8)) * 2.0**-24
+    pair = threefry((options.key1, options.key2), image, counter)
+    words = np.stack([word.reshape(images, blocks, 16) for word in pair], axis=2)
+    numbers = (words >> np.uint32(8)) * 2.0**-24
     return torch.from_numpy(numbers.reshape(images, blocks * 2, 16)[:, :vectors].copy())
 
 
@@ -76,21 +83,27 @@ class Reference:
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean loss and the logits."""
-        model, x, n = self.model, images.double(), len(images)
-        blocks, acts = first_blocks(self.shape), 0
+        model = self.model
+        n = len(images)
+        depth = len(self.shape.units)
+        blocks = first_blocks(self.shape)
+        convolutions = 0
+        x = images.double()
         if isinstance(model, LeNet5):
             x = self._pooled(model.conv1(x), model.act1, blocks[0])
             x = self._pooled(model.conv2(x), model.act2, blocks[1])
-            acts = 2
+            convolutions = 2
         x = x.flatten(1)
+
         layers = {name.rpartition(".")[2]: module for name, module in model.named_modules()}
-        for i in range(len(self.shape.units)):
-            x = self._dense(
-                layers[f"fc{i + 1}"](x), layers[f"act{acts + i + 1}"], blocks[acts + i], n
-            )
-            x = self._dropped(x, blocks[acts + len(self.shape.units) + i], n)
-        logits = layers[f"fc{len(self.shape.units) + 1}" if self.shape.units else "fc"](x)
-        return F.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing), logits
+        for i in range(depth):
+            act = layers[f"act{convolutions + i + 1}"]
+            x = self._dense(layers[f"fc{i + 1}"](x), act, blocks[convolutions + i], n)
+            x = self._dropped(x, blocks[convolutions + depth + i], n)
+        output_layer = f"fc{depth + 1}" if depth else "fc"
+        logits = layers[output_layer](x)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
+        return loss, logits
 
     def _pooled(self, z: Tensor, act: torch.nn.Module, first: int) -> Tensor:
         assert isinstance(self.model, LeNet5)
@@ -99,29 +112,33 @@ class Reference:
             return act(pool(z, 2))
         if not isinstance(act, RReLU):
             return pool(act(z), 2)
-        n, maps, side = len(z), z.shape[1], z.shape[2] // 2
+
+        n = len(z)
+        maps = z.shape[1]
+        side = z.shape[2] // 2
         z = z[:, :, : 2 * side, : 2 * side]
         # Lanes: a row of s2 for act1 ([map][row]), the maps for act2 ([place]); four numbers each,
-        # one per phase.
+        # one per phase. Both give the shape (image, map, row, phase, column, phase).
         if act is self.model.act1:
-            padded = -(-maps // 6) * 6
-            u = uniform(self.options, n, first, padded * side * 4).reshape(
-                n, padded, side, 2, 2, 16
-            )[:, :maps, ..., :side]
+            padded = groups(maps, 6) * 6
+            u = uniform(self.options, n, first, padded * side * 4)
+            u = u.reshape(n, padded, side, 2, 2, 16)[:, :maps, ..., :side]
             u = u.permute(0, 1, 2, 3, 5, 4)
         else:
-            blocks = -(-maps // 16)
-            u = uniform(self.options, n, first, side * side * blocks * 4).reshape(
-                n, side, side, blocks, 2, 2, 16
-            )
-            u = u.permute(0, 3, 6, 1, 4, 2, 5).reshape(n, blocks * 16, side, 2, side, 2)[:, :maps]
+            blocks = groups(maps, 16)
+            u = uniform(self.options, n, first, side * side * blocks * 4)
+            u = u.reshape(n, side, side, blocks, 2, 2, 16).permute(0, 3, 6, 1, 4, 2, 5)
+            u = u.reshape(n, blocks * 16, side, 2, side, 2)[:, :maps]
         return pool(self._sloped(z, act, u.reshape(z.shape)), 2)
 
     def _dense(self, z: Tensor, act: torch.nn.Module, first: int, n: int) -> Tensor:
         if not isinstance(act, RReLU):
             return act(z)
-        u = uniform(self.options, n, first, -(-z.shape[1] // 16)).flatten(1)[:, : z.shape[1]]
-        return self._sloped(z, act, u)
+        return self._sloped(z, act, self._for_units(z.shape[1], first, n))
+
+    def _for_units(self, units: int, first: int, n: int) -> Tensor:
+        """Return the random numbers of a fully connected layer, with shape (n, units)."""
+        return uniform(self.options, n, first, groups(units, 16)).flatten(1)[:, :units]
 
     @staticmethod
     def _sloped(z: Tensor, act: RReLU, u: Tensor) -> Tensor:
@@ -131,5 +148,5 @@ class Reference:
         rate = self.options.dropout_rate
         if rate == 0:
             return h
-        u = uniform(self.options, n, first, -(-h.shape[1] // 16)).flatten(1)[:, : h.shape[1]]
-        return h * (u < 1 - rate) / (1 - rate)
+        is_kept = self._for_units(h.shape[1], first, n) < 1 - rate
+        return h * is_kept / (1 - rate)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lenet_exp.training.native.rule import OptimizerRule
-from lenet_exp.training.state import new_training_state, update_average
+from lenet_exp.training.state import TrainingState, new_training_state, update_average
 from tests.training.small import configure
 
 KEYWORDS = {
@@ -34,67 +34,88 @@ KEYWORDS = {
     ],
 }
 CASES = [(optimizer, keyword) for optimizer, keywords in KEYWORDS.items() for keyword in keywords]
+OF_IMPLEMENTATION = {"params", "fused", "foreach", "capturable", "differentiable"}
 STEPS = 6
 
 
 def gradients(model, step: int) -> dict[str, torch.Tensor]:
+    """Return random gradients of the parameters for a step."""
     rng = torch.Generator().manual_seed(step)
-    return {n: torch.randn(p.shape, generator=rng) * 0.1 for n, p in model.named_parameters()}
+    return {
+        name: torch.randn(weights.shape, generator=rng) * 0.1
+        for name, weights in model.named_parameters()
+    }
 
 
-def steps(kernels, state, first: int, last: int) -> torch.optim.Optimizer:
-    """Run the steps with the kernels and with torch in double precision, and compare after each
+def in_double_precision(optimizer, parameters) -> torch.optim.Optimizer:
+    """Return an optimizer of torch with the same options for other parameters."""
+    (group,) = optimizer.param_groups
+    options = {key: value for key, value in group.items() if key not in OF_IMPLEMENTATION}
+    if isinstance(optimizer, torch.optim.AdamW):
+        del options["decoupled_weight_decay"]
+    return type(optimizer)(parameters, **options)
+
+
+def check_steps(kernels, state) -> None:
+    """Run a few steps with the kernels and with torch in double precision, and compare after each
     step.
     """
-    exact = deepcopy(state.model).double()
-    (group,) = state.optimizer.param_groups
-    values = {
-        k: v
-        for k, v in group.items()
-        if k not in {"params", "fused", "foreach", "capturable", "differentiable"}
-    }
-    if isinstance(state.optimizer, torch.optim.AdamW):
-        del values["decoupled_weight_decay"]
-    optimizer = type(state.optimizer)(exact.parameters(), **values)
-    average = None if state.average is None else deepcopy(state.average).double()
-    weights, rule = (
-        kernels.layout.move_parameters(state.model),
-        OptimizerRule(state.optimizer, state.model, kernels.layout),
-    )
-    averaged = None if state.average is None else kernels.layout.move_parameters(state.average)
+    layout = kernels.layout
     training = state.config.training
+    exact = deepcopy(state.model).double()
+    optimizer = in_double_precision(state.optimizer, exact.parameters())
+    weights = layout.move_parameters(state.model)
+    rule = OptimizerRule(state.optimizer, state.model, layout)
     rule.update.clip_norm = training.clip_norm or 0.0
-    rule.update.average = None if averaged is None else averaged.data_ptr()
-    for step in range(first, last):
-        lr, gradient = 0.01 * (step + 1), kernels.layout.new_array()
-        optimizer.param_groups[0]["lr"] = lr
-        for name, g in gradients(exact, step).items():
-            kernels.layout.slots[name].of(gradient).copy_(g)
-            exact.get_parameter(name).grad = g.double()
+    average = None
+    if state.average is not None:
+        average = deepcopy(state.average).double()
+        averaged_weights = layout.move_parameters(state.average)
+        rule.update.average = averaged_weights.data_ptr()
+
+    for step in range(STEPS):
+        lr = 0.01 * (step + 1)
+        kernel_gradient = layout.new_array()
+        for name, gradient in gradients(exact, step).items():
+            layout.slots[name].of(kernel_gradient).copy_(gradient)
+            exact.get_parameter(name).grad = gradient.double()
+
         if training.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(exact.parameters(), training.clip_norm)
+        optimizer.param_groups[0]["lr"] = lr
         optimizer.step()
         update = rule.next_step(lr)
         if average is not None:
             update_average(average, exact, training.ema_decay, step + 1)
             update.average_decay = min(training.ema_decay, (2 + step) / (11 + step))
-        kernels.update(update, weights, gradient)
-        close(state.model, exact)
+        kernels.update(update, weights, kernel_gradient)
+
+        check_close(state.model, exact)
         if average is not None:
-            close(state.average, average)
-    for mine, theirs in zip(state.model.parameters(), exact.parameters(), strict=True):
-        kept = optimizer.state[theirs]
-        assert set(state.optimizer.state[mine]) == {k for k, v in kept.items() if v is not None}
-        for key, value in state.optimizer.state[mine].items():
-            largest = max(float(kept[key].abs().max()), 1e-12)
-            assert float((value.double() - kept[key]).abs().max()) <= 1e-5 * largest, key
-    return optimizer
+            check_close(state.average, average)
+    check_states_of_optimizers(state.optimizer, state.model, optimizer, exact)
 
 
-def close(model, exact) -> None:
-    for (name, mine), theirs in zip(model.named_parameters(), exact.parameters(), strict=True):
-        error = float((mine.double() - theirs).detach().abs().max())
-        assert error <= 1e-5 * float(theirs.detach().abs().max()), name
+def check_states_of_optimizers(optimizer, model, exact_optimizer, exact_model) -> None:
+    for weights, exact in zip(model.parameters(), exact_model.parameters(), strict=True):
+        values = optimizer.state[weights]
+        expected = exact_optimizer.state[exact]
+        assert set(values) == {key for key, value in expected.items() if value is not None}
+        for key, value in values.items():
+            largest = max(float(expected[key].abs().max()), 1e-12)
+            error = float((value.double() - expected[key]).abs().max())
+            assert error <= 1e-5 * largest, key
+
+
+def check_close(model, exact_model) -> None:
+    exact_parameters = exact_model.parameters()
+    for (name, weights), exact in zip(model.named_parameters(), exact_parameters, strict=True):
+        error = float((weights.double() - exact).detach().abs().max())
+        assert error <= 1e-5 * float(exact.detach().abs().max()), name
+
+
+def initial_state(*overrides: str) -> TrainingState:
+    return new_training_state(configure(*overrides), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("optimizer", "keyword"), CASES)
@@ -107,12 +128,7 @@ def test_optimizer_steps_match_torch(kernels, optimizer, keyword):
     ]
     if keyword == "nesterov=true":
         line.append("optimizer.momentum=0.8")
-    steps(
-        kernels,
-        new_training_state(configure("activation=prelu", *line), torch.device("cpu")),
-        0,
-        STEPS,
-    )
+    check_steps(kernels, initial_state("activation=prelu", *line))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +137,7 @@ def test_optimizer_steps_match_torch(kernels, optimizer, keyword):
 )
 def test_clipping_and_weight_average_match_torch(kernels, optimizer, clip_norm):
     line = (f"optimizer={optimizer}", f"training.clip_norm={clip_norm}", "training.ema_decay=0.3")
-    steps(kernels, new_training_state(configure(*line), torch.device("cpu")), 0, STEPS)
+    check_steps(kernels, initial_state(*line))
 
 
 @pytest.mark.parametrize(
@@ -132,17 +148,23 @@ def test_zero_gradients_give_no_subnormal_numbers(kernels, optimizer, decay):
     """Subnormal numbers, which dead ReLUs cause after a few epochs, make optimizer steps 10 to 28
     times slower.
     """
-    line = (f"optimizer={optimizer}", f"regularization.weight_decay={decay}")
-    state, layout = new_training_state(configure(*line), torch.device("cpu")), kernels.layout
-    weights, gradient = layout.move_parameters(state.model), layout.new_array()
+    state = initial_state(f"optimizer={optimizer}", f"regularization.weight_decay={decay}")
+    layout = kernels.layout
+    weights = layout.move_parameters(state.model)
+    kernel_gradient = layout.new_array()
     rule = OptimizerRule(state.optimizer, state.model, layout)
-    for step in range(1500):
-        if step < 2:
-            for name, g in gradients(state.model, step).items():
-                layout.slots[name].of(gradient).copy_(g * (step == 0))
-        kernels.update(rule.next_step(0.001), weights, gradient)
-    states = [value for entry in state.optimizer.state.values() for value in entry.values()]
-    assert len(states) >= 10
-    for tensor in (*state.model.parameters(), *states):
+
+    for name, gradient in gradients(state.model, 0).items():
+        layout.slots[name].of(kernel_gradient).copy_(gradient)
+    kernels.update(rule.next_step(0.001), weights, kernel_gradient)
+    kernel_gradient.zero_()
+    for _ in range(1499):
+        kernels.update(rule.next_step(0.001), weights, kernel_gradient)
+
+    tensors = []
+    for values in state.optimizer.state.values():
+        tensors += values.values()
+    assert len(tensors) >= 10
+    for tensor in (*state.model.parameters(), *tensors):
         size = tensor.detach().abs()
         assert not ((size > 0) & (size < 2**-126)).any()
