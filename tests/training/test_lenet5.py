@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,15 +33,15 @@ def values_and_gradients(model: LeNet5, x: Tensor) -> list[Tensor]:
     x = x.clone().requires_grad_()
     logits = model(x)
     nn.functional.cross_entropy(logits, torch.arange(len(x)) % 10).backward()
-    return [logits.detach(), x.grad, *(p.grad for p in model.parameters())]
+    gradients = [weights.grad for weights in model.parameters()]
+    return [logits.detach(), x.grad, *gradients]
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_logits_are_finite_and_independent_of_batch(activation):
     model = network(OPTIONS[activation], dropout_rate=0.3)
-    assert sum(p.numel() for p in model.parameters()) == (
-        61_710 if activation == "prelu" else 61_706
-    )
+    slopes = 4 if activation == "prelu" else 0
+    assert sum(weights.numel() for weights in model.parameters()) == 61_706 + slopes
     assert model.pool_first is (activation in POOL_FIRST)
     for training, n in ((True, 2), (False, 1), (False, 33)):
         logits = model.train(training)(images(n))
@@ -51,15 +52,15 @@ def test_logits_are_finite_and_independent_of_batch(activation):
 
 def test_dropout_follows_only_fc1_and_fc2():
     model = network(OPTIONS["tanh"], dropout_rate=0.5).train()
-    shares = {}
+    shares = {}  # of zeros in the input of a layer
+
+    def store_share(name, module, inputs):
+        shares[name] = float((inputs[0] == 0).double().mean())
+
     for name in FAN_IN:
-        layer = getattr(model, name)
-        layer.register_forward_pre_hook(
-            lambda module, inputs, name=name: shares.update(
-                {name: float((inputs[0] == 0).double().mean())}
-            )
-        )
+        getattr(model, name).register_forward_pre_hook(partial(store_share, name))
     model(images(100))
+
     half = pytest.approx(0.5, abs=0.03)
     assert [shares[name] for name in FAN_IN] == [0, 0, 0, half, half]
 
@@ -67,37 +68,37 @@ def test_dropout_follows_only_fc1_and_fc2():
 # Options and whether pooling comes first: the activation must have no decreasing part, whatever
 # `monotone` says.
 ORDERS = [(OPTIONS[name], True) for name in sorted(POOL_FIRST)]
-ORDERS += [
-    (OPTIONS["leaky_relu"] | {"negative_slope": a}, a >= 0) for a in (-2.0, -1e-3, 0.0, 0.3, 2.0)
-]
-ORDERS += [(OPTIONS["elu"] | {"alpha": a}, a >= 0) for a in (-2.0, -1e-3, 0.0, 0.3, 2.0)]
-ORDERS += [
-    ({"_target_": f"torch.nn.{name}", "monotone": True}, True)
-    for name in ("Tanhshrink", "Softplus")
-]
-ORDERS += [
-    ({"_target_": f"torch.nn.{name}", "monotone": True}, False)
-    for name in ("GELU", "Mish", "Hardswish")
-]
+for slope in (-2.0, -1e-3, 0.0, 0.3, 2.0):
+    ORDERS.append((OPTIONS["leaky_relu"] | {"negative_slope": slope}, slope >= 0))
+for alpha in (-2.0, -1e-3, 0.0, 0.3, 2.0):
+    ORDERS.append((OPTIONS["elu"] | {"alpha": alpha}, alpha >= 0))
+for name in ("Tanhshrink", "Softplus"):
+    ORDERS.append(({"_target_": f"torch.nn.{name}", "monotone": True}, True))
+for name in ("GELU", "Mish", "Hardswish"):
+    ORDERS.append(({"_target_": f"torch.nn.{name}", "monotone": True}, False))
 
 
 @pytest.mark.parametrize(("option", "first"), ORDERS)
 @pytest.mark.parametrize(("seed", "scale"), [(0, 1.0), (2, 10.0)])
 def test_pooling_order_does_not_change_values_or_gradients(option, first, seed, scale):
-    x, networks = (
-        images(8, seed, scale),
-        [network(option | {"monotone": monotone}, seed) for monotone in (True, False)],
-    )
-    assert networks[0].pool_first is first
-    for a, b in zip(*(values_and_gradients(model, x) for model in networks), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    x = images(8, seed, scale)
+    monotone = network(option | {"monotone": True}, seed)
+    not_monotone = network(option | {"monotone": False}, seed)
+
+    computed = values_and_gradients(monotone, x)
+    expected = values_and_gradients(not_monotone, x)
+
+    assert monotone.pool_first is first
+    torch.testing.assert_close(computed, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("layer", FAN_IN)
 def test_initial_weights_have_default_distribution_of_pytorch(layer):
     bound = FAN_IN[layer] ** -0.5
-    drawn = [getattr(network(OPTIONS["selu"], seed), layer) for seed in range(40)]
-    for values in (torch.stack([d.weight for d in drawn]), torch.stack([d.bias for d in drawn])):
+    layers = [getattr(network(OPTIONS["selu"], seed), layer) for seed in range(40)]
+    weights = torch.stack([linear.weight for linear in layers])
+    biases = torch.stack([linear.bias for linear in layers])
+    for values in (weights, biases):
         assert values.abs().max() <= bound
         # Mean and mean square of U(-b, b), within five standard errors.
         n = values.numel()
@@ -106,7 +107,6 @@ def test_initial_weights_have_default_distribution_of_pytorch(layer):
 
 
 def test_initial_weights_depend_only_on_seed():
-    plain = start(configure("seed=3"))[0].model.state_dict()
     others = [
         ["activation=rrelu", "optimizer=adam"],
         [
@@ -117,11 +117,17 @@ def test_initial_weights_depend_only_on_seed():
             "num_epoch=3",
         ],
     ]
+    plain = initial_weights("seed=3")
     for overrides in others:
-        state = start(configure("seed=3", *overrides))[0].model.state_dict()
-        assert all(torch.equal(state[name], plain[name]) for name in plain)
-    other = start(configure("seed=4"))[0].model.state_dict()
-    assert not any(torch.equal(other[name], plain[name]) for name in plain)
+        weights = initial_weights("seed=3", *overrides)
+        assert all(torch.equal(weights[name], plain[name]) for name in plain)
+    weights = initial_weights("seed=4")
+    assert not any(torch.equal(weights[name], plain[name]) for name in plain)
+
+
+def initial_weights(*overrides: str) -> dict[str, Tensor]:
+    state, _ = start(configure(*overrides))
+    return state.model.state_dict()
 
 
 def test_invalid_activation_arguments_are_named():

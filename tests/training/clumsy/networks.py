@@ -75,7 +75,8 @@ def fail(error: BaseException) -> Any:
 
 
 def tie(net: Any) -> None:
-    net.first, net.second = nn.Linear(1024, 1024), nn.Linear(1024, 1024)
+    net.first = nn.Linear(1024, 1024)
+    net.second = nn.Linear(1024, 1024)
     net.second.weight = net.first.weight
 
 
@@ -112,11 +113,24 @@ def add_layer_of_random_size(net: Any) -> None:
     net.other = nn.Linear(1024, next(SIZES))
 
 
+def is_batch_of_training(images: Tensor) -> bool:
+    """Return whether there are more images than in the checks before training."""
+    return len(images) > 2
+
+
+def fail_in_training(net: Any, images: Tensor, error: BaseException) -> Tensor:
+    if is_batch_of_training(images):
+        raise error
+    return net.logits(images)
+
+
 def remove_in_training(net: Any, images: Tensor, path: str) -> Tensor:
     """Remove a folder below the outputs folder in the second step."""
-    net.steps = getattr(net, "steps", 0) + (net.training and len(images) > 2)
-    if net.steps == 2:
+    net.steps = getattr(net, "steps", 0)
+    if net.training and is_batch_of_training(images):
         net.steps += 1
+    if net.steps == 2:
+        net.steps += 1  # so that it is removed once
         folder = os.path.join(os.environ["LENET_EXP_OUTPUTS"], path)
         # MLflow's process may create and remove a database journal there at the same time.
         while os.path.exists(folder):
@@ -128,7 +142,9 @@ def count(net: Any, counts: bool) -> Any:
     """Return one more than the number of counted calls, which is a buffer if the network has a
     buffer `steps`.
     """
-    net.steps = getattr(net, "steps", 0) + counts
+    net.steps = getattr(net, "steps", 0)
+    if counts:
+        net.steps = net.steps + 1
     return 1 + net.steps
 
 
@@ -140,7 +156,43 @@ def late_parameter(net: Any, images: Tensor) -> Tensor:
 
 def late_noise(net: Any, images: Tensor) -> Tensor:
     """Use torch's global random state from the second step on."""
-    return net.logits(images if count(net, True) == 2 else images + torch.rand(1))
+    if count(net, True) != 2:
+        images = images + torch.rand(1)
+    return net.logits(images)
+
+
+def noise_in_eval(net: Any, images: Tensor) -> Tensor:
+    if not net.training:
+        images = images + torch.rand(1)
+    return net.logits(images)
+
+
+def fresh_numpy_noise(net: Any, images: Tensor) -> Tensor:
+    """Use a generator that takes its seed from the operating system, in training."""
+    factor = np.random.default_rng().random() if net.training else 1.0
+    return net.logits(images) * factor
+
+
+def fewer_logits_in_eval(net: Any, images: Tensor) -> Tensor:
+    logits = net.logits(images)
+    return logits if net.training else logits[:, :5]
+
+
+def change_images_in_eval(net: Any, images: Tensor) -> Tensor:
+    if not net.training:
+        images.clamp_(-0.5, 0.5)
+    return net.logits(images)
+
+
+def change_images_in_training(net: Any, images: Tensor) -> Tensor:
+    doubled = images.mul_(2) if net.training else images * 2
+    return net.logits(doubled)
+
+
+def refuse_small_batches(net: Any, images: Tensor) -> Tensor:
+    if 2 < len(images) < 32:
+        raise ValueError("batch too small")
+    return net.logits(images)
 
 
 PREPARE: dict[str, Callable[[Any], object]] = {
@@ -205,17 +257,15 @@ FORWARD: dict[str, Callable[..., Any]] = {
     "Dropout": lambda net, x: net.logits(net.norm(x)),
     "OurDropout": lambda net, x: net.logits(net.norm(x)),
     "FunctionalDropout": lambda net, x: net.logits(F.dropout(x, training=net.training)),
-    "EvalNoise": lambda net, x: net.logits(x if net.training else x + torch.rand(1)),
+    "EvalNoise": noise_in_eval,
     "LateNoise": late_noise,
     "NumpyNoise": lambda net, x: net.logits(x) * float(np.random.rand()),
-    "FreshNumpyNoise": lambda net, x: (
-        net.logits(x) * (np.random.default_rng().random() if net.training else 1.0)
-    ),
+    "FreshNumpyNoise": fresh_numpy_noise,
     "PythonNoise": lambda net, x: net.logits(x) * random.random(),
-    "EvalShape": lambda net, x: net.logits(x)[:, : 10 if net.training else 5],
+    "EvalShape": fewer_logits_in_eval,
     "EvalError": lambda net, x: net.logits(x) if net.training else fail(ValueError("no eval")),
-    "EvalInPlace": lambda net, x: net.logits(x if net.training else x.clamp_(-0.5, 0.5)),
-    "TrainInPlace": lambda net, x: net.logits(x.mul_(2) if net.training else x * 2),
+    "EvalInPlace": change_images_in_eval,
+    "TrainInPlace": change_images_in_training,
     "KeywordForward": lambda net, x, **options: net.logits(x),
     "NoArguments": lambda net: torch.zeros(2, 10),
     "Recursive": lambda net, x: net(x),
@@ -225,19 +275,17 @@ FORWARD: dict[str, Callable[..., Any]] = {
     "View": lambda net, x: net.logits(
         x.repeat(1, 2, 1, 1).contiguous(memory_format=torch.channels_last).view(2, -1)
     ),
-    "NotSmall": lambda net, x: (
-        fail(ValueError("batch too small")) if 2 < len(x) < 32 else net.logits(x)
-    ),
+    "NotSmall": refuse_small_batches,
     "BaseInForward": lambda net, x: fail(Base("deep")),
-    "BaseInTraining": lambda net, x: fail(Base("deep")) if len(x) > 2 else net.logits(x),
+    "BaseInTraining": lambda net, x: fail_in_training(net, x, Base("deep")),
     "RandomSize": lambda net, x: net.logits(x) + net.other(x.flatten(1))[:, :10],
     "RemovesOutputs": lambda net, x: remove_in_training(net, x, ""),
     "RemovesSweeps": lambda net, x: remove_in_training(net, x, "sweeps"),
-    "SpeechlessInTraining": lambda net, x: fail(Speechless()) if len(x) > 2 else net.logits(x),
-    "TalkativeInTraining": lambda net, x: (
-        fail(ValueError("no " * 2000 + "end")) if len(x) > 2 else net.logits(x)
+    "SpeechlessInTraining": lambda net, x: fail_in_training(net, x, Speechless()),
+    "TalkativeInTraining": lambda net, x: fail_in_training(
+        net, x, ValueError("no " * 2000 + "end")
     ),
-    "ExitInTraining": lambda net, x: fail(SystemExit(0)) if len(x) > 2 else net.logits(x),
+    "ExitInTraining": lambda net, x: fail_in_training(net, x, SystemExit(0)),
 }
 
 METHODS: dict[str, dict[str, Callable[..., Any]]] = {
@@ -247,7 +295,7 @@ METHODS: dict[str, dict[str, Callable[..., Any]]] = {
     },
     "ZeroState": {
         "state_dict": lambda net, *args, **kwargs: {
-            n: 0 * p.detach() for n, p in net.named_parameters()
+            name: 0 * weights.detach() for name, weights in net.named_parameters()
         }
     },
     "ExtraState": {
@@ -258,10 +306,10 @@ METHODS: dict[str, dict[str, Callable[..., Any]]] = {
 }
 
 for name in PREPARE | FORWARD | METHODS:
-    replaced = {
+    attributes = {
+        "__module__": __name__,
         "prepare": PREPARE.get(name, Net.prepare),
         "forward": FORWARD.get(name, Net.forward),
+        **METHODS.get(name, {}),
     }
-    globals()[name] = type(
-        name, (Net,), {"__module__": __name__, **replaced, **METHODS.get(name, {})}
-    )
+    globals()[name] = type(name, (Net,), attributes)

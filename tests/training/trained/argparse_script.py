@@ -19,14 +19,16 @@ class LeNet5(nn.Module):
 
     def __init__(self, activation: Callable[[], nn.Module], dropout: float) -> None:
         super().__init__()
-        self.conv1, self.activation1, self.pool1 = nn.Conv2d(1, 6, 5), activation(), nn.MaxPool2d(2)
-        self.conv2, self.activation2, self.pool2 = (
-            nn.Conv2d(6, 16, 5),
-            activation(),
-            nn.MaxPool2d(2),
-        )
-        self.fc1, self.activation3 = nn.Linear(400, 120), activation()
-        self.fc2, self.activation4 = nn.Linear(120, 84), activation()
+        self.conv1 = nn.Conv2d(1, 6, 5)
+        self.activation1 = activation()
+        self.pool1 = nn.MaxPool2d(2)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.activation2 = activation()
+        self.pool2 = nn.MaxPool2d(2)
+        self.fc1 = nn.Linear(400, 120)
+        self.activation3 = activation()
+        self.fc2 = nn.Linear(120, 84)
+        self.activation4 = activation()
         self.fc3 = nn.Linear(84, 10)
         self.dropout1 = nn.Dropout(dropout) if dropout else None
         self.dropout2 = nn.Dropout(dropout) if dropout else None
@@ -35,8 +37,12 @@ class LeNet5(nn.Module):
         x = self.pool1(self.activation1(self.conv1(x)))
         x = self.pool2(self.activation2(self.conv2(x))).flatten(1)
         x = self.activation3(self.fc1(x))
-        x = self.activation4(self.fc2(self.dropout1(x) if self.dropout1 else x))
-        return self.fc3(self.dropout2(x) if self.dropout2 else x)
+        if self.dropout1:
+            x = self.dropout1(x)
+        x = self.activation4(self.fc2(x))
+        if self.dropout2:
+            x = self.dropout2(x)
+        return self.fc3(x)
 
 
 def save(network: LeNet5, path: Path) -> None:

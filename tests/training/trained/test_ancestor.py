@@ -39,9 +39,8 @@ published = pytest.mark.skipif(
 )
 def test_published_models_have_published_accuracy(file, dataset, correct, real_data):
     raw = read_images(compose([f"dataset={dataset}"]).dataset, real_data, "test")
-    predictions = predict_logits(
-        load_ancestor(MODELS / file), normalize(raw.images, raw.white), 500
-    ).argmax(1)
+    images = normalize(raw.images, raw.white)
+    predictions = predict_logits(load_ancestor(MODELS / file), images, 500).argmax(1)
     assert int((predictions == raw.labels).sum()) == correct
 
 
@@ -61,23 +60,21 @@ def test_models_with_any_activation_and_dropout_load(name, dropout, tmp_path):
     network = LeNet5(ACTIVATIONS[name], dropout).eval()
     save(network, tmp_path / "model.pkl")
     images = torch.rand(5, 1, 32, 32) * 2 - 1
+
+    loaded = load_ancestor(tmp_path / "model.pkl")
+
     with torch.no_grad():
-        torch.testing.assert_close(load_ancestor(tmp_path / "model.pkl")(images), network(images))
+        torch.testing.assert_close(loaded(images), network(images))
 
 
 def opcodes(name: str, argument: str) -> bytes:
     """Return a pickle that calls `name` (as `module attribute`) with a text, using GLOBAL and
     REDUCE.
     """
+    module_and_attribute = name.replace(" ", "\n").encode()
     text = argument.encode()
-    return (
-        b"\x80\x02c"
-        + name.replace(" ", "\n").encode()
-        + b"\nX"
-        + struct.pack("<I", len(text))
-        + text
-        + b"\x85R."
-    )
+    size = struct.pack("<I", len(text))
+    return b"\x80\x02c" + module_and_attribute + b"\nX" + size + text + b"\x85R."
 
 
 class Call:
@@ -94,8 +91,9 @@ def attacks(marker: Path) -> dict[str, tuple[bytes, str]]:
     """Return pickles that would create `marker`, and a part of the expected message."""
     touch = f"touch {marker}"
     code = f"open({str(marker)!r}, 'w')"
+    size = struct.pack("<I", len(touch))
     protocol_4 = pickle.dumps(Call(os.system, touch), protocol=4)
-    inst = b"(X" + struct.pack("<I", len(touch)) + touch.encode() + b"iposix\nsystem\n."
+    inst = b"(X" + size + touch.encode() + b"iposix\nsystem\n."
     build = b"\x80\x02cos\n_wrap_close\n)\x81}X\x06\x00\x00\x00streamX\x01\x00\x00\x00as\x62."
     return {
         "os.system": (pickle.dumps(Call(os.system, touch), protocol=2), "posix.system"),
@@ -130,12 +128,15 @@ def archive(path: Path, *pickles: tuple[str, bytes]) -> Path:
 @pytest.mark.parametrize("attack", sorted(attacks(Path("x"))))
 def test_pickle_with_foreign_objects_is_refused_without_running_code(attack, tmp_path):
     marker = tmp_path / "ran"
-    content, named = attacks(marker)[attack]
+    content, cause = attacks(marker)[attack]
     path = archive(tmp_path / "evil.pkl", ("archive/data.pkl", content))
+
     with pytest.raises(UserError, match="refused") as caught:
         load_ancestor(path)
-    assert named in str(caught.value)
-    assert "\n" not in str(caught.value)
+
+    message = str(caught.value)
+    assert cause in message
+    assert "\n" not in message
     assert not marker.exists()
 
 
@@ -158,6 +159,7 @@ def test_attack_hidden_in_real_model_is_refused(tmp_path):
             if entry.filename.endswith("data.pkl"):  # run the call, drop its result, load the model
                 content = content[:2] + hidden[2:-1] + b"0" + content[2:]
             evil.writestr(entry.filename, content)
+
     with pytest.raises(UserError, match=r"posix\.system"):
         load_ancestor(tmp_path / "evil.pkl")
     assert not marker.exists()
