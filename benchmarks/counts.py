@@ -41,13 +41,17 @@ class Claims:
     high: Floats
 
     @classmethod
-    def of(cls, found: Pairs, behind: Bools, outside: Bools) -> Claims:
+    def of(cls, pairs: Pairs, behind: Bools, outside: Bools) -> Claims:
         """Add the plain simultaneous intervals to the claims about the leader's pairs."""
-        low, high = (
-            np.where(np.isnan(found.p), np.nan, end)
-            for end in simultaneous_intervals(found, comb(behind.shape[-1] + 1, 2))
+        k = behind.shape[-1] + 1
+        low, high = simultaneous_intervals(pairs, comb(k, 2))
+        has_no_test = np.isnan(pairs.p)
+        return cls(
+            behind,
+            outside,
+            low=np.where(has_no_test, np.nan, low),
+            high=np.where(has_no_test, np.nan, high),
         )
-        return cls(behind, outside, low, high)
 
 
 def shipped(table: AccuracyTable, images: int | None = None) -> Claims:
@@ -60,12 +64,13 @@ def release_0_2(table: AccuracyTable) -> Claims:
     """Return the claims of release 0.2, which did not moderate variances, and excluded only
     configurations that were behind. The first row of the table must be the leader."""
     k = table.values.shape[-2]
-    everything = compare_all_pairs(table)
-    first_groups = everything.first(k - 1)
-    wins = ((first_groups.points > 0) & (first_groups.p <= LEVEL)).all(axis=-1, keepdims=True)
-    differs = step_down(everything.p, shaffer_levels(k))[..., : k - 1] | wins
-    behind = differs & (first_groups.points > 0)
-    return Claims.of(first_groups, behind, behind)
+    all_pairs = compare_all_pairs(table)
+    pairs = all_pairs.first(k - 1)  # those of the leader
+    is_ahead = pairs.points > 0
+    wins = (is_ahead & (pairs.p <= LEVEL)).all(axis=-1, keepdims=True)
+    differs = step_down(all_pairs.p, shaffer_levels(k))[..., : k - 1] | wins
+    behind = differs & is_ahead
+    return Claims.of(pairs, behind, behind)
 
 
 @dataclass
@@ -103,7 +108,8 @@ class Counts:
     best_outside: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
-        self.best, self.best_outside = np.zeros((2, self.k), dtype=np.int64)
+        self.best = np.zeros(self.k, dtype=np.int64)
+        self.best_outside = np.zeros(self.k, dtype=np.int64)
 
     def add(self, claims: Claims, order: np.ndarray, means: Floats) -> None:
         """Add the claims about some sweeps.
@@ -113,14 +119,19 @@ class Counts:
             means: true means of all configurations, with shape (sweeps, k).
         """
         mean = np.take_along_axis(means, order, axis=1)
-        truth, is_best = mean[:, :1] - mean[:, 1:], mean == means.max(axis=1, keepdims=True)
-        outside = np.concatenate([np.zeros_like(is_best[:, :1]), claims.outside], axis=-1)
-        wins, miss = claims.behind.all(axis=-1), (truth < claims.low) | (truth > claims.high)
+        is_best = mean == means.max(axis=1, keepdims=True)
+        true_lead = mean[:, :1] - mean[:, 1:]
+        is_not_worse = true_lead <= 0
+        is_missed = (true_lead < claims.low) | (true_lead > claims.high)
+        wins = claims.behind.all(axis=-1)
+        leader_outside = np.zeros_like(is_best[:, :1])  # never
+        outside = np.concatenate([leader_outside, claims.outside], axis=-1)
+
         self.sweeps += len(order)
-        self.false_behind += int((claims.behind & (truth <= 0)).any(axis=-1).sum())
-        self.false_wins += int((wins & (truth <= 0).any(axis=-1)).sum())
-        self.wins += int((wins & (truth > 0).all(axis=-1)).sum())
-        self.held += int((~miss.any(axis=-1)).sum())
+        self.false_behind += int((claims.behind & is_not_worse).any(axis=-1).sum())
+        self.false_wins += int((wins & is_not_worse.any(axis=-1)).sum())
+        self.wins += int((wins & (true_lead > 0).all(axis=-1)).sum())
+        self.held += int((~is_missed.any(axis=-1)).sum())
         self.worse += int((~is_best).sum())
         self.worse_behind += int((claims.behind & ~is_best[:, 1:]).sum())
         self.worse_outside += int((outside & ~is_best).sum())
@@ -140,8 +151,11 @@ def run(source: Source, sweeps: int, seed: Sequence[int]) -> tuple[Counts, Count
     """Simulate sweeps in parts that fit into memory; return the counts for lenet_exp and for
     release 0.2.
     """
-    rng, new, old = np.random.default_rng(seed), Counts(source.k), Counts(source.k)
-    part = max(1, min(sweeps, CHUNK // max(source.size, comb(source.k, 2) * 4)))
+    rng = np.random.default_rng(seed)
+    new = Counts(source.k)
+    old = Counts(source.k)
+    values_of_sweep = max(source.size, comb(source.k, 2) * 4)
+    part = max(1, min(sweeps, CHUNK // values_of_sweep))
     for begin in range(0, sweeps, part):
         drawn = source.draw(min(part, sweeps - begin), rng)
         for table, order, means in drawn.comparable():

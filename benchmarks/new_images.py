@@ -47,15 +47,11 @@ it.
 
 | k x n | images | accuracy | false, last epoch | false, best epoch |
 | --- | --- | --- | --- | --- |"""
-IMAGE, OWN = (
-    2.0,
-    0.7,
-)  # standard deviations of an image's difficulty: for all configurations, and for one of them
-SD = {
-    0.85: 0.005,
-    0.98: 0.002,
-    0.995: 0.0004,
-}  # standard deviation over seeds by accuracy, both as fractions
+# standard deviations of an image's difficulty: for all configurations, and for one of them
+IMAGE = 2.0
+OWN = 0.7
+# standard deviation over seeds by accuracy, both as fractions
+SD = {0.85: 0.005, 0.98: 0.002, 0.995: 0.0004}
 SIZES = (
     (2, 3),
     (2, 5),
@@ -71,7 +67,8 @@ SIZES = (
     (10, 10),
 )
 SET_SIZES = (250, 1000, 10_000)
-MOST_FALSE, REPETITION = 5.5, 10
+MOST_FALSE = 5.5
+REPETITION = 10  # times as many sweeps as for the first simulation
 EPOCHS = 10
 
 
@@ -102,23 +99,27 @@ class Scenario:
     def draw(self, rng: np.random.Generator) -> list[np.ndarray]:
         """Draw which images are right in one sweep, shape (k, n, images), in the last epoch and, if
         there are several epochs, in the best one."""
-        rest = IMAGE**2 + OWN**2 + 1
         noise = np.array(self.spreads) * rng.normal(size=(self.n, self.k)) - np.array(self.lower)
         accuracy = np.minimum(self.accuracy + noise * SD[self.accuracy], 0.9999).T[..., None]
-        level = (norm.ppf(accuracy) * sqrt(rest)).astype(np.float32)
+        sd_over_images = sqrt(IMAGE**2 + OWN**2 + 1)
+        level = (norm.ppf(accuracy) * sd_over_images).astype(np.float32)
         shape = (self.k, self.n, self.images)
         level = level + IMAGE * rng.standard_normal(self.images, dtype=np.float32)
         level += OWN * rng.standard_normal((self.k, 1, self.images), dtype=np.float32)
         if not self.alike:
             return [level + rng.standard_normal(shape, dtype=np.float32) > 0]
+
         alike = np.array(self.alike, dtype=np.float32)[:, None, None]
         level += np.sqrt(alike) * rng.standard_normal(shape, dtype=np.float32)
-        own = np.sqrt(1 - alike)
-        epochs = np.stack(
-            [level + own * rng.standard_normal(shape, dtype=np.float32) > 0 for _ in range(EPOCHS)]
-        )
-        best = epochs.mean(axis=-1).argmax(axis=0)
-        return [epochs[-1], np.take_along_axis(epochs, best[None, ..., None], axis=0)[0]]
+        sd_of_epoch = np.sqrt(1 - alike)
+        right_by_epoch = []
+        for _ in range(EPOCHS):
+            noise_of_epoch = sd_of_epoch * rng.standard_normal(shape, dtype=np.float32)
+            right_by_epoch.append(level + noise_of_epoch > 0)
+        epochs = np.stack(right_by_epoch)
+        best_epoch = epochs.mean(axis=-1).argmax(axis=0)  # of each run: (k, n)
+        right_of_best = np.take_along_axis(epochs, best_epoch[None, ..., None], axis=0)[0]
+        return [epochs[-1], right_of_best]
 
     def claims(self, sweeps: int, seed: tuple[int, ...]) -> Floats:
         """Return the percentages of false claims and of worse configurations found.
@@ -131,28 +132,41 @@ class Scenario:
         return np.stack([self._rates(list(right)) for right in zip(*drawn, strict=True)], axis=1)
 
     def _rates(self, drawn: list[np.ndarray]) -> Floats:
+        """Return the percentages of one epoch, with shape (2, 2).
+
+        Args:
+            drawn: which images are right in each sweep, each with shape (k, n, images).
+        """
         values = np.stack([right.mean(axis=-1, dtype=np.float64) for right in drawn])
         order = np.argsort(-values.mean(axis=-1), axis=-1, kind="stable")
-        variances = np.stack(
-            [self._variances(right[its]) for right, its in zip(drawn, order, strict=True)]
+        variances = []
+        for right, best_first in zip(drawn, order, strict=True):
+            variances.append(self._variances(right[best_first]))
+        table = AccuracyTable(
+            values=np.take_along_axis(values, order[..., None], axis=1),
+            seeds=np.arange(self.n),
+            splits=np.zeros(self.n, dtype=np.int64),
         )
-        replicates = np.arange(self.n), np.zeros(self.n, dtype=np.int64)
-        table = AccuracyTable(np.take_along_axis(values, order[..., None], axis=1), *replicates)
+        tests_over_seeds = pair_tests(table, self.images)
+        tests_over_both = pair_tests(table, self.images, np.stack(variances))
+
         lower = np.array(self.lower)[order]
-        worse = lower[:, 1:] > lower[:, :1]
+        is_worse = lower[:, 1:] > lower[:, :1]
+        best_leads = lower[:, 0] == 0
+        worse_of_all_sweeps = (np.array(self.lower) > 0).sum() * len(drawn)
         percentages = []
-        for tests in (pair_tests(table, self.images), pair_tests(table, self.images, variances)):
-            behind = tests.behind
-            truly = worse[lower[:, 0] == 0]
-            share = behind[lower[:, 0] == 0][truly].sum() / max(
-                (np.array(self.lower) > 0).sum() * len(drawn), 1
-            )
-            percentages.append([100 * (behind & ~worse).any(axis=-1).mean(), 100 * share])
+        for tests in (tests_over_seeds, tests_over_both):
+            is_false = (tests.behind & ~is_worse).any(axis=-1)
+            worse_behind = tests.behind[best_leads][is_worse[best_leads]].sum()
+            share = worse_behind / max(worse_of_all_sweeps, 1)
+            percentages.append([100 * is_false.mean(), 100 * share])
         return np.array(percentages).T
 
     @staticmethod
     def _variances(right: np.ndarray) -> Floats:
-        groups = [{(seed, 0): images for seed, images in enumerate(runs)} for runs in right]
+        groups = []
+        for runs in right:
+            groups.append({(seed, 0): images for seed, images in enumerate(runs)})
         return image_variances(groups, leading=False)
 
 
@@ -160,32 +174,37 @@ def nulls(k: int, n: int, images: int) -> Iterator[Scenario]:
     """Yield the scenarios in which a claim can be false."""
     for accuracy, best, noisy in product(SD, (k, 2), (1.0, 3.0)):
         lower = (0.0,) * best + (4.0,) * (k - best)
-        yield Scenario(n, images, accuracy, lower, (noisy, *(1.0,) * (k - 1)))
+        spreads = (noisy, *(1.0,) * (k - 1))
+        yield Scenario(n, images, accuracy, lower, spreads=spreads)
 
 
 def new_image_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
     """Yield the rows of the table of new images, each with whether the goal is reached."""
     for (k, n), images in product(SIZES, SET_SIZES):
-        rates, mark, count = [], "", sweeps // (20 if images > 1000 else 10)
+        count = sweeps // (20 if images > 1000 else 10)
+        rates = []
+        mark = ""
         for number, scenario in enumerate(dict.fromkeys(nulls(k, n, images))):
             rate = scenario.claims(count, (seed, k, n, images, number))[0, 0]
             if rate[1] > MOST_FALSE:
-                rate, mark = (
-                    scenario.claims(REPETITION * count, (seed, k, n, images, number, 1))[0, 0],
-                    "*",
-                )
+                mark = "*"
+                more = REPETITION * count
+                rate = scenario.claims(more, (seed, k, n, images, number, 1))[0, 0]
             rates.append(rate)
-        seeds, both = np.max(rates, axis=0)
+        false_over_seeds, false_over_both = np.max(rates, axis=0)
+
         steps = np.linspace(1, 12, k - 1) if k > 2 else [4.0]
-        ladder = Scenario(n, images, 0.0, (0.0, *steps), (1.0,) * k)
-        percentages = [
-            replace(ladder, accuracy=a).claims(count // 2, (seed, k, n, images))[1, 0] for a in SD
-        ]
-        cells = " | ".join(f"{one:.0f} → {other:.0f}" for one, other in percentages)
-        yield (
-            f"| {k}x{n} | {images:,} | {seeds:.1f} → {both:.1f}{mark} | {cells} |",
-            both <= MOST_FALSE,
+        ladder = Scenario(n=n, images=images, accuracy=0.0, lower=(0.0, *steps), spreads=(1.0,) * k)
+        cells = []
+        for accuracy in SD:
+            claims = replace(ladder, accuracy=accuracy).claims(count // 2, (seed, k, n, images))
+            share_over_seeds, share_over_both = claims[1, 0]
+            cells.append(f"{share_over_seeds:.0f} → {share_over_both:.0f}")
+        row = (
+            f"| {k}x{n} | {images:,} | {false_over_seeds:.1f} → {false_over_both:.1f}{mark} "
+            f"| {' | '.join(cells)} |"
         )
+        yield row, false_over_both <= MOST_FALSE
 
 
 def best_epoch_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
@@ -194,7 +213,14 @@ def best_epoch_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
     """
     for (k, n), images, accuracy in product(((2, 5), (6, 3)), SET_SIZES, SD):
         scenario = Scenario(
-            n, images, accuracy, (0.0,) * k, (1.0,) * k, alike=(0.5, *(0.95,) * (k - 1))
+            n=n,
+            images=images,
+            accuracy=accuracy,
+            lower=(0.0,) * k,
+            spreads=(1.0,) * k,
+            alike=(0.5, *(0.95,) * (k - 1)),
         )
-        (last, best), _ = scenario.claims(sweeps // 5, (seed, k, n, images, 2))[..., 1]
-        yield f"| {k}x{n} | {images:,} | {accuracy} | {last:.1f} | {best:.1f} |", last <= MOST_FALSE
+        claims = scenario.claims(sweeps // 5, (seed, k, n, images, 2))
+        last, best = claims[0, :, 1]
+        row = f"| {k}x{n} | {images:,} | {accuracy} | {last:.1f} | {best:.1f} |"
+        yield row, last <= MOST_FALSE

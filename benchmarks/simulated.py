@@ -14,21 +14,17 @@ import numpy as np
 
 from lenet_exp.comparison.statistics.pairs import AccuracyTable, Floats
 
-ACCURACY, SD, NO_IMAGES = (
-    0.9,
-    0.002,
-    0,
-)  # accuracy of a value of 0, standard deviation, number of images (0: unknown)
+# Accuracy of a value of 0, standard deviation, and number of images (0: unknown), for most types of
+# noise and for those that round.
+USUAL = (0.9, 0.002, 0)
 ROUNDED = {
     "rounded": (0.9, 0.002, 500),
     "250 images": (0.985, 0.004, 250),
     "10,000 images": (0.995, 0.0004, 10_000),
 }
 SPREADS = ("1", "3^U", "10^U", "one 10", "one 0.1", "half 10", "wild")
-WILD, WILD_MEAN = (
-    40.0,
-    -100.0,
-)  # standard deviation of wild configurations, and their mean on a ladder
+WILD = 40.0  # standard deviation of wild configurations
+WILD_MEAN = -100.0  # their mean on a ladder
 GRIDS = {6: (3, 2), 10: (5, 2), 18: (3, 3, 2)}  # numbers of values of the flags in a recorded grid
 RECORDED = Path(__file__).with_name("search_table.npz")  # written by benchmarks/search_table.py
 HISTORIES = RECORDED.with_name("histories")  # written by benchmarks/manifest.py
@@ -63,11 +59,8 @@ class Sweeps:
         """
         for chosen, order in by_mean(self.table):
             values = np.take_along_axis(self.table.values[chosen], order[..., None], axis=1)
-            yield (
-                AccuracyTable(values, self.table.seeds, self.table.splits),
-                order,
-                self.means[chosen],
-            )
+            table = AccuracyTable(values, self.table.seeds, self.table.splits)
+            yield table, order, self.means[chosen]
 
 
 def by_mean(table: AccuracyTable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -79,10 +72,14 @@ def by_mean(table: AccuracyTable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     has_value = ~np.isnan(table.values)
     runs = has_value.sum(axis=-1)
     mean = np.where(has_value, table.values, 0.0).sum(axis=-1) / np.maximum(runs, 1)
-    order = np.argsort(-np.where(runs > 1, mean, -np.inf), axis=-1, kind="stable")
+    is_ranked = runs > 1
+    order = np.argsort(-np.where(is_ranked, mean, -np.inf), axis=-1, kind="stable")
+
+    ranked = is_ranked.sum(axis=-1)
     # Variances are moderated only if a configuration has more than two runs.
-    kinds = np.stack([(runs > 1).sum(axis=-1), runs.max(axis=-1) > 2], axis=-1)
-    for kind in np.unique(kinds[kinds[:, 0] > 1], axis=0):
+    is_moderated = runs.max(axis=-1) > 2
+    kinds = np.stack([ranked, is_moderated], axis=-1)
+    for kind in np.unique(kinds[ranked > 1], axis=0):
         chosen = np.flatnonzero((kinds == kind).all(axis=-1))
         yield chosen, order[chosen, : kind[0]]
 
@@ -174,12 +171,15 @@ class Scenario:
         """A description of the noise; empty if the name includes it."""
         if self.correlation is None or "collapse" in self.noise:
             return ""
-        parts = [
-            f"sd {self.vary or f'a best {self.spreads[0]:g}'}",
-            f"correlation {self.correlation:g}",
-        ]
-        parts += [self.noise] * (self.noise != "normal") + ["other seeds"] * (not self.paired)
-        return "; ".join([*parts, f"{self.missing:.0%} missing"] if self.missing else parts)
+        spread = self.vary or f"a best {self.spreads[0]:g}"
+        parts = [f"sd {spread}", f"correlation {self.correlation:g}"]
+        if self.noise != "normal":
+            parts.append(self.noise)
+        if not self.paired:
+            parts.append("other seeds")
+        if self.missing:
+            parts.append(f"{self.missing:.0%} missing")
+        return "; ".join(parts)
 
     @property
     def goal(self) -> bool:
@@ -191,16 +191,19 @@ class Scenario:
     @property
     def size(self) -> int:
         """The number of accuracies in a sweep's table."""
-        return self.k * self.n * self.splits * (1 if self.paired else self.k)
+        runs = self.k * self.n * self.splits
+        if self.paired:
+            return runs
+        return runs * self.k  # each seed has a column, which is empty for other configurations
 
     def draw(self, sweeps: int, rng: np.random.Generator) -> Sweeps:
         """Draw sweeps."""
-        at, sd, images = ROUNDED.get(self.noise, (ACCURACY, SD, NO_IMAGES))
+        zero, sd, images = ROUNDED.get(self.noise, USUAL)
         draws = simulated(self, sweeps, rng)
-        values = at + sd * draws.values
+        values = zero + sd * draws.values
         if images:
             values = np.minimum(np.round(values * images) / images, 1.0)
-        means = np.broadcast_to(at + sd * np.array(self.means), (sweeps, self.k))
+        means = np.broadcast_to(zero + sd * np.array(self.means), (sweeps, self.k))
         return Sweeps(AccuracyTable(values, draws.seeds, draws.splits), means, images or None)
 
 
@@ -230,10 +233,17 @@ class Recorded:
     @property
     def name(self) -> str:
         """The name of the scenario."""
-        tied = {1: "recorded means", self.k: "all tied"}.get(self.tied, f"{self.tied} tied")
-        return (
-            f"{'frontier, ' * self.frontier}{tied}, {'residuals' if self.residuals else 'normal'}"
-        )
+        parts = []
+        if self.frontier:
+            parts.append("frontier")
+        if self.tied == self.k:
+            parts.append("all tied")
+        elif self.tied == 1:
+            parts.append("recorded means")
+        else:
+            parts.append(f"{self.tied} tied")
+        parts.append("residuals" if self.residuals else "normal")
+        return ", ".join(parts)
 
     @property
     def size(self) -> int:
@@ -245,22 +255,22 @@ class Recorded:
         grids = frontier_grid() if self.frontier else recorded_grids(self.k)
         recorded = grids[rng.integers(len(grids), size=sweeps)]
         means = recorded.mean(axis=-1)
-        off = recorded - means[..., None]
+        residuals = recorded - means[..., None]
         means[:, : self.tied] = means[:, :1]
         spread = np.maximum(recorded.std(axis=-1, ddof=1), 1 / RECORDED_IMAGES)[..., None]
         noise = spread * rng.normal(size=(sweeps, self.k, self.n))
         if self.residuals:
-            seed = rng.integers(off.shape[-1], size=(sweeps, 1, self.n))
-            seeds = off.shape[-1]  # residuals from the mean of few seeds are too small
-            noise = np.sqrt(0.5) * (
-                noise + np.sqrt(seeds / (seeds - 1)) * np.take_along_axis(off, seed, axis=-1)
-            )
+            seeds = residuals.shape[-1]
+            seed = rng.integers(seeds, size=(sweeps, 1, self.n))
+            # residuals from the mean of few seeds are too small
+            correction = np.sqrt(seeds / (seeds - 1))
+            drawn_residuals = correction * np.take_along_axis(residuals, seed, axis=-1)
+            noise = np.sqrt(0.5) * (noise + drawn_residuals)
+
         values = np.round((means[..., None] + noise) * RECORDED_IMAGES) / RECORDED_IMAGES
-        return Sweeps(
-            AccuracyTable(values, np.arange(self.n), np.zeros(self.n, dtype=np.int64)),
-            means,
-            RECORDED_IMAGES,
-        )
+        no_splits = np.zeros(self.n, dtype=np.int64)
+        table = AccuracyTable(values, np.arange(self.n), no_splits)
+        return Sweeps(table, means, RECORDED_IMAGES)
 
 
 @cache
@@ -268,23 +278,49 @@ def recorded_grids(k: int) -> Floats:
     """Return the best accuracies in 2,000 random grids without diverged runs, with shape (grids, k,
     seeds), sorted by mean."""
     with np.load(RECORDED) as file:
-        table, flags = file["accuracy"].astype(float), json.loads(str(file["flags"]))
-    reached = np.where(np.isnan(table).any(axis=-1), np.nan, table.max(axis=-1))
-    shape, rng = tuple(map(len, flags.values())), np.random.default_rng(k)
+        curves = file["accuracy"].astype(float)
+        flags = json.loads(str(file["flags"]))
+    is_diverged = np.isnan(curves).any(axis=-1)
+    reached = np.where(is_diverged, np.nan, curves.max(axis=-1))
+    shape = tuple(len(values) for values in flags.values())
+    rows = np.arange(len(reached)).reshape(shape)
+
+    rng = np.random.default_rng(k)
     grids: list[Floats] = []
-    places = np.arange(len(reached)).reshape(shape)
     while len(grids) < 2000:
-        varied = rng.permutation(len(shape))[: len(GRIDS[k])]
-        sizes = dict(zip(varied.tolist(), GRIDS[k], strict=True))
-        if any(sizes.get(i, 1) > most for i, most in enumerate(shape)):
+        indices = _random_values(shape, GRIDS[k], rng)
+        if indices is None:
             continue
-        values = [rng.permutation(most)[: sizes.get(i, 1)] for i, most in enumerate(shape)]
-        grid = reached[places[np.ix_(*values)].ravel()]
+        grid = reached[rows[np.ix_(*indices)].ravel()]
         grid = grid[np.argsort(-grid.mean(axis=-1), kind="stable")]
         # If the best recorded means tied, there would be more than `tied` best configurations.
-        if not np.isnan(grid).any() and (np.diff(grid[:4].mean(axis=-1)) < 0).all():
+        is_ordered = (np.diff(grid[:4].mean(axis=-1)) < 0).all()
+        if is_ordered and not np.isnan(grid).any():
             grids.append(grid)
     return np.array(grids)
+
+
+def _random_values(
+    shape: tuple[int, ...], sizes: tuple[int, ...], rng: np.random.Generator
+) -> list[np.ndarray] | None:
+    """Draw flags and indices of their values for a smaller grid, or return None if a drawn flag has
+    too few values.
+
+    Args:
+        shape: number of values of each flag.
+        sizes: number of values of each flag that has several values in the smaller grid.
+    """
+    varied = rng.permutation(len(shape))[: len(sizes)]
+    counts = [1] * len(shape)
+    for flag, size in zip(varied.tolist(), sizes, strict=True):
+        if size > shape[flag]:
+            return None
+        counts[flag] = size
+
+    indices = []
+    for number, count in zip(shape, counts, strict=True):
+        indices.append(rng.permutation(number)[:count])
+    return indices
 
 
 @cache
@@ -292,12 +328,14 @@ def frontier_grid() -> Floats:
     """Return the best accuracies of the six LeNet-5s on MNIST's frontier, with shape (1, networks,
     seeds), best first.
     """
-    paths = [path for path in sorted(HISTORIES.iterdir()) if LENET5.fullmatch(path.name)]
-    reached = np.array(
-        [np.genfromtxt(path, delimiter=",", skip_header=1)[:, 1:].max(axis=0) for path in paths]
-    )
-    accuracies: Floats = reached[np.argsort(-reached.mean(axis=-1))][None]
-    return accuracies
+    rows = []
+    for path in sorted(HISTORIES.iterdir()):
+        if LENET5.fullmatch(path.name):
+            history = np.genfromtxt(path, delimiter=",", skip_header=1)
+            rows.append(history[:, 1:].max(axis=0))  # the first column is the number of the epoch
+    reached = np.array(rows)
+    best_first: Floats = reached[np.argsort(-reached.mean(axis=-1))]
+    return best_first[None]
 
 
 def equal(k: int) -> tuple[float, ...]:
@@ -307,56 +345,87 @@ def equal(k: int) -> tuple[float, ...]:
 
 def spreads(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> Floats:
     """Return the standard deviations of the configurations, with shape (sweeps or 1, k)."""
-    k, vary = scenario.k, scenario.vary
+    k = scenario.k
+    vary = scenario.vary
+    if vary in ("", "1"):
+        return np.array(scenario.spreads or np.ones(k))[None]
     if vary in ("3^U", "10^U"):
-        return np.power(float(vary[:-2]), rng.random((sweeps, k)))
+        base = float(vary.removesuffix("^U"))
+        return np.power(base, rng.random((sweeps, k)))
     if vary == "wild":
-        return np.where(np.arange(k) < k - max(1, k // 6), 1.0, WILD)[None]
-    if vary not in ("", "1"):
-        number, factor = vary.split()
-        place = rng.random((sweeps, k)).argsort(axis=-1)
-        return np.where(place < (k // 2 if number == "half" else 1), float(factor), 1.0)
-    return np.array(scenario.spreads or np.ones(k))[None]
+        usual = k - max(1, k // 6)
+        return np.where(np.arange(k) < usual, 1.0, WILD)[None]
+
+    number, factor = vary.split()
+    count = k // 2 if number == "half" else 1
+    place = rng.random((sweeps, k)).argsort(axis=-1)
+    return np.where(place < count, float(factor), 1.0)
 
 
 def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> AccuracyTable:
     """Draw values of simulated sweeps, in units of a standard deviation."""
-    k, n, splits = scenario.k, scenario.n, scenario.splits
-    own = rng.normal(size=(sweeps, k, n, splits))
-    if splits > 1:
-        own = own + rng.normal(size=(sweeps, k, n, 1)) + rng.normal(size=(sweeps, k, 1, splits))
-    if scenario.noise == "correlated":
-        own = own + 2 * rng.normal(size=(sweeps, k, 1, 1)) * rng.normal(size=(sweeps, 1, n, splits))
-    elif scenario.noise == "skewed":
-        own = 1 - rng.exponential(size=own.shape)
-    elif scenario.noise == "collapse":
-        own = own - scenario.drop * (rng.random(own.shape) < 0.1)
-    elif scenario.noise == "one skewed":
-        own[:, 0] = 1 - rng.exponential(size=own[:, 0].shape)
-    elif scenario.noise == "one collapses":
-        own[:, 0] += scenario.drop / 10 - scenario.drop * (rng.random(own[:, 0].shape) < 0.1)
-    spread, means = (
-        spreads(scenario, sweeps, rng)[..., None, None],
-        np.array(scenario.means)[:, None, None],
-    )
+    k = scenario.k
+    n = scenario.n
+    splits = scenario.splits
+    own = _own_noise(scenario, sweeps, rng)
+    spread = spreads(scenario, sweeps, rng)[..., None, None]
+    means = np.array(scenario.means)[:, None, None]
+
+    # all arrays: (sweeps, configurations, seeds, splits)
     if scenario.correlation is None:
-        values = (
-            means + spread * own + rng.normal(size=(sweeps, 1 if scenario.paired else k, n, splits))
-        )
+        effects = rng.normal(size=(sweeps, 1 if scenario.paired else k, n, splits))
+        values = means + spread * own + effects
     elif scenario.correlation:
         common = np.sqrt(scenario.correlation) * rng.normal(size=(sweeps, 1, n, splits))
         values = means + spread * (np.sqrt(1 - scenario.correlation) * own + common)
     else:
         values = means + spread * own
+
     values = values.reshape(sweeps, k, n * splits)
     if scenario.noise == "rounded":
         values = np.round(values)
     if scenario.missing:
         values[rng.random(values.shape) < scenario.missing] = np.nan
-    seeds, split = np.divmod(np.arange(n * splits), splits)
-    if not scenario.paired:
-        apart = np.full((sweeps, k, k, n), np.nan)
-        apart[:, np.arange(k), np.arange(k)] = values
-        values, seeds = apart.reshape(sweeps, k, k * n), np.arange(k * n)
-        split = np.zeros(k * n, dtype=np.int64)
-    return AccuracyTable(values, seeds, split)
+    if scenario.paired:
+        seed, split = np.divmod(np.arange(n * splits), splits)
+        return AccuracyTable(values, seed, split)
+    return _with_other_seeds(values)
+
+
+def _own_noise(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> Floats:
+    """Draw the noise of each run, with shape (sweeps, configurations, seeds, splits)."""
+    k = scenario.k
+    n = scenario.n
+    splits = scenario.splits
+    own = rng.normal(size=(sweeps, k, n, splits))
+    if splits > 1:
+        own = own + rng.normal(size=(sweeps, k, n, 1)) + rng.normal(size=(sweeps, k, 1, splits))
+
+    first = own[:, 0]
+    if scenario.noise == "correlated":
+        sensitivity = rng.normal(size=(sweeps, k, 1, 1))
+        own = own + 2 * sensitivity * rng.normal(size=(sweeps, 1, n, splits))
+    elif scenario.noise == "skewed":
+        own = 1 - rng.exponential(size=own.shape)
+    elif scenario.noise == "collapse":
+        own = own - scenario.drop * (rng.random(own.shape) < 0.1)
+    elif scenario.noise == "one skewed":
+        own[:, 0] = 1 - rng.exponential(size=first.shape)
+    elif scenario.noise == "one collapses":
+        has_collapsed = rng.random(first.shape) < 0.1
+        own[:, 0] += scenario.drop / 10 - scenario.drop * has_collapsed
+    return own
+
+
+def _with_other_seeds(values: Floats) -> AccuracyTable:
+    """Return a table in which each configuration has columns of its own, whose other values are
+    missing.
+
+    Args:
+        values: accuracies, with shape (sweeps, configurations, seeds of each configuration).
+    """
+    sweeps, k, n = values.shape
+    apart = np.full((sweeps, k, k, n), np.nan)
+    apart[:, np.arange(k), np.arange(k)] = values
+    no_splits = np.zeros(k * n, dtype=np.int64)
+    return AccuracyTable(apart.reshape(sweeps, k, k * n), np.arange(k * n), no_splits)

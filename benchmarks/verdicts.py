@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -90,9 +90,11 @@ and all configurations have the same seeds unless stated otherwise.
 - **other seeds**: each configuration has its own seeds
 
 """
-MOST_WRONG, GOALS = 5.5, ("false_behind", "false_wins", "best_outside")
+GOALS = ("false_behind", "false_wins", "best_outside")  # percentages for which there is a goal
+MOST_WRONG = 5.5  # this goal
 MEASURES = (*GOALS, "held", "worse_behind", "worse_outside", "wins")
-GRID_K, QUICK_K = (2, 3, 4, 6, 10, 18, 50), (2, 6, 18)
+GRID_K = (2, 3, 4, 6, 10, 18, 50)
+QUICK_K = (2, 6, 18)
 SHARE = {10: 0.6, 18: 0.4, 50: 0.1, 200: 0.06}  # sweeps by number of configurations, as a fraction
 REPEATED = {50: 50_000, 200: 2_000}  # sweeps of a repetition; otherwise 100,000
 POWERS = (  # columns of the table of power
@@ -141,6 +143,27 @@ differs between configurations. In "rounded" rows, accuracies are multiples of t
 in ten ends 50 standard deviations lower. There is no goal for these rows, or for the
 rows with one skewed configuration.
 """
+WORST_BY_SIZE = """\
+## False claims
+
+The worst of all scenarios by number of configurations and seeds (k x n).
+"""
+WORST_BY_SCENARIO = """
+The worst of all k x n by scenario. The size in parentheses belongs to the second percentage.
+"""
+WORST_ROWS = """
+The rows with the largest percentages for which there is a goal.
+"""
+# titles, and functions that yield rows with whether the goals are reached
+STUDIES = (
+    (INTERACTIONS, interaction_rows),
+    (VALUES, value_rows),
+    (BEST_PER, best_per_rows),
+    (DATASETS, dataset_rows),
+    (RANKS, rank_rows),
+    (NEW_IMAGES, new_image_rows),
+    (BEST_EPOCH, best_epoch_rows),
+)
 
 
 @dataclass(frozen=True)
@@ -176,30 +199,28 @@ class Row:
 
     def cells(self, *measures: str) -> str:
         """Format percentages of both rules as cells of a table."""
-        cells = []
-        for name in measures:
-            mark = "*" if self.repeated and name in GOALS else ""
-            empty = not self.new.worse and name in ("worse_behind", "worse_outside", "wins")
-            cells.append(
-                ""
-                if empty
-                else f"{self.old.percent(name):.1f} → {self.new.percent(name):.1f}{mark}"
-            )
-        return " | ".join(cells)
+        return " | ".join(self._cell(measure) for measure in measures)
+
+    def _cell(self, measure: str) -> str:
+        is_about_worse = measure in ("worse_behind", "worse_outside", "wins")
+        if is_about_worse and not self.new.worse:
+            return ""
+        mark = "*" if self.repeated and measure in GOALS else ""
+        return f"{self.old.percent(measure):.1f} → {self.new.percent(measure):.1f}{mark}"
 
 
 def simulate(sources: Iterable[Source], sweeps: int, seed: int, quick: bool) -> Iterator[Row]:
     """Yield the results of each scenario; repeat those that are above the goal."""
-    for number, its in enumerate(sources):
-        row = Row(
-            its,
-            *run(its, max(int(sweeps * SHARE.get(its.k, 1)), 100), (seed, its.k, its.n, number)),
-        )
+    for number, source in enumerate(sources):
+        k = source.k
+        n = source.n
+        count = max(int(sweeps * SHARE.get(k, 1)), 100)
+        row = Row(source, *run(source, count, (seed, k, n, number)))
         if row.missed and not quick:
-            repeated = (
-                20_000 if "other seeds" in row.name and its.k > 6 else REPEATED.get(its.k, 100_000)
-            )
-            row = Row(its, *run(its, repeated, (seed, its.k, its.n, number, 1)), repeated=True)
+            count = REPEATED.get(k, 100_000)
+            if "other seeds" in row.name and k > 6:
+                count = 20_000
+            row = Row(source, *run(source, count, (seed, k, n, number, 1)), repeated=True)
             print(f"repeated: {row.size} {row.name}: {row.worst:.2f}", file=sys.stderr, flush=True)
         yield row
 
@@ -208,7 +229,7 @@ def head(*columns: str) -> str:
     """Return the first two lines of a table, with spaces instead of underscores in the names of its
     columns.
     """
-    names = [name.replace("_", " ").replace("held", "hold") for name in columns]
+    names = [column.replace("_", " ").replace("held", "hold") for column in columns]
     return f"| {' | '.join(names)} |\n|{' --- |' * len(names)}"
 
 
@@ -219,74 +240,109 @@ def worst_of(rows: Iterable[Row], key: Callable[[Row], str]) -> Iterator[str]:
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
-    for name, found in groups.items():
+    for name, group in groups.items():
         cells = []
         for measure in (*GOALS, "held"):
             sign = -1 if measure == "held" else 1
-            old = max(found, key=lambda row: sign * row.old.percent(measure))
-            new = max(found, key=lambda row: sign * row.new.percent(measure))
+            old = max(group, key=lambda row: sign * row.old.percent(measure))
+            new = max(group, key=lambda row: sign * row.new.percent(measure))
             mark = "*" if new.repeated and measure in GOALS else ""
-            cells.append(
-                f"{old.old.percent(measure):.1f} → {new.new.percent(measure):.1f}{mark} ({new.size})"
-            )
+            percentages = f"{old.old.percent(measure):.1f} → {new.new.percent(measure):.1f}{mark}"
+            cells.append(f"{percentages} ({new.size})")
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def tables(found: dict[str, list[Row]]) -> Iterator[str]:
+def tables(results: Mapping[str, list[Row]]) -> Iterator[str]:
     """Yield the tables about verdicts.
 
     Args:
-        found: the results of each group of scenarios.
+        results: the results of each group of scenarios.
     """
-    rows = found["grid"]
-    at = {(row.size, row.name): row for row in rows}
-    sizes = list(dict.fromkeys(row.size for row in rows))
-    yield "## False claims\n\nThe worst of all scenarios by number of configurations and seeds (k x n).\n"
+    yield from false_claims(results["grid"])
+    yield from power_table(results["grid"])
+    yield from unequal_table(results["grid"])
+    yield RECORDED
+    yield from rows_of(results["recorded"], MEASURES)
+    yield COLLAPSES
+    yield from rows_of(results["collapses"], (*GOALS, "held"))
+    yield EARLIER
+    yield from rows_of(results["earlier"], MEASURES)
+
+
+def false_claims(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the tables of the worst percentages in the grid of scenarios."""
+    yield WORST_BY_SIZE
     yield head("k x n", *GOALS, "held")
-    yield from (
-        line.replace(f" ({line.split()[1]})", "") for line in worst_of(rows, lambda row: row.size)
-    )
-    yield "\nThe worst of all k x n by scenario. The size in parentheses belongs to the second percentage.\n"
+    for line in worst_of(rows, lambda row: row.size):
+        _, size, *_ = line.split()
+        yield line.replace(f" ({size})", "")
+
+    yield WORST_BY_SCENARIO
     yield head("scenario", *GOALS, "held")
     yield from worst_of(rows, lambda row: row.name)
-    yield "\nThe rows with the largest percentages for which there is a goal.\n"
+
+    yield WORST_ROWS
     yield head("scenario", "k x n", *MEASURES)
     for row in sorted(rows, key=lambda row: -row.worst)[:40]:
         yield f"| {row.name} | {row.size} | {row.cells(*MEASURES)} |"
+
+
+def power_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the table of worse configurations outside the set, by size of the sweep."""
+    row_of = {(row.size, row.name): row for row in rows}
+    columns = [name for name, _ in POWERS]
     yield POWER
-    yield head("k x n", *(name for name, _ in POWERS), "worse_behind, sd 1", "wins, sd 1")
-    for size in sizes:
-        row, *_ = chosen = [at[size, f"{LADDER}; {more}"] for _, more in POWERS]
-        cells = " | ".join(its.cells("worse_outside") for its in chosen)
-        yield f"| {size} | {cells} | {row.cells('worse_behind', 'wins')} |"
+    yield head("k x n", *columns, "worse_behind, sd 1", "wins, sd 1")
+    for size in sizes_of(rows):
+        rows_of_size = [row_of[size, f"{LADDER}; {details}"] for _, details in POWERS]
+        cells = " | ".join(row.cells("worse_outside") for row in rows_of_size)
+        yield f"| {size} | {cells} | {rows_of_size[0].cells('worse_behind', 'wins')} |"
+
+
+def unequal_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the table of two tied best configurations with different standard deviations, by size
+    of the sweep.
+    """
+    row_of = {(row.size, row.name): row for row in rows}
+    columns = []
+    for spread in ("sd 1", "3", "10"):
+        columns += [f"false_behind, {spread}", f"best_outside, {spread}"]
     yield UNEQUAL
-    yield head(
-        "k x n",
-        *(
-            f"{name}, {more}"
-            for more in ("sd 1", "3", "10")
-            for name in ("false_behind", "best_outside")
-        ),
-    )
-    for size in sizes:
-        noisy = [
-            at.get((size, f"{TWO}; sd {sd}; correlation 0"))
-            for sd in ("1", "a best 3", "a best 10")
-        ]
-        if noisy[0] is not None:
-            cells = " | ".join(
-                its.cells("false_behind", "best_outside") for its in noisy if its is not None
-            )
-            yield f"| {size} | {cells} |"
-    for text, name, measures in (
-        (RECORDED, "recorded", MEASURES),
-        (COLLAPSES, "collapses", (*GOALS, "held")),
-        (EARLIER, "earlier", MEASURES),
-    ):
-        yield text
-        yield head("scenario", "k x n", *measures)
-        for row in found[name]:
-            yield f"| {row.source.name} | {row.size} | {row.cells(*measures)} |"
+    yield head("k x n", *columns)
+    for size in sizes_of(rows):
+        if (size, f"{TWO}; sd 1; correlation 0") not in row_of:
+            continue
+        cells = []
+        for spread in ("1", "a best 3", "a best 10"):
+            row = row_of.get((size, f"{TWO}; sd {spread}; correlation 0"))
+            if row is not None:
+                cells.append(row.cells("false_behind", "best_outside"))
+        yield f"| {size} | {' | '.join(cells)} |"
+
+
+def rows_of(rows: Sequence[Row], measures: Sequence[str]) -> Iterator[str]:
+    """Yield a table with a line for each row."""
+    yield head("scenario", "k x n", *measures)
+    for row in rows:
+        yield f"| {row.source.name} | {row.size} | {row.cells(*measures)} |"
+
+
+def sizes_of(rows: Sequence[Row]) -> list[str]:
+    """Return the sizes of the sweeps, in the order of the rows."""
+    return list(dict.fromkeys(row.size for row in rows))
+
+
+def scenarios(quick: bool) -> dict[str, list[Source]]:
+    """Return the groups of scenarios."""
+    of_grid: list[Source] = []
+    for k, n in product(QUICK_K if quick else GRID_K, SEEDS_OF):
+        of_grid += grid(k, n)
+    return {
+        "grid": of_grid,
+        "recorded": list(recorded()),
+        "collapses": list(collapses()),
+        "earlier": list(earlier(quick)),
+    }
 
 
 def main() -> None:
@@ -303,49 +359,35 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables there, too")
     arguments = parser.parse_args()
-    sweeps, begin, lines, missed = (
-        arguments.sweeps or (1000 if arguments.quick else 5000),
-        time.process_time(),
-        [],
-        [],
-    )
+    sweeps = arguments.sweeps or (1000 if arguments.quick else 5000)
+    begin = time.process_time()
+    lines = []
+    missed = []
 
     def say(line: str) -> None:
         print(line, flush=True)
         lines.append(line)
 
-    groups: dict[str, list[Source]] = {
-        "grid": [
-            its
-            for k, n in product(QUICK_K if arguments.quick else GRID_K, SEEDS_OF)
-            for its in grid(k, n)
-        ],
-        "recorded": list(recorded()),
-        "collapses": list(collapses()),
-        "earlier": list(earlier(arguments.quick)),
-    }
-    results = {
-        name: list(simulate(its, sweeps, arguments.seed, arguments.quick))
-        for name, its in groups.items()
-    }
+    results = {}
+    for name, sources in scenarios(arguments.quick).items():
+        results[name] = list(simulate(sources, sweeps, arguments.seed, arguments.quick))
     for line in tables(results):
         say(line)
-    missed += [
-        f"{row.size} {row.name}: {row.worst:.2f}"
-        for rows in results.values()
-        for row in rows
-        if row.missed
-    ]
-    flags = (INTERACTIONS, interaction_rows), (VALUES, value_rows), (BEST_PER, best_per_rows)
-    images = (NEW_IMAGES, new_image_rows), (BEST_EPOCH, best_epoch_rows)
-    studies = (DATASETS, dataset_rows), (RANKS, rank_rows)
-    for title, rows in (*flags, *studies, *images):
+    for rows in results.values():
+        for row in rows:
+            if row.missed:
+                missed.append(f"{row.size} {row.name}: {row.worst:.2f}")
+
+    for title, study in STUDIES:
         say(title)
-        for line, good in rows(2 * sweeps, arguments.seed):
+        _, heading, *_ = title.split("\n")
+        for line, is_good in study(2 * sweeps, arguments.seed):
             say(line)
-            missed += [] if good else [f"{title.split(chr(10))[1]}: {line}"]
-    took = f"{sweeps:,} sweeps per scenario, {time.process_time() - begin:.0f} s of one core ({cpu_model()})."
-    say(f"\n{took}")
+            if not is_good:
+                missed.append(f"{heading}: {line}")
+
+    seconds = time.process_time() - begin
+    say(f"\n{sweeps:,} sweeps per scenario, {seconds:.0f} s of one core ({cpu_model()}).")
     if arguments.output is not None:
         arguments.output.write_text(INTRO + "\n".join(lines) + "\n")
     if missed and not arguments.quick:
