@@ -35,6 +35,13 @@ FIGURE = ROOT / "docs" / "reference" / "frontier.png"
 DATASETS = ("mnist", "fashion_mnist")
 
 
+HEAD = (
+    "| dataset | parameters | multiply-adds | channels | kernel | units | epochs "
+    "| best validation, % | test, % | sampling error | n |",
+    "| --- | ---: | ---: | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+)
+
+
 def main() -> None:
     """Train the networks, and write the table and the figure."""
     options = argparse.ArgumentParser(
@@ -48,33 +55,40 @@ def main() -> None:
         "--as-is", action="store_true", help="train nothing: show the runs in the manifest"
     )
     arguments = options.parse_args()
+
     for row in FRONTIER:
         if row.name in arguments.networks and not arguments.as_is:
             complete(row, arguments.workers)
-    kept = manifest()
-    TABLE.write_text("\n".join(table(kept)) + "\n")
-    write_atomic(FIGURE, png(figure(kept)))
+    runs_by_row = manifest()
+    TABLE.write_text("\n".join(table(runs_by_row)) + "\n")
+    write_atomic(FIGURE, png(figure(runs_by_row)))
     print(TABLE.read_text())
 
 
-def table(kept: Mapping[str, Runs]) -> list[str]:
+def table(runs_by_row: Mapping[str, Runs]) -> list[str]:
     """Return the table of the networks in the manifest in Markdown."""
-    lines = [
-        "| dataset | parameters | multiply-adds | channels | kernel | units | epochs | best validation, % | test, % | "
-        "sampling error | n |",
-        "| --- | ---: | ---: | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in (row for row in FRONTIER if row.key in kept):
+    lines = [*HEAD]
+    for row in FRONTIER:
+        if row.key not in runs_by_row:
+            continue
         config = compose(row.overrides)
-        model, size = config.model, network_size(config)
-        lists = [", ".join(map(str, model.get(name, ()))) for name in ("channels", "units")]
-        cells = [NAMES[row.dataset], f"{size.parameters:,}", f"{size.multiply_adds:,}", lists[0]]
-        cells += [f"{model['kernel_size']}x{model['kernel_size']}", lists[1], str(config.num_epoch)]
-        lines.append(f"| {' | '.join([*cells, *results_cells(kept[row.key])])} |")
+        model = config.model
+        size = network_size(config)
+        cells = [
+            NAMES[row.dataset],
+            f"{size.parameters:,}",
+            f"{size.multiply_adds:,}",
+            ", ".join(map(str, model.get("channels", ()))),
+            f"{model['kernel_size']}x{model['kernel_size']}",
+            ", ".join(map(str, model.get("units", ()))),
+            str(config.num_epoch),
+            *results_cells(runs_by_row[row.key]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def figure(kept: Mapping[str, Runs]) -> Figure:
+def figure(runs_by_row: Mapping[str, Runs]) -> Figure:
     """Draw the test error of the networks and recipes versus their number of parameters, for each
     dataset.
 
@@ -83,37 +97,33 @@ def figure(kept: Mapping[str, Runs]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+    lenets = [row for row in FRONTIER if row.engine == "native"]
+    recipes = [row for row in RECIPES if row.seeds == NEW_SEEDS]
+    convnets = [row for row in (*RECIPES, *FRONTIER) if row.engine == "torch"]
+    series = (
+        ("LeNet-5, 40 epochs, 50,000 images", "C0o-", lenets),
+        ("LeNet-5, recipes, 58,000 images", "C1s", recipes),
+        ("convnet, 59,000 images", "C2^-", convnets),
+    )
+
     drawn = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, dataset in zip(drawn.subplots(1, len(DATASETS)), DATASETS, strict=True):
-        for label, style, rows in (
-            (
-                "LeNet-5, 40 epochs, 50,000 images",
-                "C0o-",
-                [row for row in FRONTIER if row.engine == "native"],
-            ),
-            (
-                "LeNet-5, recipes, 58,000 images",
-                "C1s",
-                [row for row in RECIPES if row.seeds == NEW_SEEDS],
-            ),
-            (
-                "convnet, 59,000 images",
-                "C2^-",
-                [row for row in (*RECIPES, *FRONTIER) if row.engine == "torch"],
-            ),
-        ):
-            sizes = sorted(
-                (row for row in rows if row.dataset == dataset and row.key in kept), key=parameters
-            )
-            x, y = [parameters(row) for row in sizes], [errors(kept[row.key]) for row in sizes]
+        for label, style, rows in series:
+            points = []  # number of parameters, mean error, and standard deviation
+            for row in rows:
+                if row.dataset == dataset and row.key in runs_by_row:
+                    percentages = errors(runs_by_row[row.key])
+                    points.append((parameters(row), mean(percentages), stdev(percentages)))
+            points.sort(key=lambda point: point[0])
             axes.errorbar(
-                x,
-                [mean(its) for its in y],
-                [stdev(its) for its in y],
+                [number for number, _, _ in points],
+                [error for _, error, _ in points],
+                [deviation for _, _, deviation in points],
                 fmt=style,
                 capsize=3,
                 label=label,
             )
+
         axes.set(
             xscale="log",
             yscale="log",

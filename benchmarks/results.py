@@ -34,7 +34,7 @@ from benchmarks.manifest import (
     NAMES,
     Runs,
     add,
-    known,
+    current_runs,
     manifest,
     spread,
     stored,
@@ -54,6 +54,13 @@ BATCH = 6  # number of runs after which the manifest is updated
 # Validation and test accuracy, in percent, of one run of 50 epochs per dataset, from the README of
 # the original script.
 PUBLISHED = {"mnist": (99.13, 98.94), "fashion_mnist": (90.94, 90.36)}
+
+
+HEAD = (
+    "| dataset | recipe | parameters | epochs | best validation, % | test, % | sampling error | n "
+    "| native, s | PyTorch, s |",
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+)
 
 
 def main() -> None:
@@ -78,12 +85,15 @@ def main() -> None:
     )
     options.add_argument("--output", type=Path, metavar="FILE", help="write the table there")
     arguments = options.parse_args()
-    chosen = [row for row in RECIPES if row.name in arguments.recipes]
-    for row in chosen:
+
+    for row in RECIPES:
+        if row.name not in arguments.recipes:
+            continue
         if not arguments.as_is:
             complete(row, arguments.workers, retrain=arguments.retrain)
         if arguments.time:
             measure(row)
+
     lines = table(RECIPES)
     print("\n".join(lines))
     if arguments.output:
@@ -98,41 +108,44 @@ def complete(row: Row, workers: int | None, *, retrain: bool = False) -> None:
     Raises:
         RuntimeError: a run did not finish.
     """
-    earlier_runs = {} if retrain else known(row)
+    earlier_runs = {} if retrain else current_runs(row)
     missing = [seed for seed in row.seeds if str(seed) not in earlier_runs]
-    for some in (missing[i : i + BATCH] for i in range(0, len(missing), BATCH)):
-        _train_and_test(row, some, workers)
+    for first in range(0, len(missing), BATCH):
+        _train_and_test(row, missing[first : first + BATCH], workers)
         if not retrain:  # otherwise, the manifest stays as it is, for comparison
             add(row)
-    earlier_runs = known(row)
-    if lost := [seed for seed in missing if str(seed) not in earlier_runs]:
+
+    runs = current_runs(row)
+    lost = [seed for seed in missing if str(seed) not in runs]
+    if lost:
         raise RuntimeError(f"{row.key}: no result for seeds {lost}")
 
 
 def _train_and_test(row: Row, seeds: Sequence[int], workers: int | None) -> None:
-    line = [
+    flags = [
         *row.overrides,
         f"seed={','.join(map(str, seeds))}",
         f"tracking.experiment={EXPERIMENT}",
-    ]
-    own = [
         f"engine={row.engine}",
         "num_threads=1",
         f"tracking.tags.recipe={row.name}",
         "tracking.plots=false",
     ]
-    _run("train", "-m", *line, *own, *([f"sweep.workers={workers}"] if workers else []))
+    if workers:
+        flags.append(f"sweep.workers={workers}")
+    _run("train", "-m", *flags)
+
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
-    unopened = [
-        run for run in stored(row, store).values() if "test_accuracy" not in run.data.metrics
-    ]
-    lines = [
-        (f"dataset={row.dataset}", f"trained_model=runs:/{run.info.run_id}", "num_threads=1")
-        for run in unopened
-    ]
+    untested = []
+    for run in stored(row, store).values():
+        if "test_accuracy" not in run.data.metrics:
+            untested.append(run.info.run_id)
+
+    def test(run_id: str) -> None:
+        _run("predict", f"dataset={row.dataset}", f"trained_model=runs:/{run_id}", "num_threads=1")
+
     with ThreadPoolExecutor(workers or 2) as pool:
-        for _ in pool.map(lambda line: _run("predict", *line), lines):
-            pass
+        list(pool.map(test, untested))  # raises what a test raised
 
 
 def measure(row: Row) -> None:
@@ -140,51 +153,64 @@ def measure(row: Row) -> None:
     epochs.
     """
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
-    epochs, seconds = compose(row.overrides).num_epoch, {}
+    epochs = compose(row.overrides).num_epoch
+    seconds = {}
     for engine in ENGINES[ENGINES.index(row.engine) :]:
         tag = f"{row.key} {engine}"
-        line = [
+        flags = [
             *row.overrides,
             f"num_epoch={TIMED_EPOCHS}",
             f"engine={engine}",
             "num_threads=1",
             "sweep.force=true",
+            f"tracking.experiment={EXPERIMENT}",
+            f"tracking.tags.timed={tag}",
+            "tracking.plots=false",
+            "tracking.models=none",
         ]
-        only = [f"tracking.tags.timed={tag}", "tracking.plots=false", "tracking.models=none"]
-        _run("train", *line, f"tracking.experiment={EXPERIMENT}", *only)
-        (run, *_) = store.client.search_runs([store.experiment_id], f"tags.timed = '{tag}'")
+        _run("train", *flags)
+        run, *_ = store.client.search_runs([store.experiment_id], f"tags.timed = '{tag}'")
         points = store.client.get_metric_history(run.info.run_id, "epoch_seconds")
         seconds[engine] = round(epochs * median(point.value for point in points))
-    kept = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}
-    SECONDS.write_text(json.dumps(kept | {row.key: seconds}, indent=1, sort_keys=True) + "\n")
+
+    seconds_by_row = _measured_seconds() | {row.key: seconds}
+    SECONDS.write_text(json.dumps(seconds_by_row, indent=1, sort_keys=True) + "\n")
+
+
+def _measured_seconds() -> dict[str, dict[str, int]]:
+    """Return the measured durations of runs, keyed by row and engine."""
+    if not SECONDS.exists():
+        return {}
+    seconds_by_row: dict[str, dict[str, int]] = json.loads(SECONDS.read_text())
+    return seconds_by_row
 
 
 def table(rows: Iterable[Row]) -> list[str]:
     """Return the table of results in Markdown: the published results of the original script, and
     those of the recipes in the manifest."""
-    kept = manifest()
-    timed = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}
-    lines = [
-        "| dataset | recipe | parameters | epochs | best validation, % | test, % | sampling error | n | native, s | "
-        "PyTorch, s |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    runs_by_row = manifest()
+    seconds_by_row = _measured_seconds()
+    lines = [*HEAD]
     for dataset, (validation, test) in PUBLISHED.items():
-        own = f"61,706 | 50 | {validation} | {test} | {sampling_error(test / 100)} | 1 | | |"
-        lines.append(f"| {NAMES[dataset]} | original script, published | {own}")
+        error = sampling_error(test / 100)
+        cells = [NAMES[dataset], "original script, published", "61,706", "50"]
+        cells += [str(validation), str(test), error, "1"]
+        lines.append(f"| {' | '.join(cells)} | | |")
         for row in rows:
-            if row.dataset == dataset and (runs := kept.get(row.key)):
-                seconds = timed.get(row.key, {})
-                cells = [
-                    NAMES[dataset],
-                    f"`{row.name}`",
-                    f"{parameters(row):,}",
-                    str(compose(row.overrides).num_epoch),
-                ]
-                cells += results_cells(runs)
-                cells += [f"{seconds[engine]:,}" if engine in seconds else "" for engine in ENGINES]
-                lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", fast_words(kept)]
+            if row.dataset != dataset or not runs_by_row.get(row.key):
+                continue
+            cells = [
+                NAMES[dataset],
+                f"`{row.name}`",
+                f"{parameters(row):,}",
+                str(compose(row.overrides).num_epoch),
+                *results_cells(runs_by_row[row.key]),
+            ]
+            seconds = seconds_by_row.get(row.key, {})
+            for engine in ENGINES:
+                cells.append(f"{seconds[engine]:,}" if engine in seconds else "")
+            lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, "", fast_words(runs_by_row)]
 
 
 def results_cells(runs: Runs) -> list[str]:
@@ -198,27 +224,32 @@ def parameters(row: Row) -> int:
     return count_parameters(compose(row.overrides))
 
 
-def fast_words(runs: Mapping[str, Mapping[str, Any]]) -> str:
+def fast_words(runs_by_row: Mapping[str, Mapping[str, Any]]) -> str:
     """Describe how two epochs of `mnist_fast` compare with 50 epochs of `ancestor`, over their
     common seeds.
 
     Args:
-        runs: the manifest.
+        runs_by_row: the manifest.
     """
     from scipy.stats import ttest_rel
 
-    fast, ancestor = runs["mnist_fast mnist"], runs["ancestor mnist"]
+    fast = runs_by_row["mnist_fast mnist"]
+    ancestor = runs_by_row["ancestor mnist"]
     seeds = sorted(fast.keys() & ancestor.keys())
     comparisons = []
-    for name, what in (("test", "test_accuracy"), ("validation", "best_val_accuracy")):
-        one, other = ([100 * of[seed][what] for seed in seeds] for of in (fast, ancestor))
-        p = float(ttest_rel(one, other).pvalue)
-        ahead = mean(one) - mean(other)
-        word = "better" if ahead > 0 else "worse"
+    for images, accuracy in (("test", "test_accuracy"), ("validation", "best_val_accuracy")):
+        fast_values = [100 * fast[seed][accuracy] for seed in seeds]
+        ancestor_values = [100 * ancestor[seed][accuracy] for seed in seeds]
+        p = float(ttest_rel(fast_values, ancestor_values).pvalue)
+        lead = mean(fast_values) - mean(ancestor_values)
+        word = "better" if lead > 0 else "worse"
         comparisons.append(
-            f"{abs(ahead):.2f} points {word} than `ancestor` on {name} images (p = {p:.1g})"
+            f"{abs(lead):.2f} points {word} than `ancestor` on {images} images (p = {p:.1g})"
         )
-    return f"On MNIST, `mnist_fast` is {' and '.join(comparisons)}, in paired t tests over {len(seeds)} shared seeds."
+    return (
+        f"On MNIST, `mnist_fast` is {' and '.join(comparisons)}, in paired t tests over "
+        f"{len(seeds)} shared seeds."
+    )
 
 
 def sampling_error(accuracy: float) -> str:

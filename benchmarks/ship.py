@@ -37,16 +37,19 @@ def main() -> None:
     ).parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
-    for row in (row for row in RECIPES if BEST.get(row.dataset) == row.name):
-        best = max(
-            stored(row, store).values(),
-            key=lambda run: float(run.data.metrics["best_val_accuracy"]),
-        )
+    SHIPPED.mkdir(exist_ok=True)
+    for row in RECIPES:
+        if BEST.get(row.dataset) != row.name:
+            continue
+        runs = stored(row, store).values()
+        best = max(runs, key=lambda run: float(run.data.metrics["best_val_accuracy"]))
         folder = RunFolder(outputs_dir() / "runs" / best.data.tags["run_folder"])
-        record, weights = folder.record(), folder.best_weights()
+        record = folder.record()
+        weights = folder.best_weights()
         assert record is not None
         assert weights is not None
         assert weights_digest(weights) == record.weights_digest
+
         config = with_value(record.config, "tracking.uri", None)
         record = replace(
             record,
@@ -55,16 +58,10 @@ def main() -> None:
             host="",
             command=f"experiment={row.name}",
         )
-        SHIPPED.mkdir(exist_ok=True)
-        kept = with_digest(record_to_json(record))
-        save_weights(SHIPPED / f"{row.dataset}.safetensors", weights, {"record": json.dumps(kept)})
-        logging.info(
-            "%s: %s, seed %s, %.4f",
-            row.dataset,
-            row.name,
-            record.config.seed,
-            record.best_val_accuracy,
-        )
+        metadata = {"record": json.dumps(with_digest(record_to_json(record)))}
+        save_weights(SHIPPED / f"{row.dataset}.safetensors", weights, metadata)
+        run_text = f"{row.dataset}: {row.name}, seed {record.config.seed}"
+        logging.info("%s, %.4f", run_text, record.best_val_accuracy)
 
 
 if __name__ == "__main__":

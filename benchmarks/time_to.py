@@ -24,7 +24,6 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentTypeError
-from pathlib import Path
 from statistics import mean
 
 from benchmarks.measure import Seconds, keep, parser, show_seconds
@@ -47,26 +46,20 @@ def main() -> None:
     arguments = options.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # subprocesses inherit the core
     if arguments.alone:
-        print(json.dumps(train(*arguments.alone)))
+        recipe, seed = arguments.alone
+        print(json.dumps(train(recipe, seed)))
         return
+
     row, reached = quickest(arguments.accuracy)
     print(f"{row.name}: {100 * reached:.2f}% on test images, mean of {len(row.seeds)} seeds")
     seconds: Seconds = {"training": [], "with data": [], "whole command": []}
     with tempfile.TemporaryDirectory() as outputs:
         command(row, min(row.seeds) - 1, outputs)  # compiles the engine, and creates the store
         for seed in list(row.seeds) * arguments.repeats:
-            own = [
-                sys.executable,
-                "-m",
-                "benchmarks.time_to",
-                str(arguments.accuracy),
-                "--alone",
-                row.name,
-                str(seed),
-            ]
-            for name, value in json.loads(subprocess.check_output(own, text=True)).items():
+            for name, value in train_alone(arguments.accuracy, row, seed).items():
                 seconds[name].append(value)
             seconds["whole command"].append(command(row, seed, outputs))
+
     show_seconds(seconds, "seconds")
     print(f"training, mean: {mean(seconds['training']):.2f} s, goal <= {GOAL} s for 0.99")
     keep(arguments, "time_to", seconds)
@@ -79,30 +72,47 @@ def quickest(accuracy: float) -> tuple[Row, float]:
     Raises:
         SystemExit: no recipe reaches it.
     """
-    from benchmarks.manifest import known
-    from lenet_exp.training.network import network_size
-
     candidates = []
     for row in RECIPES:
-        runs = known(row) if row.dataset == "mnist" else {}
-        reached = mean(float(run["test_accuracy"]) for run in runs.values()) if runs else 0.0
+        if row.dataset != "mnist":
+            continue
+        reached = reached_by(row)
         if reached >= accuracy:
-            config = compose(row.overrides)
-            images = config.dataset.train_size or 60_000 - config.dataset.val_size
-            candidates.append(
-                (
-                    network_size(config).multiply_adds * images * config.num_epoch,
-                    row.name,
-                    row,
-                    reached,
-                )
-            )
+            candidates.append((multiply_adds(row), row.name, row, reached))
     if not candidates:
         sys.exit(
-            f"benchmarks.time_to: {accuracy}: no recipe for MNIST in benchmarks/manifest.json reaches it"
+            f"benchmarks.time_to: {accuracy}: no recipe for MNIST in benchmarks/manifest.json "
+            "reaches it"
         )
-    *_, row, reached = min(candidates)
+    _, _, row, reached = min(candidates)
     return row, reached
+
+
+def reached_by(row: Row) -> float:
+    """Return the mean test accuracy of a row's runs in the manifest; 0 without runs."""
+    from benchmarks.manifest import current_runs
+
+    runs = current_runs(row)
+    if not runs:
+        return 0.0
+    return mean(float(run["test_accuracy"]) for run in runs.values())
+
+
+def multiply_adds(row: Row) -> int:
+    """Return the multiply-adds for an image, times the images of all epochs."""
+    from lenet_exp.training.network import network_size
+
+    config = compose(row.overrides)
+    images = config.dataset.train_size or 60_000 - config.dataset.val_size
+    return network_size(config).multiply_adds * images * config.num_epoch
+
+
+def train_alone(accuracy: float, row: Row, seed: int) -> dict[str, float]:
+    """Call `train` in a new process."""
+    line = [str(accuracy), "--alone", row.name, str(seed)]
+    output = subprocess.check_output([sys.executable, "-m", "benchmarks.time_to", *line], text=True)
+    seconds: dict[str, float] = json.loads(output)
+    return seconds
 
 
 def train(recipe: str, seed: str) -> dict[str, float]:
@@ -120,33 +130,22 @@ def train(recipe: str, seed: str) -> dict[str, float]:
     config = compose([f"experiment={recipe}", f"seed={seed}", "engine=native", "num_threads=1"])
     start = time.perf_counter()
     data = load_training_data(config, torch.device("cpu"))
-    results = [
-        result
-        for result in fit(new_training_state(config, torch.device("cpu")), data)
-        if isinstance(result, EpochResult)
-    ]
+    state = new_training_state(config, torch.device("cpu"))
+    seconds_of_epochs = []
+    for result in fit(state, data):
+        if isinstance(result, EpochResult):
+            seconds_of_epochs.append(len(data.train_index) / result.images_per_second)
     whole = time.perf_counter() - start
-    return {
-        "training": sum(len(data.train_index) / r.images_per_second for r in results),
-        "with data": whole,
-    }
+    return {"training": sum(seconds_of_epochs), "with data": whole}
 
 
 def command(row: Row, seed: int, outputs: str) -> float:
     """Run `lenet-train` with a seed, and return its wall time in seconds."""
+    line = [*row.overrides, f"seed={seed}", "engine=native", "num_threads=1"]
     start = time.perf_counter()
     subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "lenet_exp",
-            "train",
-            *row.overrides,
-            f"seed={seed}",
-            "engine=native",
-            "num_threads=1",
-        ],
-        env={**os.environ, "LENET_EXP_OUTPUTS": str(Path(outputs))},
+        [sys.executable, "-m", "lenet_exp", "train", *line],
+        env={**os.environ, "LENET_EXP_OUTPUTS": outputs},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=True,
