@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -57,13 +58,20 @@ The third table is for the first sweep: the lead at which 80% of the other confi
 one configuration is ahead of all others by this lead and all spreads are equal. A seed's effect that all configurations
 share is not part of the standard deviation.
 """
-DETECTED, KS, NS = 0.8, (2, 3, 4, 6, 10, 18), (2, 3, 5, 10, 20)  # of the third table
+# of the second table: numbers of configurations and seeds
+OUTLIER_SIZES = ((1, 3), (1, 5), (2, 3), (2, 5), (4, 3), (4, 5), (10, 3), (10, 10), (50, 3))
+# of the third table: share of excluded configurations, and numbers of configurations and of seeds
+DETECTED = 0.8
+KS = (2, 3, 4, 6, 10, 18)
+NS = (2, 3, 5, 10, 20)
 UNIT = 0.002  # standard deviation over seeds, as a fraction
 AGAIN = 50  # number of simulated confirmations for each plan
 MOST_WARNED = 1.0  # maximum percentage of sweeps with a warning
 # Limits for the percentage of confirmed leads, including the error of the simulation, and the
 # minimum median number of planned seeds for which they apply.
-LEAST, MOST, FROM = 79.0, 91.0, 10
+LEAST = 79.0
+MOST = 91.0
+FROM = 10
 
 
 @dataclass(frozen=True)
@@ -92,15 +100,13 @@ class Scenario:
 
 def scenarios() -> list[Scenario]:
     """Return all scenarios."""
-    plans = [
-        Scenario(k, n, lead) for k in (2, 4, 10) for n in (3, 5, 10) for lead in (0.5, 1.0, 2.0)
+    equal = [
+        Scenario(k, n, lead) for k, n, lead in product((2, 4, 10), (3, 5, 10), (0.5, 1.0, 2.0))
     ]
-    return plans + [
-        Scenario(k, n, lead, tuple(np.geomspace(1, 3, k)))
-        for k in (2, 4, 10)
-        for n in (5, 10)
-        for lead in (1.0, 2.0)
-    ]
+    unequal = []
+    for k, n, lead in product((2, 4, 10), (5, 10), (1.0, 2.0)):
+        unequal.append(Scenario(k, n, lead, spreads=tuple(np.geomspace(1, 3, k))))
+    return equal + unequal
 
 
 def values(
@@ -135,36 +141,43 @@ def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
     means = [scenario.lead] + [0.0] * (scenario.k - 1)
     counts = Counts([], [])
     for _ in range(sweeps):
-        table = values(means, spreads, (), scenario.n, rng)
-        runs = [
-            run(c, seed, float(table[c, seed]))
-            for c in range(scenario.k)
-            for seed in range(scenario.n)
-        ]
+        table = values(means, spreads, (), scenario.n, rng=rng)
+        runs = []
+        for configuration, seed in np.ndindex(table.shape):
+            runs.append(run(configuration, seed, float(table[configuration, seed])))
         (comparison,) = compare_runs(runs)
         leader = comparison.leader
         if leader is None or leader.flags["activation"] != "0":
             continue
+
         try:
             planned = plan_confirmation(comparison, scenario.lead * UNIT)
         except ConfigError:
             counts.too_many += 1
             continue
         chosen = [int(group.flags["activation"]) for group in planned.groups]
-        fresh = values([means[c] for c in chosen], spreads[chosen], (AGAIN,), planned.seeds, rng)
-        columns = np.arange(planned.seeds)
-        pairs = compare_first_with_others(AccuracyTable(fresh, columns, np.zeros_like(columns)))
-        ahead = step_down(pairs.p, holm_levels(len(chosen) - 1)) & (pairs.points > 0)
+        means_of_chosen = [means[configuration] for configuration in chosen]
+        fresh = values(means_of_chosen, spreads[chosen], (AGAIN,), planned.seeds, rng=rng)
+        seeds = np.arange(planned.seeds)
+        pairs = compare_first_with_others(AccuracyTable(fresh, seeds, np.zeros_like(seeds)))
+        is_ahead = step_down(pairs.p, holm_levels(len(chosen) - 1)) & (pairs.points > 0)
         counts.seeds.append(planned.seeds)
-        counts.confirmed.append(float(ahead.all(axis=-1).mean()))
+        counts.confirmed.append(float(is_ahead.all(axis=-1).mean()))
     return counts
 
 
 def run(configuration: int, seed: int, accuracy: float) -> ComparedRun:
     """Create a finished run of a configuration with a seed and an accuracy."""
-    flags = {"dataset": "mnist", "activation": str(configuration)}
     return ComparedRun(
-        f"{configuration} {seed}", flags, seed, "finished", accuracy, 1, 1.0, list, lambda: accuracy
+        id=f"{configuration} {seed}",
+        flags={"dataset": "mnist", "activation": str(configuration)},
+        seed=seed,
+        outcome="finished",
+        best=accuracy,
+        best_epoch=1,
+        seconds_to_best=1.0,
+        curve=list,
+        last=lambda: accuracy,
     )
 
 
@@ -173,29 +186,97 @@ def warned(k: int, n: int, spreads: Floats, sweeps: int, rng: Generator) -> floa
     outlier.
     """
     means = [0.0] * k
-    return 100 * float(
-        np.mean([bool(far_below(list(values(means, spreads, (), n, rng)))) for _ in range(sweeps)])
-    )
+    has_warning = []
+    for _ in range(sweeps):
+        table = values(means, spreads, (), n, rng=rng)
+        has_warning.append(bool(far_below(list(table))))
+    return 100 * float(np.mean(has_warning))
 
 
 def detected_lead(k: int, n: int, sweeps: int, rng: Generator) -> float:
     """Return the lead, in standard deviations over seeds, that excludes 80% of the other
     configurations as the best.
     """
-    drawn = values([0.0] * k, np.ones(k), (sweeps,), n, rng)
-    low, high = 0.0, 64.0
+    drawn = values([0.0] * k, np.ones(k), (sweeps,), n, rng=rng)
+    low = 0.0
+    high = 64.0
     while high - low > 0.05:
         lead = (low + high) / 2
         table = drawn.copy()
         table[:, 0] += UNIT * lead
         order = np.argsort(-table.mean(axis=-1), axis=-1, kind="stable")
         ordered = np.take_along_axis(table, order[..., None], axis=1)
-        excluded = pair_tests(
-            AccuracyTable(ordered, np.arange(n), np.zeros(n, dtype=np.int64))
-        ).excluded
-        share = (excluded & (order[:, 1:] != 0)).sum() / (sweeps * (k - 1))
-        low, high = (low, lead) if share >= DETECTED else (lead, high)
+        no_splits = np.zeros(n, dtype=np.int64)
+        tests = pair_tests(AccuracyTable(ordered, np.arange(n), no_splits))
+        is_other = order[:, 1:] != 0
+        share = (tests.excluded & is_other).sum() / (sweeps * (k - 1))
+        if share >= DETECTED:
+            high = lead
+        else:
+            low = lead
     return high
+
+
+class Page:
+    """The lines of the page, which are also printed, and the goals that are missed."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.missed: list[str] = []
+
+    def add(self, line: str) -> None:
+        """Add a line and print it."""
+        self.lines.append(line)
+        print(line, flush=True)
+
+
+def add_plans(page: Page, sweeps: int, seed: int) -> None:
+    """Add the table of planned confirmations."""
+    page.lines += [
+        "| truth | k | n | lead | seeds: median (middle 80%) | confirmed, % | sweeps | above 1,000 |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for number, scenario in enumerate(scenarios()):
+        counts = simulate(scenario, sweeps, np.random.default_rng([seed, number]))
+        low, middle, high = np.quantile(counts.seeds, (0.1, 0.5, 0.9)).round().astype(int)
+        confirmed = 100 * float(np.mean(counts.confirmed))
+        page.add(
+            f"| {scenario.name} | {scenario.k} | {scenario.n} | {scenario.lead:g} "
+            f"| {middle} ({low} to {high}) | {confirmed:.1f} "
+            f"| {len(counts.seeds)} | {counts.too_many} |"
+        )
+        has_goal = not scenario.spreads and middle >= FROM
+        if has_goal and not LEAST <= confirmed <= MOST:
+            page.missed.append(
+                f"{scenario.name}, k={scenario.k}, n={scenario.n}, {scenario.lead:g}: "
+                f"{confirmed:.1f}"
+            )
+
+
+def add_outliers(page: Page, sweeps: int, seed: int) -> None:
+    """Add the table of warnings of outliers."""
+    page.lines += [
+        "",
+        "| k | n | warned, equal spreads, % | spreads 1 to 10, % |",
+        "| --- | --- | --- | --- |",
+    ]
+    for k, n in OUTLIER_SIZES:
+        rng = np.random.default_rng([seed, k, n])
+        equal = warned(k, n, np.ones(k), sweeps, rng=rng)
+        unequal = warned(k, n, np.geomspace(1, 10, k), sweeps, rng=rng)
+        page.add(f"| {k} | {n} | {equal:.2f} | {unequal:.2f} |")
+        if equal > MOST_WARNED:
+            page.missed.append(f"outliers, k={k}, n={n}: {equal:.2f}")
+
+
+def add_detected_leads(page: Page, sweeps: int, seed: int) -> None:
+    """Add the table of leads that a first sweep detects."""
+    heads = " | ".join(f"{n} seeds" for n in NS)
+    page.lines += ["", f"| k | {heads} |", f"|{' ---: |' * (len(NS) + 1)}"]
+    for k in KS:
+        rng = np.random.default_rng([seed, k])
+        cells = " | ".join(f"{detected_lead(k, n, sweeps, rng):.1f}" for n in NS)
+        page.add(f"| {k} | {cells} |")
 
 
 def main() -> None:
@@ -209,58 +290,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the table there, too")
     arguments = parser.parse_args()
-    begin, missed = time.process_time(), []
-    lines = [
-        INTRO,
-        "| truth | k | n | lead | seeds: median (middle 80%) | confirmed, % | sweeps | above 1,000 |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for number, scenario in enumerate(scenarios()):
-        counts = simulate(
-            scenario, arguments.sweeps, np.random.default_rng([arguments.seed, number])
-        )
-        low, middle, high = np.quantile(counts.seeds, (0.1, 0.5, 0.9)).round().astype(int)
-        confirmed = 100 * float(np.mean(counts.confirmed))
-        lines.append(
-            f"| {scenario.name} | {scenario.k} | {scenario.n} | {scenario.lead:g} | {middle} ({low} to {high}) | "
-            f"{confirmed:.1f} | {len(counts.seeds)} | {counts.too_many} |"
-        )
-        print(lines[-1], flush=True)
-        if not scenario.spreads and middle >= FROM and not LEAST <= confirmed <= MOST:
-            missed.append(
-                f"{scenario.name}, k={scenario.k}, n={scenario.n}, {scenario.lead:g}: {confirmed:.1f}"
-            )
-    lines.append(
-        "\n| k | n | warned, equal spreads, % | spreads 1 to 10, % |\n| --- | --- | --- | --- |"
-    )
-    for k, n in ((1, 3), (1, 5), (2, 3), (2, 5), (4, 3), (4, 5), (10, 3), (10, 10), (50, 3)):
-        rng = np.random.default_rng([arguments.seed, k, n])
-        equal, unequal = (
-            warned(k, n, spreads, 5 * arguments.sweeps, rng)
-            for spreads in (np.ones(k), np.geomspace(1, 10, k))
-        )
-        lines.append(f"| {k} | {n} | {equal:.2f} | {unequal:.2f} |")
-        print(lines[-1], flush=True)
-        if equal > MOST_WARNED:
-            missed.append(f"outliers, k={k}, n={n}: {equal:.2f}")
-    lines.append(f"\n| k | {' | '.join(f'{n} seeds' for n in NS)} |\n|{' ---: |' * (len(NS) + 1)}")
-    for k in KS:
-        rng = np.random.default_rng([arguments.seed, k])
-        lines.append(
-            f"| {k} | {' | '.join(f'{detected_lead(k, n, arguments.sweeps, rng):.1f}' for n in NS)} |"
-        )
-        print(lines[-1], flush=True)
+
+    begin = time.process_time()
+    sweeps = arguments.sweeps
+    page = Page()
+    page.lines.append(INTRO)
+    add_plans(page, sweeps, arguments.seed)
+    add_outliers(page, 5 * sweeps, arguments.seed)
+    add_detected_leads(page, sweeps, arguments.seed)
     seconds = time.process_time() - begin
-    lines.append(
-        f"\n{arguments.sweeps:,} sweeps per row of the first table and cell of the third, "
-        f"{5 * arguments.sweeps:,} per row of the second; "
+    page.add(
+        f"\n{sweeps:,} sweeps per row of the first table and cell of the third, "
+        f"{5 * sweeps:,} per row of the second; "
         f"{seconds:.0f} s of one core ({cpu_model()})."
     )
-    print(lines[-1])
     if arguments.output is not None:
-        arguments.output.write_text("\n".join(lines) + "\n")
-    if missed:
-        sys.exit(f"goal missed: {'; '.join(missed)}")
+        arguments.output.write_text("\n".join(page.lines) + "\n")
+    if page.missed:
+        sys.exit(f"goal missed: {'; '.join(page.missed)}")
 
 
 if __name__ == "__main__":
