@@ -52,38 +52,34 @@ def draw() -> Figure:
     lines = Counter[str]()
     for module, file in FILES.items():
         lines[top(module)] += file.read_text().count("\n")
-    imports = Counter((top(m), top(i)) for m, found in GRAPH.items() for i in found)
+    imports = Counter[tuple[str, str]]()
+    for module, imported_modules in GRAPH.items():
+        for imported in imported_modules:
+            imports[top(module), top(imported)] += 1
+
     n = len(PURPOSE)
     figure = Figure(figsize=(15, 0.5 * n + 1.4))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_xlim(-8.0, n * ROW + 0.5)
     axes.set_ylim(n * ROW + 0.2, -1.5)
     axes.set_axis_off()
+
     for row, (above, purpose) in enumerate(PURPOSE.items()):
         y = (row + 0.5) * ROW
         axes.text(-7.9, y, above, fontsize=11, fontweight="bold", va="center")
         axes.text(-5.9, y, purpose, fontsize=10, va="center")
-        axes.text(
-            -0.15,
-            y,
-            f"{lines[above]:,} lines",
-            fontsize=9,
-            va="center",
-            ha="right",
-            color="#64748b",
-        )
+        size = f"{lines[above]:,} lines"
+        axes.text(-0.15, y, size, fontsize=9, va="center", ha="right", color="#64748b")
         axes.text(y, -0.1, above, fontsize=10, rotation=55, va="bottom", ha="left")
         for column, below in enumerate(PURPOSE):
             count = imports[above, below]
-            shade = "#e2e8f0" if row == column else "#dbeafe" if count else "#ffffff"
-            cell = Rectangle(
-                (column * ROW, row * ROW),
-                ROW,
-                ROW,
-                facecolor=shade,
-                edgecolor="#cbd5e1",
-                linewidth=0.6,
-            )
+            shade = "#ffffff"
+            if row == column:
+                shade = "#e2e8f0"
+            elif count:
+                shade = "#dbeafe"
+            corner = (column * ROW, row * ROW)
+            cell = Rectangle(corner, ROW, ROW, facecolor=shade, edgecolor="#cbd5e1", linewidth=0.6)
             axes.add_patch(cell)
             if count:
                 axes.text((column + 0.5) * ROW, y, str(count), fontsize=9, va="center", ha="center")

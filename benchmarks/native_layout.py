@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,16 +20,23 @@ from matplotlib.patches import Rectangle
 from lenet_exp.training.native.layout import LANES, LENET5, Layout, NativeShape
 
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "native_layout.png"
-WIDTH, HEIGHT = 7.0, 7.45  # inches; 100 pixels per inch in a page that is 700 pixels wide
-LEFT, BAR, ROW = (
-    0.05,
-    0.2,
-    0.23,
-)  # left margin, height of a bar, height of a row in the list of parameters
+# all lengths are in inches; 100 pixels per inch in a page that is 700 pixels wide
+WIDTH = 7.0
+HEIGHT = 7.45
+LEFT = 0.05  # left margin
+BAR = 0.2  # height of a bar
+ROW = 0.23  # height of a row in the list of parameters
 FLOAT = 0.15  # width of a float where single floats are shown
 VECTOR = 0.3  # width of a vector where rows of vectors are shown
 NOTE = LEFT + 2 * LANES * FLOAT + 0.12  # left edge of the notes
-COLORS, PADDING, EDGE = ("#bfdbfe", "#60a5fa"), "#f1f5f9", "#475569"
+# columns of the list of parameters: the right edge of the positions, and the left edges of others
+POSITIONS = 0.55
+NAMES = 0.62
+ORDER = 1.7
+VECTORS = 3.5
+COLORS = ("#bfdbfe", "#60a5fa")
+PADDING = "#f1f5f9"
+EDGE = "#475569"
 ORDERS = {  # as in kernels/network.h
     "conv1.weight": "[map][ky][kx]",
     "conv2.weight": "[ky][kx][map of s2][map]",
@@ -57,14 +66,16 @@ def draw(shape: NativeShape) -> Figure:
 
 
 def _maps(axes: Axes, layout: Layout) -> None:
-    shape, conv2 = layout.shape, layout.slots["conv2.weight"]
-    side, maps2 = shape.side, conv2.strides[1]
+    shape = layout.shape
+    side = shape.side
+    conv2 = layout.slots["conv2.weight"]
+    maps2 = conv2.strides[1]
     maps1 = conv2.strides[3] // maps2
     side2 = (side - shape.kernel_size + 1) // 2
     side4 = (side2 - shape.kernel_size + 1) // 2
 
     _title(axes, 0.15, f"image: [y][x], {side} rows of {side} pixels")
-    axes.text(WIDTH - 1.15, 0.15, "hatched: padding", fontsize=8.5, va="center", color=EDGE)
+    _text(axes, WIDTH - 1.15, 0.15, "hatched: padding", color=EDGE)
     _floats(axes, 0.27, [x % 2 for x in range(side)])
     _note(axes, 0.27, "first row")
 
@@ -76,7 +87,8 @@ def _maps(axes: Axes, layout: Layout) -> None:
         _note(axes, top, f"{name}: {half} of {2 * LANES}")
 
     _title(axes, 1.66, f"conv1's pooled maps: [map][y][x], {maps1} maps of {side2} rows")
-    _floats(axes, 1.78, [y if x < side2 else None for y in range(2) for x in range(LANES)])
+    padding = [None] * (LANES - side2)
+    _floats(axes, 1.78, [*[0] * side2, *padding, *[1] * side2, *padding])
     _note(axes, 1.78, f"two rows: {side2} of {LANES}")
 
     _title(axes, 2.28, f"s2: [y][x][map], {side2} x {side2} pixels of {maps1} maps, then zeros")
@@ -89,67 +101,93 @@ def _maps(axes: Axes, layout: Layout) -> None:
 
 
 def _linear_layers(axes: Axes, shape: NativeShape) -> None:
-    sizes = (*shape.units, shape.classes)
     _title(axes, 3.52, f"outputs of the linear layers, each padded to vectors of {LANES} floats")
     left = LEFT
-    for number, size in enumerate(sizes, 1):
+    for number, size in enumerate((*shape.units, shape.classes), start=1):
         width = _vectors(axes, left, 3.64, size)
-        axes.text(left, 3.64 + BAR + 0.11, f"fc{number}: {size}", fontsize=8.5, va="center")
+        _text(axes, left, 3.64 + BAR + 0.11, f"fc{number}: {size}")
         left += width + 0.12
 
 
 def _parameters(axes: Axes, layout: Layout) -> None:
-    slots = layout.slots
-    slopes = slots["act1.weight"].offset
-    names = [name for name in slots if not name.startswith("act")]
-    offsets = [slots[name].offset for name in names]
     top = 4.45
     _title(axes, top, f"the array of parameters: {layout.parameters:,} floats")
-    right = 0.55  # right edge of the positions
-    columns = {"position": right, "order in memory": 1.7, f"one row, in vectors of {LANES}": 3.5}
-    for text, x in columns.items():
-        axes.text(
-            x,
-            top + 0.25,
-            text,
-            fontsize=8.5,
-            va="center",
-            ha="right" if x == right else "left",
-            color=EDGE,
-        )
-    lines = [
-        (offset, name, _used(layout, name), _row(layout, name, end - offset), end - offset)
-        for name, (offset, end) in zip(names, pairwise([*offsets, slopes]), strict=True)
-    ]
-    count = sum(name.startswith("act") for name in slots)
-    lines.append((slopes, "slopes", count, layout.parameters - slopes, layout.parameters - slopes))
-    for number, (offset, name, used, row, size) in enumerate(lines):
+    heads = top + 0.25
+    vectors_head = f"one row, in vectors of {LANES}"
+    _text(axes, POSITIONS, heads, "position", ha="right", color=EDGE)
+    _text(axes, ORDER, heads, "order in memory", color=EDGE)
+    _text(axes, VECTORS, heads, vectors_head, color=EDGE)
+
+    for number, line in enumerate(_lines(layout)):
         y = top + 0.4 + number * ROW
         middle = y + BAR / 2
-        axes.text(right, middle, f"{offset:,}", fontsize=8.5, va="center", ha="right")
-        axes.text(0.62, middle, name, fontsize=8.5, va="center", fontweight="bold")
-        axes.text(1.7, middle, ORDERS.get(name, ""), fontsize=8.5, va="center")
-        width = _vectors(axes, 3.5, y, used, row)
-        axes.text(
-            3.5 + width + 0.08,
-            middle,
-            f"x {size // row:,}" if size > row else "",
-            fontsize=8.5,
-            va="center",
-        )
+        _text(axes, POSITIONS, middle, f"{line.offset:,}", ha="right")
+        _text(axes, NAMES, middle, line.name, fontweight="bold")
+        _text(axes, ORDER, middle, ORDERS.get(line.name, ""))
+        width = _vectors(axes, VECTORS, y, line.used, row=line.row)
+        rows = f"x {line.size // line.row:,}" if line.size > line.row else ""
+        _text(axes, VECTORS + width + 0.08, middle, rows)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the list of parameters.
+
+    Attributes:
+        offset: position of the first float.
+        used: number of floats in a row that are not padding.
+        row: length of a row in floats.
+        size: total number of floats.
+    """
+
+    offset: int
+    name: str
+    used: int
+    row: int
+    size: int
+
+
+def _lines(layout: Layout) -> list[_Line]:
+    """Return the lines of the list of parameters. The last one contains the slopes of all
+    activations.
+    """
+    names = []
+    slopes = 0
+    for name in layout.slots:
+        if name.startswith("act"):
+            slopes += 1
+        else:
+            names.append(name)
+    first_slope = layout.slots["act1.weight"].offset
+
+    lines = []
+    offsets = [layout.slots[name].offset for name in names]
+    for name, (offset, end) in zip(names, pairwise([*offsets, first_slope]), strict=True):
+        size = end - offset
+        row = _row(layout, name, size)
+        lines.append(_Line(offset, name, used=_used(layout, name), row=row, size=size))
+    size = layout.parameters - first_slope
+    lines.append(_Line(first_slope, "slopes", used=slopes, row=size, size=size))
+    return lines
 
 
 def _used(layout: Layout, name: str) -> int:
     """Return the number of floats in a row that are not padding."""
     shape = layout.slots[name].shape
-    return math.prod(shape) if name == "conv1.weight" else shape[0]
+    if name == "conv1.weight":
+        return math.prod(shape)
+    return shape[0]
 
 
 def _row(layout: Layout, name: str, size: int) -> int:
     """Return the length of a row. conv1's weights and the biases have only one row."""
-    return (
-        size if name == "conv1.weight" or name.endswith("bias") else layout.slots[name].strides[1]
-    )
+    if name == "conv1.weight" or name.endswith("bias"):
+        return size
+    return layout.slots[name].strides[1]
+
+
+def _text(axes: Axes, x: float, y: float, text: str, **format: Any) -> None:
+    axes.text(x, y, text, fontsize=8.5, va="center", **format)
 
 
 def _title(axes: Axes, y: float, text: str) -> None:
@@ -157,12 +195,11 @@ def _title(axes: Axes, y: float, text: str) -> None:
 
 
 def _note(axes: Axes, top: float, text: str) -> None:
-    axes.text(NOTE, top + BAR / 2, text, fontsize=8.5, va="center")
+    _text(axes, NOTE, top + BAR / 2, text)
 
 
 def _box(axes: Axes, left: float, top: float, width: float, color: str | None) -> None:
     """Draw a box; a color of None means padding."""
-    hatch = "/////" if color is None else None
     box = Rectangle(
         (left, top),
         width,
@@ -170,23 +207,22 @@ def _box(axes: Axes, left: float, top: float, width: float, color: str | None) -
         facecolor=color or PADDING,
         edgecolor="#94a3b8",
         linewidth=0.5,
-        hatch=hatch,
+        hatch="/////" if color is None else None,
     )
     axes.add_patch(box)
 
 
 def _frame(axes: Axes, left: float, top: float, width: float) -> None:
     """Draw the edges of a vector."""
-    axes.add_patch(
-        Rectangle((left, top), width, BAR, facecolor="none", edgecolor=EDGE, linewidth=1.4)
-    )
+    frame = Rectangle((left, top), width, BAR, facecolor="none", edgecolor=EDGE, linewidth=1.4)
+    axes.add_patch(frame)
 
 
-def _floats(axes: Axes, top: float, colors: Iterable[int | None]) -> None:
+def _floats(axes: Axes, top: float, colors: Sequence[int | None]) -> None:
     """Draw single floats in one of two colors. None means padding."""
-    colors = list(colors)
-    for i, color in enumerate(colors):
-        _box(axes, LEFT + i * FLOAT, top, FLOAT, None if color is None else COLORS[color])
+    for i, number in enumerate(colors):
+        color = None if number is None else COLORS[number]
+        _box(axes, LEFT + i * FLOAT, top, FLOAT, color=color)
     for i in range(0, len(colors), LANES):
         _frame(axes, LEFT + i * FLOAT, top, min(LANES, len(colors) - i) * FLOAT)
 
@@ -197,9 +233,9 @@ def _vectors(axes: Axes, left: float, top: float, used: int, row: int = 0) -> fl
     """
     vectors = -(-max(used, row) // LANES)
     full = used / LANES * VECTOR
-    _box(axes, left, top, full, COLORS[0])
+    _box(axes, left, top, full, color=COLORS[0])
     if vectors * VECTOR > full:
-        _box(axes, left + full, top, vectors * VECTOR - full, None)
+        _box(axes, left + full, top, vectors * VECTOR - full, color=None)
     for i in range(vectors):
         _frame(axes, left + i * VECTOR, top, VECTOR)
     return vectors * VECTOR

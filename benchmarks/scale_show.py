@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Kept = dict[str, Any]
 MILLION = 1_000_000
-STYLES = ("-", "--", ":")
+STYLES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 COSTS: dict[str, Callable[[Kept], float | None]] = {
     "jobs made, CPU s": lambda k: k["phases"]["jobs"],
     "dry run, CPU s": lambda k: k["commands"]["dry run"]["cpu"],
@@ -36,20 +39,31 @@ def show(kept: Sequence[Kept], plot: Path | None) -> None:
 
     Each row includes the growth of the cost and an extrapolation to a million runs.
     """
-    for store in dict.fromkeys(k["store"] for k in kept):
-        rows = sorted((k for k in kept if k["store"] == store), key=lambda k: k["runs"])
-        sizes = [k["runs"] for k in rows]
-        head = [store, *(f"{n:,} runs" for n in sizes), "one more run", "/ before", "a million"]
-        print(f"\n| {' | '.join(head)} |\n| --- |{' ---: |' * (len(head) - 1)}")
+    for store in _stores(kept):
+        measured = [k for k in kept if k["store"] == store]
+        measured.sort(key=lambda k: k["runs"])
+        sizes = [k["runs"] for k in measured]
+        columns = [f"{size:,} runs" for size in sizes]
+        heads = [store, *columns, "one more run", "/ before", "a million"]
+        print(f"\n| {' | '.join(heads)} |\n| --- |{' ---: |' * (len(heads) - 1)}")
         for name, cost in COSTS.items():
-            values = [cost(k) for k in rows]
-            print(f"| {' | '.join([name, *map(_number, values), *_growth(sizes, values, name)])} |")
+            values = [cost(k) for k in measured]
+            cells = [name, *map(_number, values), *_growth(sizes, values, name)]
+            print(f"| {' | '.join(cells)} |")
     if plot is not None:
         draw(kept, plot)
 
 
+def _stores(kept: Sequence[Kept]) -> list[str]:
+    return list(dict.fromkeys(k["store"] for k in kept))
+
+
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+    if value is None:
+        return "-"
+    if value < 100:
+        return f"{value:,.1f}"
+    return f"{value:,.0f}"
 
 
 def _growth(sizes: Sequence[int], values: Sequence[float | None], name: str) -> list[str]:
@@ -64,15 +78,18 @@ def _growth(sizes: Sequence[int], values: Sequence[float | None], name: str) -> 
         return ["-", "-", "-"]
     (n0, v0), (n1, v1) = points[-2:]
     each = (v1 - v0) / (n1 - n0)
-    unit, factor = ("ms", 1e3) if name.endswith(" s") else ("kB", 1e3)
-    power = "-"
-    if len(points) > 2 and points[-2][1] > points[-3][1] and v1 > v0:
-        before = (v0 - points[-3][1]) / (n0 - points[-3][0])
-        power = f"{each / before:.2f}"
     million = v1 + each * (MILLION - n1)
-    unit_million = "s" if name.endswith(" s") else "GB"
-    million = million if unit_million == "s" else million / 1e3
-    return [f"{each * factor:.2f} {unit}", power, f"{million:,.0f} {unit_million}"]
+
+    ratio = "-"
+    if len(points) > 2:
+        earlier_n, earlier_v = points[-3]
+        if v0 > earlier_v and v1 > v0:
+            earlier_each = (v0 - earlier_v) / (n0 - earlier_n)
+            ratio = f"{each / earlier_each:.2f}"
+
+    if name.endswith(" s"):
+        return [f"{each * 1e3:.2f} ms", ratio, f"{million:,.0f} s"]
+    return [f"{each * 1e3:.2f} kB", ratio, f"{million / 1e3:,.0f} GB"]
 
 
 def draw(kept: Sequence[Kept], path: Path) -> None:
@@ -81,50 +98,65 @@ def draw(kept: Sequence[Kept], path: Path) -> None:
     Each cost has a color, and each store has a line style. Gray lines show linear growth.
     """
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     figure = Figure(figsize=(12, 6), layout="constrained")
-    styles = dict(zip(dict.fromkeys(k["store"] for k in kept), STYLES, strict=False))
-    for axes, unit in zip(figure.subplots(1, 2), ("s", "MB"), strict=True):
-        costs = {n: cost for n, cost in COSTS.items() if n.endswith(f" {unit}")}
-        for i, cost in enumerate(costs.values()):
-            for store, style in styles.items():
-                points = [(k["runs"], cost(k)) for k in kept if k["store"] == store]
-                known_points = sorted((n, v) for n, v in points if v is not None and v > 0)
-                if known_points:
-                    axes.plot(
-                        *zip(*known_points, strict=True),
-                        style,
-                        marker="o",
-                        markersize=4,
-                        color=f"C{i % 10}",
-                    )
-        low, high = min(k["runs"] for k in kept), max(k["runs"] for k in kept)
-        bottom, top = axes.get_ylim()
-        for power in range(math.floor(math.log10(max(bottom, 0.1))), math.ceil(math.log10(top))):
-            axes.plot(
-                [low, high],
-                [10.0**power, 10.0**power * high / low],
-                color="0.88",
-                linewidth=1,
-                zorder=0,
-            )
-        axes.set(
-            xscale="log",
-            yscale="log",
-            xlabel="runs in the sweep",
-            ylabel={"s": "seconds", "MB": "MB"}[unit],
-        )
-        axes.set_ylim(max(bottom, 0.1), 1.5 * top)
-        lines = [Line2D([], [], color=f"C{i % 10}") for i in range(len(costs))]
-        names = [name.removesuffix(unit).rstrip(", ") for name in costs]
-        lines += [Line2D([], [], color="0.3", linestyle=style) for style in styles.values()]
-        axes.legend(
-            lines,
-            [*names, *styles],
-            fontsize=7,
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.1),
-            ncols=3,
-        )
+    time_axes, memory_axes = figure.subplots(1, 2)
+    _draw_costs(time_axes, kept, "s", label="seconds")
+    _draw_costs(memory_axes, kept, "MB", label="MB")
     figure.savefig(path, dpi=110)
+
+
+def _draw_costs(axes: Axes, kept: Sequence[Kept], unit: str, label: str) -> None:
+    """Draw the costs that have this unit."""
+    from matplotlib.lines import Line2D
+
+    styles = dict(zip(_stores(kept), STYLES, strict=False))
+    costs = {name: cost for name, cost in COSTS.items() if name.endswith(f" {unit}")}
+    for i, cost in enumerate(costs.values()):
+        for store, style in styles.items():
+            points = _points(kept, store, cost)
+            if points:
+                runs, values = zip(*points, strict=True)
+                axes.plot(runs, values, style, marker="o", markersize=4, color=f"C{i % 10}")
+
+    bottom, top = axes.get_ylim()
+    _draw_linear_growth(axes, kept, (bottom, top))
+    axes.set(xscale="log", yscale="log", xlabel="runs in the sweep", ylabel=label)
+    axes.set_ylim(max(bottom, 0.1), 1.5 * top)
+
+    lines = [Line2D([], [], color=f"C{i % 10}") for i in range(len(costs))]
+    names = [name.removesuffix(unit).rstrip(", ") for name in costs]
+    lines += [Line2D([], [], color="0.3", linestyle=style) for style in styles.values()]
+    axes.legend(
+        lines,
+        [*names, *styles],
+        fontsize=7,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.1),
+        ncols=3,
+    )
+
+
+def _points(
+    kept: Sequence[Kept], store: str, cost: Callable[[Kept], float | None]
+) -> list[tuple[int, float]]:
+    """Return the numbers of runs, in ascending order, and the positive costs of a store."""
+    points = []
+    for k in kept:
+        if k["store"] == store:
+            value = cost(k)
+            if value is not None and value > 0:
+                points.append((k["runs"], value))
+    return sorted(points)
+
+
+def _draw_linear_growth(axes: Axes, kept: Sequence[Kept], limits: tuple[float, float]) -> None:
+    """Draw a gray line from each power of ten within the limits."""
+    low = min(k["runs"] for k in kept)
+    high = max(k["runs"] for k in kept)
+    bottom, top = limits
+    first_power = math.floor(math.log10(max(bottom, 0.1)))
+    end_power = math.ceil(math.log10(top))
+    for power in range(first_power, end_power):
+        start = 10.0**power
+        axes.plot([low, high], [start, start * high / low], color="0.88", linewidth=1, zorder=0)

@@ -68,28 +68,26 @@ PICTURES: dict[str, Callable[[Page, Served], None]] = {
 
 def main() -> None:
     """Take all screenshots and save each as .github/<name>.png."""
-    executable = next(path for name in BROWSERS if (path := shutil.which(name)))
+    browsers = [path for path in map(shutil.which, BROWSERS) if path is not None]
     # fails if the folder already exists; an existing folder must not be removed at the end
     NEUTRAL.mkdir()
     os.environ["LOGNAME"] = "you"
     try:
-        done = end(start("-m", *LINE.split(), outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True))
+        outputs = NEUTRAL / "outputs"
+        sweep = start("-m", *LINE.split(), outputs=outputs, cwd=NEUTRAL, cold=True)
+        done = end(sweep)
         assert done.returncode == 0, done.stderr
-        done = end(
-            start(
-                "output=report.html",
-                program="compare",
-                outputs=NEUTRAL / "outputs",
-                cwd=NEUTRAL,
-                cold=True,
-            )
+        comparison = start(
+            "output=report.html", program="compare", outputs=outputs, cwd=NEUTRAL, cold=True
         )
+        done = end(comparison)
         assert done.returncode == 0, done.stderr
+
         with (
             sync_playwright() as started,
-            lenet_ui(outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True) as served,
+            lenet_ui(outputs=outputs, cwd=NEUTRAL, cold=True) as served,
         ):
-            browser = started.chromium.launch(executable_path=executable, args=list(QUIET))
+            browser = started.chromium.launch(executable_path=browsers[0], args=list(QUIET))
             user, password = served.login
             context = browser.new_context(
                 viewport=SIZE, http_credentials={"username": user, "password": password}
@@ -99,7 +97,8 @@ def main() -> None:
             for name, show in PICTURES.items():
                 page = context.new_page()
                 show(page, served)
-                if (banner := page.get_by_role("button", name="Hide banner")).count():
+                banner = page.get_by_role("button", name="Hide banner")
+                if banner.count():
                     banner.click()  # MLflow's notice that the view is shared
                 page.wait_for_timeout(3000)  # some elements fade in or are drawn late
                 assert str(ROOT) not in page.content()
