@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -42,6 +43,10 @@ GOAL = 0.5
 COMPOSED = 20  # number of jobs that Hydra composes for comparison
 
 
+# time in seconds and memory in MB, keyed by process
+Memory = dict[str, list[tuple[float, float]]]
+
+
 def main() -> None:
     """Run the benchmark, and print the ratios and the memory usage."""
     options = parser(__doc__, repeats=3)
@@ -52,6 +57,7 @@ def main() -> None:
         "--plot", type=Path, metavar="FILE", help="write a picture of the memory there"
     )
     settings = options.parse_args()
+
     with tempfile.TemporaryDirectory() as scratch:
         outputs = Path(scratch)
         memory = train(max(settings.jobs), outputs)
@@ -59,26 +65,38 @@ def main() -> None:
         if settings.plot:
             plot(memory, settings.plot)
         rerun(1, outputs)
-        alone = [rerun(1, outputs) for _ in range(settings.repeats)]
-        added: dict[int, list[tuple[float, float]]] = {}
+        of_one_job = [rerun(1, outputs) for _ in range(settings.repeats)]
+        added = {}
         for jobs in settings.jobs:
-            rerun(jobs, outputs)  # the first rerun creates a new sweep of existing runs
-            pairs = [(rerun(jobs, outputs), composing()) for _ in range(settings.repeats)]
-            added[jobs] = [
-                ((whole - one) / (jobs - 1), c)
-                for (whole, c), one in zip(pairs, alone, strict=True)
-            ]
-            each, composed = ([pair[i] for pair in added[jobs]] for i in (0, 1))
-            print(
-                f"{jobs} jobs: {median(w for w, _ in pairs):.2f} s; Hydra composes one in {median(composed):.3f} s"
-            )
-            show_ratio(
-                f"{jobs} jobs, all finished: one more job / composing it",
-                each,
-                composed,
-                f"<= {GOAL}",
-            )
+            added[jobs] = time_added_jobs(jobs, outputs, of_one_job)
     keep(settings, "bookkeeping", {"rerun": added, "memory": memory})
+
+
+def time_added_jobs(
+    jobs: int, outputs: Path, of_one_job: Sequence[float]
+) -> list[tuple[float, float]]:
+    """Rerun a sweep, and print and return the seconds that each additional job takes and that Hydra
+    takes to compose a job, for each repetition.
+
+    Args:
+        of_one_job: duration of a sweep of one job in each repetition, in seconds.
+    """
+    rerun(jobs, outputs)  # the first rerun creates a new sweep of existing runs
+    whole_sweep = []
+    composed = []
+    for _ in of_one_job:
+        whole_sweep.append(rerun(jobs, outputs))
+        composed.append(composing())
+
+    added = []
+    for whole, one in zip(whole_sweep, of_one_job, strict=True):
+        added.append((whole - one) / (jobs - 1))
+    print(
+        f"{jobs} jobs: {median(whole_sweep):.2f} s; Hydra composes one in {median(composed):.3f} s"
+    )
+    name = f"{jobs} jobs, all finished: one more job / composing it"
+    show_ratio(name, added, composed, f"<= {GOAL}")
+    return list(zip(added, composed, strict=True))
 
 
 def line(jobs: int) -> list[str]:
@@ -86,19 +104,17 @@ def line(jobs: int) -> list[str]:
     return ["-m", *SHORT, f"seed=range({jobs})"]
 
 
-def train(jobs: int, outputs: Path) -> dict[str, list[tuple[float, float]]]:
+def train(jobs: int, outputs: Path) -> Memory:
     """Train short runs in a separate process, and sample the memory of each process every half
     second.
-
-    Returns:
-        Pairs of time in seconds and memory in MB, keyed by process.
     """
     command = [sys.executable, "-m", "lenet_exp", "train", *line(jobs)]
-    memory: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    memory: Memory = defaultdict(list)
     sweep = subprocess.Popen(
         command, env=environment(outputs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    start, names = time.monotonic(), {sweep.pid: "sweep"}
+    start = time.monotonic()
+    names = {sweep.pid: "sweep"}
     while sweep.poll() is None:
         for pid in started_by(sweep.pid):
             names.setdefault(pid, f"worker {len(names)}")
@@ -113,31 +129,37 @@ def train(jobs: int, outputs: Path) -> dict[str, list[tuple[float, float]]]:
 
 def own_megabytes(pid: int) -> float:
     """Return the resident memory of a process in MB, not counting files and shared memory."""
-    fields = dict(
-        row.split(":", 1)
-        for row in Path(f"/proc/{pid}/status").read_text().splitlines()
-        if row.startswith("Rss")
-    )
-    return float(fields.get("RssAnon", "0 kB").split()[0]) / 1024
+    for row in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if row.startswith("RssAnon:"):
+            _, kilobytes, _ = row.split()
+            return float(kilobytes) / 1024
+    return 0.0  # the process has ended
 
 
-def show_memory(memory: dict[str, list[tuple[float, float]]]) -> None:
+def show_memory(memory: Memory) -> None:
     """Print each process's median memory in the second quarter and in the last quarter of the
     training time.
     """
-    training = [at for name, samples in memory.items() if name != "sweep" for at, _ in samples]
-    first, last = min(training), max(training)
+    training = []  # times at which a worker was running
     for name, samples in memory.items():
-        values = [mb for at, mb in samples if first <= at <= last]
+        if name != "sweep":
+            training += [seconds for seconds, _ in samples]
+    first = min(training)
+    last = max(training)
+    for name, samples in memory.items():
+        values = [megabytes for seconds, megabytes in samples if first <= seconds <= last]
         n = len(values)
-        if n >= 8:
-            early, late = median(values[n // 4 : n // 2]), median(values[3 * n // 4 :])
-            print(
-                f"{name}: {early:.0f} MB in the second quarter of the training, {late:.0f} MB in the last"
-            )
+        if n < 8:
+            continue
+        early = median(values[n // 4 : n // 2])
+        late = median(values[3 * n // 4 :])
+        print(
+            f"{name}: {early:.0f} MB in the second quarter of the training, "
+            f"{late:.0f} MB in the last"
+        )
 
 
-def plot(memory: dict[str, list[tuple[float, float]]], path: Path) -> None:
+def plot(memory: Memory, path: Path) -> None:
     """Plot the memory of the processes over time and save the figure."""
     from matplotlib.figure import Figure
 

@@ -23,9 +23,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from importlib import import_module
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,7 +33,8 @@ from benchmarks.measure import interleave, keep, parser, show_ratio, show_second
 
 EPOCHS = 50
 RECIPE = "mnist_fast"
-ANCESTOR, COMMAND = f"ancestor, {EPOCHS} epochs, extrapolated", f"lenet-train experiment={RECIPE}"
+ANCESTOR = f"ancestor, {EPOCHS} epochs, extrapolated"
+COMMAND = f"lenet-train experiment={RECIPE}"
 # Functions that the process of the command calls one after another. Each key is a label for the
 # time from the call of its function to the call of the next function.
 MARKS = {
@@ -67,24 +67,27 @@ def main() -> None:
         "--fraction", type=float, default=0.2, help="of an epoch of the script is timed, and scaled"
     )
     settings = options.parse_args()
+
     from benchmarks.training import Ancestor, torchvision_images
     from lenet_exp.config.compose import compose
 
     config = compose(["dataset=mnist"])
-    ancestor = Ancestor(
-        torchvision_images(config, "command"), config.dataset.val_size, settings.fraction
-    )
-    with tempfile.TemporaryDirectory() as scratch:
+    images = torchvision_images(config, "command")
+    ancestor = Ancestor(images, config.dataset.val_size, settings.fraction)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
         seeds = count()
-        command = partial(run, Path(scratch), seeds, settings.fresh)
         ways: dict[str, Callable[[], float]] = {
             ANCESTOR: lambda: EPOCHS * ancestor.epoch(),
-            COMMAND: command,
+            COMMAND: lambda: run(scratch, next(seeds), settings.fresh),
         }
         seconds = interleave(ways, settings.repeats)
         show_seconds(seconds, "seconds")
         show_ratio("ancestor / command", seconds[ANCESTOR], seconds[COMMAND], ">= 80")
-        parts = [run_noted(Path(scratch), seeds, settings.fresh) for _ in range(settings.repeats)]
+        parts = []
+        for _ in range(settings.repeats):
+            parts.append(run_noted(scratch, next(seeds), settings.fresh))
+
     print(f"\n{'part of the command, seconds':<36}   median      min      max")
     for name in MARKS:
         values = [part[name] for part in parts]
@@ -92,11 +95,12 @@ def main() -> None:
     keep(settings, "command", {**seconds, "parts": parts})
 
 
-def run(scratch: Path, seeds: Any, fresh: bool, **environment: str) -> float:
-    """Run the command with the next seed and return its wall time in seconds."""
-    seed = next(seeds)
+def run(scratch: Path, seed: int, fresh: bool, **environment: str) -> float:
+    """Run the command with a seed and return its wall time in seconds."""
     outputs = scratch / (f"outputs-{seed}" if fresh else "outputs")
-    line = ["-m", "benchmarks.command"] if TIMED in environment else ["-m", "lenet_exp", "train"]
+    line = ["-m", "lenet_exp", "train"]
+    if TIMED in environment:
+        line = ["-m", "benchmarks.command"]
     start = time.perf_counter()
     subprocess.run(
         [sys.executable, *line, f"experiment={RECIPE}", "engine=native", f"seed={seed}"],
@@ -108,55 +112,65 @@ def run(scratch: Path, seeds: Any, fresh: bool, **environment: str) -> float:
     return time.perf_counter() - start
 
 
-def run_noted(scratch: Path, seeds: Any, fresh: bool) -> dict[str, float]:
-    """Run the command with the next seed and return the duration of each part in seconds, keyed by
+def run_noted(scratch: Path, seed: int, fresh: bool) -> dict[str, float]:
+    """Run the command with a seed and return the duration of each part in seconds, keyed by
     label.
     """
-    file, start = scratch / "noted.json", time.time()
-    run(scratch, seeds, fresh, **{TIMED: str(file)})
-    end, passed = time.time(), dict(json.loads(file.read_text()))
-    times = [start, *(passed[name] for name in MARKS if name in passed), end]
-    names = [next(iter(MARKS)), *(name for name in MARKS if name in passed)]
-    return dict.fromkeys(MARKS, 0.0) | {
-        n: b - a for n, a, b in zip(names, times, times[1:], strict=False)
-    }
+    file = scratch / "noted.json"
+    start = time.time()
+    run(scratch, seed, fresh, **{TIMED: str(file)})
+    end = time.time()
+
+    first_calls = dict(json.loads(file.read_text()))
+    first_label, *_ = MARKS
+    labels = [first_label]
+    times = [start]
+    for label in MARKS:
+        if label in first_calls:
+            labels.append(label)
+            times.append(first_calls[label])
+    times.append(end)
+
+    seconds = dict.fromkeys(MARKS, 0.0)
+    for label, (begin, next_begin) in zip(labels, pairwise(times), strict=True):
+        seconds[label] = next_begin - begin
+    return seconds
 
 
 def noted(file: Path) -> None:
     """Run lenet-train in this process, and write the time of the first call of each function in
     `MARKS` to a file.
     """
-    passed: Noted = []
+    first_calls: Noted = []
+    first, *others = [(label, place) for label, place in MARKS.items() if place is not None]
 
-    def mark(name: str, place: str, also: Callable[[], None] = lambda: None) -> None:
+    def mark(label: str, place: str, then: Callable[[], None] = lambda: None) -> None:
         module, _, path = place.partition(":")
         *classes, last = path.split(".")
         holder: Any = import_module(module)
         for part in classes:
             holder = getattr(holder, part)
-        whole = getattr(holder, last)
+        function = getattr(holder, last)
 
         def marked(*arguments: Any, **named: Any) -> Any:
-            if name not in dict(passed):
-                passed.append((name, time.time()))
-                also()
-            return whole(*arguments, **named)
+            if label not in dict(first_calls):
+                first_calls.append((label, time.time()))
+                then()
+            return function(*arguments, **named)
 
         setattr(holder, last, marked)
 
-    def mark_others() -> (
-        None
-    ):  # called when the command itself imports the modules of the other functions
-        for name, place in later:
-            mark(name, place)
+    def mark_others() -> None:
+        for label, place in others:
+            mark(label, place)
 
-    (first, place), *later = [(name, place) for name, place in MARKS.items() if place is not None]
-    mark(first, place, mark_others)
+    # The others are marked when the command itself imports their modules.
+    mark(*first, then=mark_others)
     sys.argv[0] = "lenet-train"
     try:
         import_module("lenet_exp.commands.train").main()
     finally:
-        file.write_text(json.dumps(passed))
+        file.write_text(json.dumps(first_calls))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,15 @@ SMALL = {"activation": ["relu"], "regularization.dropout_rate": ["0", "0.2"]}
 # seeds.
 SIZES = {96: (SMALL, 1), 1008: ({}, 1), 3024: ({}, 3), 10080: ({}, 10)}
 SAMPLED = 0.25  # seconds between two samples of the sweep's main process
+# Some recorded curves diverged, for which a sweep ends with status 1.
+GOOD_STATUSES = (0, 1)
+# commands after the sweep, by name
+AFTER = {
+    "compare": ("compare",),
+    "status": ("sweep", "status"),
+    "list": ("sweep", "list"),
+    "sync": ("sync",),
+}
 
 
 @dataclass(frozen=True)
@@ -110,8 +119,10 @@ def main() -> None:
     options.add_argument("--plot", type=Path, metavar="FILE", help="with --show: draw it")
     settings = options.parse_args()
     if settings.show:
-        show([json.loads(line) for line in settings.show.read_text().splitlines()], settings.plot)
+        lines = settings.show.read_text().splitlines()
+        show([json.loads(line) for line in lines], settings.plot)
         return
+
     kept = []
     for size in settings.sizes:
         with tempfile.TemporaryDirectory() as scratch:
@@ -131,35 +142,36 @@ def line(size: int, uri: str | None, more: Sequence[str]) -> list[str]:
         more: additional flags.
     """
     narrower, seeds = SIZES[size]
-    grid = [f"{flag}={','.join(narrower.get(flag, values))}" for flag, values in FLAGS.items()]
-    base = [
+    words = [
+        "-m",
         "dataset=fashion_mnist",
         "dataset.train_size=10000",
         "batch_size=128",
         f"num_epoch={EPOCHS}",
+        "engine=native",
     ]
-    light = [] if more else ["tracking.models=best", "tracking.plots=false"]
-    where = [f"tracking.uri={uri}", f"tracking.experiment=scale_{size}"] if uri else []
-    return ["-m", *base, "engine=native", *grid, f"seed=range({seeds})", *light, *where, *more]
+    for flag, values in FLAGS.items():
+        words.append(f"{flag}={','.join(narrower.get(flag, values))}")
+    words.append(f"seed=range({seeds})")
+    if not more:
+        words += ["tracking.models=best", "tracking.plots=false"]
+    if uri:
+        words += [f"tracking.uri={uri}", f"tracking.experiment=scale_{size}"]
+    return [*words, *more]
 
 
 def measure(size: int, outputs: Path, uri: str | None, more: Sequence[str]) -> Scale:
     """Run the sweep and the other commands for one size, and return the measurements."""
-    measured = Scale(size, (uri or "sqlite").partition(":")[0])
+    store, _, _ = (uri or "sqlite").partition(":")
+    measured = Scale(size, store)
     train = ["-m", "benchmarks.scale_recorded", *line(size, uri, more)]
     measured.commands["dry run"] = command([*train, "sweep.dry_run=true"], outputs)
     measured.commands["sweep"], measured.phases = sweep(train, outputs)
     measured.commands["again"] = command(train, outputs)
-    for name, program, *words in (
-        ("compare", "compare"),
-        ("status", "sweep", "status"),
-        ("list", "sweep", "list"),
-        ("sync", "sync"),
-    ):
-        measured.commands[name] = command(["-m", "lenet_exp", program, *words], outputs)
-    measured.bytes = {
-        name: tree(outputs / name) for name in ("runs", "sweeps", "mlartifacts", "mlflow.db")
-    }
+    for name, words in AFTER.items():
+        measured.commands[name] = command(["-m", "lenet_exp", *words], outputs)
+    for name in ("runs", "sweeps", "mlartifacts", "mlflow.db"):
+        measured.bytes[name] = tree(outputs / name)
     measured.page = page_seconds(outputs, uri)
     return measured
 
@@ -167,62 +179,92 @@ def measure(size: int, outputs: Path, uri: str | None, more: Sequence[str]) -> S
 def command(arguments: Sequence[str], outputs: Path) -> Cost:
     """Run Python with these arguments and return the cost of the process."""
     start = time.perf_counter()
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, *arguments], env=environment(outputs), stdout=said, stderr=said
+            [sys.executable, *arguments], env=environment(outputs), stdout=log, stderr=log
         )
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode not in (
-            0,
-            1,
-        ):  # the status is 1 because some recorded curves diverged
-            said.seek(0)
+        if process.returncode not in GOOD_STATUSES:
+            log.seek(0)
             sys.exit(
-                f"benchmarks.scale: {' '.join(arguments)}: status {process.returncode}\n{said.read().decode()}"
+                f"benchmarks.scale: {' '.join(arguments)}: status {process.returncode}\n"
+                f"{log.read().decode()}"
             )
-    return Cost(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return Cost(
+        seconds=time.perf_counter() - start,
+        cpu=used.ru_utime + used.ru_stime,
+        memory=used.ru_maxrss / 1024,
+    )
+
+
+@dataclass
+class Samples:
+    """What is sampled while a sweep runs.
+
+    Attributes:
+        memory: largest memory of the main process in MB.
+        cpu_jobs: CPU time of the main process, in seconds, until it has created the jobs.
+        cpu_runs: the same until all workers have ended.
+        workers: CPU time of each worker in seconds, keyed by process ID.
+    """
+
+    memory: float = 0.0
+    cpu_jobs: float = 0.0
+    cpu_runs: float = 0.0
+    workers: dict[int, float] = field(default_factory=dict)
+
+    def add(self, pid: int, outputs: Path) -> None:
+        """Add a sample of the main process and its workers.
+
+        Raises:
+            OSError: one of these processes has ended.
+        """
+        cpu, memory = of_process(pid)
+        self.memory = max(self.memory, memory)
+        if not list(outputs.glob("sweeps/*/sweep.json")):
+            self.cpu_jobs = cpu
+        children = started_by(pid)
+        cpu_of_children = {child: of_process(child)[0] for child in children}
+        self.workers |= cpu_of_children
+        if children or not self.workers:
+            self.cpu_runs = cpu
 
 
 def sweep(arguments: Sequence[str], outputs: Path) -> tuple[Cost, dict[str, float]]:
     """Run a sweep, and return the cost of its main process and its CPU times in seconds, keyed by
     phase.
     """
-    start, memory, workers = time.perf_counter(), 0.0, dict[int, float]()
-    marks = {"jobs": 0.0, "runs": 0.0}
+    start = time.perf_counter()
+    samples = Samples()
     log = outputs.with_name(f"{outputs.name}.log")
-    with log.open("wb") as said:
+    with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, *arguments], env=environment(outputs), stdout=said, stderr=said
+            [sys.executable, *arguments], env=environment(outputs), stdout=file, stderr=file
         )
         while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
             with contextlib.suppress(OSError):
-                used, resident = of_process(process.pid)
-                memory = max(memory, resident)
-                if not list(outputs.glob("sweeps/*/sweep.json")):
-                    marks["jobs"] = used
-                children = started_by(process.pid)
-                workers |= {pid: of_process(pid)[0] for pid in children}
-                if children or not workers:
-                    marks["runs"] = used
+                samples.add(process.pid, outputs)
             time.sleep(SAMPLED)
-        _, status, total = os.wait4(process.pid, 0)
+        _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 1):  # the status is 1 because some recorded curves diverged
+    if process.returncode not in GOOD_STATUSES:
         sys.exit(
-            f"benchmarks.scale: the sweep ended with status {process.returncode}\n{log.read_text()[-3000:]}"
+            f"benchmarks.scale: the sweep ended with status {process.returncode}\n"
+            f"{log.read_text()[-3000:]}"
         )
     log.unlink()
+
     # the times from wait4 include those of the workers
-    own = total.ru_utime + total.ru_stime - sum(workers.values())
+    cpu_of_workers = sum(samples.workers.values())
+    cpu = used.ru_utime + used.ru_stime - cpu_of_workers
     phases = {
-        "jobs": marks["jobs"],
-        "runs": marks["runs"] - marks["jobs"],
-        "end": own - marks["runs"],
+        "jobs": samples.cpu_jobs,
+        "runs": samples.cpu_runs - samples.cpu_jobs,
+        "end": cpu - samples.cpu_runs,
+        "workers": cpu_of_workers,
     }
-    return Cost(time.perf_counter() - start, own, memory), phases | {
-        "workers": sum(workers.values())
-    }
+    return Cost(time.perf_counter() - start, cpu, samples.memory), phases
 
 
 def of_process(pid: int) -> tuple[float, float]:
@@ -230,24 +272,19 @@ def of_process(pid: int) -> tuple[float, float]:
     MB.
     """
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    rss = next(
-        (
-            x
-            for x in Path(f"/proc/{pid}/status").read_text().splitlines()
-            if x.startswith("RssAnon")
-        ),
-        None,
-    )
-    if rss is None:  # the process has ended
-        raise ProcessLookupError(pid)
-    return (int(fields[11]) + int(fields[12])) / TICK, int(rss.split()[1]) / 1024
+    ticks = int(fields[11]) + int(fields[12])
+    for row in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if row.startswith("RssAnon"):
+            _, kilobytes, _ = row.split()
+            return ticks / TICK, int(kilobytes) / 1024
+    raise ProcessLookupError(pid)  # the process has ended
 
 
 def tree(path: Path) -> int:
     """Return the size in bytes of a file, or the total size of all files in a folder."""
-    return sum(
-        p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file()
-    )
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def page_seconds(outputs: Path, uri: str | None) -> float | None:
@@ -289,11 +326,11 @@ def served(outputs: Path, uri: str | None) -> Iterator[tuple[str, HttpCredential
         assert process.stdout is not None
         try:
             lines = []
-            for line in process.stdout:
-                lines.append(line.strip())
+            for printed in process.stdout:
+                lines.append(printed.strip())
                 if lines[-1].startswith("Press Ctrl-C"):
                     break
-            address = next(line for line in lines if line.startswith("http"))
+            address = next(text for text in lines if text.startswith("http"))
             match = re.search(r"^user (\S+), password (\S+)", "\n".join(lines), re.MULTILINE)
             login: HttpCredentials | None = None
             if match is not None:

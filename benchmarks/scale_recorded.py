@@ -89,32 +89,32 @@ def recorded(
     for epoch in range(state.position.epoch, state.config.num_epoch + 1):
         if stop():
             return
-        at = epoch - 1
-        if not np.isfinite(accuracy[row, 0, at]):
+        place = (row, 0, epoch - 1)
+        if not np.isfinite(accuracy[place]):
             yield [Divergence(epoch, 79 * epoch, float("nan"), [])]
             return
-        hits = round(
-            len(labels) * min(0.999, accuracy[row, 0, at] + 0.002 * noise.standard_normal())
-        )
-        predictions = torch.where(torch.arange(len(labels)) < hits, labels, (labels + 1) % 10)
+
+        noisy_accuracy = min(0.999, accuracy[place] + 0.002 * noise.standard_normal())
+        hits = round(len(labels) * noisy_accuracy)
+        is_hit = torch.arange(len(labels)) < hits
+        predictions = torch.where(is_hit, labels, (labels + 1) % 10)
         value = hits / len(labels)
         improved = state.best is None or value > state.best.val_accuracy
         if improved:
-            weights = {
-                name: t.detach().clone() + 1e-7 * epoch
-                for name, t in state.eval_model.state_dict().items()
-            }
+            weights = {}
+            for name, tensor in state.eval_model.state_dict().items():
+                weights[name] = tensor.detach().clone() + 1e-7 * epoch
             state.best = Best(epoch, value, weights, predictions)
         state.position = Position(epoch + 1)
         result = EpochResult(
             epoch=epoch,
-            train_loss=float(loss[row, 0, at]),
+            train_loss=float(loss[place]),
             train_accuracy=value,
-            val_loss=float(loss[row, 0, at]),
+            val_loss=float(loss[place]),
             val_accuracy=value,
             lr=state.rates[0],
-            epoch_seconds=float(seconds[row, 0, at]),
-            images_per_second=len(data.train_index) / float(seconds[row, 0, at]),
+            epoch_seconds=float(seconds[place]),
+            images_per_second=len(data.train_index) / float(seconds[place]),
             step_losses=[],
             time_ms=time.time_ns() // 1_000_000,
             improved=improved,
@@ -138,8 +138,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from benchmarks.scale_recorded import (
-        main as imported,
-    )  # the workers import `prepare` from the module of this name
+    # the workers import `prepare` from the module of this name
+    from benchmarks.scale_recorded import main as imported
 
     imported()

@@ -26,7 +26,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import count
 from pathlib import Path
 
 from benchmarks.measure import Seconds, interleave, keep, parser, show_ratio, show_seconds
@@ -66,7 +65,8 @@ MANY = [
     "activation=relu,selu,tanh",
     "seed=range(100)",
 ]
-RESULT, VERDICT = "best validation accuracy", r"\S+ wins|\d+ of \d+|no significant|next:"
+RESULT = "best validation accuracy"  # regular expressions for the beginning of a line
+VERDICT = r"\S+ wins|\d+ of \d+|no significant|next:"
 BESIDE = """\
 import sys, time
 from lenet_exp.commands.train import main
@@ -128,7 +128,8 @@ def answer(line: list[str], outputs: Path, begins: str) -> tuple[float, float]:
         begins: regular expression for the beginning of the line.
     """
     environment = os.environ | {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONUNBUFFERED": "1"}
-    start, printed = time.perf_counter(), 0.0
+    start = time.perf_counter()
+    printed = 0.0
     with subprocess.Popen(
         [sys.executable, "-m", "lenet_exp", "train", *line],
         env=environment,
@@ -149,42 +150,57 @@ def time_answers(repeats: int) -> Seconds:
     """Time a run, the sweep in README.md, and a finished sweep, each until its answer and until the
     prompt.
     """
-    seconds: Seconds = {name: [] for name in (IMPORTS, *(name for name, _ in ANSWERS[:-1]))}
+    run_printed, run_prompt, sweep_printed, sweep_prompt, again_prompt = [
+        name for name, _ in ANSWERS[:5]
+    ]
+    seconds: Seconds = {
+        IMPORTS: [],
+        run_printed: [],
+        run_prompt: [],
+        sweep_printed: [],
+        sweep_prompt: [],
+        again_prompt: [],
+    }
     with tempfile.TemporaryDirectory() as folder:
-        warm, fresh = Path(folder) / "warm", count()
+        warm = Path(folder) / "warm"
         answer([*SMALL, "seed=99"], warm, RESULT)
-        for repeat in range(repeats + 1):  # the first round is a warm-up
-            outputs = Path(folder) / f"outputs{next(fresh)}"
+        for repeat in range(repeats + 1):
+            outputs = Path(folder) / f"outputs{repeat}"
             outputs.mkdir()
             shutil.copy(warm / "mlflow.db", outputs)
-            found = [seconds_of([sys.executable, "-c", IMPORTS], folder)]
-            found += answer(SMALL, outputs, RESULT)
-            found += answer(README, outputs, VERDICT)
-            found += answer(README, outputs, VERDICT)[1:]
-            for values, value in zip(seconds.values(), found, strict=True):
-                if repeat:
-                    values.append(value)
+            imports = seconds_of([sys.executable, "-c", IMPORTS], folder)
+            run = answer(SMALL, outputs, RESULT)
+            sweep = answer(README, outputs, VERDICT)
+            finished_sweep = answer(README, outputs, VERDICT)
+            if repeat == 0:  # a warm-up
+                continue
+            seconds[IMPORTS].append(imports)
+            seconds[run_printed].append(run[0])
+            seconds[run_prompt].append(run[1])
+            seconds[sweep_printed].append(sweep[0])
+            seconds[sweep_prompt].append(sweep[1])
+            seconds[again_prompt].append(finished_sweep[1])
     return seconds
 
 
 def time_beside(repeats: int) -> Seconds:
     """Time the training of README's sweep with and without uploads during the training."""
 
-    def training(how: str) -> float:
+    def training(mode: str) -> float:
         with tempfile.TemporaryDirectory() as outputs:
             shutil.copy(Path(warm) / "mlflow.db", outputs)
             environment = os.environ | {"LENET_EXP_OUTPUTS": outputs}
-            command = [sys.executable, "-c", BESIDE, how, *README]
+            command = [sys.executable, "-c", BESIDE, mode, *README]
             done = subprocess.run(
                 command, env=environment, capture_output=True, text=True, check=True
             )
-            return float(re.findall(r"([\d.]+) s of training", done.stderr)[0])
+        seconds, *_ = re.findall(r"([\d.]+) s of training", done.stderr)
+        return float(seconds)
 
     with tempfile.TemporaryDirectory() as warm:
         answer([*SMALL, "seed=99"], Path(warm), RESULT)
-        return interleave(
-            {how: partial(training, how) for how in ("without", "with uploads")}, repeats
-        )
+        ways = {mode: partial(training, mode) for mode in ("without", "with uploads")}
+        return interleave(ways, repeats)
 
 
 def time_many(repeats: int) -> Seconds:
@@ -192,14 +208,32 @@ def time_many(repeats: int) -> Seconds:
     seconds: Seconds = {IMPORTS: [], "300 runs: verdict printed": [], "300 runs: prompt back": []}
     with tempfile.TemporaryDirectory() as folder:
         for repeat in range(repeats):
-            found = [seconds_of([sys.executable, "-c", IMPORTS], folder)]
-            found += answer(MANY, Path(folder) / str(repeat), VERDICT)
-            for values, value in zip(seconds.values(), found, strict=True):
-                values.append(value)
+            seconds[IMPORTS].append(seconds_of([sys.executable, "-c", IMPORTS], folder))
+            printed, prompt = answer(MANY, Path(folder) / str(repeat), VERDICT)
+            seconds["300 runs: verdict printed"].append(printed)
+            seconds["300 runs: prompt back"].append(prompt)
     return seconds
 
 
 ONLY = {"answers": time_answers, "many": time_many, "beside": time_beside}
+
+
+def time_processes(repeats: int) -> Seconds:
+    """Time questions to lenet-train and to an empty app, and mistakes."""
+    with tempfile.TemporaryDirectory() as folder:
+        empty_app = Path(folder) / "empty_app.py"
+        empty_app.write_text(EMPTY_APP)
+        lenet_train = [sys.executable, "-m", "lenet_exp", "train"]
+        ways: dict[str, Callable[[], float]] = {}
+        for name, arguments in QUESTIONS.items():
+            command = [*lenet_train, *arguments]
+            ways[f"lenet-train {name}"] = partial(seconds_of, command, folder)
+            command = [sys.executable, str(empty_app), *arguments]
+            ways[f"empty app {name}"] = partial(seconds_of, command, folder)
+        for typed in MISTAKES:
+            command = [*lenet_train, *typed.split()]
+            ways[f"lenet-train {typed}"] = partial(seconds_of, command, folder, status=2)
+        return interleave(ways, repeats)
 
 
 def main() -> None:
@@ -210,42 +244,24 @@ def main() -> None:
     if settings.only is not None:
         seconds = ONLY[settings.only](settings.repeats)
         show_seconds(seconds, "seconds")
-        (first, base), *others = seconds.items()
-        for name, values in others:
-            show_ratio(f"{name} / {first}", values, base, dict(ANSWERS).get(name, "none"))
+        goals = dict(ANSWERS)
+        first, *others = seconds
+        for name in others:
+            goal = goals.get(name, "none")
+            show_ratio(f"{name} / {first}", seconds[name], seconds[first], goal)
         print(f"{settings.repeats} rounds")
         keep(settings, f"startup {settings.only}", seconds)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        empty = Path(folder) / "empty_app.py"
-        empty.write_text(EMPTY_APP)
-        ours = ["-m", "lenet_exp", "train"]
-        ways: dict[str, Callable[[], float]] = {}
-        for name, arguments in QUESTIONS.items():
-            for app, start in (("lenet-train", ours), ("empty app", [str(empty)])):
-                ways[f"{app} {name}"] = partial(
-                    seconds_of, [sys.executable, *start, *arguments], folder
-                )
-        for typed in MISTAKES:
-            ways[f"lenet-train {typed}"] = partial(
-                seconds_of, [sys.executable, *ours, *typed.split()], folder, 2
-            )
-        seconds = interleave(ways, settings.repeats)
+
+    seconds = time_processes(settings.repeats)
     show_seconds(seconds, "seconds a process")
     for name, goal in GOALS.items():
-        show_ratio(
-            f"{name}: lenet-train / empty app",
-            seconds[f"lenet-train {name}"],
-            seconds[f"empty app {name}"],
-            goal,
-        )
+        ours = seconds[f"lenet-train {name}"]
+        show_ratio(f"{name}: lenet-train / empty app", ours, seconds[f"empty app {name}"], goal)
     for typed in MISTAKES:
-        show_ratio(
-            f"lenet-train {typed} / --help",
-            seconds[f"lenet-train {typed}"],
-            seconds["lenet-train --help"],
-            "<= 1.5",
-        )
+        mistake = seconds[f"lenet-train {typed}"]
+        usual = seconds["lenet-train --help"]
+        show_ratio(f"lenet-train {typed} / --help", mistake, usual, "<= 1.5")
     print(f"{settings.repeats} rounds")
     keep(settings, "startup", seconds)
 
