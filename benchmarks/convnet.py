@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.measure import interleave, keep, parser, positive, show_ratio, show_seconds
+from benchmarks.measure import Seconds, interleave, keep, parser, positive, show_ratio, show_seconds
 from benchmarks.training import bare_epoch, fit_epoch
 from lenet_exp.config.compose import compose
 from lenet_exp.data.images import load_training_data
@@ -52,40 +52,48 @@ class Plain(nn.Module):
 
     def __init__(self, channels: list[int], *, depthwise: bool, residual: bool) -> None:
         super().__init__()
-        self.convolutions, self.norms, self.shortcuts, inputs = (
-            nn.ModuleList(),
-            nn.ModuleList(),
-            nn.ModuleList(),
-            1,
-        )
+        self.residual = residual
+        self.convolutions = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        self.shortcuts = nn.ModuleList()
+        inputs = 1
         for n, outputs in enumerate(channels):
-            layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]
-            if depthwise and n:
-                layers = [
-                    nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False),
-                    nn.BatchNorm2d(inputs),
-                ]
-                layers += [nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False)]
-            self.convolutions.append(nn.Sequential(*layers))
+            self.convolutions.append(_convolution(inputs, outputs, depthwise=depthwise and n > 0))
             self.norms.append(nn.BatchNorm2d(outputs))
-            projection = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
-            )
-            self.shortcuts.append(projection if inputs != outputs else nn.Identity())
+            shortcut: nn.Module = nn.Identity()
+            if inputs != outputs:
+                projection = nn.Conv2d(inputs, outputs, 1, bias=False)
+                shortcut = nn.Sequential(projection, nn.BatchNorm2d(outputs))
+            self.shortcuts.append(shortcut)
             inputs = outputs
-        self.residual, self.fc = residual, nn.Linear(inputs, 10)
+        self.fc = nn.Linear(inputs, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
         last = len(self.convolutions) - 1
-        for n, (convolution, norm, shortcut) in enumerate(
-            zip(self.convolutions, self.norms, self.shortcuts, strict=True)
-        ):
-            y = norm(F.max_pool2d(convolution(x), 2) if n < last else convolution(x))
-            if self.residual and n:
-                y = y + shortcut(F.max_pool2d(x, 2) if n < last else x)
+        blocks = zip(self.convolutions, self.norms, self.shortcuts, strict=True)
+        for n, (convolution, norm, shortcut) in enumerate(blocks):
+            maps = convolution(x)
+            if n < last:
+                maps = F.max_pool2d(maps, 2)
+            y = norm(maps)
+            if self.residual and n > 0:
+                if n < last:
+                    x = F.max_pool2d(x, 2)
+                y = y + shortcut(x)
             x = F.relu(y)
         return cast(Tensor, self.fc(x.mean((2, 3))))
+
+
+def _convolution(inputs: int, outputs: int, *, depthwise: bool) -> nn.Sequential:
+    if not depthwise:
+        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
+    return nn.Sequential(
+        nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False),
+        nn.BatchNorm2d(inputs),
+        nn.ReLU(),
+        nn.Conv2d(inputs, outputs, 1, bias=False),
+    )
 
 
 def main() -> None:
@@ -96,13 +104,19 @@ def main() -> None:
         "--images", type=positive, default=20_000, help="number of training images"
     )
     arguments = options.parse_args()
+
     torch.set_num_threads(arguments.threads)
-    found: dict[str, list[float]] = {}
+    all_seconds: Seconds = {}
     for name, flags in SHAPES.items():
         config = compose([*LINE, "model=convnet", f"dataset.train_size={arguments.images}", *flags])
-        data, model = load_training_data(config, torch.device("cpu")), config.model
-        kinds = {key: bool(model[key]) for key in ("depthwise", "residual")}
-        plain = partial(Plain, list(model["channels"]), **kinds)
+        data = load_training_data(config, torch.device("cpu"))
+        model = config.model
+        plain = partial(
+            Plain,
+            list(model["channels"]),
+            depthwise=bool(model["depthwise"]),
+            residual=bool(model["residual"]),
+        )
         ways = {
             "bare": partial(bare_epoch, plain, data, BATCH, torch.contiguous_format),
             "channels_last": partial(bare_epoch, plain, data, BATCH),
@@ -110,12 +124,15 @@ def main() -> None:
         }
         seconds = interleave(ways, arguments.repeats)
         show_seconds(seconds, f"seconds an epoch, {name}")
-        faster = min(
-            ("bare", "channels_last"), key=lambda way: sorted(seconds[way])[arguments.repeats // 2]
-        )
+
+        medians = {}
+        for way in ("bare", "channels_last"):
+            medians[way] = sorted(seconds[way])[arguments.repeats // 2]
+        faster = min(medians, key=medians.__getitem__)
         show_ratio(f"fit / {faster}", seconds["fit"], seconds[faster], "<= 1.05")
-        found |= {f"{name}: {way}": its for way, its in seconds.items()}
-    keep(arguments, "convnet", found)
+        for way, values in seconds.items():
+            all_seconds[f"{name}: {way}"] = values
+    keep(arguments, "convnet", all_seconds)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def main() -> None:
     shares = [measure(arguments.trials, arguments.workers) for _ in range(arguments.repeats)]
     for share, shortest, longest in shares:
         print(
-            f"idle {share:.2%} of the workers' time, goal < {GOAL:.0%}; runs of {shortest:.1f} to {longest:.1f} s"
+            f"idle {share:.2%} of the workers' time, goal < {GOAL:.0%}; "
+            f"runs of {shortest:.1f} to {longest:.1f} s"
         )
     keep(arguments, "idle", shares)
 
@@ -66,15 +67,26 @@ def measure(trials: int, workers: int) -> tuple[float, float, float]:
         done = subprocess.run(
             command, env=environment(outputs), capture_output=True, text=True, check=False
         )
-        records = [record for run in all_runs(outputs) if (record := run.record()) is not None]
+        records = []
+        for run in all_runs(outputs):
+            record = run.record()
+            if record is not None:
+                records.append(record)
     if len(records) < trials:
         sys.exit(
-            f"benchmarks.idle: {len(records)} of {trials} runs\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            f"benchmarks.idle: {len(records)} of {trials} runs\n"
+            f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
-    start, last = min(r.created_ms for r in records), max(r.created_ms for r in records)
-    busy = sum(max(0, min(r.ended_ms, last) - r.created_ms) for r in records)
-    seconds = [(r.ended_ms - r.created_ms) / 1000 for r in records]
-    return 1 - busy / (workers * (last - start)), min(seconds), max(seconds)
+
+    first_start = min(record.created_ms for record in records)
+    last_start = max(record.created_ms for record in records)
+    busy_ms = 0
+    seconds = []
+    for record in records:
+        busy_ms += max(0, min(record.ended_ms, last_start) - record.created_ms)
+        seconds.append((record.ended_ms - record.created_ms) / 1000)
+    idle_share = 1 - busy_ms / (workers * (last_start - first_start))
+    return idle_share, min(seconds), max(seconds)
 
 
 if __name__ == "__main__":

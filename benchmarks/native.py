@@ -41,6 +41,7 @@ from lenet_exp.training.network import network_size
 from lenet_exp.training.state import new_training_state
 
 STEPS = 5  # number of steps that are timed together
+IMAGES = 2000  # number of random images
 SIDE = 1024  # number of rows and columns in the matrices
 MULTIPLY_ADDS = 1.13e6  # number of multiplications per image in the forward and backward pass
 SHAPES = {  # goals: largest ratio to eager PyTorch and to the dense limit
@@ -59,10 +60,17 @@ SHAPES = {  # goals: largest ratio to eager PyTorch and to the dense limit
 
 def made_up_data(side: int = 32) -> TrainingData:
     """Create random training data."""
-    images, labels = torch.rand(2000, 1, side, side) * 2 - 1, torch.randint(10, (2000,))
-    index = torch.arange(2000)
+    index = torch.arange(IMAGES)
     return TrainingData(
-        "made up", tuple("0123456789"), images, labels, index, index[:10], {}, "", {}
+        name="made up",
+        class_names=tuple("0123456789"),
+        images=torch.rand(IMAGES, 1, side, side) * 2 - 1,
+        labels=torch.randint(10, (IMAGES,)),
+        train_index=index,
+        val_index=index[:10],
+        digests={},
+        source="",
+        files={},
     )
 
 
@@ -72,24 +80,18 @@ def steps(
     """Return a function that trains a network for a few steps and returns the CPU time per step in
     seconds.
     """
-    config = compose(
-        [
-            "experiment=mnist_fast",
-            f"batch_size={batch_size}",
-            "num_threads=1",
-            "device=cpu",
-            *overrides,
-        ]
-    )
+    base = ["experiment=mnist_fast", f"batch_size={batch_size}", "num_threads=1", "device=cpu"]
+    config = compose([*base, *overrides])
     state = new_training_state(config, torch.device("cpu"))
     if not channels_last:
         for parameter in state.model.parameters():
             parameter.data = parameter.data.contiguous()
-    step, done = engine.stepper(state, data, 10**6), 0
+    step = engine.stepper(state, data, 10**6)
+    done = 0
 
     def timed() -> float:
         nonlocal done
-        batches = [torch.randperm(2000)[:batch_size] for _ in range(STEPS)]
+        batches = [torch.randperm(IMAGES)[:batch_size] for _ in range(STEPS)]
         start = time.process_time()
         for batch in batches:
             step(batch, done)
@@ -103,7 +105,8 @@ def products(batch_size: int, multiply_adds: float = MULTIPLY_ADDS) -> Callable[
     """Return a function that returns the dense limit for a step: its CPU time in seconds at matrix
     product speed.
     """
-    a, b = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
+    a = torch.rand(SIDE, SIDE)
+    b = torch.rand(SIDE, SIDE)
 
     def timed() -> float:
         start = time.process_time()
@@ -118,35 +121,74 @@ def without_gradient(shape: NativeShape) -> int:
     is not computed.
     """
     if not shape.channels:
-        return shape.side**2 * (*shape.units, shape.classes)[0]
-    return (shape.side + 1 - shape.kernel_size) ** 2 * shape.kernel_size**2 * shape.channels[0]
+        first_size, *_ = (*shape.units, shape.classes)
+        return shape.side**2 * first_size
+    side_of_maps = shape.side + 1 - shape.kernel_size
+    return side_of_maps**2 * shape.kernel_size**2 * shape.channels[0]
 
 
 def shapes(arguments: Namespace) -> Seconds:
     """Print the times of a step, and their ratios, for networks of other shapes."""
-    everything: Seconds = {}
-    for override, (of_torch, of_dense) in SHAPES.items():
+    all_seconds: Seconds = {}
+    for override, (goal_torch, goal_dense) in SHAPES.items():
         config = compose([override])
         data = made_up_data(config.dataset.image_size or 32)
-        built, size = kernels(native_shape(config)), network_size(config)
+        built = kernels(native_shape(config))
         if isinstance(built, str):
             sys.exit(f"benchmarks.native: {built}")
+        multiply_adds = 3 * network_size(config).multiply_adds
+        multiply_adds -= without_gradient(built.layout.shape)
+
         ways = {
             "last": steps(TorchEngine(), 128, data, override),
             "first": steps(TorchEngine(), 128, data, override, channels_last=False),
-            "dense": products(128, 3 * size.multiply_adds - without_gradient(built.layout.shape)),
+            "dense": products(128, multiply_adds),
             "native": steps(NativeEngine(built), 128, data, override),
         }
         seconds = interleave(ways, arguments.repeats)
-        everything |= {f"{override} {name}": values for name, values in seconds.items()}
-        show_seconds(
-            {f"{override} {name}": [1000 * s for s in v] for name, v in seconds.items()},
-            "ms of a core",
-        )
+        named = {f"{override} {name}": values for name, values in seconds.items()}
+        all_seconds |= named
+        show_seconds(in_milliseconds(named), "ms of a core")
         faster = min((seconds["last"], seconds["first"]), key=min)
-        show_ratio(f"{override} / torch", seconds["native"], faster, of_torch)
-        show_ratio(f"{override} / dense", seconds["native"], seconds["dense"], of_dense)
-    return everything
+        show_ratio(f"{override} / torch", seconds["native"], faster, goal_torch)
+        show_ratio(f"{override} / dense", seconds["native"], seconds["dense"], goal_dense)
+    return all_seconds
+
+
+def compilers(arguments: Namespace) -> Seconds:
+    """Print the times of a step of LeNet-5, and their ratios, for each compiler that is found."""
+    target = find_target()
+    if isinstance(target, str):
+        sys.exit(f"benchmarks.native: {target}")
+    data = made_up_data()
+    folder = cache_folder(KEPT)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    compiled = {}
+    for compiler in find_compilers():
+        compiled[compiler.name] = Kernels(build_with(folder, compiler, target))
+
+    all_seconds: Seconds = {}
+    for batch_size in (128, 256):
+        ways = {
+            f"torch {batch_size}": steps(TorchEngine(), batch_size, data),
+            f"dense {batch_size}": products(batch_size),
+        }
+        for name, built in compiled.items():
+            ways[f"{name} {batch_size}"] = steps(NativeEngine(built), batch_size, data)
+        seconds = interleave(ways, arguments.repeats)
+        all_seconds |= seconds
+        show_seconds(in_milliseconds(seconds), "ms of a core")
+        for name in compiled:
+            way = f"{name} {batch_size}"
+            show_ratio(f"{way} / torch", seconds[way], seconds[f"torch {batch_size}"], "<= 0.2")
+            show_ratio(f"{way} / dense", seconds[way], seconds[f"dense {batch_size}"], "<= 1")
+    print(f"{target.name}, one core, {arguments.repeats} rounds of {STEPS} steps")
+    return all_seconds
+
+
+def in_milliseconds(seconds: Seconds) -> Seconds:
+    """Return the same durations in milliseconds."""
+    return {name: [1000 * value for value in values] for name, values in seconds.items()}
 
 
 def main() -> None:
@@ -154,40 +196,12 @@ def main() -> None:
     options = parser(__doc__, repeats=20)
     options.add_argument("--shapes", action="store_true", help="compare networks of other shapes")
     arguments = options.parse_args()
-    if arguments.shapes:
-        torch.set_num_threads(1)
-        keep(arguments, "native shapes", shapes(arguments))
-        return
-    target = find_target()
-    if isinstance(target, str):
-        sys.exit(f"benchmarks.native: {target}")
+
     torch.set_num_threads(1)
-    data, folder = made_up_data(), cache_folder(KEPT)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    compiled = {c.name: Kernels(build_with(folder, c, target)) for c in find_compilers()}
-    everything: Seconds = {}
-    for batch_size in (128, 256):
-        ways = {f"torch {batch_size}": steps(TorchEngine(), batch_size, data)}
-        ways[f"dense {batch_size}"] = products(batch_size)
-        ways |= {
-            f"{name} {batch_size}": steps(NativeEngine(k), batch_size, data)
-            for name, k in compiled.items()
-        }
-        seconds = interleave(ways, arguments.repeats)
-        everything |= seconds
-        show_seconds(
-            {name: [1000 * s for s in values] for name, values in seconds.items()}, "ms of a core"
-        )
-        for name in compiled:
-            native = seconds[f"{name} {batch_size}"]
-            show_ratio(
-                f"{name} {batch_size} / torch", native, seconds[f"torch {batch_size}"], "<= 0.2"
-            )
-            show_ratio(
-                f"{name} {batch_size} / dense", native, seconds[f"dense {batch_size}"], "<= 1"
-            )
-    print(f"{target.name}, one core, {arguments.repeats} rounds of {STEPS} steps")
-    keep(arguments, "native", everything)
+    if arguments.shapes:
+        keep(arguments, "native shapes", shapes(arguments))
+    else:
+        keep(arguments, "native", compilers(arguments))
 
 
 if __name__ == "__main__":

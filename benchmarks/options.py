@@ -8,7 +8,8 @@ The benchmark alternates between training steps with and without each option, wi
 and the default network. It uses the scikit-learn digits, because the cost of a step does not depend
 on the images.
 
-    python -m benchmarks.options python -m benchmarks.options --engine native
+    python -m benchmarks.options
+    python -m benchmarks.options --engine native
 """
 
 from __future__ import annotations
@@ -25,16 +26,18 @@ from lenet_exp.training.engine import engine_of
 from lenet_exp.training.state import new_training_state
 
 WITHOUT = "without"
-OPTIONS = {
+NO_GOALS = (None, None)
+# overrides, and goals for the ratio with PyTorch and with the native engine
+OPTIONS: dict[str, tuple[str, tuple[float | None, float | None]]] = {
     "shift and flip": ("augmentation=[shift,flip]", (1.05, None)),
     "affine": ("augmentation=affine", (1.25, None)),
-    "elastic": ("augmentation=elastic", None),
+    "elastic": ("augmentation=elastic", NO_GOALS),
     "affine and elastic": ("augmentation=[affine,elastic]", (None, 1.35)),
-    "erase": ("augmentation=erase", None),
-    "cosine": ("schedule=cosine", None),
-    "label smoothing": ("training.label_smoothing=0.1", None),
-    "clipping": ("training.clip_norm=1", None),
-    "average": ("training.ema_decay=0.999", None),
+    "erase": ("augmentation=erase", NO_GOALS),
+    "cosine": ("schedule=cosine", NO_GOALS),
+    "label smoothing": ("training.label_smoothing=0.1", NO_GOALS),
+    "clipping": ("training.clip_norm=1", NO_GOALS),
+    "average": ("training.ema_decay=0.999", NO_GOALS),
 }
 
 
@@ -50,16 +53,18 @@ class Steps:
     def __init__(self, overrides: list[str], number: int) -> None:
         config = compose(["dataset=digits", "batch_size=256", "device=cpu", *overrides])
         self.data = load_training_data(config, torch.device("cpu"))
-        self.step = engine_of(config).stepper(
-            new_training_state(config, torch.device("cpu")), self.data, 10**6
-        )
-        self.number, self.done = number, 0
+        state = new_training_state(config, torch.device("cpu"))
+        self.step = engine_of(config).stepper(state, self.data, 10**6)
+        self.number = number
+        self.done = 0
 
     def __call__(self) -> float:
-        batches = self.data.train_index[torch.randperm(len(self.data.train_index))].split(256)[:-1]
+        order = torch.randperm(len(self.data.train_index))
+        batches = self.data.train_index[order].split(256)[:-1]  # the last one is smaller
         start = time.perf_counter()
         for _ in range(self.number):
-            float(self.step(batches[self.done % len(batches)], self.done)[0])
+            batch = batches[self.done % len(batches)]
+            float(self.step(batch, self.done)[0])  # waits until the step has ended
             self.done += 1
         return (time.perf_counter() - start) / self.number * 1000
 
@@ -73,16 +78,19 @@ def main() -> None:
     )
     options.add_argument("--engine", choices=list(EngineName)[1:], default=EngineName.torch.value)
     arguments = options.parse_args()
+
     torch.set_num_threads(arguments.threads)
     base = [f"engine={arguments.engine}", f"num_threads={arguments.threads}"]
-    ways = {
-        name: Steps([*base, override], arguments.steps) for name, (override, _) in OPTIONS.items()
-    }
-    milliseconds = interleave({WITHOUT: Steps(base, arguments.steps), **ways}, arguments.repeats)
+    ways = {WITHOUT: Steps(base, arguments.steps)}
+    for name, (override, _) in OPTIONS.items():
+        ways[name] = Steps([*base, override], arguments.steps)
+    milliseconds = interleave(ways, arguments.repeats)
     show_seconds(milliseconds, "milliseconds a step")
+
     for name, (_, goals) in OPTIONS.items():
-        most = goals[arguments.engine == EngineName.native] if goals else None
-        goal = f"<= {most}" if most else "none"
+        goal_torch, goal_native = goals
+        most = goal_native if arguments.engine == EngineName.native else goal_torch
+        goal = "none" if most is None else f"<= {most}"
         show_ratio(f"{name} / {WITHOUT}", milliseconds[name], milliseconds[WITHOUT], goal)
     keep(arguments, "options", milliseconds)
 

@@ -24,7 +24,9 @@ from benchmarks.training import Ancestor, torchvision_images
 from lenet_exp.addresses import sqlite_uri
 from lenet_exp.config.compose import compose
 
-RUNS, EPOCHS, ANCESTOR_EPOCHS = 16, 5, 3
+RUNS = 16
+EPOCHS = 5
+ANCESTOR_EPOCHS = 3
 
 
 def sweep(line: list[str]) -> tuple[float, float]:
@@ -34,8 +36,11 @@ def sweep(line: list[str]) -> tuple[float, float]:
     from mlflow import MlflowClient
 
     with tempfile.TemporaryDirectory() as folder:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-        environment["LENET_EXP_OUTPUTS"] = folder
+        environment = {"LENET_EXP_OUTPUTS": folder}
+        for name, value in os.environ.items():
+            if name != "LENET_EXP_OUTPUTS" and not name.startswith("MLFLOW_"):
+                environment[name] = value
+
         start = time.time()
         subprocess.run(
             [sys.executable, "-m", "lenet_exp", "train", "-m", *line],
@@ -44,12 +49,14 @@ def sweep(line: list[str]) -> tuple[float, float]:
             check=True,
         )
         whole = time.time() - start
+
         store = MlflowClient(sqlite_uri(Path(folder) / "mlflow.db"))
-        experiments = [e.experiment_id for e in store.search_experiments()]
-        runs = store.search_runs(experiments, 'tags.kind = "run"')
+        experiment_ids = [experiment.experiment_id for experiment in store.search_experiments()]
+        runs = store.search_runs(experiment_ids, 'tags.kind = "run"')
         if [run.info.status for run in runs] != ["FINISHED"] * RUNS:
             sys.exit(f"benchmarks.sweep: {len(runs)} runs, not all finished")
-        return max(run.info.end_time for run in runs) / 1000 - start, whole
+        last_end_ms = max(run.info.end_time for run in runs)
+        return last_end_ms / 1000 - start, whole
 
 
 def main() -> None:
@@ -60,6 +67,7 @@ def main() -> None:
         "--ancestor-epochs", type=positive, default=ANCESTOR_EPOCHS, help="timed in a round (3)"
     )
     arguments = options.parse_args()
+
     config = compose(["dataset=mnist"])
     ancestor = Ancestor(torchvision_images(config, "sweep"), config.dataset.val_size, 1.0)
     line = [
@@ -79,7 +87,8 @@ def main() -> None:
     show_seconds(seconds, f"seconds of {RUNS} runs")
     show_ratio("ancestor / sweep", seconds["ancestor"], seconds["sweep"], ">= 12")
     print(
-        f"{RUNS} runs of {EPOCHS} epochs, {arguments.repeats} rounds; the ancestor's time is extrapolated"
+        f"{RUNS} runs of {EPOCHS} epochs, {arguments.repeats} rounds; "
+        "the ancestor's time is extrapolated"
     )
     keep(arguments, "sweep", seconds)
 

@@ -56,16 +56,23 @@ class Net(nn.Module):
     def __init__(self, *, pool_first: bool) -> None:
         super().__init__()
         self.pool_first = pool_first
-        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
-        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+        self.conv1 = nn.Conv2d(1, 6, 5)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.fc1 = nn.Linear(400, 120)
+        self.fc2 = nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
         for conv in (self.conv1, self.conv2):
             x = conv(x)
-            x = F.selu(F.max_pool2d(x, 2)) if self.pool_first else F.max_pool2d(F.selu(x), 2)
+            if self.pool_first:
+                x = F.selu(F.max_pool2d(x, 2))
+            else:
+                x = F.max_pool2d(F.selu(x), 2)
         x = F.selu(self.fc1(x.flatten(1)))
-        return cast(Tensor, self.fc3(F.selu(self.fc2(x))))
+        x = F.selu(self.fc2(x))
+        return cast(Tensor, self.fc3(x))
 
 
 class Ancestor:
@@ -123,9 +130,11 @@ def bare_epoch(
     """Train and validate one epoch in a loop without other features, and return its duration in
     seconds.
     """
-    train_images, train_labels = data.images[data.train_index], data.labels[data.train_index]
+    train_images = data.images[data.train_index]
+    train_labels = data.labels[data.train_index]
     model = cast(Any, build()).to(memory_format=form)
     optimizer = torch.optim.SGD(model.parameters(), **SGD, fused=True)
+
     start = time.perf_counter()
     for batch in torch.randperm(len(train_labels)).split(batch_size):
         optimizer.zero_grad(set_to_none=True)
@@ -162,9 +171,10 @@ def torchvision_images(config: Config, benchmark: str) -> datasets.MNIST:
     try:
         return cls(config.data_root, train=True, transform=transforms.Compose(steps))
     except (RuntimeError, OSError):
+        name = config.dataset.name
         sys.exit(
-            f"benchmarks.{benchmark}: {config.dataset.name} is not in {config.data_root}; set LENET_EXP_DATA to the "
-            f"folder that holds it, or fetch it: lenet-train dataset={config.dataset.name} num_epoch=1"
+            f"benchmarks.{benchmark}: {name} is not in {config.data_root}; set LENET_EXP_DATA to "
+            f"the folder that holds it, or fetch it: lenet-train dataset={name} num_epoch=1"
         )
 
 
@@ -186,9 +196,8 @@ def main() -> None:
     config = compose([f"dataset={arguments.dataset}", "num_epoch=1", "engine=torch", "device=cpu"])
     native = replace(config, engine=EngineName.native)
     why_not = why_not_native(native)
-    ancestor = Ancestor(
-        torchvision_images(config, "training"), config.dataset.val_size, arguments.ancestor_fraction
-    )
+    images = torchvision_images(config, "training")
+    ancestor = Ancestor(images, config.dataset.val_size, arguments.ancestor_fraction)
     data = load_training_data(config, torch.device("cpu"))
     torch.set_num_threads(arguments.threads)
     ways: dict[str, Callable[[], float]] = {
@@ -201,11 +210,13 @@ def main() -> None:
         ways["native"] = lambda: fit_epoch(native, exact)
     else:
         print(f"no native engine here: {why_not}")
+
     seconds = interleave(ways, arguments.repeats)
     show_seconds(seconds, "seconds an epoch")
     if arguments.ancestor_fraction < 1:
         print(
-            f"ancestor: {arguments.ancestor_fraction:g} of an epoch was timed, and scaled to a whole one"
+            f"ancestor: {arguments.ancestor_fraction:g} of an epoch was timed, "
+            "and scaled to a whole one"
         )
     show_ratio("fit / bare", seconds["fit"], seconds["bare"], "<= 1.1")
     show_ratio("ancestor / fit", seconds["ancestor"], seconds["fit"], ">= 4")
