@@ -6,8 +6,8 @@ uploading process, or several of these processes. At the end, MLflow must have a
 each job and no RUNNING runs. No point of a curve may be duplicated, and each weights digest must be
 the same as in an undisturbed sweep.
 
-    python -m benchmarks.kills --kills 100 --log kills.log python -m benchmarks.kills --kills 30
-    --victims uploader 'sweep and uploader'
+    python -m benchmarks.kills --kills 100 --log kills.log
+    python -m benchmarks.kills --kills 30 --victims uploader 'sweep and uploader'
 """
 
 from __future__ import annotations
@@ -81,30 +81,28 @@ def main() -> None:
         "--log", type=Path, metavar="FILE", help="write what was killed there, too"
     )
     arguments = options.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        (arguments.log or Path(os.devnull)).open("w") as log,
-    ):
+
+    start_sweep = partial(start, (*LINES[arguments.line], f"num_epoch={arguments.epochs}"))
+    rng = random.Random(arguments.seed)
+    victims = rng.choices(arguments.victims, k=arguments.kills)
+    log_file: Path = arguments.log or Path(os.devnull)
+    with tempfile.TemporaryDirectory() as scratch, log_file.open("w") as log:
 
         def tell(line: str) -> None:
             print(line, flush=True)
             print(line, file=log, flush=True)
 
-        line = (*LINES[arguments.line], f"num_epoch={arguments.epochs}")
-        rng = random.Random(arguments.seed)
-        calm = run_calmly(partial(start, line), Path(scratch) / "calm")
-        batter(
-            partial(start, line),
-            Path(scratch) / "battered",
-            rng.choices(arguments.victims, k=arguments.kills),
-            rng,
-            tell,
-        )
-        wrong = differences(Path(scratch) / "battered", calm)
-        tell(
-            "\n".join(wrong)
-            or f"{len(calm)} runs FINISHED, none RUNNING, no point doubled, all weights digests equal"
-        )
+        calm = run_calmly(start_sweep, Path(scratch) / "calm")
+        battered = Path(scratch) / "battered"
+        batter(start_sweep, battered, victims, rng, tell=tell)
+        wrong = differences(battered, calm)
+        if wrong:
+            tell("\n".join(wrong))
+        else:
+            tell(
+                f"{len(calm)} runs FINISHED, none RUNNING, no point doubled, "
+                "all weights digests equal"
+            )
     sys.exit(1 if wrong else 0)
 
 
@@ -190,50 +188,59 @@ def differences(outputs: Path, calm: dict[str, tuple[str, int]]) -> list[str]:
     store = MlflowClient(sqlite_uri(outputs / "mlflow.db"))
     experiment = store.get_experiment_by_name("lenet_exp")
     assert experiment is not None
-    logged_runs = store.search_runs(
-        [experiment.experiment_id], "tags.kind = 'run'", max_results=1000
-    )
+    experiment_ids = [experiment.experiment_id]
+    logged_runs = store.search_runs(experiment_ids, "tags.kind = 'run'", max_results=1000)
+    wrong = []
     states = Counter(run.info.status for run in logged_runs)
-    wrong = [] if states == {"FINISHED": len(calm)} else [f"runs: {dict(states)}"]
-    parents = store.search_runs([experiment.experiment_id], "tags.kind = 'sweep'")
-    if [p.info.status for p in parents] != ["FINISHED"]:
-        wrong.append(f"sweeps: {[p.info.status for p in parents]}")
+    if states != {"FINISHED": len(calm)}:
+        wrong.append(f"runs: {dict(states)}")
+    sweeps = store.search_runs(experiment_ids, "tags.kind = 'sweep'")
+    states_of_sweeps = [sweep.info.status for sweep in sweeps]
+    if states_of_sweeps != ["FINISHED"]:
+        wrong.append(f"sweeps: {states_of_sweeps}")
+
     for run in logged_runs:
         _, epochs = calm[run.data.tags["fingerprint"]]
         for name in run.data.metrics:
             points = store.get_metric_history(run.info.run_id, name)
-            steps = Counter(p.step for p in points)
-            if max(steps.values()) > 1:
-                wrong.append(
-                    f"{run.info.run_name}: {name} has {max(steps.values())} points at one step"
-                )
+            steps = Counter(point.step for point in points)
+            most = max(steps.values())
+            if most > 1:
+                wrong.append(f"{run.info.run_name}: {name} has {most} points at one step")
             if name == "val_accuracy" and sorted(steps) != list(range(1, epochs + 1)):
                 wrong.append(f"{run.info.run_name}: {len(steps)} of {epochs} epochs")
+
     battered = results(outputs)
-    wrong += [
-        f"{what}: other weights or epochs" for what in calm if battered.get(what) != calm[what]
-    ]
-    left = [f for folder in (outputs / "runs").iterdir() for f in folder.glob("state-*")]
-    return wrong + [f"left behind: {f}" for f in left]
+    for fingerprint, result in calm.items():
+        if battered.get(fingerprint) != result:
+            wrong.append(f"{fingerprint}: other weights or epochs")
+    for folder in (outputs / "runs").iterdir():
+        wrong += [f"left behind: {file}" for file in folder.glob("state-*")]
+    return wrong
 
 
 def results(outputs: Path) -> dict[str, tuple[str, int]]:
     """Return the weights digest and the number of epochs of each finished run, keyed by
     fingerprint.
     """
-    records = [json.loads(path.read_text()) for path in (outputs / "runs").glob("*/record.json")]
-    return {
-        r["fingerprint"]: (r["weights_digest"], r["epochs"])
-        for r in records
-        if r["outcome"] == "finished"
-    }
+    results_by_fingerprint = {}
+    for path in (outputs / "runs").glob("*/record.json"):
+        record = json.loads(path.read_text())
+        if record["outcome"] == "finished":
+            result = (record["weights_digest"], record["epochs"])
+            results_by_fingerprint[record["fingerprint"]] = result
+    return results_by_fingerprint
 
 
 def environment(outputs: Path) -> dict[str, str]:
     """Return the environment variables for a process that uses this outputs folder."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "HYDRA_"))}
-    root = str(Path(__file__).resolve().parent.parent)
-    return environment | {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": root}
+    variables = {}
+    for name, value in os.environ.items():
+        if not name.startswith(("MLFLOW_", "HYDRA_")):
+            variables[name] = value
+    variables["LENET_EXP_OUTPUTS"] = str(outputs)
+    variables["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
+    return variables
 
 
 def _wait(sweep: Process, seconds: float, *, training: bool) -> bool:
@@ -285,25 +292,28 @@ def _kill(sweep: Process, victim: str) -> list[int]:
     """Kill some processes of a sweep, and return their IDs."""
     workers = workers_of(sweep)
     uploader = uploader_of(sweep)
-    struck = {
+    processes_of = {
         "sweep": [sweep.pid],
         "worker": workers[:1],
         "uploader": uploader,
         "sweep and uploader": [sweep.pid, *uploader],
         "all": [sweep.pid, *workers, *uploader],
-    }[victim]
+    }
+    struck = processes_of[victim]
     for pid in struck:
         try:
             os.killpg(pid, signal.SIGKILL)  # each process has its own process group
         except ProcessLookupError:
-            os.kill(sweep.pid, 0) if pid != sweep.pid else None
+            # A process of a running sweep may have ended, but the sweep itself must exist.
+            if pid != sweep.pid:
+                os.kill(sweep.pid, 0)
     if sweep.pid in struck:
         sweep.wait()
     return struck
 
 
 def _finished(outputs: Path) -> int:
-    return sum(1 for _ in (outputs / "runs").glob("*/record.json"))
+    return len(list((outputs / "runs").glob("*/record.json")))
 
 
 if __name__ == "__main__":

@@ -86,9 +86,8 @@ def show_ratio(name: str, over: Sequence[float], under: Sequence[float], goal: s
     """
     ratios = [a / b for a, b in zip(over, under, strict=True)]
     fastest = min(over) / min(under)
-    print(
-        f"{name}: {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; fastest {fastest:.2f}), goal {goal}"
-    )
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}; fastest {fastest:.2f}"
+    print(f"{name}: {median(ratios):.2f} ({spread}), goal {goal}")
 
 
 def keep(options: argparse.Namespace, benchmark: str, seconds: Any) -> None:
@@ -99,12 +98,10 @@ def keep(options: argparse.Namespace, benchmark: str, seconds: Any) -> None:
         "date": time.strftime("%Y-%m-%d"),
         "cores": cpu_count(),
         "cpu": cpu_model(),
-        **{
-            name: v
-            for name, v in versions().items()
-            if name in {"python", "torch", "mlflow", "hydra-core"}
-        },
     }
+    for package, version in versions().items():
+        if package in {"python", "torch", "mlflow", "hydra-core"}:
+            machine[package] = version
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     if options.json is not None:
         arguments = {name: value for name, value in vars(options).items() if name != "json"}

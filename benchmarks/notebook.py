@@ -44,10 +44,11 @@ def executed(notebook: Path, folder: Path) -> Any:
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
     )
-    environment = {
-        k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_OUTPUTS"))
-    }
-    client.execute(env=environment | {"COLUMNS": "110"})
+    environment = {"COLUMNS": "110"}
+    for name, value in os.environ.items():
+        if name != "COLUMNS" and not name.startswith(("MLFLOW_", "LENET_EXP_OUTPUTS")):
+            environment[name] = value
+    client.execute(env=environment)
     return content
 
 
@@ -62,7 +63,7 @@ def neutral(notebook: Any, folder: Path) -> Any:
     for cell in kept.cells:
         cell.metadata = {}
         # Standard error contains only warnings from libraries on this machine.
-        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         for output in cell.get("outputs", []):
             output.pop("metadata", None)
             if output.output_type in {"display_data", "execute_result"}:

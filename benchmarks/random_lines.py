@@ -17,7 +17,6 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
@@ -49,11 +48,13 @@ PREDICT = (
 )
 SWEEP = ("list", "status", "rm", "stop", "watch", "nope")
 VALUES = """
-    0 1 -1 2 0.1 1e-3 1e400 nan inf null true false '' x é [1,2] [] {} {a:1} range(3) 1,2 1,x interval(0,1) choice(1,2)
-    ${seed} ${oc.env:HOME} ${nope} /dev/null ~/x 'a b' 0x10 1_000 last all none auto cpu cuda best mnist digits relu sgd
-    linear ../x a.b '"' %s tag(a,1) glob(*) shuffle(1,2) 0-3 0..3 1;2 x.html x.md x.tex x.csv x.json x.PDF no/x.csv
-    /proc/x.json x.onnx x.pt2 x.SAFETENSORS lenet5-digits lenet5-digits@champion runs:/x x.pkl 0.2 ffff nope
-    sqlite:////nope/x.db http://127.0.0.1:9 'metrics.best_val_accuracy > 0' 1.2.3.4.5 70000 leaderboard curves onnx pt2
+    0 1 -1 2 0.1 1e-3 1e400 nan inf null true false '' x é [1,2] [] {} {a:1} range(3) 1,2 1,x
+    interval(0,1) choice(1,2) ${seed} ${oc.env:HOME} ${nope} /dev/null ~/x 'a b' 0x10 1_000 last
+    all none auto cpu cuda best mnist digits relu sgd linear ../x a.b '"' %s tag(a,1) glob(*)
+    shuffle(1,2) 0-3 0..3 1;2 x.html x.md x.tex x.csv x.json x.PDF no/x.csv /proc/x.json x.onnx
+    x.pt2 x.SAFETENSORS lenet5-digits lenet5-digits@champion runs:/x x.pkl 0.2 ffff nope
+    sqlite:////nope/x.db http://127.0.0.1:9 'metrics.best_val_accuracy > 0' 1.2.3.4.5 70000
+    leaderboard curves onnx pt2
 """
 OPTIONS = ("--help", "--cfg", "--resolve", "--hydra-help", "--nope", "--config-name=x", "-h")
 
@@ -64,46 +65,56 @@ class Lines:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self._values = [*shlex.split(VALUES), "9" * 30, "\t", "'"]
-        self._flags = sorted(
-            known_flags()
-            | set(config_groups())
-            | {"hydra/launcher", "hydra/sweeper", "n_trials", "seeds"}
-        )
+        of_launchers = {"hydra/launcher", "hydra/sweeper", "n_trials", "seeds"}
+        self._flags = sorted(known_flags() | set(config_groups()) | of_launchers)
 
     def draw(self) -> tuple[str, list[str]]:
         """Return the name of a command and its arguments."""
-        pick = self._random.choice
         if self._random.random() < 0.55:
             return "train", self._train()
-        program = pick([*COMMANDS, "predict", "sweep"])
+
+        program = self._random.choice([*COMMANDS, "predict", "sweep"])
         if program == "sweep":
-            return program, [pick(SWEEP), *self._given(["sweep", "run", "dry_run", "experiment"])]
-        flags: Iterable[str] = PREDICT
-        if program in COMMANDS:
-            flags = import_module(f"lenet_exp.commands.{program}").FLAGS
-        given = self._given(sorted(flags))
-        # A server that starts would run until the time limit.
-        return program, [*given, "port=nope"] if program == "ui" else given
+            subcommand = self._random.choice(SWEEP)
+            return program, [subcommand, *self._words(["sweep", "run", "dry_run", "experiment"])]
+        if program == "predict":
+            return program, self._words(sorted(PREDICT))
+        flags = import_module(f"lenet_exp.commands.{program}").FLAGS
+        words = self._words(sorted(flags))
+        if program == "ui":
+            words.append("port=nope")  # a server that starts would run until the time limit
+        return program, words
 
     def _train(self) -> list[str]:
-        pick, several = self._random.choice, self._random.random() < 0.45
-        given = [*(["-m", pick(GRIDS)] if several else []), *SHORT]
-        if several and self._random.random() < 0.3:
-            given += ["hydra/sweeper=search", "n_trials=2"]
+        pick = self._random.choice
+        words = []
+        is_sweep = self._random.random() < 0.45
+        if is_sweep:
+            words += ["-m", pick(GRIDS)]
+        words += SHORT
+        if is_sweep and self._random.random() < 0.3:
+            words += ["hydra/sweeper=search", "n_trials=2"]
+
         for flag in self._random.choices(self._flags, k=pick([0, 1, 1, 2, 3])):
             prefix = pick(["", "", "", "", "+", "++", "~"])
-            given.append(prefix + flag + ("" if prefix == "~" else f"={self._value(flag)}"))
-        return given + ([pick(OPTIONS)] if self._random.random() < 0.08 else [])
+            if prefix == "~":
+                words.append(f"~{flag}")
+            else:
+                words.append(f"{prefix}{flag}={self._value(flag)}")
+        if self._random.random() < 0.08:
+            words.append(pick(OPTIONS))
+        return words
 
-    def _given(self, flags: list[str]) -> list[str]:
+    def _words(self, flags: list[str]) -> list[str]:
+        """Return a few of the flags with values."""
         chosen = self._random.choices(flags, k=self._random.choice([0, 1, 1, 2, 3]))
         return [f"{flag}={self._value(flag)}" for flag in chosen]
 
     def _value(self, flag: str) -> str:
         options = [file.stem for file in (CONF_DIR / flag).glob("*.yaml")]
-        return self._random.choice(
-            options if options and self._random.random() < 0.5 else self._values
-        )
+        if options and self._random.random() < 0.5:
+            return self._random.choice(options)
+        return self._random.choice(self._values)
 
 
 def problem(status: int | None, stdout: str, stderr: str) -> str:
@@ -114,7 +125,8 @@ def problem(status: int | None, stdout: str, stderr: str) -> str:
         return "traceback"
     if status not in (0, 1, 2):
         return f"exit status {status}"
-    if status == 2 and sum(bool(line.strip()) for line in stderr.splitlines()) > MOST_LINES:
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    if status == 2 and len(lines) > MOST_LINES:
         return "several error lines"
     return ""
 
@@ -127,7 +139,9 @@ def main() -> None:
     parser.add_argument("--lines", type=positive, default=500)
     parser.add_argument("--seed", type=int, default=0)
     settings = parser.parse_args()
-    lines, wrong = Lines(settings.seed), 0
+
+    lines = Lines(settings.seed)
+    wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "work"
         work.mkdir()
@@ -145,13 +159,12 @@ def main() -> None:
                 fault = problem(process.returncode, stdout, stderr)
             except subprocess.TimeoutExpired:
                 process.kill()
+                stderr = ""
                 fault = problem(None, "", "")
             if fault:
                 wrong += 1
-                print(
-                    f"{number}: {fault}: {shlex.join([f'lenet-{program}', *arguments])}\n{stderr}",
-                    flush=True,
-                )
+                line = shlex.join([f"lenet-{program}", *arguments])
+                print(f"{number}: {fault}: {line}\n{stderr}", flush=True)
     print(f"{settings.lines} lines with seed {settings.seed}: {wrong} ended badly")
     sys.exit(wrong > 0)
 

@@ -13,11 +13,9 @@
 To train on the datasets, run
 
     lenet-train dataset=folder data_root=samples dataset.folder=set dataset.val_size=30
-    batch_size=10
-        num_epoch=10
+        batch_size=10 num_epoch=10
     lenet-train dataset=folder data_root=samples dataset.folder=colors dataset.name=colors
-    dataset.channels=3
-        dataset.val_size=200 dataset.stratified=true batch_size=20 num_epoch=5
+        dataset.channels=3 dataset.val_size=200 dataset.stratified=true batch_size=20 num_epoch=5
 """
 
 from __future__ import annotations
@@ -62,9 +60,10 @@ def own_set(folder: Path, classes: Sequence[str] = CLASSES) -> Path:
     draws = np.random.default_rng(28)
     for part, images in IMAGES.items():
         for name in classes:
-            (folder / part / name).mkdir(parents=True, exist_ok=True)
+            class_folder = folder / part / name
+            class_folder.mkdir(parents=True, exist_ok=True)
             for number in range(images):
-                shape(name, draws).save(folder / part / name / f"{number:02}.png")
+                shape(name, draws).save(class_folder / f"{number:02}.png")
     return folder
 
 
@@ -72,20 +71,27 @@ def shape(name: str, draws: np.random.Generator) -> Image.Image:
     """Draw a shape of a class with a random size and position: in gray, or in color for a name such
     as red_circle.
     """
-    color, _, name = name.rpartition("_")
-    picture = Image.new("RGB" if color else "L", (SIDE, SIDE))
-    pen = ImageDraw.Draw(picture)
+    color, _, kind = name.rpartition("_")
     size = int(draws.integers(10, 20))
-    left, top = (int(at) for at in draws.integers(2, SIDE - size - 1, 2))
-    right, bottom, shade = left + size, top + size, int(draws.integers(160, 256))
-    fill = tuple(part * shade // 255 for part in ImageColor.getrgb(color)) if color else shade
-    if name == "circle":
+    left, top = draws.integers(2, SIDE - size - 1, 2).tolist()
+    right = left + size
+    bottom = top + size
+    shade = int(draws.integers(160, 256))
+    mode = "L"
+    fill: int | tuple[int, ...] = shade
+    if color:
+        mode = "RGB"
+        fill = tuple(part * shade // 255 for part in ImageColor.getrgb(color))
+
+    picture = Image.new(mode, (SIDE, SIDE))
+    pen = ImageDraw.Draw(picture)
+    if kind == "circle":
         pen.ellipse((left, top, right, bottom), outline=fill, width=2)
-    elif name == "square":
+    elif kind == "square":
         pen.rectangle((left, top, right, bottom), outline=fill, width=2)
     else:
         pen.line((left, top, right, bottom), fill=fill, width=2)
-    if name == "cross":
+    if kind == "cross":
         pen.line((left, bottom, right, top), fill=fill, width=2)
     return picture
 

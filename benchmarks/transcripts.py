@@ -23,10 +23,8 @@ from tests.tools.commands import ROOT, end, start
 NEUTRAL = Path(tempfile.gettempdir()) / "lenet_exp"
 HOME = "/home/me"  # path that replaces `NEUTRAL` in a page
 LEFT_OUT = " ..."
-CHEAPER = (
-    "tracking.plots=false",
-    "tracking.models=none",
-)  # flags that save time and do not change the output
+# flags that save time and do not change the output
+CHEAPER = ("tracking.plots=false", "tracking.models=none")
 VARIES = (  # parts of the output that vary: times, speeds, cores, IDs, and paths
     (re.compile(r"(about )?(\d+(\.\d+)? (s|min|minutes?|h)\b|(half )?a minute)"), "TIME"),
     (re.compile(r"[\d,]+ images/s"), "SPEED"),
@@ -48,36 +46,48 @@ def differing(shown: str, out: str, err: str) -> list[str]:
             ` ...`.
         err: the command's stderr, of which the page can show any lines.
     """
-    printed, progress = steady(out), set(steady(err))
-    wrong, at, gap = [], 0, False
+    printed = steady(out)
+    progress = set(steady(err))
+    wrong = []
+    position = 0  # of the next line of stdout that the page must show
+    may_skip = False  # whether the previous line of the page is ` ...`
     for line in steady(shown):
         if line == LEFT_OUT.strip():
-            gap = True
-        elif line not in progress or line in printed[at:]:
-            position = printed.index(line, at) if line in printed[at:] else -1
-            if position < 0 or (position > at and not gap):
+            may_skip = True
+            continue
+        if line not in printed[position:]:
+            if line in progress:
+                continue
+            wrong.append(line)
+            position += 1  # as if it replaced the next line of stdout
+        else:
+            next_position = printed.index(line, position)
+            if next_position > position and not may_skip:
                 wrong.append(line)
-            at, gap = (position if position >= 0 else at) + 1, False
-    return wrong + (
-        [f"not shown: {printed[at]}"] if at < len(printed) and not gap and not wrong else []
-    )
+            position = next_position + 1
+        may_skip = False
+
+    if not wrong and not may_skip and position < len(printed):
+        return [f"not shown: {printed[position]}"]
+    return wrong
 
 
 def steady(text: str) -> list[str]:
     """Return the lines of a text, with placeholders for parts that vary, such as a table's column
     of seconds.
     """
-    lines, column = [], None
+    lines = []
+    seconds_column = None
     for line in filter(str.strip, text.splitlines()):
         cells = re.split(r"\s{2,}", line.strip())
         if cells[0] == "#":
-            column = cells.index("seconds") if "seconds" in cells else None
-        elif column is not None and cells[0].isdigit() and len(cells) > column:
-            cells[column] = "TIME"
-        row_text = re.sub("─+", "─", " ".join(cells))
-        for varies, name in VARIES:
-            row_text = varies.sub(name, row_text)
-        lines.append(row_text)
+            seconds_column = cells.index("seconds") if "seconds" in cells else None
+        elif seconds_column is not None and cells[0].isdigit() and len(cells) > seconds_column:
+            cells[seconds_column] = "TIME"
+        steady_line = re.sub("─+", "─", " ".join(cells))
+        for pattern, placeholder in VARIES:
+            steady_line = pattern.sub(placeholder, steady_line)
+        lines.append(steady_line)
     return lines
 
 
@@ -88,32 +98,36 @@ def renewed(shown: str, out: str, err: str) -> str:
     that is most similar to the first line of the part, and has the same length. The first part
     starts at the beginning of the output, and the last part extends to its end.
     """
-    parts = [
-        part.strip("\n").split("\n")
-        for part in re.split(r"^ *\.\.\. *$", shown, flags=re.MULTILINE)
-    ]
-    made = []
-    for n, part in enumerate(parts):
-        if part == [""]:
-            made.append("")
+    parts = re.split(r"^ *\.\.\. *$", shown, flags=re.MULTILINE)
+    new_parts = []
+    for number, part in enumerate(parts):
+        lines = part.strip("\n").split("\n")
+        if lines == [""]:
+            new_parts.append("")
             continue
-        of_err = _likeness(part[0], err) > _likeness(part[0], out)
-        printed = [line.rstrip() for line in (err if of_err else out).rstrip().splitlines()]
-        whole = n == 0 and not of_err
-        begin = (
-            0 if whole else max(range(len(printed)), key=lambda at: _likeness(part[0], printed[at]))
-        )
-        end = None if n == len(parts) - 1 else begin + len(part)
-        made.append("\n".join(printed[begin:end]))
-    return f"\n{LEFT_OUT}\n".join(made).strip("\n").replace(str(NEUTRAL), HOME)
+        is_of_err = _likeness(lines[0], err) > _likeness(lines[0], out)
+        output = err if is_of_err else out
+        printed = [line.rstrip() for line in output.rstrip().splitlines()]
+
+        first = 0
+        if number > 0 or is_of_err:
+            likenesses = [_likeness(lines[0], line) for line in printed]
+            first = likenesses.index(max(likenesses))
+        end = first + len(lines)
+        if number == len(parts) - 1:
+            end = len(printed)
+        new_parts.append("\n".join(printed[first:end]))
+    return f"\n{LEFT_OUT}\n".join(new_parts).strip("\n").replace(str(NEUTRAL), HOME)
 
 
 def _likeness(line: str, text: str) -> float:
+    """Return how similar a line is to the most similar line of a text, from 0 to 1."""
     words = " ".join(line.split())
-    return max(
-        (SequenceMatcher(None, words, " ".join(o.split())).ratio() for o in text.splitlines()),
-        default=0.0,
-    )
+    likeness = 0.0
+    for other in text.splitlines():
+        other_words = " ".join(other.split())
+        likeness = max(likeness, SequenceMatcher(None, words, other_words).ratio())
+    return likeness
 
 
 def main() -> None:
@@ -124,25 +138,29 @@ def main() -> None:
         # fails if the folder already exists; an existing folder must not be removed at the end
         NEUTRAL.mkdir()
         try:
-            for command in (
-                c for block in ALL[page] for c in commands(block) if c.shown and not c.is_mistake
-            ):
-                out, err = _printed(command)
-                assert text.count(command.shown or "") == 1, command
-                text = text.replace(command.shown or "", renewed(command.shown or "", out, err))
+            for block in ALL[page]:
+                for command in commands(block):
+                    if command.shown and not command.is_mistake:
+                        out, err = _printed(command)
+                        assert text.count(command.shown) == 1, command
+                        text = text.replace(command.shown, renewed(command.shown, out, err))
         finally:
             shutil.rmtree(NEUTRAL)
         path.write_text(text)
 
 
 def _printed(command: Command) -> tuple[str, str]:
+    """Run a command and return its stdout and stderr."""
     words: Sequence[str] = shlex.split(command.text)
-    environment = {"LENET_EXP_DATA": os.environ.get("LENET_EXP_DATA", "data")}
-    program = words[0].removeprefix("lenet-")
-    outputs = NEUTRAL / "outputs"
-    done = end(
-        start(*words[1:], program=program, cold=True, outputs=outputs, cwd=NEUTRAL, env=environment)
+    process = start(
+        *words[1:],
+        program=words[0].removeprefix("lenet-"),
+        cold=True,
+        outputs=NEUTRAL / "outputs",
+        cwd=NEUTRAL,
+        env={"LENET_EXP_DATA": os.environ.get("LENET_EXP_DATA", "data")},
     )
+    done = end(process)
     assert done.returncode == command.status, (command, done.stderr)
     return done.stdout, done.stderr
 
