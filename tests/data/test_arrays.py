@@ -50,10 +50,15 @@ def images_of(config: Config, part: str) -> np.ndarray:
 def test_one_file_is_split_into_training_and_test_images_that_never_change(tmp_path):
     np.savez_compressed(tmp_path / "x.npz", images=GRAY, labels=LABELS)
     mine = config(tmp_path / "x.npz")
-    train, test = images_of(mine, "train"), images_of(mine, "test")
-    assert (len(train), len(test)) == (90, 10)
+
+    train = images_of(mine, "train")
+    test = images_of(mine, "test")
+
+    assert len(train) == 90
+    assert len(test) == 10
     assert {image.tobytes() for image in [*train, *test]} == {image.tobytes() for image in GRAY}
     assert (images_of(replace(mine, split_seed=5), "test") == test).all()
+
     np.savez(tmp_path / "y.npz", images=255 - GRAY, labels=LABELS)
     assert (images_of(config(tmp_path / "y.npz"), "test") == 255 - test).all()
 
@@ -65,11 +70,14 @@ def test_gray_images_of_any_shape_are_resized(engine, tmp_path):
         images=np.asfortranarray(GRAY[..., None]),
         labels=(LABELS + 1).astype(">i2"),
     )
-    data = load_training_data(
-        config(tmp_path / "x.npz", "dataset.first_label=1", f"engine={engine}"), torch.device("cpu")
-    )
+    from_1 = config(tmp_path / "x.npz", "dataset.first_label=1", f"engine={engine}")
+
+    data = load_training_data(from_1, torch.device("cpu"))
+
     assert data.images.shape == (90, 1, 32, 32)
-    assert (data.labels.min(), data.labels.max(), data.class_names[0]) == (0, 6, "1")
+    assert data.labels.min() == 0
+    assert data.labels.max() == 6
+    assert data.class_names[0] == "1"
 
 
 def test_separate_test_arrays_and_colors_are_used(tmp_path):
@@ -89,12 +97,10 @@ def test_file_can_name_its_classes(tmp_path):
     names = [f"class {letter}" for letter in "gfedcba"]
     np.savez(tmp_path / "x.npz", images=GRAY, labels=LABELS, class_names=names)
     assert with_class_names(config(tmp_path / "x.npz")).dataset.class_names == names
+
     np.savez(tmp_path / "y.npz", images=GRAY, labels=LABELS + 1, class_names=names)
-    assert images_of(config(tmp_path / "y.npz", "dataset.first_label=1"), "train").shape == (
-        90,
-        6,
-        9,
-    )
+    from_1 = config(tmp_path / "y.npz", "dataset.first_label=1")
+    assert images_of(from_1, "train").shape == (90, 6, 9)
     with pytest.raises(DataError, match="from 1 to 7; labels must be from 0 to 6"):
         images_of(config(tmp_path / "y.npz"), "train")
 
@@ -109,8 +115,9 @@ def test_order_of_named_classes_is_printed(workdir, main, ready):
         "num_epoch=1",
         "tracking.plots=false",
     )
-    ended = main(*line, status=0)
-    assert f"classes of arrays, in the order of their labels: {', '.join(names)}\n" in ended.stderr
+    done = main(*line, status=0)
+    order = ", ".join(names)
+    assert f"classes of arrays, in the order of their labels: {order}\n" in done.stderr
 
 
 def saved(**arrays: object) -> bytes:
@@ -134,15 +141,17 @@ def zipped(**members: bytes) -> bytes:
 
 
 def flipped(content: bytes) -> bytes:
-    at = content.index(GRAY.tobytes()) + 50
-    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+    """Return the content of a file with one bit of a pixel changed."""
+    changed = bytearray(content)
+    changed[content.index(GRAY.tobytes()) + 50] ^= 1
+    return bytes(changed)
 
 
 def header_of(n: int, shape: tuple[int, ...]) -> bytes:
+    """Return the header of an array of bytes, and `n` bytes."""
     file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        file, {"descr": "|u1", "fortran_order": False, "shape": shape}
-    )
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
     return file.getvalue() + bytes(n)
 
 
@@ -189,13 +198,16 @@ BAD: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("content", BAD)
 def test_unusable_file_is_refused_in_one_line(content, tmp_path):
+    data, cause = BAD[content]
     path = tmp_path / "x.npz"
-    path.write_bytes(BAD[content][0])
+    path.write_bytes(data)
+
     with pytest.raises(DataError) as caught:
         images_of(config(path), "train")
+
     message = str(caught.value)
     assert message.startswith("dataset=arrays: ")
-    assert BAD[content][1] in message
+    assert cause in message
     assert str(path) in message or "training set" in message
     assert "\n" not in message
 
@@ -248,7 +260,8 @@ def test_job_has_absolute_path_that_survives_change_of_directory(tmp_path, monke
 def test_two_files_in_one_sweep_need_two_names():
     one = compose(["dataset=arrays", "dataset.file=a.npz", "dataset.class_names=[a]"])
     two = replace(one, dataset=replace(one.dataset, file="b.npz"))
-    check_one_sweep([one, replace(two, dataset=replace(two.dataset, name="b"))])
+    two_named_b = replace(one, dataset=replace(one.dataset, file="b.npz", name="b"))
+    check_one_sweep([one, two_named_b])
     with pytest.raises(ConfigError, match=r"dataset\.file,dataset\.name"):
         check_one_sweep([one, two])
 
@@ -283,34 +296,36 @@ BRIEF = (
 @pytest.mark.slow(seconds=18)
 def test_arrays_are_trained_predicted_and_reproduced(main, cli, ready, workdir):
     digits = load_digits()
-    np.savez(workdir / "x.npz", images=(digits.images * 15).astype("uint8"), labels=digits.target)
+    pixels = (digits.images * 15).astype("uint8")
+    np.savez(workdir / "x.npz", images=pixels, labels=digits.target)
+
     main("dataset=arrays", "dataset.file=x.npz", *BRIEF, status=0)
     (record,) = [json.loads(path.read_text()) for path in ready.glob("runs/*/record.json")]
     assert list(record["data_files"]) == ["x.npz"]
     tested = main("trained_model=lenet5-arrays", program="predict", status=0)
     assert "/179)" in tested.stdout
-    run = f"run={next(ready.glob('runs/*')).name}"
+    (folder,) = ready.glob("runs/*")
+    run = f"run={folder.name}"
     main(run, program="reproduce", status=0)
+
     (workdir / "x.npz").rename(workdir / "moved.npz")
     lost = cli(run, program="reproduce", status=3)  # this process keeps the images in memory
     assert "x.npz" in lost.stdout
     assert "dataset.file=" in lost.stdout
     main(run, "dataset.file=moved.npz", program="reproduce", status=0)
     main(run, "dataset.file=moved.npz", "check=true", program="reproduce", status=0)
-    np.savez(
-        workdir / "other.npz", images=(digits.images * 7).astype("uint8"), labels=digits.target
-    )
-    assert (
-        str(workdir / "other.npz")
-        in main(run, "dataset.file=other.npz", program="reproduce", status=3).stdout
-    )
+
+    darker = (digits.images * 7).astype("uint8")
+    np.savez(workdir / "other.npz", images=darker, labels=digits.target)
+    other = main(run, "dataset.file=other.npz", program="reproduce", status=3)
+    assert str(workdir / "other.npz") in other.stdout
+
     missing = main(run, "dataset.file=none.npz", program="reproduce", status=2)
     assert "dataset.file=none.npz: not found" in missing.stderr
 
 
 def test_arrays_from_python_are_saved_once_and_trained(ready, monkeypatch, workdir):
     monkeypatch.chdir(workdir)
-    images = torch.from_numpy(COLOR)
     line = [
         "dataset.val_size=20",
         "num_epoch=1",
@@ -318,13 +333,17 @@ def test_arrays_from_python_are_saved_once_and_trained(ready, monkeypatch, workd
         "tracking.models=none",
         "num_threads=1",
     ]
-    runs = [
-        lenet_exp.train(line, images=given, labels=LABELS.tolist()) for given in (images, COLOR)
-    ]
+    labels = LABELS.tolist()
+
+    from_tensor = lenet_exp.train(line, images=torch.from_numpy(COLOR), labels=labels)
+    from_array = lenet_exp.train(line, images=COLOR, labels=labels)
+
+    assert from_array.folder == from_tensor.folder
     (file,) = (ready / "arrays").iterdir()
-    assert {run.folder for run in runs} == {runs[0].folder}
-    kept = runs[0].record.config.dataset
-    assert (kept.file, kept.channels, kept.name) == (str(file), 3, "arrays")
+    stored = from_tensor.record.config.dataset
+    assert stored.file == str(file)
+    assert stored.channels == 3
+    assert stored.name == "arrays"
     assert (np.load(file)["images"] == COLOR).all()
 
 
@@ -342,8 +361,9 @@ def test_unusable_arrays_from_python_are_refused_and_not_saved(images, labels, o
     for call in (lenet_exp.train, lenet_exp.sweep):
         with pytest.raises(ConfigError) as caught:
             call(["num_epoch=1"], images=images, labels=labels)
-        assert str(caught.value).startswith("images, labels: ")
-        assert "\n" not in str(caught.value)
+        message = str(caught.value)
+        assert message.startswith("images, labels: ")
+        assert "\n" not in message
     assert not (outputs / "arrays").exists()
 
 

@@ -23,9 +23,8 @@ CONFIG = compose(["dataset=kmnist", MADE_UP, "dataset.val_size=20"])
 
 
 def load(root: Path, split_seed: int = 0, **sizes: int) -> TrainingData:
-    config = replace(
-        CONFIG, data_root=str(root), split_seed=split_seed, dataset=replace(CONFIG.dataset, **sizes)
-    )
+    dataset = replace(CONFIG.dataset, **sizes)
+    config = replace(CONFIG, data_root=str(root), split_seed=split_seed, dataset=dataset)
     return load_training_data(config, CPU)
 
 
@@ -44,17 +43,21 @@ def change_label(images: np.ndarray, labels: np.ndarray, a: int, b: int) -> None
 
 
 def exchange(images: np.ndarray, labels: np.ndarray, a: int, b: int) -> None:
-    images[[a, b]], labels[[a, b]] = images[[b, a]], labels[[b, a]]
+    images[[a, b]] = images[[b, a]]
+    labels[[a, b]] = labels[[b, a]]
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize("change", [invert_pixel, change_label, exchange])
 def test_any_change_changes_only_digest_of_same_split(change, split, original, tmp_path):
     index = original.train_index if split == "train" else original.val_index
-    images, labels = IMAGES.copy(), LABELS.copy()
+    images = IMAGES.copy()
+    labels = LABELS.copy()
     change(images, labels, *index[2:4].tolist())
     write_mnist_like(tmp_path / "changed", "KMNIST", images, labels)
+
     digests = load(tmp_path / "changed").digests
+
     assert [part for part in digests if digests[part] != original.digests[part]] == [split]
 
 
@@ -62,6 +65,7 @@ def test_unused_images_do_not_change_the_digest(original, tmp_path):
     few = load(tmp_path / "original", train_size=10)
     assert few.digests["train"] != original.digests["train"]
     assert few.digests["validation"] == original.digests["validation"]
+
     images = IMAGES.copy()
     images[original.train_index[10:]] = 0
     write_mnist_like(tmp_path / "changed", "KMNIST", images, LABELS)
@@ -69,12 +73,14 @@ def test_unused_images_do_not_change_the_digest(original, tmp_path):
 
 
 def test_digests_do_not_depend_on_folder_or_earlier_datasets(original, tmp_path):
-    questions = [{"split_seed": 0}, {"split_seed": 1}, {"val_size": 5}, {"train_size": 7}]
+    splits = [{"split_seed": 0}, {"split_seed": 1}, {"val_size": 5}, {"train_size": 7}]
     shutil.copytree(tmp_path / "original", tmp_path / "copy")
-    forward = [load(tmp_path / "original", **q).digests for q in questions]
-    backward = [load(tmp_path / "copy", **q).digests for q in reversed(questions)]
+
+    forward = [load(tmp_path / "original", **split).digests for split in splits]
+    backward = [load(tmp_path / "copy", **split).digests for split in reversed(splits)]
+
     assert forward == backward[::-1]
-    assert len({tuple(d.values()) for d in forward}) == len(questions)
+    assert len({tuple(digests.values()) for digests in forward}) == len(splits)
 
 
 def test_runs_in_one_process_share_tensors_of_dataset(original, tmp_path):
@@ -99,6 +105,9 @@ DIGESTS = {  # training and validation set
 
 @pytest.mark.parametrize("dataset", DIGESTS)
 def test_digests_of_datasets_never_change(dataset, request):
-    where = [] if dataset == "digits" else [f"data_root={request.getfixturevalue('real_data')}"]
-    data = load_training_data(compose([f"dataset={dataset}", *where]), CPU)
+    overrides = [f"dataset={dataset}"]
+    if dataset != "digits":
+        data_root = request.getfixturevalue("real_data")
+        overrides.append(f"data_root={data_root}")
+    data = load_training_data(compose(overrides), CPU)
     assert [data.digests["train"], data.digests["validation"]] == DIGESTS[dataset]

@@ -78,7 +78,8 @@ def mirror(real_data) -> Iterator[tuple[str, type[Mirror]]]:
 
 
 def load(root: Path, *mirrors: str) -> int:
-    config = compose([f"dataset.mirrors=[{','.join(repr(m) for m in mirrors)}]"])
+    quoted = ",".join(map(repr, mirrors))
+    config = compose([f"dataset.mirrors=[{quoted}]"])
     return len(read_images(config.dataset, str(root), "train").labels)
 
 
@@ -88,28 +89,33 @@ def _no_proxy(monkeypatch):
 
 
 def left_in(root: Path) -> set[str]:
-    return {
-        p.relative_to(root).as_posix()
-        for p in root.rglob("*")
-        if p.is_file() and not p.name.endswith(".lock")
-    }
+    """Return the files below a folder, without locks."""
+    files = set()
+    for path in root.rglob("*"):
+        if path.is_file() and not path.name.endswith(".lock"):
+            files.add(path.relative_to(root).as_posix())
+    return files
 
 
 def test_missing_dataset_is_downloaded_once_replacing_partial_files(mirror, tmp_path):
     address, handler = mirror
-    aside = tmp_path / "data" / ".mnist.download" / "MNIST" / "raw"
-    aside.mkdir(parents=True)
-    (aside / f"{FILES[0]}.gz").write_bytes(b"half a fi")
+    partial = tmp_path / "data" / ".mnist.download" / "MNIST" / "raw"
+    partial.mkdir(parents=True)
+    (partial / f"{FILES[0]}.gz").write_bytes(b"half a fi")
+
     assert load(tmp_path / "data", f"{address}nothing-here/", address) == 60_000
+
     assert left_in(tmp_path / "data") == {f"MNIST/raw/{name}" for name in FILES}
     requested = list(handler.requested)
     assert len([path for path in requested if "nothing-here" not in path]) == REQUESTS
+
     assert load(tmp_path / "data", address) == 60_000
     assert handler.requested == requested
 
 
 @pytest.mark.parametrize(
-    "sends", [lambda held: held[: len(held) // 2], lambda held: held[:-9] + b"not mnist"]
+    "sends",
+    [lambda content: content[: len(content) // 2], lambda content: content[:-9] + b"not mnist"],
 )
 def test_incomplete_or_wrong_download_is_discarded_and_retried(sends, mirror, tmp_path):
     address, handler = mirror
@@ -130,11 +136,12 @@ def test_unwritable_data_folder_is_one_line(mirror):
 
 def test_concurrent_processes_download_dataset_only_once(mirror, tmp_path):
     address, handler = mirror
+    arguments = (tmp_path / "data", address)
+
     with get_context("fork").Pool(2, torch.set_num_threads, (1,)) as pool:
-        assert pool.starmap(load, [(tmp_path / "data", address)] * 2, chunksize=1) == [
-            60_000,
-            60_000,
-        ]
+        counts = pool.starmap(load, [arguments, arguments], chunksize=1)
+
+    assert counts == [60_000, 60_000]
     assert left_in(tmp_path / "data") == {f"MNIST/raw/{name}" for name in FILES}
     assert len(handler.requested) == REQUESTS
 
@@ -147,22 +154,24 @@ def test_archive_is_used_only_if_digest_matches(kind, tmp_path):
     images, labels = pictures(20)
     packed = tmp_path / "packed" / "gzip"
     write_idx(packed / "images", images)
-    write_idx(packed / "labels", labels)
-    (packed / "labels.gz").write_bytes(gzip.compress((packed / "labels").read_bytes()))
-    (packed / "labels").rename(packed / "readme")
+    write_idx(packed / "readme", labels)
+    (packed / "labels.gz").write_bytes(gzip.compress((packed / "readme").read_bytes()))
     archive = Path(shutil.make_archive(str(tmp_path / "set"), kind, packed.parent))
-    emnist, names = compose(["dataset=emnist_digits"]).dataset, ["images", "labels"]
     digest = hashlib.md5(archive.read_bytes()).hexdigest()
+    names = ["images", "labels"]
+
     with serve(tmp_path) as (address, _):
         own = replace(
-            emnist,
+            compose(["dataset=emnist_digits"]).dataset,
             files={"train": names, "test": []},
             archive=address + archive.name,
-            archive_md5="0" * 32,
+            archive_md5=digest,
         )
+        other_digest = replace(own, archive_md5="0" * 32)
         with pytest.raises(DataError, match=archive.name):
-            download(own, tmp_path / "data", names)
+            download(other_digest, tmp_path / "data", names)
         assert left_in(tmp_path / "data") == set()
-        read = read_images(replace(own, archive_md5=digest), str(tmp_path / "data"), "train")
+        read = read_images(own, str(tmp_path / "data"), "train")
+
     assert np.array_equal(read.labels.numpy(), labels)
     assert left_in(tmp_path / "data") == {"EMNIST/raw/images", "EMNIST/raw/labels.gz"}

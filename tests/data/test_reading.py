@@ -20,18 +20,21 @@ from tests.tools.configs import compose
 from tests.tools.stores import client, runs
 
 IMAGES, LABELS = pictures(60)
-IMAGE_FILE, LABEL_FILE = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+IMAGE_FILE = "train-images-idx3-ubyte"
+LABEL_FILE = "train-labels-idx1-ubyte"
 
 
 @cache
 def config_of(dataset: str) -> Config:
-    return compose(
-        [f"dataset={dataset}", "dataset.val_size=20", *([MADE_UP] if dataset == "kmnist" else [])]
-    )
+    overrides = [f"dataset={dataset}", "dataset.val_size=20"]
+    if dataset == "kmnist":
+        overrides.append(MADE_UP)
+    return compose(overrides)
 
 
 def load(root: Path, dataset: str = "kmnist") -> TrainingData:
-    return load_training_data(replace(config_of(dataset), data_root=str(root)), torch.device("cpu"))
+    config = replace(config_of(dataset), data_root=str(root))
+    return load_training_data(config, torch.device("cpu"))
 
 
 def header(code: int, *shape: int) -> bytes:
@@ -65,9 +68,12 @@ def write(dataset: str, root: Path, labels: np.ndarray = LABELS) -> Path:
 )
 def test_corrupt_file_is_one_line_naming_dataset_and_folder(dataset, file, damage, tmp_path):
     raw = write(dataset, tmp_path)
-    (raw / file).write_bytes(DAMAGE[damage]((raw / file).read_bytes()))
+    damaged = DAMAGE[damage]((raw / file).read_bytes())
+    (raw / file).write_bytes(damaged)
+
     with pytest.raises(DataError) as caught:
         load(tmp_path, dataset)
+
     message = str(caught.value)
     assert message.startswith(f"dataset={dataset}: ")
     assert str(raw) in message
@@ -81,9 +87,8 @@ def test_label_outside_0_to_9_is_refused(dataset, wrong, tmp_path):
     labels = LABELS.astype(np.uint8 if dataset == "kmnist" else np.int32)
     labels[59] = wrong
     write(dataset, tmp_path, labels)
-    with pytest.raises(
-        DataError, match=rf"^dataset={dataset}: labels .*{wrong}.*; labels must be from 0 to 9$"
-    ):
+    message = rf"^dataset={dataset}: labels .*{wrong}.*; labels must be from 0 to 9$"
+    with pytest.raises(DataError, match=message):
         load(tmp_path, dataset)
 
 
@@ -105,25 +110,32 @@ def test_kmnist_and_qmnist_train_without_test_files(dataset, main, ready, tmp_pa
     raw = write(dataset, tmp_path / "data")
     for test_file in (*raw.glob("t10k*"), *raw.glob("qmnist-test-*")):
         test_file.unlink()
-    before = {path: path.stat().st_mtime_ns for path in (raw, *raw.iterdir())}
-    known = [MADE_UP] if dataset == "kmnist" else []
-    quick = [
+    times = {path: path.stat().st_mtime_ns for path in (raw, *raw.iterdir())}
+    line = [
+        f"dataset={dataset}",
+        f"data_root={tmp_path / 'data'}",
         "dataset.val_size=20",
         "batch_size=5",
         "num_epoch=1",
         "tracking.models=none",
         "tracking.plots=false",
     ]
-    main(f"dataset={dataset}", f"data_root={tmp_path / 'data'}", *known, *quick, status=0)
-    assert {path: path.stat().st_mtime_ns for path in (raw, *raw.iterdir())} == before
+    if dataset == "kmnist":
+        line.append(MADE_UP)
+
+    main(*line, status=0)
+
+    assert {path: path.stat().st_mtime_ns for path in (raw, *raw.iterdir())} == times
     (file,) = ready.glob("runs/*/record.json")
     record = json.loads(file.read_text())
     assert record["config"]["dataset"]["class_names"] == CLASS_NAMES[dataset]
     assert sum(map(sum, record["confusion_matrix"])) == 20
+
     (run,) = runs(client(ready))
-    inputs = {i.tags[0].value: i.dataset for i in run.inputs.dataset_inputs}
-    assert {part: i.digest for part, i in inputs.items()} == {
-        "training": record["data_digests"]["train"][:36],
-        "validation": record["data_digests"]["validation"][:36],
-    }
-    assert all(i.name == dataset and str(raw) in i.source for i in inputs.values())
+    inputs = {entry.tags[0].value: entry.dataset for entry in run.inputs.dataset_inputs}
+    assert inputs.keys() == {"training", "validation"}
+    assert inputs["training"].digest == record["data_digests"]["train"][:36]
+    assert inputs["validation"].digest == record["data_digests"]["validation"][:36]
+    for logged in inputs.values():
+        assert logged.name == dataset
+        assert str(raw) in logged.source

@@ -29,18 +29,24 @@ DIGITS = compose(["dataset=digits"])
 
 def test_training_data_are_equal_from_shared_memory(monkeypatch):
     monkeypatch.setattr(images, "_SHARED", {})
-    read, digests = load_training_data(DIGITS, CPU), data_digests(DIGITS)
+    read = load_training_data(DIGITS, CPU)
+    digests = data_digests(DIGITS)
+
     sets = share_datasets([DIGITS, DIGITS])
-    descriptors = [d for s in sets for d in s.descriptors]
     assert len(sets) == 1
+    descriptors = sets[0].descriptors
     assert len(descriptors) == 2
     use_shared_datasets(sets)
     mapped = load_training_data(DIGITS, CPU)
-    assert mapped.images.data_ptr() == load_training_data(DIGITS, CPU).images.data_ptr()
+    mapped_twice = load_training_data(DIGITS, CPU)
+
+    assert mapped.images.data_ptr() == mapped_twice.images.data_ptr()
     assert mapped.images.data_ptr() != read.images.data_ptr()
     for name in ("images", "labels", "train_index", "val_index"):
         assert torch.equal(getattr(mapped, name), getattr(read, name))
-    assert (mapped.digests, mapped.source, mapped.files) == (read.digests, read.source, read.files)
+    assert mapped.digests == read.digests
+    assert mapped.source == read.source
+    assert mapped.files == read.files
     assert data_digests(DIGITS) == digests
     for descriptor in descriptors:
         os.close(descriptor)
@@ -59,19 +65,24 @@ print(float(data.images.sum()), open("/proc/self/smaps").read())
 
 def test_other_process_maps_dataset_without_reading_files():
     """The kernel lists two mappings of a memfd in that process, none of whose pages is copied."""
-    sets = share_datasets([DIGITS])
-    given, descriptors = cloudpickle.dumps((sets, DIGITS)), [d for s in sets for d in s.descriptors]
-    command = [sys.executable, "-c", MAPS]
+    (shared,) = share_datasets([DIGITS])
+    descriptors = shared.descriptors
+
     done = subprocess.run(
-        command, input=given, pass_fds=descriptors, stdout=subprocess.PIPE, cwd=ROOT, check=True
+        [sys.executable, "-c", MAPS],
+        input=cloudpickle.dumps(([shared], DIGITS)),
+        pass_fds=descriptors,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        check=True,
     )
+
     total, *mappings = done.stdout.decode().split("memfd:lenet_exp")
     assert len(mappings) == 2  # images and labels
-    assert [
-        re.search(r"^Anonymous: +(\d+) kB$", mapping, re.MULTILINE)[1] for mapping in mappings
-    ] == ["0", "0"]
-    assert float(total.split()[0]) == pytest.approx(
-        float(load_training_data(DIGITS, CPU).images.sum()), rel=1e-6
-    )
+    for mapping in mappings:
+        copied_kb = re.search(r"^Anonymous: +(\d+) kB$", mapping, re.MULTILINE)[1]
+        assert copied_kb == "0"
+    expected_total = float(load_training_data(DIGITS, CPU).images.sum())
+    assert float(total.split()[0]) == pytest.approx(expected_total, rel=1e-6)
     for descriptor in descriptors:
         os.close(descriptor)
