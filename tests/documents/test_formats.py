@@ -127,7 +127,8 @@ def field_rows(name: str) -> list[Row]:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_field_of_a_stored_class_is_documented(name):
-    expected = [key_of(f) for f in fields(CLASSES[name]) if f.name not in NOT_STORED]
+    stored_fields = [field for field in fields(CLASSES[name]) if field.name not in NOT_STORED]
+    expected = [key_of(field) for field in stored_fields]
     assert sorted(names_in(field_rows(name))) == sorted(expected)
 
 
