@@ -24,15 +24,18 @@ import requests
 from hydra.core.global_hydra import GlobalHydra
 
 from lenet_exp.commands.train import main
-from tests.tools.warm import Process
+from tests.tools.warm import Process, without_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 MINE = ROOT / "tests" / "sweeps" / "mine"  # the option files of a user, for --config-dir
 SMALL = ("dataset=digits", "batch_size=32")  # 40 iterations an epoch
 SECRET = "hunter2"
-NO_NETWORK = dict.fromkeys(
-    ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"
-) | {
+UNREACHABLE = "http://127.0.0.1:9"
+NO_NETWORK = {
+    "http_proxy": UNREACHABLE,
+    "https_proxy": UNREACHABLE,
+    "HTTP_PROXY": UNREACHABLE,
+    "HTTPS_PROXY": UNREACHABLE,
     "no_proxy": "",
     "NO_PROXY": "",
 }
@@ -47,8 +50,9 @@ def lenet_train(*arguments: str, outputs: Path, **environment: str) -> Done:
     """Run `lenet-train <arguments>` in this process, and return its exit status, stdout and
     stderr.
     """
-    out, err = io.StringIO(), io.StringIO()
-    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    out = io.StringIO()
+    err = io.StringIO()
+    handlers = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["lenet-train", *arguments])
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -83,15 +87,14 @@ def start(
         module: the module whose `main` runs instead of the program's.
         cold: whether to start a new interpreter, for tests that depend on imports.
     """
-    environment = {
-        k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))
-    }
-    environment |= {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT)} | popen.pop(
-        "env", {}
-    )
+    environment = without_settings(os.environ)
+    environment["LENET_EXP_OUTPUTS"] = str(outputs)
+    environment["PYTHONPATH"] = str(ROOT)
+    environment |= popen.pop("env", {})
     if not cold:
         module = module or f"lenet_exp.commands.{program}"
         return Process(module, [f"lenet-{program}", *arguments], env=environment, **popen)
+
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = [sys.executable, "-m", "lenet_exp", program, *arguments]
     return subprocess.Popen(command, env=environment, text=True, **(pipes | popen))
@@ -119,9 +122,11 @@ def refused(done: Done, *named: str, program: str = "") -> str:
     """Check that a command ended with one line, which names these texts, and with status 2; return
     the line.
     """
-    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == "", done.stderr
     assert done.stderr.startswith(f"lenet-{program}"), done.stderr
-    assert (done.stderr.count("\n"), "Traceback" in done.stderr) == (1, False), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
     assert [text for text in named if text not in done.stderr] == [], done.stderr
     return done.stderr
 
@@ -163,21 +168,15 @@ def mlflow_server(folder: Path, port: int) -> Iterator[str]:
     """Run a real `mlflow server` on loopback, and yield its address once it answers."""
     folder.mkdir(parents=True, exist_ok=True)
     address = f"http://127.0.0.1:{port}"
-    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/server.db",
-        "--artifacts-destination",
-        str(folder / "files"),
+    command = [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{folder}/server.db"),
+        *("--artifacts-destination", str(folder / "files")),
     ]
     environment = {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    with serving(
-        [sys.executable, "-m", *command, *stores],
-        environment,
-        folder / "server.log",
-        f"{address}/health",
-    ):
+    with serving(command, environment, folder / "server.log", f"{address}/health"):
         yield address

@@ -51,10 +51,9 @@ class FaultyProxy:
     def wait_for_requests(self, count: int) -> None:
         """Wait for this number of further requests."""
         with self._changed:
-            until = len(self.asked) + count
-            assert self._changed.wait_for(lambda: len(self.asked) >= until, 60), (
-                "no requests arrived"
-            )
+            expected = len(self.asked) + count
+            have_arrived = self._changed.wait_for(lambda: len(self.asked) >= expected, 60)
+            assert have_arrived, "no requests arrived"
 
     def _listen(self) -> None:
         proxy = self
@@ -113,16 +112,19 @@ class FaultyProxy:
 
     def _forward(self, request: BaseHTTPRequestHandler, body: bytes, mode: str) -> None:
         server = http.client.HTTPConnection(self.upstream)
-        headers = {
-            k: v for k, v in request.headers.items() if k.lower() not in {"connection", "host"}
-        }
+        forwarded = {"Host": self.upstream}
+        for name, value in request.headers.items():
+            if name.lower() not in {"connection", "host"}:
+                forwarded[name] = value
         with contextlib.closing(server):
-            server.request(request.command, request.path, body, headers | {"Host": self.upstream})
+            server.request(request.command, request.path, body, forwarded)
             answer = server.getresponse()
             content = answer.read()
-        kept = {k: v for k, v in answer.getheaders() if k.lower() not in HOP}
+
+        headers = {name: value for name, value in answer.getheaders() if name.lower() not in HOP}
         if mode == "half":
-            send(request, answer.status, kept, content[: len(content) // 2], len(content) or 1)
+            half = content[: len(content) // 2]
+            send(request, answer.status, headers, half, len(content) or 1)
             request.close_connection = True
         else:
-            send(request, answer.status, kept, content)
+            send(request, answer.status, headers, content)

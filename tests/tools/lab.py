@@ -24,10 +24,12 @@ SUPERUSER = "postgres"
 
 def postgres_tool(name: str) -> str | None:
     """Return the path of a PostgreSQL program; Debian does not add initdb and pg_ctl to PATH."""
-    found = sorted(
-        Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3])
-    )
-    return shutil.which(name) or (str(found[-1]) if found else None)
+    in_path = shutil.which(name)
+    if in_path is not None:
+        return in_path
+    of_releases = Path("/usr/lib/postgresql").glob(f"*/bin/{name}")
+    newest = max(of_releases, key=lambda path: int(path.parts[-3]), default=None)
+    return None if newest is None else str(newest)
 
 
 @dataclass
@@ -60,18 +62,15 @@ class Postgres:
         return done.stdout.strip()
 
     def _ctl(self, *arguments: str) -> None:
-        # The server that pg_ctl starts would keep pipes open.
-        command = [
-            str(postgres_tool("pg_ctl")),
-            "-s",
-            "-w",
-            "-t",
-            "120",
-            "-D",
-            f"{self.folder}/data",
-            *arguments,
-        ]
-        subprocess.run(command, check=True, cwd=self.folder, stdout=subprocess.DEVNULL, **_owner())
+        tool = str(postgres_tool("pg_ctl"))
+        options = ["-s", "-w", "-t", "120", "-D", f"{self.folder}/data"]
+        subprocess.run(
+            [tool, *options, *arguments],
+            check=True,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,  # the server that pg_ctl starts would keep a pipe open
+            **_owner(),
+        )
 
 
 def _owner() -> Mapping[str, object]:
@@ -90,22 +89,16 @@ def postgres() -> Iterator[Postgres]:
         )
     # Not pytest's folder, because another user cannot enter it, and the path of a socket is limited
     # to 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="lenet_exp-postgres-") as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory(prefix="lenet_exp-postgres-") as temporary:
+        folder = Path(temporary)
         if os.getuid() == 0:
             shutil.chown(folder, SUPERUSER, SUPERUSER)
         cluster = Postgres(folder, free_port())
-        initdb = [
-            str(postgres_tool("initdb")),
-            "-D",
-            f"{folder}/data",
-            "-U",
-            SUPERUSER,
-            "-E",
-            "UTF8",
-            "--no-sync",
-        ]
-        cluster.run(*initdb, "--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256")
+        initdb = str(postgres_tool("initdb"))
+        options = ["-D", f"{folder}/data", "-U", SUPERUSER, "-E", "UTF8", "--no-sync"]
+        passwords = ["--auth-local=trust", "--auth-host=scram-sha-256"]
+        cluster.run(initdb, *options, "--locale=C", *passwords)
+
         settings = {
             "listen_addresses": "'127.0.0.1'",
             "unix_socket_directories": f"'{folder}'",
@@ -113,6 +106,7 @@ def postgres() -> Iterator[Postgres]:
         }
         with (folder / "data" / "postgresql.conf").open("a") as conf:
             conf.writelines(f"{name} = {value}\n" for name, value in settings.items())
+
         cluster.start()
         try:
             yield cluster
@@ -131,7 +125,8 @@ def substituted(text: str, places: Mapping[str, str]) -> str:
     """Return the text with replaced hosts, ports and paths; the text must contain each of them."""
     assert [name for name in places if name not in text] == []
     names = sorted(places, key=len, reverse=True)  # a name can be part of another
-    return re.sub("|".join(map(re.escape, names)), lambda found: places[found.group()], text)
+    any_name = "|".join(map(re.escape, names))
+    return re.sub(any_name, lambda match: places[match.group()], text)
 
 
 @contextlib.contextmanager
@@ -144,33 +139,22 @@ def tls(folder: Path, port: int, upstream: int) -> Iterator[int]:
         pytest.skip("no nginx; apt-get install nginx-light")
     if not (folder / "server.crt").exists():
         certificate(folder)
-    text = substituted(
-        (ROOT / "deploy" / "nginx.conf").read_text(),
-        {
-            "/etc/nginx/tls/": f"{folder}/",
-            "listen 8443 ": f"listen 127.0.0.1:{port} ",
-            "http://mlflow:5000": f"http://127.0.0.1:{upstream}",
-            "/tmp/": f"{folder}/",
-        },
-    )
+    replacements = {
+        "/etc/nginx/tls/": f"{folder}/",
+        "listen 8443 ": f"listen 127.0.0.1:{port} ",
+        "http://mlflow:5000": f"http://127.0.0.1:{upstream}",
+        "/tmp/": f"{folder}/",
+    }
+    text = substituted((ROOT / "deploy" / "nginx.conf").read_text(), replacements)
     (folder / "nginx.conf").write_text(text)
-    if os.getuid() == 0:  # nginx then runs workers as another user
+
+    directives = "daemon off;"
+    if os.getuid() == 0:  # nginx would run workers as another user
         folder.chmod(0o755)
-    command = [
-        nginx,
-        "-c",
-        f"{folder}/nginx.conf",
-        "-p",
-        str(folder),
-        "-e",
-        "stderr",
-        "-g",
-        "daemon off;",
-    ]
-    if os.getuid() == 0:
-        command[-1] = "daemon off; user root;"
+        directives = "daemon off; user root;"
+    command = [nginx, "-c", f"{folder}/nginx.conf", "-p", str(folder), "-e", "stderr"]
     address = f"https://127.0.0.1:{port}/health"
-    with serving(
-        command, {}, folder / "nginx.log", address, verify=str(folder / "ca.crt")
-    ) as group:
+    log = folder / "nginx.log"
+    ca = str(folder / "ca.crt")
+    with serving([*command, "-g", directives], {}, log, address, verify=ca) as group:
         yield group

@@ -32,10 +32,8 @@ class Strided(nn.Module):
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__()
-        self.stem, self.shortcut = (
-            nn.Conv2d(in_channels, 8, 3, padding=1),
-            nn.Conv2d(8, 16, 1, 2, bias=False),
-        )
+        self.stem = nn.Conv2d(in_channels, 8, 3, padding=1)
+        self.shortcut = nn.Conv2d(8, 16, 1, 2, bias=False)
         self.head = nn.Linear(16, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -56,7 +54,8 @@ class Flat(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.fc, self.norm = nn.Linear(1024, num_classes), nn.BatchNorm1d(num_classes)
+        self.fc = nn.Linear(1024, num_classes)
+        self.norm = nn.BatchNorm1d(num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.norm(self.fc(images.flatten(1)))
@@ -70,4 +69,6 @@ class Branch(nn.Module):
         self.fc = nn.Linear(1024, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.fc(images.flatten(1) if float(images.mean()) > -2 else -images.flatten(1))
+        if float(images.mean()) > -2:
+            return self.fc(images.flatten(1))
+        return self.fc(-images.flatten(1))

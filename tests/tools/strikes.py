@@ -42,9 +42,8 @@ def main() -> None:
     start_module = processes.start_module
 
     def start_struck(module: str, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-        module = module.replace(
-            "lenet_exp.tracking.uploader.process", "tests.tools.struck_uploader"
-        )
+        if module == "lenet_exp.tracking.uploader.process":
+            module = "tests.tools.struck_uploader"
         return start_module(module, *arguments, **options)
 
     processes.start_module = start_struck
@@ -54,19 +53,17 @@ def main() -> None:
         from optuna.storages import RDBStorage
 
         for name in STUDY:
-            call = getattr(RDBStorage, name)
-            setattr(
-                RDBStorage, name, watched(call, lambda *_, name=name: f"RDBStorage.{name}", reached)
-            )
+            point_of_call = functools.partial(_call, f"RDBStorage.{name}")
+            call = watched(getattr(RDBStorage, name), point_of_call, reached)
+            setattr(RDBStorage, name, call)
     train.main()
 
 
 def watch_files(reached: Callable[[str], None]) -> None:
     """Call a function right before each change of a file in the outputs folder."""
     for name in FILES:
-        setattr(
-            os, name, watched(getattr(os, name), lambda *a, name=name: _file(name, *a), reached)
-        )
+        point_of_change = functools.partial(_file, name)
+        setattr(os, name, watched(getattr(os, name), point_of_change, reached))
 
 
 def watched(
@@ -82,13 +79,18 @@ def watched(
     return watched
 
 
+def _call(name: str, *_: Any) -> str:
+    return name
+
+
 def _file(name: str, *arguments: Any) -> str | None:
     """Return a name such as `replace history.json`, or None for temporary files and files
     elsewhere.
     """
-    path = Path(os.fspath(arguments[-1] if name == "replace" else arguments[0]))
-    inside = path.is_relative_to(os.environ["LENET_EXP_OUTPUTS"])
-    if not inside or path.name.startswith(".") or path.name.startswith("mlflow.db"):
+    changed = arguments[-1] if name == "replace" else arguments[0]
+    path = Path(os.fspath(changed))
+    is_in_outputs = path.is_relative_to(os.environ["LENET_EXP_OUTPUTS"])
+    if not is_in_outputs or path.name.startswith(".") or path.name.startswith("mlflow.db"):
         return None
     return f"{name} {re.sub(r'[0-9]+', 'N', path.name)}"
 
@@ -101,13 +103,13 @@ def points(traced: str, struck: str) -> Callable[[str], None]:
             the point's number.
     """
     number = -1
-    at = int(os.environ.get(struck, "-2"))
+    last_number = int(os.environ.get(struck, "-2"))
     trace = os.environ.get(traced, os.devnull)
 
     def reached(point: str) -> None:
         nonlocal number
         number += 1
-        if number == at:
+        if number == last_number:
             os.kill(os.getpid(), signal.SIGKILL)
         with open(trace, "a") as file:
             file.write(f"{point}\n")

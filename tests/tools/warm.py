@@ -65,7 +65,7 @@ class Process:
         self.stdin = _end(stdin, theirs, f"w{kind}")
         self.stdout = _end(stdout, theirs, f"r{kind}")
         self.stderr = _end(stderr, theirs, f"r{kind}")
-        self._told, tell = os.pipe()
+        self._status_end, tell = os.pipe()
         request = {
             "module": module,
             "arguments": list(arguments),
@@ -93,20 +93,22 @@ class Process:
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Return the rest of stdout and stderr after the command has ended."""
         output = {}
+
+        def read(name: str, stream: IO[Any]) -> None:
+            output[name] = stream.read()
+
         readers = []
         for name in ("stdout", "stderr"):
             stream = getattr(self, name)
             if stream is not None and not stream.closed:
-                read = functools.partial(
-                    lambda name, stream: output.__setitem__(name, stream.read()), name, stream
-                )
-                readers.append(threading.Thread(target=read, daemon=True))
+                readers.append(threading.Thread(target=read, args=(name, stream), daemon=True))
         for reader in readers:
             reader.start()
         deadline = time.monotonic() + (timeout or 3600)
         for reader in readers:
             reader.join(deadline - time.monotonic())
         self.wait(max(deadline - time.monotonic(), 0))
+
         for stream in (self.stdin, self.stdout, self.stderr):
             if stream is not None:
                 stream.close()
@@ -121,23 +123,37 @@ class Process:
         self.send_signal(signal.SIGKILL)
 
     def _status(self, timeout: float | None) -> int | None:
-        if self.returncode is None and select.select([self._told], [], [], timeout)[0]:
-            self.returncode = int(os.read(self._told, 32) or b"-9")
-            os.close(self._told)
+        if self.returncode is None:
+            ready, _, _ = select.select([self._status_end], [], [], timeout)
+            if ready:
+                self.returncode = int(os.read(self._status_end, 32) or b"-9")
+                os.close(self._status_end)
         return self.returncode
 
 
 def _end(what: int | IO[Any], theirs: list[int], mode: str) -> IO[Any] | None:
     """Return this process's end of a standard stream; append the command's end to `theirs`."""
     if what == subprocess.PIPE:
-        ours, other = os.pipe() if mode.startswith("r") else reversed(os.pipe())
-        theirs.append(other)
-        return os.fdopen(ours, mode)
+        read_end, write_end = os.pipe()
+        if mode.startswith("r"):
+            theirs.append(write_end)
+            return os.fdopen(read_end, mode)
+        theirs.append(read_end)
+        return os.fdopen(write_end, mode)
+
     if what == subprocess.DEVNULL:
         theirs.append(os.open(os.devnull, os.O_RDWR))
+    elif isinstance(what, int):
+        theirs.append(os.dup(what))
     else:
-        theirs.append(os.dup(what if isinstance(what, int) else what.fileno()))
+        theirs.append(os.dup(what.fileno()))
     return None
+
+
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without the variables of MLflow, of Hydra and of this project."""
+    prefixes = ("MLFLOW_", "LENET_EXP_", "HYDRA_")
+    return {name: value for name, value in environment.items() if not name.startswith(prefixes)}
 
 
 def start_module(module: str, *arguments: str, quiet: bool = True) -> Process:
@@ -173,15 +189,10 @@ def _server() -> socket.socket:
     with listener, contextlib.suppress(OSError):  # already bound by another pytest process
         listener.bind(name)
         listener.listen()
-        environment = {
-            k: v
-            for k, v in os.environ.items()
-            if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))
-        }
         subprocess.Popen(
             [sys.executable, "-m", "tests.tools.warm", str(listener.fileno())],
             cwd=ROOT,
-            env=environment | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+            env=without_settings(os.environ) | {"MLFLOW_DISABLE_TELEMETRY": "true"},
             stdin=subprocess.DEVNULL,
             pass_fds=(listener.fileno(),),
             start_new_session=True,  # so that Ctrl-C on the tests' terminal does not reach it
@@ -198,49 +209,59 @@ def _serve(listener: socket.socket) -> dict[str, Any] | None:
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    running: dict[int, int] = {}
-    asking: list[socket.socket] = []
+    running: dict[int, int] = {}  # by process ID: the descriptor for the exit status
+    clients: list[socket.socket] = []
     while True:
-        ready, _, _ = select.select([listener, wake, *asking], [], [])
+        ready, _, _ = select.select([listener, wake, *clients], [], [])
         if wake in ready:
             os.read(wake, 4096)
-            while running and (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                tell = running.pop(ended[0])
-                with contextlib.suppress(OSError):  # the process that asked has died
-                    os.write(tell, str(os.waitstatus_to_exitcode(ended[1])).encode())
-                os.close(tell)
+            _report_ended(running)
         if listener in ready:
-            client = listener.accept()[0]
-            asking.append(client)
-            with contextlib.suppress(OSError):  # the process that asks has died
+            client, _ = listener.accept()
+            clients.append(client)
+            with contextlib.suppress(OSError):  # the client has died
                 client.send(b"ready")
-        for server in [asked for asked in asking if asked in ready]:
+        for client in [client for client in clients if client in ready]:
             try:
-                message, descriptors, _, _ = socket.recv_fds(server, LONGEST_REQUEST, 4)
+                message, descriptors, _, _ = socket.recv_fds(client, LONGEST_REQUEST, 4)
             except ConnectionResetError:  # a process was killed before it read an answer
                 message = b""
             if not message:
-                asking.remove(server)
-                server.close()
-                if not asking:
+                clients.remove(client)
+                client.close()
+                if not clients:
                     return None
                 continue
+
             *standard, tell_to = descriptors
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 for number, descriptor in enumerate(standard):
                     os.dup2(descriptor, number)
-                for end in (listener, *asking):
+                for end in (listener, *clients):
                     end.close()
                 for descriptor in (wake, woken, *standard, tell_to, *running.values()):
                     os.close(descriptor)
                 return json.loads(message)
+
             running[pid] = tell_to
             for descriptor in standard:
                 os.close(descriptor)
             with contextlib.suppress(OSError):
-                server.send(str(pid).encode())
+                client.send(str(pid).encode())
+
+
+def _report_ended(running: dict[int, int]) -> None:
+    """Write the exit status of each command that has ended, and remove it."""
+    while running:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        tell_to = running.pop(pid)
+        with contextlib.suppress(OSError):  # the client has died
+            os.write(tell_to, str(os.waitstatus_to_exitcode(status)).encode())
+        os.close(tell_to)
 
 
 def _become(request: dict[str, Any]) -> None:
@@ -252,7 +273,8 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
-    sys.path[:1] = [request["cwd"], *filter(None, request["env"].get("PYTHONPATH", "").split(":"))]
+    python_path = [path for path in request["env"].get("PYTHONPATH", "").split(":") if path]
+    sys.path[:1] = [request["cwd"], *python_path]
     for which in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(which, signal.SIG_DFL)
     # Buffering depends on whether they are terminals.
@@ -278,10 +300,10 @@ def _import_all() -> None:
 
 
 if __name__ == "__main__":
-    with socket.socket(fileno=int(sys.argv[1])) as asked:
+    with socket.socket(fileno=int(sys.argv[1])) as listener:
         _import_all()
         gc.collect()
         gc.freeze()  # otherwise garbage collection in forks copies all pages
-        started = _serve(asked)
-    if started is not None:
-        _become(started)
+        request = _serve(listener)
+    if request is not None:
+        _become(request)
