@@ -33,9 +33,12 @@ def kept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("which", ["last", "run id", "folder"])
 def test_sweep_is_resumed_from_any_directory(kept, which, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (folder,), (parent,) = (kept / "sweeps").iterdir(), runs(client(kept), "sweep")
-    named = {"last": "last", "run id": parent.info.run_id, "folder": str(folder)}[which]
-    done = succeeded(lenet_train("-m", HERE, f"sweep.resume={named}", outputs=kept))
+    (folder,) = (kept / "sweeps").iterdir()
+    (parent,) = runs(client(kept), "sweep")
+    name = {"last": "last", "run id": parent.info.run_id, "folder": str(folder)}[which]
+
+    done = succeeded(lenet_train("-m", HERE, f"sweep.resume={name}", outputs=kept))
+
     assert counts(done) == ({"finished": 2}, 0, 2)
     assert len(runs(client(kept), "sweep")) == 1
     assert not (tmp_path / "outputs").exists()
@@ -64,13 +67,18 @@ def test_unresumable_sweep_gives_one_line_error(kept, line, named):
 
 
 def test_dry_run_counts_jobs_and_writes_nothing(kept):
-    before = everything(client(kept)), sorted(kept.rglob("*"))
-    done = succeeded(lenet_train(*QUICK, "seed=0,1,2,3,3", "sweep.dry_run=true", outputs=kept))
-    assert ": 5 jobs" in done.stdout
-    assert [int(n) for n in re.findall(r"(\d+) (?:already|dup|to train)", done.stdout)] == [2, 1, 2]
-    alone = lenet_train(*SMALL, "sweep.dry_run=true", outputs=kept)
-    assert (alone.returncode, "1 to train" in alone.stdout) == (0, True)
-    assert (everything(client(kept)), sorted(kept.rglob("*"))) == before
+    in_mlflow = everything(client(kept))
+    files = sorted(kept.rglob("*"))
+
+    sweep = succeeded(lenet_train(*QUICK, "seed=0,1,2,3,3", "sweep.dry_run=true", outputs=kept))
+    run = succeeded(lenet_train(*SMALL, "sweep.dry_run=true", outputs=kept))
+
+    assert ": 5 jobs" in sweep.stdout
+    numbers = re.findall(r"(\d+) (?:already|dup|to train)", sweep.stdout)
+    assert [int(number) for number in numbers] == [2, 1, 2]
+    assert "1 to train" in run.stdout
+    assert everything(client(kept)) == in_mlflow
+    assert sorted(kept.rglob("*")) == files
 
 
 def size_of(folder: Path) -> int:
@@ -83,19 +91,22 @@ def test_estimated_disk_space_is_close_to_used_disk_space(ready, flags):
     line = ("-m", HERE, *SMALL, "num_epoch=1", "seed=range(6)", *flags)
     planned = succeeded(lenet_train(*line, "sweep.dry_run=true", outputs=ready)).stdout
     (megabytes,) = re.findall(r"about ([0-9.]+) MB of disk space", planned)
-    before = size_of(ready)
+    size_before = size_of(ready)
     succeeded(lenet_train(*line, outputs=ready))
-    assert float(megabytes) * 1e6 == pytest.approx(size_of(ready) - before, rel=0.2)
+    used_bytes = size_of(ready) - size_before
+    assert float(megabytes) * 1e6 == pytest.approx(used_bytes, rel=0.2)
 
 
 def test_swept_threads_of_torch_engine_are_separate_runs(ready):
     line = (*QUICK, "num_threads=1,2", "engine=torch")
     done = lenet_train(*line, outputs=ready)
     assert counts(done) == ({"finished": 2}, 2, 0)
-    found = runs(client(ready))
-    assert sorted(run.data.params["num_threads"] for run in found) == ["1", "2"]
-    assert len({run.data.tags["fingerprint"] for run in found}) == 1
+    runs_of_sweep = runs(client(ready))
+    assert sorted(run.data.params["num_threads"] for run in runs_of_sweep) == ["1", "2"]
+    assert len({run.data.tags["fingerprint"] for run in runs_of_sweep}) == 1
+
     succeeded(lenet_train(*SMALL, "num_epoch=1", "num_threads=2", outputs=ready))
+
     assert len(runs(client(ready))) == 2  # a finished fingerprint is not trained again
 
 
@@ -106,7 +117,8 @@ def test_frozen_jobs_run_after_conf_changes(ready, tmp_path):
     shutil.copytree(Path(__file__).parent / "mine", mine)
     option = mine / "activation" / "edited.yaml"
     option.write_text("_target_: torch.nn.LeakyReLU\nmonotone: true\nnegative_slope: 0.25\n")
-    reached, go = tmp_path / "reached", tmp_path / "go"
+    reached = tmp_path / "reached"
+    go = tmp_path / "go"
     os.mkfifo(reached)
     os.mkfifo(go)
     line = (
@@ -117,20 +129,23 @@ def test_frozen_jobs_run_after_conf_changes(ready, tmp_path):
         "activation=pauses,edited",
         "sweep.workers=1",
     )
+
     process = start(*line, outputs=ready, env={FOLDER: str(tmp_path)})
-    reached.read_text()
+    reached.read_text()  # blocks until the first job trains
     option.write_text("negative_slope: [broken")
     go.write_text("go")
     succeeded(end(process))
+
     (run,) = [run for run in runs(client(ready)) if run.info.run_name == "edited"]
     assert run.data.params["activation.negative_slope"] == "0.25"
+
     option.write_text("_target_: torch.nn.LeakyReLU\nmonotone: true\nnegative_slope: 0.5\n")
     changed = succeeded(end(start(*line, outputs=ready)))
+
     old, new = runs(client(ready), "sweep")
-    assert (
-        f"new sweep, because this command had different jobs in sweep {old.data.tags['sweep']}"
-        in changed.stderr
-    )
+    old_name = old.data.tags["sweep"]
+    note = f"new sweep, because this command had different jobs in sweep {old_name}"
+    assert note in changed.stderr
     assert new.info.run_id != old.info.run_id
     assert counts(changed) == ({"finished": 2}, 1, 1)
 
@@ -143,7 +158,8 @@ def minutes(main, outputs, monkeypatch) -> Callable[..., float]:
 
     def estimated(*line: str) -> float:
         done = main("-m", *SMALL, "num_epoch=1", "sweep.dry_run=true", *line)
-        return float(re.findall(r"about ([\d.]+) h ", done.stdout)[0]) * 60
+        hours = re.findall(r"about ([\d.]+) h ", done.stdout)[0]
+        return float(hours) * 60
 
     return estimated
 

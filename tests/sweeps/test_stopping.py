@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Run
 
 from tests.tools.commands import MINE, SMALL, Done, end, start, succeeded
 from tests.tools.counts import counts
@@ -17,7 +18,7 @@ from tests.tools.waiting import wait_until_left, waiting
 
 pytestmark = pytest.mark.slow(seconds=7)
 
-STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
 WAITS = (
     f"--config-dir={MINE}",
     *SMALL,
@@ -48,6 +49,12 @@ def stopped(ready: Path, tmp_path: Path) -> Callable[..., Done]:
     return run
 
 
+def steps(outputs: Path, run: Run, metric: str) -> list[int]:
+    """Return the steps at which a run logged a metric."""
+    curve = points(client(outputs), run.info.run_id)[metric]
+    return [step for step, _, _ in curve]
+
+
 @pytest.mark.parametrize(
     ("which", "launcher"),
     [(signal.SIGINT, "local"), pytest.param(signal.SIGTERM, "basic", marks=pytest.mark.by_hand)],
@@ -57,34 +64,50 @@ def test_stopped_sweep_leaves_no_process_and_resumes_in_same_parent_run(
     stopped, ready, which, launcher
 ):
     line = (*SWEEP, f"hydra/launcher={launcher}")
+
     done = stopped(which, *line)
+
     assert done.returncode == STATUS[which]
     assert "Traceback" not in done.stderr
     assert counts(done) == ({"killed": 1, "not started": 2}, 1, 0)
-    (text,) = [text for text in done.stdout.splitlines() if text.startswith("killed: seed=0: ")]
-    assert Path(text.rpartition("; log: ")[2]).is_file()
+    (message,) = [text for text in done.stdout.splitlines() if text.startswith("killed: seed=0: ")]
+    _, _, log = message.rpartition("; log: ")
+    assert Path(log).is_file()
     assert "lenet-train -m sweep.resume=" in done.stdout
-    (parent,), (child,) = runs(client(ready), "sweep"), runs(client(ready))
+
+    (parent,) = runs(client(ready), "sweep")
+    (child,) = runs(client(ready))
     for run in (parent, child):
-        assert (run.info.status, run.data.tags["outcome"]) == ("KILLED", "killed")
+        assert run.info.status == "KILLED"
+        assert run.data.tags["outcome"] == "killed"
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.data.tags["reason"] == which.name
-    counted = dict.fromkeys(("runs_finished", "runs_diverged", "runs_failed"), 0)
-    assert parent.data.metrics == counted | {"runs": 3, "runs_killed": 1, "runs_missing": 2}
+    assert parent.data.metrics == {
+        "runs": 3,
+        "runs_finished": 0,
+        "runs_diverged": 0,
+        "runs_failed": 0,
+        "runs_killed": 1,
+        "runs_missing": 2,
+    }
 
-    again = succeeded(end(start(*line, outputs=ready)))
-    assert counts(again) == ({"finished": 3}, 3, 0)
-    (after,), children = runs(client(ready), "sweep"), runs(client(ready))
+    rerun = succeeded(end(start(*line, outputs=ready)))
+
+    assert counts(rerun) == ({"finished": 3}, 3, 0)
+    (after,) = runs(client(ready), "sweep")
     assert after.info.run_id == parent.info.run_id
-    assert (after.info.status, after.data.tags["outcome"]) == ("FINISHED", "finished")
+    assert after.info.status == "FINISHED"
+    assert after.data.tags["outcome"] == "finished"
     assert after.data.metrics["runs_finished"] == 3
-    assert after.data.metrics["runs_killed"] == after.data.metrics["runs_missing"] == 0
+    assert after.data.metrics["runs_killed"] == 0
+    assert after.data.metrics["runs_missing"] == 0
     assert "killed" not in after.data.tags["mlflow.note.content"]
+
+    children = runs(client(ready))
     assert sorted(run.data.params["seed"] for run in children) == ["0", "1", "2"]
     assert {run.info.status for run in children} == {"FINISHED"}
-    assert {run.info.run_id: run.data.tags.get("resumed") for run in children}[
-        child.info.run_id
-    ] == "1"
+    tags_by_id = {run.info.run_id: run.data.tags for run in children}
+    assert tags_by_id[child.info.run_id]["resumed"] == "1"
 
 
 def test_killed_run_that_sweep_did_not_reach_is_not_counted_as_trained(stopped):
@@ -100,45 +123,52 @@ def test_killed_run_that_sweep_did_not_reach_is_not_counted_as_trained(stopped):
 def test_rerun_resumes_stopped_run_in_same_mlflow_run(stopped, ready, which):
     """The run also resumes after SIGKILL, when no process closed the MLflow run."""
     done = stopped(which, *WAITS)
-    assert done.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}[which]
+
+    assert done.returncode == STATUS[which]
     assert "Traceback" not in done.stderr
     (first,) = runs(client(ready))
-    assert ("rerun the same command" in done.stdout) == (which == signal.SIGINT)
-    assert first.info.status == {signal.SIGINT: "KILLED", signal.SIGKILL: "RUNNING"}[which]
     if which == signal.SIGINT:
-        assert (first.data.tags["outcome"], first.data.tags["reason"]) == ("killed", "SIGINT")
-        assert [
-            step for step, _, _ in points(client(ready), first.info.run_id)["val_accuracy"]
-        ] == [1]
+        assert "rerun the same command" in done.stdout
+        assert first.info.status == "KILLED"
+        assert first.data.tags["outcome"] == "killed"
+        assert first.data.tags["reason"] == "SIGINT"
+        assert steps(ready, first, "val_accuracy") == [1]
+    else:
+        assert "rerun the same command" not in done.stdout
+        assert first.info.status == "RUNNING"
     assert models(client(ready)) == []
-    again = succeeded(end(start(*WAITS, outputs=ready)))
-    (steps,) = re.findall(r"epoch 2 after (\d+) steps", again.stderr)
-    # SIGINT ends the step and writes a checkpoint; SIGKILL leaves no checkpoint in this epoch.
-    assert int(steps) in {signal.SIGINT: range(1, 40), signal.SIGKILL: [0]}[which]
-    assert "epoch 1/3" not in again.stderr
+
+    rerun = succeeded(end(start(*WAITS, outputs=ready)))
+
+    (kept_steps,) = re.findall(r"epoch 2 after (\d+) steps", rerun.stderr)
+    if which == signal.SIGINT:
+        assert int(kept_steps) in range(1, 40)  # it ends the step and writes a checkpoint
+    else:
+        assert int(kept_steps) == 0  # no checkpoint in this epoch
+    assert "epoch 1/3" not in rerun.stderr
+
     (run,) = runs(client(ready))
     assert run.info.run_id == first.info.run_id
-    assert (run.info.status, run.data.tags["outcome"], run.data.tags["resumed"]) == (
-        "FINISHED",
-        "finished",
-        "1",
-    )
-    logged = points(client(ready), run.info.run_id)
-    assert [step for step, _, _ in logged["val_accuracy"]] == [1, 2, 3]
-    assert [step for step, _, _ in logged["step_loss"]] == STEPS
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["outcome"] == "finished"
+    assert run.data.tags["resumed"] == "1"
+    assert steps(ready, run, "val_accuracy") == [1, 2, 3]
+    assert steps(ready, run, "step_loss") == STEPS
     assert [model.source_run_id for model in models(client(ready))] == [run.info.run_id]
 
 
 @pytest.mark.slow(seconds=14)
 def test_second_signal_ends_sweep_at_once_and_rerun_resumes(stopped, ready):
     done = stopped(signal.SIGTERM, *SWEEP, "activation.stubborn=true", times=2)
+
     assert done.returncode == 143
     assert "Traceback" not in done.stderr
     (folder,) = (ready / "runs").iterdir()
     wait_until_left(folder)  # the killed worker may still be exiting
-    again = succeeded(end(start(*SWEEP, "activation.stubborn=true", outputs=ready)))
-    assert counts(again) == ({"finished": 3}, 3, 0)
-    assert {run.info.status for run in (*runs(client(ready), "sweep"), *runs(client(ready)))} == {
-        "FINISHED"
-    }
-    assert len(runs(client(ready))) == 3
+
+    rerun = succeeded(end(start(*SWEEP, "activation.stubborn=true", outputs=ready)))
+
+    assert counts(rerun) == ({"finished": 3}, 3, 0)
+    store = client(ready)
+    assert {sweep.info.status for sweep in runs(store, "sweep")} == {"FINISHED"}
+    assert [run.info.status for run in runs(store)] == ["FINISHED"] * 3
