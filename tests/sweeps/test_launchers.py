@@ -19,10 +19,10 @@ def test_hydra_basic_sweeper_trains_runs_and_reports_failure(ready):
     assert done.returncode == 2
     assert "dataset.val_size=2000" in done.stderr
     assert "Traceback" not in done.stderr
-    found = runs(client(ready))
-    assert sorted(run.data.params["dataset.val_size"] for run in found) == ["200", "250"]
-    assert {run.info.status for run in found} == {"FINISHED"}
-    assert len({run.info.run_name for run in found}) == 2
+    uploaded = runs(client(ready))
+    assert sorted(run.data.params["dataset.val_size"] for run in uploaded) == ["200", "250"]
+    assert {run.info.status for run in uploaded} == {"FINISHED"}
+    assert len({run.info.run_name for run in uploaded}) == 2
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,9 @@ def test_hydra_basic_sweeper_trains_runs_and_reports_failure(ready):
     ],
 )
 def test_other_launcher_or_option_is_refused_in_one_line(main, outputs, tmp_path, more, named):
-    (tmp_path / "hydra" / "launcher").mkdir(parents=True)
-    (tmp_path / "hydra" / "launcher" / "mine.yaml").write_text(
-        "_target_: hydra_plugins.mine.Launcher\n"
-    )
+    own_launchers = tmp_path / "hydra" / "launcher"
+    own_launchers.mkdir(parents=True)
+    (own_launchers / "mine.yaml").write_text("_target_: hydra_plugins.mine.Launcher\n")
     refused(main(f"--config-dir={tmp_path}", "-m", *QUICK, "seed=0,1", *more), named)
     assert not outputs.exists()
 
@@ -61,9 +60,10 @@ def test_hydra_job_environment_reaches_workers(ready, tmp_path):
         "activation=spy",
         "seed=0,1",
         "sweep.workers=1",
+        f"+hydra.job.env_set.{FOLDER}=${{oc.env:SPIED}}",
     )
-    done = lenet_train(
-        *line, f"+hydra.job.env_set.{FOLDER}=${{oc.env:SPIED}}", outputs=ready, SPIED=str(tmp_path)
-    )
+
+    done = lenet_train(*line, outputs=ready, SPIED=str(tmp_path))
+
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("spy-*.json"))) == 1

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
 
 import pytest
 from mlflow.entities import Run
 
 from lenet_exp.machine import host
-from tests.tools.commands import end, start
+from tests.tools.commands import end, start, succeeded
 from tests.tools.counts import counts
 from tests.tools.stores import client, points, runs
 from tests.tools.terminals import Terminal
@@ -26,56 +25,60 @@ def _epochs(outputs: Path, run: Run) -> list[int]:
 
 @pytest.mark.slow(seconds=20)
 def test_running_sweep_is_listed_watched_stopped_and_resumed(main, ready, tmp_path):
-    with waiting(
-        "-m", *WAITS, "sweep.workers=1", "seed=0,1", outputs=ready, tmp_path=tmp_path
-    ) as process:
-        parents = partial(runs, client(ready), "sweep")
-        until(parents, process)
-        (live,) = parents()
+    def note() -> str:
+        (sweep,) = runs(client(ready), "sweep")
+        return sweep.data.tags.get("mlflow.note.content", "")
+
+    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1")
+    machine = re.escape(host())
+    with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
+        until(lambda: runs(client(ready), "sweep"), process)
+        (live,) = runs(client(ready), "sweep")
         assert live.info.status == "RUNNING"
-        until(
-            lambda: "running: 0 of 2" in parents()[0].data.tags.get("mlflow.note.content", ""),
-            process,
-        )
+        until(lambda: "running: 0 of 2" in note(), process)
         until(lambda: [_epochs(ready, run) for run in runs(client(ready))] == [[1]], process)
         assert live.data.metrics == {}
+
         (folder,) = (ready / "sweeps").iterdir()
-        (row,) = [
-            text
-            for text in main("list", program="sweep").stdout.splitlines()
-            if folder.name in text
-        ]
-        assert re.search(
-            rf"running \({re.escape(host())}, process {process.pid}\) +0/2 runs +lenet-train -m",
-            row,
-        )
-        shown = main("status", program="sweep").stdout
-        assert "1 running" in shown
-        assert re.search(
-            rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$",
-            shown,
-            re.MULTILINE,
-        )
+        listed = main("list", program="sweep").stdout.splitlines()
+        (row,) = [text for text in listed if folder.name in text]
+        state = rf"running \({machine}, process {process.pid}\)"
+        assert re.search(rf"{state} +0/2 runs +lenet-train -m", row)
+
+        status = main("status", program="sweep").stdout
+        assert "1 running" in status
+        row_of_run = rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{machine}, process \d+ *$"
+        assert re.search(row_of_run, status, re.MULTILINE)
+
         terminal = Terminal("watch", outputs=ready, program="sweep")
         assert terminal.shows(r"\d+% 0 of 2 runs ended +\S*:\S*")
         assert terminal.shows(r"seed=0 .*\d+% 1/3 .* \d\d\.\d\d%")
-        assert (
-            f"lenet-train -m sweep.resume={folder.name}\n" in main("stop", program="sweep").stdout
-        )
+
+        stop = main("stop", program="sweep")
+        assert f"lenet-train -m sweep.resume={folder.name}\n" in stop.stdout
         assert terminal.shows(None)
         assert terminal.process.wait(60) == 1
         ended = end(process)
-    assert (ended.returncode, counts(ended)[0]) == (143, {"killed": 1, "not started": 1})
-    assert max(len(text) for text in re.split(r"[\r\n]", terminal.sent) if "━" in text) <= 80
-    assert "1 killed" in terminal.sent.rpartition("━")[2]
-    (stopped,), (run,) = runs(client(ready), "sweep"), runs(client(ready))
-    assert stopped.info.status == run.info.status == "KILLED"
+
+    assert ended.returncode == 143
+    outcomes, _, _ = counts(ended)
+    assert outcomes == {"killed": 1, "not started": 1}
+    bars = [text for text in re.split(r"[\r\n]", terminal.sent) if "━" in text]
+    assert max(len(bar) for bar in bars) <= 80
+    _, _, after_last_bar = terminal.sent.rpartition("━")
+    assert "1 killed" in after_last_bar
+
+    (stopped,) = runs(client(ready), "sweep")
+    (run,) = runs(client(ready))
+    assert stopped.info.status == "KILLED"
+    assert run.info.status == "KILLED"
     assert stopped.data.metrics["runs_killed"] == 1
     assert "1 of 2" in stopped.data.tags["sweep_progress"]
     assert "1 killed" in stopped.data.tags["mlflow.note.content"]
 
-    done = end(start("-m", f"sweep.resume={folder.name}", outputs=ready))
-    assert (done.returncode, counts(done)) == (0, ({"finished": 2}, 2, 0)), done.stderr
+    done = succeeded(end(start("-m", f"sweep.resume={folder.name}", outputs=ready)))
+
+    assert counts(done) == ({"finished": 2}, 2, 0), done.stderr
     (after,) = runs(client(ready), "sweep")
     killed = points(client(ready), after.info.run_id)["runs_killed"]
     assert [(step, value) for step, value, _ in killed] == [(1, 1), (2, 0)]

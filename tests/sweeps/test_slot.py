@@ -56,7 +56,8 @@ class Sweep:
         self.folder: SweepFolder = sweep_of("lenet_exp", [job])
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.folder.start([job], runs=1)
-        self.job, self.channel = job, SlurmMessages(self.folder.path / "slurm")
+        self.job = job
+        self.channel = SlurmMessages(self.folder.path / "slurm")
         (self.folder.path / ".probe").write_text(".probe")
         self.open()
         self.slot = start(
@@ -68,8 +69,9 @@ class Sweep:
         )
 
     def open(self) -> None:
-        what = RemoteWork(["lenet-train"], {}, [job_to_json(self.job)])
-        self.session = self.channel.open(what, asks=True, time_limit=None, probe=".probe").session
+        work = RemoteWork(["lenet-train"], {}, [job_to_json(self.job)])
+        plan = self.channel.open(work, asks=True, time_limit=None, probe=".probe")
+        self.session = plan.session
         self._heard: list[tuple[str, dict[str, Any]]] = []
 
     def hear(self, kind: str) -> dict[str, Any]:
@@ -81,7 +83,8 @@ class Sweep:
             assert self.slot.poll() is None or self._heard, end(self.slot).stderr
             time.sleep(0.02)
         name, message = self._heard.pop(0)
-        assert (name, message["kind"]) == (NAME, kind), message
+        assert name == NAME, message
+        assert message["kind"] == kind, message
         return message
 
     def tell(self, message: dict[str, Any]) -> None:
@@ -95,22 +98,24 @@ class Sweep:
 
     def workers(self) -> list[int]:
         """Return the worker's child processes."""
-        found = []
+        pids = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
-                if int(path.read_text().rpartition(")")[2].split()[1]) == self.slot.pid:
-                    found.append(int(path.parent.name))
-            except OSError:
+                _, _, after_name = path.read_text().rpartition(")")
+            except OSError:  # it ended
                 continue
-        return found
+            parent = int(after_name.split()[1])
+            if parent == self.slot.pid:
+                pids.append(int(path.parent.name))
+        return pids
 
 
 @pytest.fixture
 def sweep(job: Job) -> Iterator[Sweep]:
-    found = Sweep(job)
-    yield found
-    found.slot.kill()
-    end(found.slot)
+    started = Sweep(job)
+    yield started
+    started.slot.kill()
+    end(started.slot)
 
 
 @pytest.mark.by_hand  # tests/executors/slurm tests workers with a real queue
@@ -118,14 +123,17 @@ def test_slurm_worker_restarts_with_new_sweep_process(sweep):
     sweep.begins()
     sweep.tell({"kind": "answer", "turn": 1, "value": False})
     assert sweep.hear("question")["epoch"] == 2
+
     sweep.open()  # the sweep restarts: the worker writes a checkpoint
     sweep.hear("described")
     assert 2 <= len(sweep.job.folder.history().epochs) < EPOCHS
     sweep.tell(messages.start(1, sweep.job))
     assert sweep.hear("question")["epoch"] == 1  # repeated for the new process
+
     sweep.tell({"kind": "answer", "turn": 1, "value": True})
     assert messages.read_job_end(sweep.hear("ended")).error is None
     assert sweep.job.folder.record().outcome is Outcome.pruned
+
     sweep.tell({"kind": "leave"})
     assert sweep.hear("left")["turn"] is None
     sweep.channel.close(sweep.session)
@@ -136,8 +144,10 @@ def test_slurm_worker_restarts_with_new_sweep_process(sweep):
 def test_waiting_run_writes_checkpoint_on_slurm_warning_signal(sweep):
     """Slurm signals all processes of the allocation at once."""
     sweep.begins()
+
     for pid in (sweep.slot.pid, *sweep.workers()):
         os.kill(pid, signal.SIGUSR2)
+
     assert sweep.hear("left")["turn"] == 1
     assert end(sweep.slot).returncode == 0
     record = sweep.job.folder.record()
