@@ -25,7 +25,8 @@ class Scripted:
     """An executor that ends jobs in the order of their numbers, as the script states."""
 
     def __init__(self, script: str, capacity: int) -> None:
-        self.script, self.capacity = script, capacity
+        self.script = script
+        self.capacity = capacity
         self.running: set[int] = set()
         self.most = 0
         self.left = False
@@ -72,28 +73,31 @@ def jobs(n: int) -> list[Job]:
     ],
 )
 def test_no_job_starts_after_too_many_consecutive_failures(script, most, num_ended):
-    executor, ended = Scripted(script, 2), []
+    executor = Scripted(script, 2)
+    ended: list[JobEnd] = []
+
     drive(executor, jobs(len(script)), max_failures=most, on_done=ended.append)
+
     assert [done.job for done in ended] == list(range(num_ended))
     assert executor.most <= 2
     assert executor.left
 
 
 def test_jobs_are_created_as_slots_become_free():
-    made, started = [], []
+    created: list[int] = []
+    created_at_each_end: list[int] = []
 
     def create_jobs() -> Iterable[Job]:
         for job in jobs(5):
-            made.append(job.number)
+            created.append(job.number)
             yield job
 
-    drive(
-        Scripted("." * 5, 2),
-        create_jobs(),
-        max_failures=None,
-        on_done=lambda done: started.append(len(made)),
-    )
-    assert started == [2, 3, 4, 5, 5]
+    def on_done(done: JobEnd) -> None:
+        created_at_each_end.append(len(created))
+
+    drive(Scripted(".....", 2), create_jobs(), max_failures=None, on_done=on_done)
+
+    assert created_at_each_end == [2, 3, 4, 5, 5]
 
 
 def test_executor_that_raises_is_closed():
@@ -104,42 +108,45 @@ def test_executor_that_raises_is_closed():
     assert executor.left
 
 
-def slots(*numbers: int, retries: int = 1) -> JobSlots:
+def slots_for(*numbers: int, retries: int = 1) -> JobSlots:
     """Return slots with these jobs waiting."""
-    made = JobSlots("hydra/launcher=cluster", retries=retries)
+    slots = JobSlots("hydra/launcher=cluster", retries=retries)
     for number in numbers:
-        made.submit(jobs(number + 1)[number])
-    return made
+        slots.submit(jobs(number + 1)[number])
+    return slots
 
 
 def test_uncounted_loss_costs_no_retry_but_time_limit_ends_job():
-    made = slots(0, retries=0)
+    slots = slots_for(0, retries=0)
     for turn in (1, 2, 3):
-        made.fill(1)
-        made.ready(turn)
-        made.fill(1)
+        slots.fill(1)
+        slots.ready(turn)
+        slots.fill(1)
         if turn < 3:
-            assert made.lost(turn, "its time was up", counts=False) == [CloseSlot(turn)]
+            assert slots.lost(turn, "its time was up", counts=False) == [CloseSlot(turn)]
+
     over = JobEnd(0, lost="over the time limit of 3 s", over_limit=True)
-    assert made.ended(3, 3, over) == [over]
+    assert slots.ended(3, 3, over) == [over]
 
 
 def test_slots_that_never_start_are_one_line_unless_another_works():
-    made = slots(0, 1)
-    made.fill(1)
-    made.ready(1)
-    made.fill(1)
+    slots = slots_for(0, 1)
+    slots.fill(1)
+    slots.ready(1)
+    slots.fill(1)
+
     for _ in range(MOST_UNREADY):
-        (opened,) = made.fill(2)
-        made.lost(opened.slot, "no memory")
-    assert made.fill(2) == []  # the working slot may run both
-    assert made.ended(1, 1, JobEnd(0, value=0.9)) == [JobEnd(0, value=0.9)]
-    assert made.fill(2) == [StartJob(1, 2, jobs(2)[1])]
-    made.lost(1, "its node was lost")
+        (opened,) = slots.fill(2)
+        slots.lost(opened.slot, "no memory")
+    assert slots.fill(2) == []  # the working slot may run both
+    assert slots.ended(1, 1, JobEnd(0, value=0.9)) == [JobEnd(0, value=0.9)]
+    assert slots.fill(2) == [StartJob(1, 2, jobs(2)[1])]
+
+    slots.lost(1, "its node was lost")
     for _ in range(MOST_UNREADY):
-        (opened,) = made.fill(2)
-        made.lost(opened.slot, "no memory")
+        (opened,) = slots.fill(2)
+        slots.lost(opened.slot, "no memory")
     with pytest.raises(UserError) as ended:
-        made.fill(2)
+        slots.fill(2)
     assert str(ended.value).startswith("hydra/launcher=cluster: ")
     assert "no memory" in str(ended.value)

@@ -36,26 +36,30 @@ def work(tmp_path) -> PortableWork:
 
 @pytest.fixture
 def host(work) -> Iterator[SlotProcess]:
-    made = SlotProcess(work)
-    yield made
-    made.close()
+    process = SlotProcess(work)
+    yield process
+    process.close()
 
 
 def test_slot_process_runs_a_job_and_reports_the_end(host, job):
     done = host.start(job)
-    assert (done.job, done.value, done.lost) == (job.number, job.number, None)
+    assert done.job == job.number
+    assert done.value == job.number
+    assert done.lost is None
 
 
 def test_job_stopped_while_waiting_for_answer_trains_no_more(work, job, tmp_path):
     epochs = tmp_path / "epochs"
     spec = replace(work.work, task=partial(report_until_stopped, str(epochs)))
     host = SlotProcess(replace(work, work=spec, asks=True))
+
     try:
         assert isinstance(host.start(job), EpochReport)
         host.stop()
         done = host.answer(None)
     finally:
         host.close()
+
     assert isinstance(done.error, Terminated)
     assert epochs.read_text() == "epoch\n"
 

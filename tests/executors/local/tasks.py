@@ -56,13 +56,12 @@ def pool(
     **work: Any,
 ) -> PoolExecutor:
     """Return a pool with a queued job for each call (function, arguments...)."""
-    spec = WorkSpec(
-        call, prepare, [], **{"cores": 1, "jobs": None, "output": Path(os.devnull)} | work
-    )
-    made = PoolExecutor(spec, workers, retries=retries, time_limit=time_limit)
+    work = {"cores": 1, "jobs": None, "output": Path(os.devnull)} | work
+    spec = WorkSpec(call, prepare, [], **work)
+    executor = PoolExecutor(spec, workers, retries=retries, time_limit=time_limit)
     for number, (function, *arguments) in enumerate(calls):
-        made.submit(Call(number, function, arguments))
-    return made
+        executor.submit(Call(number, function, arguments))
+    return executor
 
 
 def prepare_with_gpus(prepare: Callable[[], object], devices: Sequence[int], slot: int) -> None:
@@ -181,16 +180,16 @@ def shout(text: str) -> None:
 
 def pool_of_waiting(file: str) -> None:
     """Run a pool whose only job waits for SIGTERM."""
-    with pool((wait_for_the_end, file)) as made:
-        made.next_done(60)
+    with pool((wait_for_the_end, file)) as executor:
+        executor.next_done(60)
 
 
 def pool_of_starting(file: str, started: str) -> None:
     """Run a pool with a job, and write the ID of its slowly starting worker to `started`."""
-    with pool((wait_for_the_end, file), prepare=prepare_slowly) as made:
-        made.next_done(0.01)
-        Path(started).write_text(str(made.running[0]))
-        made.next_done(60)
+    with pool((wait_for_the_end, file), prepare=prepare_slowly) as executor:
+        executor.next_done(0.01)
+        Path(started).write_text(str(executor.running[0]))
+        executor.next_done(60)
 
 
 def sum_of_answers(n: int, ask: Callable[[int], int]) -> int:

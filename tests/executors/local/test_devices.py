@@ -65,15 +65,13 @@ def test_only_runs_without_device_number_use_device_of_worker(flags, allowed, ex
     assert worker_devices(flags, allowed) == expected
 
 
-@pytest.mark.parametrize(("count", "there"), [(2, "2"), (0, "none")])
-def test_missing_device_is_refused(monkeypatch, count, there):
+@pytest.mark.parametrize(("count", "devices"), [(2, "2"), (0, "none")])
+def test_missing_device_is_refused(monkeypatch, count, devices):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     with pytest.raises(ConfigError) as refusal:
         worker_devices(["cpu"], [7])
-    assert (
-        str(refusal.value)
-        == f"sweep.devices=[7]: CUDA device 7 not found; this machine has {there}"
-    )
+    message = f"sweep.devices=[7]: CUDA device 7 not found; this machine has {devices}"
+    assert str(refusal.value) == message
 
 
 @pytest.mark.parametrize(
@@ -99,4 +97,5 @@ def test_workers_of_a_sweep_have_distinct_slots(main, ready, tmp_path, monkeypat
     file = tmp_path / "slots"
     monkeypatch.setattr(pool, "prepare_worker", partial(record_slot, str(file)))
     main(*SWEEP, "seed=range(4)", "sweep.devices=[1,0]", status=0)
-    assert sorted(map(json.loads, file.read_text().splitlines())) == [[0, 1], [1, 0]]
+    slots_and_devices = [json.loads(line) for line in file.read_text().splitlines()]
+    assert sorted(slots_and_devices) == [[0, 1], [1, 0]]

@@ -25,34 +25,39 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def run(*jobs: tuple[Callable[..., Any], ...], **options: Any) -> dict[int, JobEnd]:
-    """Run the jobs (function, arguments...) to the end."""
+    """Run the jobs (function, arguments...) to the end, and return their ends by number."""
+    ends: dict[int, JobEnd] = {}
     with tasks.pool(*jobs, **options) as pool:
-        found = {}
         while (done := pool.next_done(math.inf)) is not None:
-            assert done.job not in found
-            found[done.job] = done
+            assert done.job not in ends
+            ends[done.job] = done
         assert pool.running == {}
-    return found
+    return ends
 
 
 def test_worker_imports_no_file_of_the_working_directory(tmp_path, monkeypatch):
+    code = f"open({str(tmp_path / 'ran')!r}, 'w')\nraise ImportError\n"
     for name in ("cloudpickle", "gc", "queue", "torch"):
-        (tmp_path / f"{name}.py").write_text(
-            f"open({str(tmp_path / 'ran')!r}, 'w')\nraise ImportError\n"
-        )
+        (tmp_path / f"{name}.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     assert run((tasks.double, 4))[0].value == 8
     assert not (tmp_path / "ran").exists()
 
 
 def test_each_job_runs_once_and_each_worker_is_prepared_once():
-    done = run(*[(tasks.where, n) for n in range(8)], workers=2)
-    assert {n: d.value[0] for n, d in done.items()} == {n: n for n in range(8)}
-    origins = [d.value[1:] for d in done.values()]
-    assert 1 <= len({pid for pid, _, _ in origins}) <= 2
-    assert all(pid == session != os.getsid(0) for pid, session, _ in origins)
-    assert {times for _, _, times in origins} == {1}
-    assert not any(alive(pid) for pid, _, _ in origins)
+    ends = run(*[(tasks.where, n) for n in range(8)], workers=2)
+
+    assert sorted(ends) == list(range(8))
+    pids = set()
+    for number, end in ends.items():
+        returned_number, pid, session, preparations = end.value
+        assert returned_number == number
+        assert session == pid
+        assert session != os.getsid(0)
+        assert preparations == 1
+        assert not alive(pid)
+        pids.add(pid)
+    assert 1 <= len(pids) <= 2
 
 
 @pytest.fixture
@@ -63,9 +68,10 @@ def gpus(monkeypatch):
 
 @pytest.mark.usefixtures("gpus")
 def test_retried_job_gets_gpu_of_dead_worker(tmp_path):
-    jobs = [(task, tmp_path, n, 1) for n, task in enumerate((tasks.meet, tasks.die_and_meet))]
+    jobs = [(tasks.meet, tmp_path, 0, 1), (tasks.die_and_meet, tmp_path, 1, 1)]
     done = run(*jobs, workers=2, retries=1, devices=[1, 3])
-    assert [done[n].value for n in range(2)] == [(0, [1]), (1, [3])]
+    assert done[0].value == (0, [1])
+    assert done[1].value == (1, [3])
 
 
 @pytest.mark.usefixtures("gpus")
@@ -94,17 +100,20 @@ def test_exception_of_job_is_returned_with_traceback():
 )
 def test_worker_that_dies_loses_only_the_current_job(job, why):
     done = run((tasks.double, 1), job, (tasks.double, 2), retries=1)
-    assert [done[0].value, done[2].value] == [2, 4]
-    assert (done[1].value, done[1].error) == (None, None)
+    assert done[0].value == 2
+    assert done[2].value == 4
+    assert done[1].value is None
+    assert done[1].error is None
     assert done[1].lost.endswith(why)
 
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_job_whose_worker_died_is_retried_up_to_the_limit(tmp_path, retries):
     done = run((tasks.die, -signal.SIGKILL, str(tmp_path)), retries=retries)[0]
-    assert done == (
-        JobEnd(0, value="second try") if retries else JobEnd(0, lost="killed by SIGKILL")
-    )
+    if retries == 1:
+        assert done == JobEnd(0, value="second try")
+    else:
+        assert done == JobEnd(0, lost="killed by SIGKILL")
 
 
 def run_over_limit(file: Path, *jobs: tuple[Callable[..., Any], ...]) -> dict[int, JobEnd]:
@@ -118,7 +127,8 @@ def run_over_limit(file: Path, *jobs: tuple[Callable[..., Any], ...]) -> dict[in
         done = run(*jobs, time_limit=limit)
         assert done[0].over_limit
         assert f"{limit} s" in done[0].lost
-        if file.exists() and not any(done[job].over_limit for job in range(1, len(jobs))):
+        others_are_over = any(done[job].over_limit for job in range(1, len(jobs)))
+        if file.exists() and not others_are_over:
             break
     return done
 
@@ -143,11 +153,14 @@ def test_job_that_ignores_sigterm_is_killed_with_child_processes(tmp_path, monke
 
 def test_stop_ends_running_jobs_and_starts_no_more(tmp_path):
     file = tmp_path / "file"
-    with tasks.pool((tasks.wait_for_the_end, str(file)), (tasks.double, 1), retries=5) as pool:
+    jobs = ((tasks.wait_for_the_end, str(file)), (tasks.double, 1))
+    with tasks.pool(*jobs, retries=5) as pool:
         assert pool.next_done(0.01) is None
         until(lambda: file.exists() and file.read_text() != "")
         assert pool.running == {0: int(file.read_text())}
+
         pool.stop()
+
         done = pool.next_done(60)
         assert done is not None
         assert done.job == 0
@@ -160,8 +173,9 @@ def test_closing_the_pool_kills_running_jobs(tmp_path):
     file = tmp_path / "file"
     with tasks.pool((tasks.never_end, str(file))) as pool:
         pool.next_done(0.01)
-        until(lambda: len(file.read_text().split()) == 2 if file.exists() else False)
-    until(lambda: not any(alive(int(pid)) for pid in file.read_text().split()))
+        until(lambda: file.exists() and len(file.read_text().split()) == 2)
+    pids = [int(pid) for pid in file.read_text().split()]
+    until(lambda: not any(alive(pid) for pid in pids))
 
 
 def kill_pool(function: Callable[..., None], *files: Path) -> None:
@@ -209,15 +223,22 @@ def test_questions_of_jobs_are_answered_in_process_of_pool():
         questions.append(question)
         return 10 * question
 
-    found = run((tasks.sum_of_answers, 4), (tasks.sum_of_answers, 3), workers=2, answer=answer)
-    assert [found[n].value for n in (0, 1)] == [60, 30]
+    done = run((tasks.sum_of_answers, 4), (tasks.sum_of_answers, 3), workers=2, answer=answer)
+
+    assert done[0].value == 60
+    assert done[1].value == 30
     assert sorted(questions) == [0, 0, 1, 1, 2, 2, 3]
 
 
 @pytest.mark.slow(seconds=4)
 def test_job_whose_worker_died_after_an_answer_asks_again(tmp_path):
     questions: list[int] = []
-    found = run(
-        (tasks.ask_and_die, tmp_path / "died"), retries=1, answer=lambda q: questions.append(q) or 7
-    )
-    assert (found[0].value, questions) == (7, [1, 1])
+
+    def answer(question: int) -> int:
+        questions.append(question)
+        return 7
+
+    done = run((tasks.ask_and_die, tmp_path / "died"), retries=1, answer=answer)
+
+    assert done[0].value == 7
+    assert questions == [1, 1]
