@@ -66,7 +66,9 @@ def why_not() -> str:
     missing = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
     if missing:
         return f"no {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)"
-    return "" if os.geteuid() == 0 else "Slurm's daemons require root"
+    if os.geteuid() != 0:
+        return "Slurm's daemons require root"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,16 @@ class Slurm:
 
     def start(self) -> None:
         self.folder.chmod(0o755)
-        ports = [free_port() for _ in range(3)]
+        port, *node_ports = [free_port() for _ in range(3)]
         host = os.uname().nodename
         line = "NodeName=n{} NodeHostname={} NodeAddr=127.0.0.1 Port={} CPUs=1"
-        nodes = [line.format(n, host, port) for n, port in enumerate(ports[1:])]
-        conf = CONF.format(host=host, port=ports[0], folder=self.folder, nodes="\n".join(nodes))
+        nodes = [line.format(n, host, node_port) for n, node_port in enumerate(node_ports)]
+        conf = CONF.format(host=host, port=port, folder=self.folder, nodes="\n".join(nodes))
         (self.folder / "slurm.conf").write_text(conf)
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
         for name in ("state", *NODES):
             (self.folder / name).mkdir()
+
         self._start_munge()
         self._run("slurmctld")
         for node in NODES:
@@ -134,12 +137,11 @@ class Slurm:
         (munge / "key").chmod(0o400)
         for path in (munge, munge / "key"):
             shutil.chown(path, "munge", "munge")
-        files = [
-            f"--{name}={munge / name}"
-            for name in ("socket", "key-file", "pid-file", "log-file", "seed-file")
-        ]
-        files[1] = f"--key-file={munge / 'key'}"
-        self._run("setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "munged", *files)
+        files = [f"--key-file={munge / 'key'}"]
+        for name in ("socket", "pid-file", "log-file", "seed-file"):
+            files.append(f"--{name}={munge / name}")
+        as_munge = ("setpriv", "--reuid=munge", "--regid=munge", "--clear-groups")
+        self._run(*as_munge, "munged", *files)
 
     def _run(self, *command: str) -> None:
         environment = {"HOME": "/", "USER": getpass.getuser()} | self.environment
@@ -152,36 +154,37 @@ class Slurm:
 
     def _wait_until_idle(self) -> None:
         deadline = time.monotonic() + 30
-        while set(
-            states := self.command("sinfo", "--noheader", "--Node", "--format=%T").split()
-        ) != {"idle"}:
+        while True:
+            states = self.command("sinfo", "--noheader", "--Node", "--format=%T").split()
+            if set(states) == {"idle"}:
+                return
             assert time.monotonic() < deadline, states
             time.sleep(0.2)
 
     def _is_of(self, process: psutil.Process, node: str) -> bool:
         environment = process.environ()
+        if process.cwd() == str(self.folder / node):
+            return True
         in_cluster = environment.get("SLURM_CONF") == str(self.folder / "slurm.conf")
-        return process.cwd() == str(self.folder / node) or (
-            in_cluster and environment.get("SLURMD_NODENAME") == node
-        )
+        return in_cluster and environment.get("SLURMD_NODENAME") == node
 
     def _is_mine(self, process: psutil.Process) -> bool:
-        return (
-            Path(process.cwd()).is_relative_to(self.folder)
-            or str(self.folder) in " ".join(process.cmdline())
-            or any(self._is_of(process, node) for node in NODES)
-        )
+        if Path(process.cwd()).is_relative_to(self.folder):
+            return True
+        if str(self.folder) in " ".join(process.cmdline()):
+            return True
+        return any(self._is_of(process, node) for node in NODES)
 
 
 @contextlib.contextmanager
 def slurm(folder: Path) -> Iterator[Slurm]:
     """Run a Slurm cluster in a folder."""
-    found = Slurm(folder)
+    cluster = Slurm(folder)
     try:
-        found.start()
-        yield found
+        cluster.start()
+        yield cluster
     finally:
-        found.end()
+        cluster.end()
 
 
 def _path() -> str:
@@ -192,16 +195,14 @@ def kill_all(which: Callable[[psutil.Process], bool]) -> int:
     """Kill processes and their new child processes until none is left, and return their number."""
     killed: set[int] = set()
     while True:
-        found = []
+        living = []
         for process in psutil.process_iter():
+            if process.pid == os.getpid():
+                continue
             with contextlib.suppress(psutil.Error):
-                if (
-                    process.pid != os.getpid()
-                    and process.status() != psutil.STATUS_ZOMBIE
-                    and which(process)
-                ):
+                if process.status() != psutil.STATUS_ZOMBIE and which(process):
                     process.kill()
-                    found.append(process.pid)
-        if not found:
+                    living.append(process.pid)
+        if not living:
             return len(killed)
-        killed.update(found)
+        killed.update(living)

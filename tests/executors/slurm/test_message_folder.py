@@ -15,12 +15,18 @@ from lenet_exp.stopping import Terminated
 
 
 def test_messages_are_read_once_in_order_of_each_sender(tmp_path):
-    one, other, reader = MessageFolder(tmp_path), MessageFolder(tmp_path), MessageFolder(tmp_path)
+    one = MessageFolder(tmp_path)
+    other = MessageFolder(tmp_path)
+    reader = MessageFolder(tmp_path)
     for n in range(12):
         one.put("7_0-0-0", {"n": n})
     other.put("7_1-0-0", {"n": 0})
     (tmp_path / ".half-written").write_text('{"n": ')
-    assert reader.take() == [("7_0-0-0", {"n": n}) for n in range(12)] + [("7_1-0-0", {"n": 0})]
+
+    *from_one, from_other = reader.take()
+
+    assert from_one == [("7_0-0-0", {"n": n}) for n in range(12)]
+    assert from_other == ("7_1-0-0", {"n": 0})
     assert reader.take() == []
 
 
@@ -48,11 +54,15 @@ def test_epoch_report_is_transmitted_bit_for_bit(loss):
 
 
 def test_job_end_is_sent_as_text():
+    def transmitted(end: JobEnd) -> JobEnd:
+        return messages.read_job_end(messages.job_message(5, end))
+
     lost = JobEnd(3, lost="over the time limit of 2 s", over_limit=True)
-    assert messages.read_job_end(messages.job_message(5, lost)) == lost
-    failed = messages.read_job_end(messages.job_message(5, JobEnd(3, error=KeyError("a\nb"))))
-    assert (failed.job, str(failed.error)) == (3, "KeyError: 'a\\nb'")
-    assert isinstance(
-        messages.read_job_end(messages.job_message(5, JobEnd(3, error=Terminated()))).error,
-        Terminated,
-    )
+    assert transmitted(lost) == lost
+
+    failed = transmitted(JobEnd(3, error=KeyError("a\nb")))
+    assert failed.job == 3
+    assert str(failed.error) == "KeyError: 'a\\nb'"
+
+    stopped = transmitted(JobEnd(3, error=Terminated()))
+    assert isinstance(stopped.error, Terminated)

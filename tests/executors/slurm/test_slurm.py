@@ -44,18 +44,20 @@ ON_SLURM = (
 
 @pytest.fixture
 def cluster() -> Iterator[Slurm]:
-    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, slurm(Path(folder)) as found:
-        yield found
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, slurm(Path(folder)) as started:
+        yield started
 
 
 def ended(outputs: Path) -> list[tuple[str, str, str]]:
     """Return the results of runs, which must not depend on the executor."""
-    found = runs(client(outputs))
-    assert {run.info.status for run in [*found, *runs(client(outputs), "sweep")]} == {"FINISHED"}
-    return [
-        (run.info.run_name, run.data.tags["outcome"], run.data.tags.get("weights_digest", ""))
-        for run in found
-    ]
+    store = client(outputs)
+    assert {sweep.info.status for sweep in runs(store, "sweep")} == {"FINISHED"}
+    results = []
+    for run in runs(store):
+        assert run.info.status == "FINISHED"
+        tags = run.data.tags
+        results.append((run.info.run_name, tags["outcome"], tags.get("weights_digest", "")))
+    return results
 
 
 @pytest.mark.slow(seconds=35)
@@ -71,15 +73,16 @@ def test_search_in_slurm_job_survives_node_loss_and_stop_like_local_sweep(cluste
         return len(list(ready.glob("runs/*/record.json")))
 
     def node_of_runs() -> str:
-        (node,) = re.findall(
-            rf"^(?!{job}_)\S+ RUNNING (\w+)$", "\n".join(cluster.living()), re.MULTILINE
-        )
+        living = "\n".join(cluster.living())
+        (node,) = re.findall(rf"^(?!{job}_)\S+ RUNNING (\w+)$", living, re.MULTILINE)
         return node
 
     line = ("-m", *SEARCH, *ON_SLURM)
     refused = typed(*line, "hydra.launcher.partition=nope")
-    assert (refused.returncode, "nope" in refused.stderr.splitlines()[-1]) == (2, True)
+    assert refused.returncode == 2
+    assert "nope" in refused.stderr.splitlines()[-1]
     assert not [path for path in ready.glob("*s/*") if path.is_dir()]  # nothing is left behind
+
     command = f"exec {shlex.join([sys.executable, '-m', 'lenet_exp', 'train', *line])}"
     export = f"--export=ALL,LENET_EXP_OUTPUTS={ready},PYTHONPATH={ROOT}"
     options = (
@@ -91,21 +94,23 @@ def test_search_in_slurm_job_survives_node_loss_and_stop_like_local_sweep(cluste
     )
     job = cluster.command("sbatch", *options, "--wrap", command).strip()
     until(lambda: trained() >= 2)
+
     node = node_of_runs()
     assert cluster.lose_node(node) > 2
-    had = trained()
+    trained_before_loss = trained()
     cluster.start_node(node)
-    until(lambda: trained() > had)
+    until(lambda: trained() > trained_before_loss)
     assert "Slurm allocations: 1 RUNNING" in typed("status", program="sweep").stdout
+
     stopped = typed("stop", program="sweep")
-    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert stopped.returncode == 0
+    assert stopped.stderr == ""
     until(lambda: not cluster.living())
     assert trained() < TRIALS
-    done = typed(*line)
-    assert done.returncode == 0, done.stdout + done.stderr
+
+    succeeded(typed(*line))
     until(lambda: not cluster.living())
-    local = lenet_train("-m", *SEARCH, outputs=tmp_path / "local")
-    assert local.returncode == 0, local.stderr
+    succeeded(lenet_train("-m", *SEARCH, outputs=tmp_path / "local"))
     assert ended(ready) == ended(tmp_path / "local")
     assert {outcome for _, outcome, _ in ended(ready)} == {"finished", "pruned"}
 

@@ -57,8 +57,8 @@ class SimulatedQueue:
     def jobs(self, prefix: str) -> list[QueuedJob] | None:
         if self.states is None:
             return None
-        found = [QueuedJob(one, self.names[one], state) for one, state in self.states.items()]
-        return [job for job in found if job.name.startswith(prefix)]
+        queued = [QueuedJob(job, self.names[job], state) for job, state in self.states.items()]
+        return [job for job in queued if job.name.startswith(prefix)]
 
     def cancel(self, ids: Sequence[str]) -> None:
         self.cancelled += ids
@@ -72,10 +72,20 @@ class Cluster:
     ) -> None:
         (sweep / "ended").mkdir(parents=True, exist_ok=True)
         (sweep / "active").mkdir(exist_ok=True)
-        self.now, self.queue = 1000.0, queue
+        self.now = 1000.0
+        self.queue = queue
         self.channel = SlurmMessages(sweep / "slurm")
-        answer = (lambda report: report.value < 0.5) if asks else None
-        work = WorkSpec(_nothing, _nothing, [], 1, None, sweep / "workers.log", answer, NOWHERE)
+        answer = _is_pruned if asks else None
+        work = WorkSpec(
+            _nothing,
+            _nothing,
+            sets=[],
+            cores=1,
+            jobs=None,
+            output=sweep / "workers.log",
+            answer=answer,
+            remote=NOWHERE,
+        )
         self.executor = SlurmExecutor(
             work,
             options,
@@ -100,8 +110,9 @@ class Cluster:
 
     def come(self, slot: str, **changed: Any) -> None:
         self.beat(slot)
-        slot_here = SlotInfo("node", "", "", source_digest(), versions()["torch"])
-        self.say(slot, {"kind": messages.DESCRIBED, **asdict(replace(slot_here, **changed))})
+        suitable = SlotInfo("node", "", "", source_digest(), versions()["torch"])
+        described = replace(suitable, **changed)
+        self.say(slot, {"kind": messages.DESCRIBED, **asdict(described)})
 
     def beat(self, slot: str) -> None:
         self.channel.beats(self.session).beat(slot)
@@ -114,18 +125,23 @@ class Cluster:
         """Let time pass in steps of five seconds with heartbeats of some slots, and return the
         ends of jobs.
         """
-        found = []
-        for _ in range(max(1, int(seconds / 5))):
+        ends = []
+        steps = max(1, int(seconds / 5))
+        for _ in range(steps):
             self.now += min(seconds, 5.0)
             for slot in beating:
                 self.beat(slot)
             while (done := self.executor.next_done(0)) is not None:
-                found.append(done)
-        return found
+                ends.append(done)
+        return ends
 
 
 def _nothing(*_: object) -> float:
     return 0.0
+
+
+def _is_pruned(report: EpochReport) -> bool:
+    return report.value < 0.5
 
 
 @pytest.fixture
@@ -142,9 +158,9 @@ def new(tmp_path):
         retries: int = 0,
         asks: bool = False,
     ) -> Cluster:
-        return Cluster(
-            tmp_path / "sweeps" / "abc", options, queue or SimulatedQueue(), retries, asks
-        )
+        folder = tmp_path / "sweeps" / "abc"
+        queue = queue or SimulatedQueue()
+        return Cluster(folder, options, queue, retries=retries, asks=asks)
 
     return make
 
@@ -159,11 +175,13 @@ def two_slots(cluster: Cluster, jobs: list[Job]) -> int:
     cluster.come("1_0-0-0")
     cluster.come("1_1-0-0")
     cluster.passes(5)
-    (first,), (second,) = cluster.messages_to("1_0-0-0"), cluster.messages_to("1_1-0-0")
-    assert [(first["kind"], first["number"]), (second["kind"], second["number"])] == [
-        ("start", 0),
-        ("start", 1),
-    ]
+
+    (first,) = cluster.messages_to("1_0-0-0")
+    assert first["kind"] == "start"
+    assert first["number"] == 0
+    (second,) = cluster.messages_to("1_1-0-0")
+    assert second["kind"] == "start"
+    assert second["number"] == 1
     return int(first["turn"])
 
 
@@ -183,7 +201,9 @@ def test_allocations_are_limited_by_option_and_number_of_jobs(new, jobs, jobs_in
 def test_allocation_missing_from_the_queue_is_lost_after_the_deadline(new, jobs):
     cluster = new(retries=1)
     two_slots(cluster, jobs)
+
     del cluster.queue.states["1_0"]
+
     assert cluster.passes(55, *BOTH) == []
     assert cluster.executor.running == {0, 1}
     assert cluster.passes(15, *BOTH) == []
@@ -195,9 +215,12 @@ def test_allocation_missing_from_the_queue_is_lost_after_the_deadline(new, jobs)
 def test_unreachable_controller_loses_no_jobs(new, jobs):
     cluster = new()
     two_slots(cluster, jobs)
-    shown, cluster.queue.states = cluster.queue.states, None
+    states = cluster.queue.states
+
+    cluster.queue.states = None
     assert cluster.passes(600, *BOTH) == []
-    cluster.queue.states = shown
+
+    cluster.queue.states = states
     assert cluster.passes(30, *BOTH) == []
     assert cluster.executor.running == {0, 1}
 
@@ -208,11 +231,14 @@ def test_only_refusal_of_first_allocation_ends_a_sweep(new, jobs, caplog):
     cluster.executor.submit(jobs[0])
     with pytest.raises(ConfigError, match="Unable to contact"):
         cluster.passes(5)
+
     cluster = new(retries=1)
     two_slots(cluster, jobs)
-    cluster.queue.states["1_0"], cluster.queue.refuses = "TIMEOUT", True
+    cluster.queue.states["1_0"] = "TIMEOUT"
+    cluster.queue.refuses = True
     assert cluster.passes(60, BOTH[1]) == []
     assert "Unable to contact" in caplog.text
+
     cluster.queue.refuses = False
     assert cluster.passes(35, BOTH[1]) == []
     assert cluster.queue.submitted == [2, 1]
@@ -221,12 +247,15 @@ def test_only_refusal_of_first_allocation_ends_a_sweep(new, jobs, caplog):
 def test_allocation_on_failed_node_may_be_requeued_until_deadline(new, jobs):
     cluster = new(retries=1)
     two_slots(cluster, jobs)
+
     cluster.queue.states["1_0"] = "NODE_FAIL"
     cluster.passes(20, *BOTH)
     assert cluster.executor.running == {0, 1}
+
     cluster.queue.states["1_0"] = "PENDING"  # it was requeued
     cluster.passes(5, *BOTH)
     assert cluster.executor.running == {1}
+
     cluster.queue.states["1_0"] = "RUNNING"
     cluster.come("1_0-1-0")
     cluster.passes(5, BOTH[1])
@@ -246,10 +275,12 @@ def test_silent_slot_is_lost_even_if_allocation_runs(new, jobs):
 def test_job_with_notice_costs_no_attempt_and_resumes_elsewhere(new, jobs):
     cluster = new(retries=0)
     turn = two_slots(cluster, jobs)
+
     cluster.say(BOTH[0], {"kind": "left", "turn": turn, "why": "Slurm's notice came"})
     cluster.queue.states["1_0"] = "COMPLETED"
     assert cluster.passes(10, BOTH[1]) == []
     assert cluster.queue.submitted == [2, 1]
+
     cluster.come("2_0-0-0")
     cluster.passes(5, BOTH[1])
     assert [order["number"] for order in cluster.messages_to("2_0-0-0")] == [0]
@@ -258,12 +289,13 @@ def test_job_with_notice_costs_no_attempt_and_resumes_elsewhere(new, jobs):
 def test_allocations_that_fail_at_start_end_the_sweep_with_output(new, jobs):
     cluster = new(SlurmOptions(allocations=1, tasks=1, cpus=1))
     cluster.executor.submit(jobs[0])
+    output = "bash: python: command not found\nsrun: error: task 0\n"
+
     for n in range(1, 6):
         cluster.passes(5)
-        (cluster.channel.folder / f"{n}_0.log").write_text(
-            "bash: python: command not found\nsrun: error: task 0\n"
-        )
+        (cluster.channel.folder / f"{n}_0.log").write_text(output)
         cluster.queue.states[f"{n}_0"] = "FAILED"
+
     with pytest.raises(UserError, match=r"5_0: FAILED; .*command not found"):
         cluster.passes(5)
     assert len(cluster.queue.submitted) == 5
@@ -271,36 +303,44 @@ def test_allocations_that_fail_at_start_end_the_sweep_with_output(new, jobs):
 
 def test_rerun_reuses_matching_allocations_and_cancels_outdated(new, jobs, caplog):
     caplog.set_level("INFO", "lenet_exp")
-    before = new()
-    two_slots(before, jobs)
-    queue = before.queue
-    queue.states["9_0"], queue.names["9_0"] = "RUNNING", "lenet-abc-otherwise"
-    queue.states["8_0"], queue.names["8_0"] = "RUNNING", "lenet-another-sweep"
-    cluster = new(queue=queue)
+    killed = new()
+    two_slots(killed, jobs)
+    queue = killed.queue
+    for allocation, name in (("9_0", "lenet-abc-otherwise"), ("8_0", "lenet-another-sweep")):
+        queue.states[allocation] = "RUNNING"
+        queue.names[allocation] = name
+
+    rerun = new(queue=queue)
     for job in jobs:
-        cluster.executor.submit(job)
-    cluster.passes(5)
+        rerun.executor.submit(job)
+    rerun.passes(5)
+
     assert queue.submitted == [2]
     assert queue.cancelled == ["9_0"]
     taken, ended = caplog.messages[-2:]
-    assert ("(1_0, 1_1)" in taken, "(9_0)" in ended) == (True, True)
-    assert not (cluster.channel.folder / before.session).exists()
+    assert "(1_0, 1_1)" in taken
+    assert "(9_0)" in ended
+    assert not (rerun.channel.folder / killed.session).exists()
+
     for slot in BOTH:
-        cluster.come(slot)
-    cluster.passes(5)
-    assert [cluster.messages_to(slot)[0]["number"] for slot in BOTH] == [0, 1]
+        rerun.come(slot)
+    rerun.passes(5)
+    assert [rerun.messages_to(slot)[0]["number"] for slot in BOTH] == [0, 1]
 
 
 def test_question_is_answered_once_and_only_in_current_turn(new, jobs):
     cluster = new(asks=True)
     turn = two_slots(cluster, jobs)
-    late, now = (messages.job_message(t, EpochReport(0, 1, 0.4, 1.0)) for t in (turn + 7, turn))
-    cluster.say(BOTH[0], late)
-    cluster.say(BOTH[0], now)
+    slot, _ = BOTH
+    report = EpochReport(0, 1, 0.4, 1.0)
+
+    cluster.say(slot, messages.job_message(turn + 7, report))  # of another turn
+    cluster.say(slot, messages.job_message(turn, report))
     cluster.passes(5, *BOTH)
-    assert cluster.messages_to(BOTH[0]) == [{"kind": "answer", "turn": turn, "value": True}]
-    cluster.say(BOTH[0], messages.job_message(turn, JobEnd(0)))
-    cluster.say(BOTH[0], messages.job_message(turn, JobEnd(0)))
+    assert cluster.messages_to(slot) == [{"kind": "answer", "turn": turn, "value": True}]
+
+    cluster.say(slot, messages.job_message(turn, JobEnd(0)))
+    cluster.say(slot, messages.job_message(turn, JobEnd(0)))
     assert [done.job for done in cluster.passes(5, *BOTH)] == [0]
 
 

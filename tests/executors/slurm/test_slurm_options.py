@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,52 +33,50 @@ def test_flags_of_the_launcher_become_options_of_sbatch():
 
 def test_sbatch_options_of_user_replace_and_remove_defaults():
     free = {"mem_per_cpu": "2G", "exclusive": True, "signal": None, "partition": "gpu", "nice": 0}
-    arguments = allocation_arguments(
-        SlurmOptions(allocations=1, tasks=1, cpus=2, requeue=False, sbatch=free)
-    )
-    assert {
+    options = SlurmOptions(allocations=1, tasks=1, cpus=2, requeue=False, sbatch=free)
+
+    arguments = allocation_arguments(options)
+
+    for expected in (
         "--mem-per-cpu=2G",
         "--exclusive",
         "--partition=gpu",
         "--no-requeue",
         "--nice=0",
-    } <= set(arguments)
+    ):
+        assert expected in arguments
     assert not [word for word in arguments if word.startswith("--signal")]
 
 
 def test_script_passes_every_argument_unchanged(tmp_path):
     odd = ["it's", 'a "b"', "$HOME", "line\nbreak", ""]
-    (tmp_path / "srun").write_text(
-        '#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n'
-    )
-    (tmp_path / "srun").chmod(0o755)
-    script = allocation_script(
-        SlurmOptions(1, 2, 1, before=["export A=1"]), ["printf", "%s|", *odd]
-    )
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n')
+    srun.chmod(0o755)
+    options = SlurmOptions(allocations=1, tasks=2, cpus=1, before=["export A=1"])
+
+    script = allocation_script(options, ["printf", "%s|", *odd])
+
     path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     done = subprocess.run(["bash", "-c", script], env=path, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "|".join(odd) + "|")
+    assert done.returncode == 0
+    assert done.stdout == "|".join(odd) + "|"
 
 
 def test_name_of_allocations_depends_on_options_except_number():
-    names = {
-        job_name("abc", allocation_arguments(o), allocation_script(o, ["python"]))
-        for o in (
-            OPTIONS,
-            SlurmOptions(
-                allocations=5,
-                tasks=8,
-                cpus=1,
-                partition="main",
-                time="1:00:00",
-                before=["module load python"],
-            ),
-            SlurmOptions(allocations=2, tasks=4, cpus=1, partition="main"),
-            SlurmOptions(allocations=2, tasks=8, cpus=1, partition="other"),
+    def name_with(options: SlurmOptions) -> str:
+        name = job_name(
+            "abc", allocation_arguments(options), allocation_script(options, ["python"])
         )
-    }
-    assert len(names) == 3  # the number of allocations does not change the name
-    assert all(name.startswith(job_prefix("abc")) for name in names)
+        assert name.startswith(job_prefix("abc"))
+        return name
+
+    name = name_with(OPTIONS)
+    with_fewer_tasks = name_with(SlurmOptions(allocations=2, tasks=4, cpus=1, partition="main"))
+    on_other_nodes = name_with(SlurmOptions(allocations=2, tasks=8, cpus=1, partition="other"))
+
+    assert name_with(replace(OPTIONS, allocations=5)) == name
+    assert len({name, with_fewer_tasks, on_other_nodes}) == 3
 
 
 def test_squeue_output_is_parsed_by_array_member():
@@ -87,13 +86,16 @@ def test_squeue_output_is_parsed_by_array_member():
         "13|N/A|CANCELLED|x|a|b\n"
         "nonsense\n"
     )
-    assert [(job.id, job.name, job.state, job.reason) for job in parsed(text)] == [
+
+    jobs = parsed(text)
+
+    assert [(job.id, job.name, job.state, job.reason) for job in jobs] == [
         ("12_0", "lenet-a-1", "RUNNING", "None"),
         ("12_1", "lenet-a-1", "PENDING", "Resources"),
         ("13", "x", "CANCELLED", "a|b"),
     ]
-    assert [job.is_over for job in parsed(text)] == [False, False, True]
-    assert [job.waits for job in parsed(text)] == [False, True, False]
+    assert [job.is_over for job in jobs] == [False, False, True]
+    assert [job.waits for job in jobs] == [False, True, False]
 
 
 def test_slot_name_contains_allocation_restart_and_task():
@@ -121,6 +123,7 @@ def test_impossible_launcher_options_are_one_line(
 ):
     monkeypatch.setenv("PATH", str(tmp_path))
     done = main("-m", "dataset=digits", "seed=0,1", *more)
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
     assert named in done.stderr.splitlines()[-1]
     assert not list(outputs.glob("*s/*/*"))
