@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -66,10 +67,8 @@ def test_run_is_checked_by_any_name(original, main, monkeypatch, tmp_path):
     before = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
     for which in (path, path.name[:6], path / "record.json", run.info.run_id):
         output = checked(main, which, status=0)
-        assert all(
-            part in output
-            for part in ("accuracy", "metric macro_f1", "confusion matrix", "correct images")
-        )
+        for part in ("accuracy", "metric macro_f1", "confusion matrix", "correct images"):
+            assert part in output
     assert runs(client(original))[0].data.tags == run.data.tags
 
     store = f"tracking.uri=sqlite:///{original / 'mlflow.db'}"
@@ -101,26 +100,28 @@ def test_runs_with_any_options_are_checked(line, ready, main, tmp_path):
 
 def matrix(record: Record) -> Record:
     """Move an image to another wrong class."""
-    counts = [[*row] for row in record.confusion_matrix]
-    row = next(
-        row for row, counts_of_row in enumerate(counts) if sum(counts_of_row) > counts_of_row[row]
-    )
-    source = next(column for column, count in enumerate(counts[row]) if count and column != row)
+    counts = np.array(record.confusion_matrix)
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    row, source = np.argwhere(wrong > 0)[0]
     target = next(column for column in range(10) if column not in (row, source))
-    counts[row][source] -= 1
-    counts[row][target] += 1
-    return replace(record, confusion_matrix=counts)
+    counts[row, source] -= 1
+    counts[row, target] += 1
+    return replace(record, confusion_matrix=counts.tolist())
 
 
 def correct_images(record: Record) -> Record:
     """Reverse which images are correct, without changing their number."""
-    return replace(
-        record, best_right=packed(torch.tensor(unpacked(record.best_right)[::-1].copy()))
-    )
+    reverse = unpacked(record.best_right)[::-1].copy()
+    return replace(record, best_right=packed(torch.tensor(reverse)))
 
 
 def metric(record: Record) -> Record:
     return replace(record, best_val_metric=record.best_val_metric + 0.01)
+
+
+def on_another_cpu(record: Record) -> Record:
+    return replace(record, execution=record.execution | {"cpu_capability": "SSE9"})
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def metric(record: Record) -> Record:
 def test_forged_result_differs_from_weights(forge: Callable, named, elsewhere, trained, main):
     record = forge(trained.record())
     if elsewhere:
-        record = replace(record, execution=record.execution | {"cpu_capability": "SSE9"})
+        record = on_another_cpu(record)
     refresh_digests(trained, record)
     assert named in checked(main, trained.path, status=1)
 
@@ -140,33 +141,27 @@ def test_forged_result_differs_from_weights(forge: Callable, named, elsewhere, t
 def test_changed_weights_with_matching_digests_differ(elsewhere, trained, main):
     weights_and_their_digests(trained)
     if elsewhere:
-        record = trained.record()
-        refresh_digests(
-            trained, replace(record, execution=record.execution | {"cpu_capability": "SSE9"})
-        )
+        refresh_digests(trained, on_another_cpu(trained.record()))
     assert "accuracy 0." in checked(main, trained.path, status=1)
 
 
 def test_equal_result_is_identical_on_another_cpu(trained, main):
-    record = trained.record()
-    refresh_digests(
-        trained, replace(record, execution=record.execution | {"cpu_capability": "SSE9"})
-    )
+    refresh_digests(trained, on_another_cpu(trained.record()))
     checked(main, trained.path, status=0)
 
 
 def test_runs_without_weights_or_epochs_are_not_comparable(ready, main, monkeypatch, tmp_path):
-    assert (
-        lenet_train(*LINE, "optimizer.lr=1e30", "tracking.models=none", outputs=ready).returncode
-        == 1
-    )
+    line = (*LINE, "tracking.models=none")
+    diverged = lenet_train(*line, "optimizer.lr=1e30", outputs=ready)
+    assert diverged.returncode == 1
     (path,) = (ready / "runs").iterdir()
     assert "first epoch" in checked(main, path, status=3)
-    succeeded(lenet_train(*LINE, "tracking.models=none", outputs=ready))
-    run = next(run.info.run_id for run in runs(client(ready)) if "best_epoch" in run.data.metrics)
+
+    succeeded(lenet_train(*line, outputs=ready))
+    (run,) = [run for run in runs(client(ready)) if "best_epoch" in run.data.metrics]
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "empty"))
     store = f"tracking.uri=sqlite:///{ready / 'mlflow.db'}"
-    assert "omit check=true" in checked(main, run, store, status=3)
+    assert "omit check=true" in checked(main, run.info.run_id, store, status=3)
 
 
 def test_own_network_is_checked_with_its_copied_code_if_trusted(ready, cli, workdir, tmp_path):
@@ -184,22 +179,24 @@ def test_own_network_is_checked_with_its_copied_code_if_trusted(ready, cli, work
     )
     succeeded(cli(*line, env={"PYTHONPATH": "nets"}))
     (path,) = (ready / "runs").iterdir()
-    (digest,) = (place.name for place in (ready / "code").iterdir())
+    (code,) = (ready / "code").iterdir()
+    trust = f"trust=sha256:{code.name}"
     theirs = shutil.copytree(ready, tmp_path / "theirs")
     save(nets / "mine.py", NET.replace("relu", "tanh"))
     assert cli(f"run={path}", "check=true", program="reproduce").returncode == 0
 
     own = {"LENET_EXP_OUTPUTS": str(tmp_path / "own")}
-    copy = theirs / "runs" / path.name
-    refused = cli(f"run={copy}", "check=true", program="reproduce", env=own)
-    assert (refused.returncode, f"trust=sha256:{digest}" in refused.stdout) == (3, True)
-    trusted = cli(
-        f"run={copy}", "check=true", f"trust=sha256:{digest}", program="reproduce", env=own
-    )
-    assert trusted.returncode == 0, trusted.stdout + trusted.stderr
+    check = (f"run={theirs / 'runs' / path.name}", "check=true")
+    refused = cli(*check, program="reproduce", env=own)
+    assert refused.returncode == 3
+    assert trust in refused.stdout
+
+    succeeded(cli(*check, trust, program="reproduce", env=own))
+
     shutil.rmtree(theirs / "code")
-    without = cli(f"run={copy}", "check=true", program="reproduce", env=own)
-    assert (without.returncode, "was not found" in without.stdout) == (3, True)
+    without_code = cli(*check, program="reproduce", env=own)
+    assert without_code.returncode == 3
+    assert "was not found" in without_code.stdout
 
 
 @pytest.mark.slow(seconds=2)

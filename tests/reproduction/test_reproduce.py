@@ -68,11 +68,14 @@ def test_reproduced_run_has_same_bits_and_changes_nothing(original, main, monkey
     (run,) = runs(client(original))
     (path,) = (original / "runs").iterdir()
     before = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
+
     reproduced(main, f"run={path.name[:6]}", status=0)
     reproduced(main, f"run={path / 'record.json'}", status=0)
     assert "must be a run folder" in reproduced(main, f"run={path / 'run.log'}", status=2)
     reproduced(main, f"run={run.info.run_id}", status=0)
-    assert {file: file.read_bytes() for file in path.iterdir() if file.is_file()} == before
+
+    after = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
+    assert after == before
     assert [p.name for p in (original / "reproduced" / path.name).iterdir()] == ["lock"]
     assert runs(client(original))[0].data.tags == run.data.tags
 
@@ -96,39 +99,40 @@ def test_runs_with_any_options_are_reproduced(line, ready, main):
 def test_run_of_sweep_and_killed_run_are_reproduced(ready, main):
     done = lenet_train("-m", *LINE, "num_epoch=2", "seed=0", "hydra/launcher=basic", outputs=ready)
     assert done.returncode == 0
-    (folder,) = (RunFolder(path) for path in (ready / "runs").iterdir())
+    (path,) = (ready / "runs").iterdir()
+    folder = RunFolder(path)
     reproduced(main, f"run={folder.path}", status=0)
     (sweep,) = runs(client(ready), "sweep")
     reproduced(main, f"run={sweep.info.run_id}", status=2)
 
-    record = folder.record()  # as if killed after the first epoch
+    # as if killed after the first epoch
+    record = folder.record()
     history = read_json(folder.path / "history.json")
-    write_json(
-        folder.path / "history.json", history | {"epochs": history["epochs"][:1], "best": None}
-    )
+    history["epochs"] = history["epochs"][:1]
+    history["best"] = None
+    write_json(folder.path / "history.json", history)
     first = folder.history().epochs[0]
-    best = {
-        "best_epoch": 1,
-        "best_val_accuracy": first.val_accuracy,
-        "weights_digest": first.weights_digest,
-    }
-    refresh_digests(
-        folder,
-        replace(
-            record, outcome=Outcome.killed, epochs=1, confusion_matrix=None, best_right=None, **best
-        ),
+    killed = replace(
+        record,
+        outcome=Outcome.killed,
+        epochs=1,
+        best_epoch=1,
+        best_val_accuracy=first.val_accuracy,
+        weights_digest=first.weights_digest,
+        confusion_matrix=None,
+        best_right=None,
     )
+    refresh_digests(folder, killed)
     assert " 1 epoch," in reproduced(main, f"run={folder.path}", status=0)
 
 
 def refresh_digests(folder: RunFolder, record: Record) -> None:
     """Write a forged record with matching digests."""
-    value = {
-        k: v for k, v in record_to_json(record).items() if k not in {"digest", "history_digest"}
-    }
-    write_json(
-        folder.path / "record.json", record_with_digests(value, folder.path / "history.json")
-    )
+    value = record_to_json(record)
+    value.pop("digest", None)
+    value.pop("history_digest", None)
+    with_digests = record_with_digests(value, folder.path / "history.json")
+    write_json(folder.path / "record.json", with_digests)
 
 
 def edit(folder: RunFolder, name: str, change: Callable[[dict[str, Any]], None]) -> None:
@@ -150,28 +154,30 @@ def byte_of_the_weights(folder: RunFolder) -> None:
 
 def weights_and_their_digests(folder: RunFolder) -> None:
     """Change weights and all their digests, but not the accuracies."""
-    record, history = folder.record(), folder.history()
-    path = folder.path / history.best.weights
-    noise = torch.Generator().manual_seed(0)
-    weights = {
-        name: t + 0.3 * torch.randn(t.shape, generator=noise)
-        for name, t in load_weights(path)[0].items()
-    }
-    save_weights(path, weights, {})
-    digest = weights_digest(weights)
+    record = folder.record()
+    path = folder.path / folder.history().best.weights
+    weights, _ = load_weights(path)
+    generator = torch.Generator().manual_seed(0)
+    noisy = {}
+    for name, tensor in weights.items():
+        noisy[name] = tensor + 0.3 * torch.randn(tensor.shape, generator=generator)
+    save_weights(path, noisy, {})
+    digest = weights_digest(noisy)
 
-    def forged(value: dict[str, Any]) -> None:
+    def forge(value: dict[str, Any]) -> None:
         value["best"]["sha256"] = file_sha256(path)
         value["epochs"][record.best_epoch - 1]["weights_digest"] = digest
 
-    edit(folder, "history.json", forged)
+    edit(folder, "history.json", forge)
     refresh_digests(folder, replace(record, weights_digest=digest))
 
 
 def last_bits_of_the_weights(folder: RunFolder) -> None:
     """Change the weights too little to change a prediction, and update the digest of their file."""
-    record, path = folder.record(), folder.path / folder.history().best.weights
-    save_weights(path, {name: t * (1 + 1e-6) for name, t in load_weights(path)[0].items()}, {})
+    record = folder.record()
+    path = folder.path / folder.history().best.weights
+    weights, _ = load_weights(path)
+    save_weights(path, {name: tensor * (1 + 1e-6) for name, tensor in weights.items()}, {})
     edit(folder, "history.json", lambda value: value["best"].update(sha256=file_sha256(path)))
     refresh_digests(folder, record)
 
@@ -191,18 +197,18 @@ def correct_images(folder: RunFolder) -> None:
 
 def seed_and_digests(folder: RunFolder) -> None:
     record = folder.record()
-    refresh_digests(
-        folder, replace(record, config=replace(record.config, seed=record.config.seed + 1))
-    )
+    config = replace(record.config, seed=record.config.seed + 1)
+    refresh_digests(folder, replace(record, config=config))
+
+
+def raise_accuracy(record: dict[str, Any]) -> None:
+    record["best_val_accuracy"] = 0.999
 
 
 @pytest.mark.parametrize(
     ("alter", "named"),
     [
-        (
-            lambda f: edit(f, "record.json", lambda v: v.update(best_val_accuracy=0.999)),
-            "record.json is corrupt",
-        ),
+        (lambda folder: edit(folder, "record.json", raise_accuracy), "record.json is corrupt"),
         (loss_in_the_history, "history.json is corrupt"),
         (byte_of_the_weights, ".safetensors is corrupt"),
         (last_bits_of_the_weights, "its record"),
@@ -228,39 +234,42 @@ def test_change_with_matching_digests_is_detected_by_training(alter, epoch, trai
 
 
 def test_different_results_on_another_cpu_are_not_comparable(trained, main):
+    def remove_weights_digests(value: dict[str, Any]) -> None:
+        for epoch in value["epochs"]:
+            epoch["weights_digest"] = None
+
     record = trained.record()
     loss_in_the_history(trained)
-    edit(
-        trained,
-        "history.json",
-        lambda value: [e.update(weights_digest=None) for e in value["epochs"]],
-    )
-    there = record.execution | {"cpu_capability": "SSE9", "environment": "ATEN_CPU_CAPABILITY=sse9"}
-    refresh_digests(
-        trained, replace(record, execution=there, host="elsewhere", source_digest="0" * 64)
-    )
+    edit(trained, "history.json", remove_weights_digests)
+    execution = record.execution | {
+        "cpu_capability": "SSE9",
+        "environment": "ATEN_CPU_CAPABILITY=sse9",
+    }
+    record = replace(record, execution=execution, host="elsewhere", source_digest="0" * 64)
+    refresh_digests(trained, record)
+
     output = reproduced(main, f"run={trained.path}", status=3)
-    assert all(
-        part in output for part in ("epoch 2", "cpu_capability=SSE9", "000000000000", "elsewhere")
-    )
+
+    for part in ("epoch 2", "cpu_capability=SSE9", "000000000000", "elsewhere"):
+        assert part in output
 
 
 def test_equal_results_are_identical_on_any_cpu(trained, main):
     record = trained.record()
-    execution = {key: value for key, value in record.execution.items() if key != "cpu_capability"}
-    refresh_digests(
-        trained, replace(record, execution=execution | {"environment": "MKL_CBWR=COMPATIBLE"})
-    )
+    execution = record.execution | {"environment": "MKL_CBWR=COMPATIBLE"}
+    execution.pop("cpu_capability", None)
+    refresh_digests(trained, replace(record, execution=execution))
+
     output = reproduced(main, f"run={trained.path}", status=0)
+
     assert "environment=MKL_CBWR=COMPATIBLE" in output
     assert "cpu_capability" in output
 
 
 def test_runs_with_other_data_or_code_are_not_comparable(trained, main, tmp_path):
     record = trained.record()
-    refresh_digests(
-        trained, replace(record, data_digests=record.data_digests | {"validation": "0" * 64})
-    )
+    other_data = record.data_digests | {"validation": "0" * 64}
+    refresh_digests(trained, replace(record, data_digests=other_data))
     assert "validation" in reproduced(main, f"run={trained.path}", status=3)
 
     refresh_digests(trained, replace(record, training_version=99))
@@ -295,10 +304,10 @@ def test_run_of_release_0_3_with_several_learning_rates_is_not_comparable(ready,
     (path,) = (ready / "runs").iterdir()
     folder = RunFolder(path)
     reproduced(main, f"run={path}", status=0)
+
     record = folder.record()
-    refresh_digests(
-        folder, replace(record, fingerprint=fingerprint(record.config, record.data_digests))
-    )
+    former_fingerprint = fingerprint(record.config, record.data_digests)
+    refresh_digests(folder, replace(record, fingerprint=former_fingerprint))
     assert "0.01 and 0.03" in reproduced(main, f"run={path}", status=3)
 
 
@@ -311,10 +320,11 @@ def test_run_without_run_folder_is_reproduced_from_mlflow(original, main, monkey
     (run,) = runs(client(original))
     store = f"tracking.uri=sqlite:///{original / 'mlflow.db'}"
     assert run.info.run_id in reproduced(main, f"run={run.info.run_id}", store, status=0)
-    known = run.data.tags["weights_digest"]
+
+    digest = run.data.tags["weights_digest"]
     client(original).set_tag(run.info.run_id, "weights_digest", "0" * 64)
     assert "differs" in reproduced(main, f"run={run.info.run_id}", store, status=1)
-    client(original).set_tag(run.info.run_id, "weights_digest", known)
+    client(original).set_tag(run.info.run_id, "weights_digest", digest)
 
     folder = next((original / "runs").iterdir())
     assert str(folder) in reproduced(main, f"run={folder}", status=0)
@@ -339,12 +349,11 @@ def test_killed_reproduction_resumes_with_same_result(ready):
         time.sleep(0.02)
     process.kill()
     end(process)
-    both = [
-        end(p) for p in [start(f"run={path}", outputs=ready, program="reproduce") for _ in range(2)]
-    ]
-    assert [done.returncode for done in both] == [0, 0], [
-        done.stdout + done.stderr for done in both
-    ]
+
+    one = start(f"run={path}", outputs=ready, program="reproduce")
+    other = start(f"run={path}", outputs=ready, program="reproduce")
+    both = [succeeded(end(one)), succeeded(end(other))]
+
     assert sum("resuming in" in done.stderr for done in both) == 1
     assert sum("waiting for " in done.stderr for done in both) == 1
     assert not list(ready.glob("reproduced/*/runs"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -48,28 +49,25 @@ def trained(
 
 def test_pruned_run_has_no_result_and_can_be_resumed(ready: Path, tmp_path, monkeypatch):
     pruned = trained(lambda result: result.epoch == 2, MODEL)
-    assert (pruned.outcome, pruned.record.reason, pruned.record.epochs) == (
-        Outcome.pruned,
-        "after epoch 2",
-        2,
-    )
-    assert pruned.value != pruned.value  # NaN: no value to optimize
+    assert pruned.outcome is Outcome.pruned
+    assert pruned.record.reason == "after epoch 2"
+    assert pruned.record.epochs == 2
+    assert math.isnan(pruned.value)  # no value to optimize
     (first,) = runs(client(ready))
-    assert (first.info.status, first.data.tags["outcome"]) == ("FINISHED", "pruned")
+    assert first.info.status == "FINISHED"
+    assert first.data.tags["outcome"] == "pruned"
     assert models(client(ready)) == []
     assert client(ready).search_registered_models() == []
 
     whole = trained(line=MODEL)
-    assert (whole.outcome, whole.repeated, whole.record.resumed) == (Outcome.finished, False, 1)
+    assert whole.outcome is Outcome.finished
+    assert not whole.repeated
+    assert whole.record.resumed == 1
     (after,) = runs(client(ready))
     assert after.info.run_id == first.info.run_id
     assert after.data.tags["outcome"] == "finished"
-    assert [step for step, _, _ in points(client(ready), after.info.run_id)["val_accuracy"]] == [
-        1,
-        2,
-        3,
-        4,
-    ]
+    curve = points(client(ready), after.info.run_id)["val_accuracy"]
+    assert [epoch for epoch, _, _ in curve] == [1, 2, 3, 4]
 
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "calm"))
     assert trained().record.weights_digest == whole.record.weights_digest
@@ -110,16 +108,18 @@ BRIEF = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
 
 
 def test_result_with_other_settings_is_returned_with_note(ready):
+    def notes_with(flag: str) -> list[str]:
+        rerun = lenet_train(*BRIEF, flag, outputs=ready)
+        assert "lready trained" in rerun.stdout
+        return [line for line in rerun.stderr.splitlines() if "sweep.force=true" in line]
+
     assert lenet_train(*BRIEF, "num_threads=1", "engine=torch", outputs=ready).returncode == 0
-    for flag, noted in (
-        ("num_threads=2", "num_threads=1"),
-        ("engine=native", "engine=torch"),
-        ("engine=auto", None),
-    ):
-        again = lenet_train(*BRIEF, flag, outputs=ready)
-        assert "lready trained" in again.stdout
-        notes = [line for line in again.stderr.splitlines() if "sweep.force=true" in line]
-        assert [noted in line for line in notes] == ([] if noted is None else [True])
+
+    (note,) = notes_with("num_threads=2")
+    assert "num_threads=1" in note
+    (note,) = notes_with("engine=native")
+    assert "engine=torch" in note
+    assert notes_with("engine=auto") == []
 
 
 def test_result_of_another_torch_version_is_returned_with_note(ready):
@@ -131,9 +131,9 @@ def test_result_of_another_torch_version_is_returned_with_note(ready):
 
 
 # Root may read every file unless a process starts without these capabilities.
-WITHOUT_RIGHTS = (
-    ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
-)
+WITHOUT_RIGHTS: list[str] = []
+if os.geteuid() == 0:
+    WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
 @pytest.mark.slow(seconds=9)
@@ -145,14 +145,17 @@ def test_result_that_this_user_must_not_read_is_not_retrained(pattern, ready):
     assert lenet_train(*BRIEF, outputs=ready).returncode == 0
     (path,) = (ready / "runs").iterdir()
     before = {file.name: file.read_bytes() for file in path.iterdir()}
+    environment = os.environ | {"LENET_EXP_OUTPUTS": str(ready), "PYTHONPATH": str(ROOT)}
     (denied,) = path.glob(pattern)
     denied.chmod(0)
+
     for program, arguments in (("train", BRIEF), ("reproduce", (f"run={path}", "check=true"))):
         command = [*WITHOUT_RIGHTS, sys.executable, "-m", "lenet_exp", program, *arguments]
-        environment = os.environ | {"LENET_EXP_OUTPUTS": str(ready), "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
         assert str(denied) in done.stderr
+
     denied.chmod(0o600)
     assert {file.name: file.read_bytes() for file in path.iterdir()} == before
     assert "lready trained" in lenet_train(*BRIEF, outputs=ready).stdout
@@ -163,19 +166,20 @@ def test_run_on_another_cpu_starts_over_with_one_line(empty_store, tmp_path):
     line = (*BRIEF, "engine=torch", "num_epoch=12", "num_threads=1")
     disturbed = Path(shutil.copytree(empty_store, tmp_path / "disturbed"))
     calm = Path(shutil.copytree(empty_store, tmp_path / "calm"))
-    process = start(*line, outputs=disturbed, cold=True, env={"ATEN_CPU_CAPABILITY": "default"})
+    on_another_cpu = {"ATEN_CPU_CAPABILITY": "default"}
+    process = start(*line, outputs=disturbed, cold=True, env=on_another_cpu)
     until(lambda: list(disturbed.glob("runs/*/history.json")), process)
     process.kill()
     assert end(process).returncode == -9
 
-    again = lenet_train(*line, outputs=disturbed)
+    rerun = lenet_train(*line, outputs=disturbed)
 
-    lines = [text for text in again.stderr.splitlines() if "cpu_capability=DEFAULT (now " in text]
-    assert len(lines) == 1
-    assert "environment=ATEN_CPU_CAPABILITY=default (now " in lines[0]
+    lines = rerun.stderr.splitlines()
+    (reason,) = [text for text in lines if "cpu_capability=DEFAULT (now " in text]
+    assert "environment=ATEN_CPU_CAPABILITY=default (now " in reason
     assert lenet_train(*line, outputs=calm).returncode == 0
-    restarted, undisturbed = (only_record(outputs) for outputs in (disturbed, calm))
-    assert (restarted.resumed, restarted.weights_digest) == (0, undisturbed.weights_digest)
+    assert only_record(disturbed).resumed == 0
+    assert only_record(disturbed).weights_digest == only_record(calm).weights_digest
 
 
 def only_record(outputs: Path) -> Record:
@@ -192,7 +196,8 @@ def test_retrained_run_resumes_if_clock_is_behind(ready):
     pruned = trained(lambda result: result.epoch == 2, forced_ms=forced_ms)
     assert pruned.record.created_ms == forced_ms
     whole = trained(forced_ms=forced_ms)
-    assert (whole.outcome, whole.record.resumed) == (Outcome.finished, 1)
+    assert whole.outcome is Outcome.finished
+    assert whole.record.resumed == 1
     assert trained(forced_ms=forced_ms).repeated
 
 
@@ -205,8 +210,10 @@ def test_settings_missing_in_older_record_count_as_equal(ready):
     del job["digest"]
     path.write_text(json.dumps(job))
     (pruned.folder / "record.json").unlink()
-    again = lenet_train(*TORCH, outputs=ready)
-    assert "in epoch 3" in again.stderr
+
+    rerun = lenet_train(*TORCH, outputs=ready)
+
+    assert "in epoch 3" in rerun.stderr
 
 
 def test_data_changed_since_job_creation_is_refused(ready, caplog):
