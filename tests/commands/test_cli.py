@@ -158,7 +158,8 @@ def test_removed_working_directory_is_one_line(cli, workdir):
 @pytest.mark.parametrize(("full", "status"), [("", 2), ("1", 1)])
 def test_traceback_is_printed_only_with_hydra_full_error(cli, workdir, full, status):
     ended = cli("batch_size=abc", env={"HYDRA_FULL_ERROR": full})
-    assert (ended.returncode, ended.stdout) == (status, "")
+    assert ended.returncode == status
+    assert ended.stdout == ""
     assert ("Traceback" in ended.stderr) == (full == "1")
     assert is_one_line(ended.stderr) == (full == "")
     assert list(workdir.iterdir()) == []
@@ -168,10 +169,8 @@ def test_missing_dataset_is_one_line_with_tried_folder_and_alternatives(main, wo
     ended = main("data_root=nowhere", "dataset=mnist")
     assert ended.returncode == 2
     line = ended.stderr.splitlines()[-1]
-    assert all(
-        words in line
-        for words in ("dataset=mnist", "nowhere/MNIST/raw", "data_root", "dataset=digits")
-    )
+    for words in ("dataset=mnist", "nowhere/MNIST/raw", "data_root", "dataset=digits"):
+        assert words in line
     assert list(workdir.iterdir()) == []
 
 
@@ -189,10 +188,14 @@ SPELLINGS = [
 def test_experimental_rerun_is_refused_before_file_is_opened(spelled, main, outputs, tmp_path):
     file = tmp_path / "config.pickle"
     file.write_bytes(pickle.dumps(Call(open, str(tmp_path / "ran"), "w")))
+    words = [word.replace("FILE", str(file)) for word in spelled]
+
     for program in ("train", "predict"):
-        done = main(*(word.replace("FILE", str(file)) for word in spelled), program=program)
+        done = main(*words, program=program)
         refused(done, f"lenet-{program}: --experimental-rerun: ", program=program)
-    assert [path.name for path in (tmp_path / "ran", outputs) if path.exists()] == []
+
+    assert not (tmp_path / "ran").exists()
+    assert not outputs.exists()
 
 
 DRIVER = """
@@ -212,8 +215,8 @@ print("heavy:", sorted(heavy & set(sys.modules)), file=sys.stderr)
 )
 def test_help_and_completion_import_no_heavy_library(workdir, arguments):
     command = [sys.executable, "-c", DRIVER.format(arguments=arguments)]
-    completed = os.environ | {"COMP_LINE": "lenet-train dataset=", "COMP_POINT": "20"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=workdir, env=completed)
+    environment = os.environ | {"COMP_LINE": "lenet-train dataset=", "COMP_POINT": "20"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=workdir, env=environment)
     assert done.returncode == 0, done.stderr
     assert "heavy: []" in done.stderr
     assert list(workdir.iterdir()) == []
@@ -271,9 +274,8 @@ def test_invalid_flag_or_value_is_refused_before_torch_is_loaded(workdir):
 
 @pytest.mark.parametrize("program", ["train", "predict", "compare", "sweep", "ui", "export"])
 def test_version_option_prints_version_of_lenet_exp(main, program):
-    assert (
-        main("--version", program=program).stdout == f"lenet-{program} {versions()['lenet_exp']}\n"
-    )
+    printed = main("--version", program=program).stdout
+    assert printed == f"lenet-{program} {versions()['lenet_exp']}\n"
 
 
 GROUPS = {p.name for p in CONF_DIR.iterdir() if p.is_dir()}
@@ -288,36 +290,36 @@ def listed(page: str) -> list[str]:
     [("train", Config, GROUPS), ("predict", PredictConfig, {"dataset"})],
 )
 def test_help_lists_each_flag_once_and_stays_short(main, program, schema, groups):
-    page, everything = (main(asked, program=program).stdout for asked in ("--help", "--help-all"))
+    short_page = main("--help", program=program).stdout
+    whole_page = main("--help-all", program=program).stdout
+
     flags = {flag for flag, _, _ in all_flags(schema)} | groups
-    first = {flag for flag in flags if not flag.startswith(("dataset.", "search.", "sweep."))}
-    assert flags - {*listed(everything)} == first - {*listed(page)} == set()
-    assert {flag.partition(".")[0] for flag in {*listed(everything)} - flags} <= {
-        "activation",
-        "loss",
-        "model",
-        "optimizer",
-    }
-    assert [
-        flag for flag in listed(page) if flag.startswith(("dataset.", "search.", "sweep."))
-    ] == []
-    for text in (page, everything):
-        assert len(listed(text)) == len({*listed(text)})
-    assert len(page.splitlines()) <= 100
-    assert "--config-dir" in page
-    options = [f.stem for f in CONF_DIR.glob("dataset/*.yaml")]
-    assert all(option in page for option in options)
+    in_short = listed(short_page)
+    in_whole = listed(whole_page)
+    for names in (in_short, in_whole):
+        assert len(names) == len(set(names))
+
+    only_in_whole = {flag for flag in flags if flag.startswith(("dataset.", "search.", "sweep."))}
+    assert flags - set(in_whole) == set()
+    assert flags - only_in_whole - set(in_short) == set()
+    for flag in in_short:
+        assert not flag.startswith(("dataset.", "search.", "sweep."))
+    groups_of_options = {flag.partition(".")[0] for flag in set(in_whole) - flags}
+    assert groups_of_options <= {"activation", "loss", "model", "optimizer"}
+
+    assert len(short_page.splitlines()) <= 100
+    assert "--config-dir" in short_page
+    for file in CONF_DIR.glob("dataset/*.yaml"):
+        assert file.stem in short_page
 
 
 def test_help_shows_overridden_values(main):
-    page = main(
-        "-m", "optimizer=adam", "optimizer.lr=0.5", "schedule=cosine", "seed=1,2", "--help"
-    ).stdout
-    assert {"optimizer.eps", "optimizer.lr"} <= {*listed(page)}
-    assert all(
-        f"\n  {given} " in page
-        for given in ("optimizer=adam", "optimizer.lr=0.5", "schedule.shape=cosine")
-    )
+    line = ("-m", "optimizer=adam", "optimizer.lr=0.5", "schedule=cosine", "seed=1,2")
+    page = main(*line, "--help").stdout
+    assert "optimizer.eps" in listed(page)
+    assert "optimizer.lr" in listed(page)
+    for value in ("optimizer=adam", "optimizer.lr=0.5", "schedule.shape=cosine"):
+        assert f"\n  {value} " in page
     assert "optimizer=nope" in main("optimizer=nope", "--help").stderr
 
 
@@ -325,15 +327,13 @@ def test_completion_offers_the_options_of_a_group(main, monkeypatch):
     monkeypatch.setenv("COMP_LINE", "lenet-train activation=")
     monkeypatch.setenv("COMP_POINT", "23")
     ended = main("-sc", "query=bash")
-    assert set(ended.stdout.split()) == {
-        f"activation={f.stem}" for f in CONF_DIR.glob("activation/*.yaml")
-    }
+    options = {f"activation={file.stem}" for file in CONF_DIR.glob("activation/*.yaml")}
+    assert set(ended.stdout.split()) == options
 
 
 def test_number_with_too_many_digits_is_refused_with_its_flag(main):
-    line = refused(
-        main("dataset=digits", f"optimizer.lr={'9' * 5000}"), "optimizer.lr=9", "4,300 digits"
-    )
+    done = main("dataset=digits", f"optimizer.lr={'9' * 5000}")
+    line = refused(done, "optimizer.lr=9", "4,300 digits")
     assert len(line) < 1000
 
 
@@ -368,7 +368,9 @@ def test_relative_folders_start_from_working_directory(main, workdir, empty_stor
     ]
     monkeypatch.setenv("LENET_EXP_OUTPUTS", "results")
     monkeypatch.setenv("LENET_EXP_DATA", "sets")
+
     succeeded(main(*small, "model_path=models", "tracking.plots=false"))
+
     assert {p.name for p in workdir.iterdir()} == {"results", "sets", "models"}
     assert len(list((workdir / "results" / "runs").iterdir())) == 1
     assert [p.suffix for p in (workdir / "models").iterdir()] == [".safetensors"]
@@ -377,15 +379,14 @@ def test_relative_folders_start_from_working_directory(main, workdir, empty_stor
 @pytest.mark.slow(seconds=16)
 def test_installed_wheel_works_without_the_checkout(tmp_path):
     root = CONF_DIR.parent
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(root)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
-    subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True
-    )
-    python = tmp_path / "venv" / "bin" / "python"
-    (site,) = (tmp_path / "venv").glob("lib/*/site-packages")
+
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    python = venv / "bin" / "python"
+    (site,) = venv.glob("lib/*/site-packages")
     pip = [
         sys.executable,
         "-m",
@@ -400,29 +401,28 @@ def test_installed_wheel_works_without_the_checkout(tmp_path):
     subprocess.run(pip, check=True)
     # The dependencies of this environment, but not its link to the checkout.
     (site / "dependencies.pth").write_text(str(Path(torch.__file__).parents[1]) + "\n")
-    own = tmp_path / "elsewhere" / "conf" / "activation" / "own.yaml"
-    own.parent.mkdir(parents=True)
-    own.write_text("_target_: own.Act\nmonotone: true\n")
-    for path in (own, *own.parents[:3]):
+
+    elsewhere = tmp_path / "elsewhere"
+    option = elsewhere / "conf" / "activation" / "own.yaml"
+    option.parent.mkdir(parents=True)
+    option.write_text("_target_: own.Act\nmonotone: true\n")
+    for path in (option, *option.parents[:3]):
         path.chmod(0o755)  # ./conf must not be writable by others
-    (tmp_path / "elsewhere" / "own.py").write_text(
-        "from torch import nn\nclass Act(nn.ReLU):\n    pass\n"
-    )
+    (elsewhere / "own.py").write_text("from torch import nn\nclass Act(nn.ReLU):\n    pass\n")
+    environment = dict(os.environ)
+    environment.pop("PYTHONPATH", None)
+    how = {"cwd": elsewhere, "env": environment, "capture_output": True, "text": True}
+
     sweep = ("-m", "dataset=digits", "num_epoch=1", "activation=selu,own", "sweep.workers=1")
-    run = [str(tmp_path / "venv" / "bin" / "lenet-train"), *sweep]
-    there = {
-        "cwd": tmp_path / "elsewhere",
-        "env": environment,
-        "capture_output": True,
-        "text": True,
-    }
-    done = subprocess.run(run, **there)
+    done = subprocess.run([str(venv / "bin" / "lenet-train"), *sweep], **how)
+
     assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "elsewhere").glob("outputs/runs/*/record.json"))) == 2
-    (page,) = (tmp_path / "elsewhere").glob("outputs/mlartifacts/**/comparison.html")
+    assert len(list(elsewhere.glob("outputs/runs/*/record.json"))) == 2
+    (page,) = elsewhere.glob("outputs/mlartifacts/**/comparison.html")
     assert "echarts" in page.read_text()
     if not isinstance(kernels(), str):  # their sources are in the wheel
         assert re.search(r"engine( for \d+ jobs)?: native", done.stderr)
-    where = "import lenet_exp.package_files as c; print(c.CONF_DIR)"
-    found = subprocess.run([python, "-c", where], **there)
-    assert Path(found.stdout.strip()) == site / "lenet_exp" / "conf"
+
+    code = "import lenet_exp.package_files as c; print(c.CONF_DIR)"
+    printed = subprocess.run([python, "-c", code], **how).stdout
+    assert Path(printed.strip()) == site / "lenet_exp" / "conf"

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 import lenet_exp
+from lenet_exp.comparison.group import Group
 from lenet_exp.reports.page.deciding_images import deciding_images
 from lenet_exp.reports.page.provenance import facts
 from lenet_exp.sweeps.comparisons import load_comparisons
@@ -66,52 +67,51 @@ def sweeps(outputs: Path) -> list[str]:
 
 
 def test_rerun_of_finished_sweep_does_not_redraw_comparison(here, tmp_path):
+    def note_of_first_sweep(folder: Path) -> str:
+        return runs(client(folder), "sweep")[0].data.tags["mlflow.note.content"]
+
     outputs = Path(shutil.copytree(here, tmp_path / "outputs"))
-    drawn = {
-        path: path.stat().st_mtime_ns
-        for path in here.glob("mlartifacts/*/*/artifacts/leaderboard.*")
-    }
-    assert len(drawn) == 2
+    drawings = list(here.glob("mlartifacts/*/*/artifacts/leaderboard.*"))
+    assert len(drawings) == 2
+    drawn_at = [path.stat().st_mtime_ns for path in drawings]
+
     assert lenet_train(*LINE, outputs=outputs).returncode == 0
-    assert {path: path.stat().st_mtime_ns for path in drawn} == drawn
-    before, after = (
-        runs(client(where), "sweep")[0].data.tags["mlflow.note.content"]
-        for where in (here, outputs)
-    )
-    assert after == before
+
+    assert [path.stat().st_mtime_ns for path in drawings] == drawn_at
+    assert note_of_first_sweep(outputs) == note_of_first_sweep(here)
+
+
+def right_counts(group: Group) -> np.ndarray:
+    """Return for each image in how many runs of a group it is right."""
+    return sum(unpacked(run.provenance.best_right).astype(int) for run in group.finished)
 
 
 def test_page_shows_images_on_which_the_two_best_differ_most(here):
-    (found,), _ = load_comparisons(
+    (comparison,), _ = load_comparisons(
         sweeps(here)[0], None, None, "lenet_exp", find_runs=runs_of_filter
     )
-    right = [
-        sum(unpacked(run.provenance.best_right).astype(int) for run in group.finished)
-        for group in found.groups
-    ]
-    apart = sorted(
-        map(tuple, np.transpose(right)), key=lambda pair: -abs(int(pair[0]) - int(pair[1]))
-    )[:10]
-    images = deciding_images(found)
-    counts = re.findall(r"<br>(\d) vs. (\d)<", images)
-    assert [abs(int(one) - int(other)) for one, other in counts] == [
-        abs(int(a) - int(b)) for a, b in apart
-    ]
-    assert {tuple(map(int, pair)) for pair in counts} <= {
-        tuple(map(int, pair)) for pair in np.transpose(right)
-    }
+    best, second = comparison.groups
+    expected = np.stack([right_counts(best), right_counts(second)], axis=1)  # image, group
+    largest_differences = np.sort(np.abs(expected[:, 0] - expected[:, 1]))[::-1][:10]
+
+    images = deciding_images(comparison)
+
+    pairs = re.findall(r"<br>(\d) vs. (\d)<", images)
+    shown_counts = np.array(pairs, dtype=int)
+    differences = np.abs(shown_counts[:, 0] - shown_counts[:, 1])
+    assert differences.tolist() == largest_differences.tolist()
+    for pair in shown_counts.tolist():
+        assert pair in expected.tolist()
     for png in re.findall(r"base64,([^\"]+)", images):
         assert Image.open(io.BytesIO(base64.b64decode(png))).size == (8, 8)
+
     for missing in ({"best_right": None}, {"data_digests": {}}):
-        other = [
-            replace(r, provenance=replace(r.provenance, **missing)) for r in found.groups[1].runs
-        ]
-        assert (
-            deciding_images(
-                replace(found, groups=[found.groups[0], replace(found.groups[1], runs=other)])
-            )
-            == ""
-        )
+        incomplete_runs = []
+        for run in second.runs:
+            provenance = replace(run.provenance, **missing)
+            incomplete_runs.append(replace(run, provenance=provenance))
+        incomplete = replace(second, runs=incomplete_runs)
+        assert deciding_images(replace(comparison, groups=[best, incomplete])) == ""
 
 
 def test_compare_defaults_to_last_sweep(here):
@@ -124,17 +124,22 @@ def test_compare_defaults_to_last_sweep(here):
     ("by", "metric"), [("best", "best_val_accuracy"), ("last", "val_accuracy")]
 )
 def test_several_sweeps_and_an_mlflow_filter_give_same_table(here, by, metric):
-    known = {
-        run.data.params["activation"] + run.data.params["seed"]: run.data.metrics[metric]
-        for run in runs(client(here))
-    }
-    together = lenet_exp.compare(sweep=sweeps(here), by=by)
-    assert sorted(together["activation"]) == ["relu", "selu", "tanh"]
-    pd.testing.assert_frame_equal(lenet_exp.compare(filter="", by=by), together, check_like=True)
-    for row in together.itertuples():
-        assert row.mean == pytest.approx(
-            (known[f"{row.activation}0"] + known[f"{row.activation}1"]) / 2
-        )
+    logged = {}
+    for run in runs(client(here)):
+        logged[run.data.params["activation"], run.data.params["seed"]] = run.data.metrics[metric]
+
+    table = lenet_exp.compare(sweep=sweeps(here), by=by)
+
+    assert sorted(table["activation"]) == ["relu", "selu", "tanh"]
+    pd.testing.assert_frame_equal(lenet_exp.compare(filter="", by=by), table, check_like=True)
+    for row in table.itertuples():
+        mean = (logged[row.activation, "0"] + logged[row.activation, "1"]) / 2
+        assert row.mean == pytest.approx(mean)
+
+
+def first_digits(text: str) -> list[str]:
+    """Return the first 30 digits of each digest in a text."""
+    return [digest[:30] for digest in re.findall(r"[0-9a-f]{30,}", text)]
 
 
 def test_folders_and_store_give_same_provenance(here):
@@ -142,8 +147,11 @@ def test_folders_and_store_give_same_provenance(here):
         ",".join(sweeps(here)), None, None, "lenet_exp", find_runs=runs_of_filter
     )
     (store,), _ = load_comparisons(None, "", None, "lenet_exp", find_runs=runs_of_filter)
-    from_folders, from_store = facts(folders), facts(store)
-    assert {
+
+    from_folders = facts(folders)
+    from_store = facts(store)
+
+    for name in (
         "SHA-256",
         "Split seed",
         "Epochs",
@@ -151,12 +159,11 @@ def test_folders_and_store_give_same_provenance(here):
         "Engine",
         "Versions",
         "Machine",
-    } <= set(from_folders)
+    ):
+        assert name in from_folders
     for name, text in from_folders.items():
         if name == "SHA-256":  # MLflow stores only their first digits
-            assert [d[:30] for d in re.findall(r"[0-9a-f]{30,}", text)] == [
-                d[:30] for d in re.findall(r"[0-9a-f]{30,}", from_store[name])
-            ]
+            assert first_digits(text) == first_digits(from_store[name])
         elif name == "Machine":  # MLflow does not store the processor's name
             assert text.startswith(f"{from_store[name]}, ")
         else:
@@ -169,18 +176,21 @@ def test_second_looks_at_same_configurations_are_cautioned(here, tmp_path, monke
     outputs = Path(shutil.copytree(here, tmp_path / "outputs"))
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
     first = sweeps(here)[0]
-    assert "Caution" not in main(f"sweep={first}", program="compare").stdout
-    assert "by=last" in main(f"sweep={first}", "by=last", program="compare").stdout
-    for more, named in (("seed=2,3", "1 earlier sweep"), ("seed=4,5", "2 earlier sweeps")):
-        assert named in succeeded(lenet_train(*LINE[:-1], more, outputs=outputs)).stdout
-    assert "Caution" not in main(f"sweep={first}", program="compare").stdout
-    assert (
-        "earlier sweep"
-        not in succeeded(lenet_train(*LINE[:-1], "seed=range(6)", outputs=outputs)).stdout
-    )
-    forced = succeeded(lenet_train(*LINE, "sweep.force=true", outputs=outputs)).stdout
-    assert "sweep.force" in forced
-    assert "sweep.force" in succeeded(lenet_train(*LINE, outputs=outputs)).stdout
+
+    def compared(*more: str) -> str:
+        return main(f"sweep={first}", *more, program="compare").stdout
+
+    def trained(*more: str) -> str:
+        return succeeded(lenet_train(*LINE[:-1], *more, outputs=outputs)).stdout
+
+    assert "Caution" not in compared()
+    assert "by=last" in compared("by=last")
+    assert "1 earlier sweep" in trained("seed=2,3")
+    assert "2 earlier sweeps" in trained("seed=4,5")
+    assert "Caution" not in compared()
+    assert "earlier sweep" not in trained("seed=range(6)")
+    assert "sweep.force" in trained("seed=0,1", "sweep.force=true")
+    assert "sweep.force" in trained("seed=0,1")
 
 
 def test_filter_uses_syntax_of_mlflow(here):
@@ -192,9 +202,12 @@ def test_swept_splits_count_as_replicates_and_diverged_ranks_last(ready):
     plain = ("num_epoch=1", "tracking.plots=false", "tracking.models=none")
     grid = ("optimizer.lr=1e30,0.05", "seed=0,1", "split_seed=0,1")
     done = lenet_train("-m", HERE, *SMALL, *plain, *grid, outputs=ready)
-    assert {"4 finished", "4 diverged"} <= set(re.findall(r"\d (?:[a-z]+)", done.stdout))
+    counts = re.findall(r"\d [a-z]+", done.stdout)
+    assert "4 finished" in counts
+    assert "4 diverged" in counts
     table = lenet_exp.compare()
-    assert (list(table["n"]), list(table["diverged"])) == ([4, 0], [0, 4])
+    assert list(table["n"]) == [4, 0]
+    assert list(table["diverged"]) == [0, 4]
     pd.testing.assert_frame_equal(lenet_exp.compare(filter=""), table, check_like=True)
 
 
@@ -208,32 +221,31 @@ def test_sweep_outside_outputs_is_read_from_store_or_folder(here, tmp_path, monk
 
 
 def test_compare_writes_every_output_format(here, main, tmp_path):
+    both = f"sweep={','.join(sweeps(here))}"
     for ending in ("html", "md", "tex", "csv", "json"):
-        done = main(
-            f"sweep={','.join(sweeps(here))}",
-            f"output={tmp_path}/report.{ending}",
-            program="compare",
-        )
-        assert f"{tmp_path}/report.{ending}" in succeeded(done).stdout
+        report = f"{tmp_path}/report.{ending}"
+        done = main(both, f"output={report}", program="compare")
+        assert report in succeeded(done).stdout
+
     rows = list(csv.DictReader((tmp_path / "report.csv").open()))
     assert len(rows) == 3
-    (found,) = json.loads((tmp_path / "report.json").read_text())
-    assert [group["activation"] for group in found["groups"]] == [row["activation"] for row in rows]
-    page = (tmp_path / "report.html").read_text()
-    assert page.count("<tr data-i=") == 3
-    linked = {re.sub(r".*/", "", address) for address in re.findall(r'data-page="#/runs/\w+', page)}
-    assert linked
-    assert linked <= {run.info.run_id for run in runs(client(here))}
+    (comparison,) = json.loads((tmp_path / "report.json").read_text())
+    activations = [group["activation"] for group in comparison["groups"]]
+    assert activations == [row["activation"] for row in rows]
     assert (tmp_path / "report.tex").read_text().count(r" \\") == 1 + 3
     assert (tmp_path / "report.md").read_text().count("\n| ") == 2 + 3
+
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<tr data-i=") == 3
+    linked_runs = set(re.findall(r'data-page="#/runs/(\w+)', page))
+    assert linked_runs
+    assert linked_runs <= {run.info.run_id for run in runs(client(here))}
+
     for ending, marks in (("html", "<b>"), ("md", "**"), ("tex", r"\textbf"), ("csv", " *")):
-        wanted = (
-            f"sweep={','.join(sweeps(here))}",
-            f"output={tmp_path}/m.{ending}",
-            "matrix=activation,dataset",
-        )
-        assert " *" in succeeded(main(*wanted, program="compare")).stdout
-        assert marks in (tmp_path / f"m.{ending}").read_text()
+        matrix = tmp_path / f"m.{ending}"
+        done = main(both, f"output={matrix}", "matrix=activation,dataset", program="compare")
+        assert " *" in succeeded(done).stdout
+        assert marks in matrix.read_text()
 
 
 @pytest.mark.parametrize(
@@ -269,7 +281,9 @@ SEARCH = (
     "n_trials=3",
     "search.pruner=none",
 )
-LR, NAMES, REACHED = "optimizer.lr=interval(0.005,0.02)", "activation=selu,elu", "search.target=0.6"
+LR = "optimizer.lr=interval(0.005,0.02)"
+NAMES = "activation=selu,elu"
+REACHED = "search.target=0.6"
 TYPED = re.compile(r": (lenet-(?!ui )[^:;]+?)(?:;.*)?$", re.MULTILINE)  # tests/ui starts lenet-ui
 
 
@@ -296,26 +310,31 @@ def test_every_command_that_a_report_suggests_runs(line, following, tmp_path, em
 
     def run(program: str, *arguments: str, stop: bool = False) -> str:
         process = start(*arguments, outputs=outputs, program=program, cwd=tmp_path)
+        statuses = [0, 1]
         if stop:
             until(lambda: list(outputs.glob("runs/*/history.json")), process)
             process.send_signal(signal.SIGINT)
+            statuses.append(130)
         out, err = process.communicate(timeout=300)
-        assert process.returncode in (0, 1, *([130] if stop else [])), (program, arguments, err)
+        assert process.returncode in statuses, (program, arguments, err)
         return str(out)
 
-    confirmed = line[-1] == "confirmed"
-    texts = [
-        run("train", "-m", *(line[:-1] if confirmed else line), stop=line[-1] == "num_epoch=30")
-    ]
-    if confirmed:
-        texts.append(run("compare", "confirm=5", "seeds=3", "run=true"))
-    texts.append(run("compare", "output=x.html", "details=true"))
-    page = (tmp_path / "x.html").read_text().partition("<script")[0]
+    if line[-1] == "confirmed":
+        output = run("train", "-m", *line[:-1])
+        output += run("compare", "confirm=5", "seeds=3", "run=true")
+    else:
+        output = run("train", "-m", *line, stop=line[-1] == "num_epoch=30")
+    output += run("compare", "output=x.html", "details=true")
+
+    page, _, _ = (tmp_path / "x.html").read_text().partition("<script")
     suggested = [
         html.unescape(command) for command in re.findall("<code>(.*?)</code><button", page)
     ]
-    assert following is None or shlex.split(suggested[0])[-1].startswith(following)
-    suggested += [command for text in texts for command in TYPED.findall(text)]
+    if following is not None:
+        last_word = shlex.split(suggested[0])[-1]
+        assert last_word.startswith(following)
+
+    suggested += TYPED.findall(output)
     for command in dict.fromkeys(suggested):
         program, *arguments = shlex.split(command)
         run(program.removeprefix("lenet-"), *arguments)

@@ -41,9 +41,8 @@ def only_run(outputs: Path) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def uninterrupted(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    outputs = Path(
-        shutil.copytree(empty_store, tmp_path_factory.mktemp("uninterrupted") / "outputs")
-    )
+    outputs = tmp_path_factory.mktemp("uninterrupted") / "outputs"
+    shutil.copytree(empty_store, outputs)
     assert lenet_train(*LINE, outputs=outputs).returncode == 0
     return outputs
 
@@ -59,8 +58,11 @@ def test_killed_run_of_own_network_resumes_bit_for_bit(uninterrupted, ready):
         record = only_run(ready).record()
         assert record is None or record.outcome is Outcome.killed
         assert 0 < len(only_run(ready).history().epochs) < 30
+
     assert end(start(*LINE, outputs=ready)).returncode == 0
-    undisturbed, record = only_run(uninterrupted).record(), only_run(ready).record()
+
+    undisturbed = only_run(uninterrupted).record()
+    record = only_run(ready).record()
     assert undisturbed is not None
     assert record is not None
     assert record.resumed
@@ -71,7 +73,7 @@ def test_killed_run_of_own_network_resumes_bit_for_bit(uninterrupted, ready):
 @needs_onnx
 @pytest.mark.slow(seconds=25)
 def test_every_command_accepts_own_network_on_color_images(ready, tmp_path, main):
-    outputs, colors = ready, own_set(tmp_path / "colors", COLOR_CLASSES)
+    colors = own_set(tmp_path / "colors", COLOR_CLASSES)
     dataset = ("dataset=folder", "dataset.name=colors", f"dataset.folder={colors}")
     shape = (
         "dataset.channels=3",
@@ -89,36 +91,37 @@ def test_every_command_accepts_own_network_on_color_images(ready, tmp_path, main
         "seed=0,1",
         "num_epoch=3",
     )
-    succeeded(lenet_train(*grid, "tracking.plots=true", outputs=outputs))
-    assert lenet_train(*grid, outputs=outputs).stdout.count("; 0 trained") == 1
+
+    succeeded(lenet_train(*grid, "tracking.plots=true", outputs=ready))
+    assert lenet_train(*grid, outputs=ready).stdout.count("; 0 trained") == 1
+
     table = lenet_exp.compare()
     maps = table["model.maps"]
     assert sorted(maps) == [2, 4]
     assert list(table["parameters"]) == list(9 * maps**2 + 101 * maps + 20)
     assert list(table["multiply_adds"]) == list(49 * (75 * maps + 9 * maps**2) + 20 * maps)
-    logged = [run.data.params for run in runs(client(outputs))]
-    assert {(p["model"], p["model.maps"], p["parameters"]) for p in logged} == {
-        ("residual", "2", "258"),
-        ("residual", "4", "568"),
-    }
-    assert champions(client(outputs)).keys() == {"tests_tools_networks_Residual-colors"}
+    logged = set()
+    for run in runs(client(ready)):
+        params = run.data.params
+        logged.add((params["model"], params["model.maps"], params["parameters"]))
+    assert logged == {("residual", "2", "258"), ("residual", "4", "568")}
+    registered = "tests_tools_networks_Residual-colors"
+    assert champions(client(ready)).keys() == {registered}
 
-    named = "trained_model=tests_tools_networks_Residual-colors"
-    for selected in (named, "sweep=last"):
+    for selected in (f"trained_model={registered}", "sweep=last"):
         succeeded(main(*dataset, selected, program="predict"))
-    picture = main(
-        "sweep=last", f"images={colors / 'test' / 'red_line' / '00.png'}", program="predict"
-    )
-    assert any(name in picture.stdout for name in COLOR_CLASSES), picture.stderr
-    succeeded(main(f"run={next(outputs.glob('runs/*'))}", program="reproduce"))
-    network = lenet_exp.load(
-        "tests_tools_networks_Residual-colors", trust="tests.tools.networks.Residual"
-    )
+    image = colors / "test" / "red_line" / "00.png"
+    predicted = main("sweep=last", f"images={image}", program="predict")
+    assert any(name in predicted.stdout for name in COLOR_CLASSES), predicted.stderr
+    succeeded(main(f"run={next(ready.glob('runs/*'))}", program="reproduce"))
+
+    network = lenet_exp.load(registered, trust="tests.tools.networks.Residual")
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     for form in ("onnx", "pt2"):
         file = tmp_path / f"net.{form}"
-        succeeded(main(named, f"format={form}", f"output={file}", program="export"))
+        words = (f"trained_model={registered}", f"format={form}", f"output={file}")
+        succeeded(main(*words, program="export"))
         with torch.inference_mode():
-            torch.testing.assert_close(
-                READERS[form](file, images), network(images), rtol=0, atol=1e-4
-            )
+            exported_logits = READERS[form](file, images)
+            logits = network(images)
+        torch.testing.assert_close(exported_logits, logits, rtol=0, atol=1e-4)

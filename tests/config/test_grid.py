@@ -75,36 +75,51 @@ PARTS = {  # of grids
 }
 
 
+def values_in_order(job: list[str]) -> str:
+    """Return the values of a job's overrides, in one order of the flags."""
+    value_by_flag = dict(override.split("=") for override in job)
+    order = ("optimizer", "optimizer.lr", "seed", "activation")
+    return " ".join(value_by_flag[flag] for flag in order if flag in value_by_flag)
+
+
 @pytest.mark.parametrize("line", PARTS)
 def test_zipped_flags_take_values_pairwise_and_others_are_skipped(line):
     part, *swept = OverridesParser.create().parse_overrides(line.split())
-    zipped, skipped = (part.value(), []) if part.key_or_group == "sweep.zip" else ([], part.value())
-    order = ["optimizer", "optimizer.lr", "seed", "activation"]
-    jobs = [
-        dict(override.split("=") for override in job)
-        for job in expand_grid(swept, zipped, 4, skipped)
-    ]
-    assert [" ".join(job[flag] for flag in order if flag in job) for job in jobs] == PARTS[line]
+
+    if part.key_or_group == "sweep.zip":
+        jobs = expand_grid(swept, part.value(), 4, [])
+    else:
+        jobs = expand_grid(swept, [], 4, part.value())
+
+    assert [values_in_order(job) for job in jobs] == PARTS[line]
 
 
 def test_sweep_over_part_of_grid_trains_and_resumes(main, ready):
-    small = (
-        "dataset=digits hydra/launcher=basic num_epoch=1 dataset.train_size=64 tracking.models=none"
-    )
-    pairs = "sweep.zip=[activation,optimizer.lr] activation=relu,selu optimizer.lr=0.05,0.1"
-    grid = f"{pairs} seed=0,1 sweep.max_jobs=4"
     line = (
         "-m",
-        *small.split(),
+        "hydra/launcher=basic",
+        "dataset=digits",
+        "dataset.train_size=64",
+        "num_epoch=1",
+        "tracking.models=none",
         "tracking.plots=false",
-        *grid.split(),
+        "sweep.zip=[activation,optimizer.lr]",
+        "activation=relu,selu",
+        "optimizer.lr=0.05,0.1",
+        "seed=0,1",
+        "sweep.max_jobs=4",
         "sweep.skip=[{activation:selu,seed:1}]",
     )
+
     assert main(*line).returncode == 0
+
     (sweep,) = all_sweeps(ready)
     configs = [job.folder.record().config for job in sweep.jobs()]
-    trained = [(c.activation["name"], c.optimizer["lr"], c.seed) for c in configs]
+    trained = [
+        (config.activation["name"], config.optimizer["lr"], config.seed) for config in configs
+    ]
     assert trained == [("relu", 0.05, 0), ("selu", 0.1, 0), ("relu", 0.05, 1)]
-    for again in (main(*line), main("-m", "sweep.resume=last")):
-        assert re.search(r"\b3 finished; 0 trained\b", again.stdout)
+
+    for resuming in (line, ("-m", "sweep.resume=last")):
+        assert re.search(r"\b3 finished; 0 trained\b", main(*resuming).stdout)
     assert len(all_sweeps(ready)) == 1

@@ -12,11 +12,8 @@ from lenet_exp.config.hydra_parts import command_line_parser, hydra_app
 def test_hydra_app_runs_and_composes():
     with hydra_app("train") as app:
         for call in (app.run, app.multirun):
-            assert list(inspect.signature(call).parameters)[:3] == [
-                "config_name",
-                "task_function",
-                "overrides",
-            ]
+            parameters = list(inspect.signature(call).parameters)
+            assert parameters[:3] == ["config_name", "task_function", "overrides"]
         composed = app.compose_config(
             "train", ["seed=7"], RunMode.RUN, with_log_configuration=False
         )
@@ -26,7 +23,9 @@ def test_hydra_app_runs_and_composes():
 
 def test_hydra_parser_has_the_flags_that_are_read():
     parsed = command_line_parser().parse_args(["-m", "seed=1,2", "--config-dir", "mine"])
-    assert (parsed.multirun, parsed.overrides, parsed.config_dir) == (True, ["seed=1,2"], "mine")
+    assert parsed.multirun is True
+    assert parsed.overrides == ["seed=1,2"]
+    assert parsed.config_dir == "mine"
     others = (
         "help",
         "hydra_help",
@@ -37,5 +36,7 @@ def test_hydra_parser_has_the_flags_that_are_read():
         "config_path",
         "config_name",
         "run",
+        "experimental_rerun",
     )
-    assert [name for name in (*others, "experimental_rerun") if getattr(parsed, name)] == []
+    for name in others:
+        assert not getattr(parsed, name), name

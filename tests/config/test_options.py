@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,34 +18,41 @@ from lenet_exp.config.typed_json import to_plain
 from lenet_exp.package_files import CONF_DIR
 from tests.tools.commands import refused
 
-FILES = sorted(CONF_DIR.glob("*/*.yaml"))
-OPTIONS = {
-    group: [f.stem for f in FILES if f.parent.name == group]
-    for group in sorted({f.parent.name for f in FILES})
-}
+OPTIONS: dict[str, list[str]] = {}  # the options of each group
+for file in sorted(CONF_DIR.glob("*/*.yaml")):
+    OPTIONS.setdefault(file.parent.name, []).append(file.stem)
 EXPERIMENTS = OPTIONS.pop("experiment")
+MOST_OPTIONS = max(len(names) for names in OPTIONS.values())
 
 
-@pytest.mark.parametrize("nth", range(max(map(len, OPTIONS.values()))))
+@pytest.mark.parametrize("nth", range(MOST_OPTIONS))
 def test_every_option_composes_with_common_flags(nth):
     """Each case takes the nth option of every group, so that each option is composed at least
     once.
     """
     options = [f"{group}={names[-1 - nth % len(names)]}" for group, names in OPTIONS.items()]
-    options += (
-        ["dataset.class_names=[a,b]"] if {"dataset=folder", "dataset=arrays"} & {*options} else []
-    )
-    config = compose(
-        [*options, "regularization.dropout_rate=0.2", "regularization.weight_decay=0.1"]
-    )
+    if "dataset=folder" in options or "dataset=arrays" in options:
+        options.append("dataset.class_names=[a,b]")
+    common = ["regularization.dropout_rate=0.2", "regularization.weight_decay=0.1"]
+
+    config = compose([*options, *common])
+
     assert typed(to_plain(config)) == config
-    assert config.optimizer["lr"] == (0.01 if config.optimizer["name"] == "sgd" else 0.001)
+    if config.optimizer["name"] == "sgd":
+        assert config.optimizer["lr"] == 0.01
+    else:
+        assert config.optimizer["lr"] == 0.001
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes(experiment):
     config = compose([f"experiment={experiment}"])
     assert typed(to_plain(config)) == config
+
+
+def records_in(outputs: Path) -> list[dict[str, Any]]:
+    """Return the records of all runs, as they are stored."""
+    return [json.loads(path.read_text()) for path in outputs.glob("runs/*/record.json")]
 
 
 def test_momentum_is_ignored_with_one_note_if_optimizer_has_none(main, ready):
@@ -56,31 +64,26 @@ def test_momentum_is_ignored_with_one_note_if_optimizer_has_none(main, ready):
         "tracking.plots=false",
     )
     grid = ("optimizer=sgd,adam,adamw", "optimizer.momentum=0,0.9")
+
     ended = main("-m", "hydra/launcher=basic", *small, *grid, status=0)
-    assert [
-        line.count("adam") for line in ended.stderr.splitlines() if "optimizer.momentum" in line
-    ] == [2]
-    records = [json.loads(p.read_text()) for p in ready.glob("runs/*/record.json")]
-    trained = sorted(
-        (r["config"]["optimizer"]["name"], r["config"]["optimizer"].get("momentum"))
-        for r in records
-    )
+
+    (note,) = [line for line in ended.stderr.splitlines() if "optimizer.momentum" in line]
+    assert note.count("adam") == 2
+    optimizers = [record["config"]["optimizer"] for record in records_in(ready)]
+    trained = sorted((optimizer["name"], optimizer.get("momentum")) for optimizer in optimizers)
     assert trained == [("adam", None), ("adamw", None), ("sgd", 0.0), ("sgd", 0.9)]
-    assert "momentum" not in keywords(
-        "optimizer", compose(["optimizer=adam", "optimizer.momentum=0.5"]).optimizer
-    )
+    adam = compose(["optimizer=adam", "optimizer.momentum=0.5"]).optimizer
+    assert "momentum" not in keywords("optimizer", adam)
 
 
 def test_own_option_files_are_used_from_config_dir(main, ready, tmp_path):
     mine = tmp_path / "mine"
     for group in ("activation", "optimizer"):
         (mine / group).mkdir(parents=True)
-    (mine / "activation" / "gelu.yaml").write_text(
-        "_target_: torch.nn.GELU\nmonotone: false\napproximate: tanh\n"
-    )
-    (mine / "optimizer" / "nadam.yaml").write_text(
-        "_target_: torch.optim.NAdam\nlr: 0.002\nmomentum_decay: 0.004\n"
-    )
+    gelu = "_target_: torch.nn.GELU\nmonotone: false\napproximate: tanh\n"
+    (mine / "activation" / "gelu.yaml").write_text(gelu)
+    nadam = "_target_: torch.optim.NAdam\nlr: 0.002\nmomentum_decay: 0.004\n"
+    (mine / "optimizer" / "nadam.yaml").write_text(nadam)
     small = (
         "dataset=digits",
         "batch_size=32",
@@ -88,12 +91,12 @@ def test_own_option_files_are_used_from_config_dir(main, ready, tmp_path):
         "tracking.plots=false",
         "tracking.models=none",
     )
+
     main("--config-dir", str(mine), *small, "activation=gelu", "optimizer=nadam", status=0)
-    (record,) = [json.loads(p.read_text()) for p in ready.glob("runs/*/record.json")]
-    assert (record["config"]["activation"]["name"], record["config"]["optimizer"]["name"]) == (
-        "gelu",
-        "nadam",
-    )
+
+    (record,) = records_in(ready)
+    assert record["config"]["activation"]["name"] == "gelu"
+    assert record["config"]["optimizer"]["name"] == "nadam"
     assert record["best_val_accuracy"] > 0.5
 
 
@@ -112,16 +115,18 @@ def conf(workdir, monkeypatch) -> Path:
     folder.
     """
     monkeypatch.chdir(workdir)
-    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(workdir))])
-    before = os.umask(0o022)
-    (workdir / "conf" / "activation").mkdir(parents=True)
+    other_folders = [folder for folder in sys.path if folder not in ("", str(workdir))]
+    monkeypatch.setattr(sys, "path", other_folders)
+
+    umask = os.umask(0o022)
+    folder = workdir / "conf"
+    (folder / "activation").mkdir(parents=True)
     (workdir / "beside_conf.py").write_text("from torch import nn\nclass Act(nn.ReLU):\n    pass\n")
-    (workdir / "conf" / "activation" / "beside.yaml").write_text(
-        "_target_: beside_conf.Act\nmonotone: true\n"
-    )
-    os.umask(before)
+    option = "_target_: beside_conf.Act\nmonotone: true\n"
+    (folder / "activation" / "beside.yaml").write_text(option)
+    os.umask(umask)
     workdir.chmod(0o755)
-    return workdir / "conf"
+    return folder
 
 
 def test_folder_conf_is_default_for_config_dir(main, ready, conf):
@@ -132,14 +137,15 @@ def test_folder_conf_is_default_for_config_dir(main, ready, conf):
         "tracking.plots=false",
         "tracking.models=none",
     )
+
     done = main(*small, "activation=beside", status=0)
-    (record,) = [json.loads(p.read_text()) for p in ready.glob("runs/*/record.json")]
+
+    (record,) = records_in(ready)
     assert record["config"]["activation"]["_target_"] == "beside_conf.Act"
     assert record["command"].startswith("lenet-train --config-dir conf dataset=digits")
     assert "./conf" in done.stderr.splitlines()[0]
-    assert (
-        compose(["dataset=digits", "activation=beside"]).activation["_target_"] == "beside_conf.Act"
-    )
+    config = compose(["dataset=digits", "activation=beside"])
+    assert config.activation["_target_"] == "beside_conf.Act"
     assert "beside" in main("--help", status=0).stdout
     assert "activation" not in main("--cfg", "job", "-p", "dataset", status=0).stdout
 
@@ -178,23 +184,24 @@ def test_invalid_option_file_is_named(main, workdir, outputs, content, named):
     file = workdir / "mine" / "activation" / "large.yaml"
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
-    refused(
-        main("--config-dir=mine", "activation=large", "dataset=digits"),
-        "mine/activation/large.yaml: ",
-        named,
-    )
+    done = main("--config-dir=mine", "activation=large", "dataset=digits")
+    refused(done, "mine/activation/large.yaml: ", named)
     assert not outputs.exists()
 
 
 def test_folders_without_own_options_are_not_config_dirs(conf, monkeypatch, capfd):
     assert default_config_dir() == conf
+
     (conf / "activation").rename(conf / "nginx")
     conf.chmod(0o777)
     assert default_config_dir() is None
+
     conf.rename(conf.with_name("other"))
     assert default_config_dir() is None
+
     conf.write_text("a file")
     assert default_config_dir() is None
+
     monkeypatch.chdir(CONF_DIR.parent)  # as in a checkout
     assert default_config_dir() is None
     assert capfd.readouterr().err == ""
@@ -204,10 +211,8 @@ def test_classes_are_not_imported_from_folder_that_others_can_change(conf, main)
     conf.parent.chmod(0o777)
     ended = main("activation=beside", "dataset=digits", status=2)
     assert "beside_conf" in ended.stderr
-    assert (
-        f"{conf.parent} can be changed by other users; run: chmod go-w {conf.parent}\n"
-        in ended.stderr
-    )
+    repair = f"{conf.parent} can be changed by other users; run: chmod go-w {conf.parent}\n"
+    assert repair in ended.stderr
     conf.parent.chmod(0o755)
     main("activation=beside", "--cfg", "job", status=0)
 
@@ -230,23 +235,22 @@ def test_null_unknown_network_or_other_main_configuration_is_refused(typed, name
 @pytest.mark.parametrize("sweeper", ["grid", "search"])
 def test_last_value_of_a_flag_counts(sweeper, main, ready, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
-    search = ["n_trials=2"] if sweeper == "search" else []
-    typed = [
+    line = [
+        "-m",
+        f"hydra/sweeper={sweeper}",
+        "dataset=digits",
         "model=lenet5",
         "model=lenet5,linear",
         "model=linear",
         "num_epoch=1",
         "optimizer.lr=0.1,0.01",
-    ]
-    done = main(
-        "-m",
-        f"hydra/sweeper={sweeper}",
-        "dataset=digits",
-        *search,
-        *typed,
         "sweep.dry_run=true",
-        status=0,
-    )
+    ]
+    if sweeper == "search":
+        line.append("n_trials=2")
+
+    done = main(*line, status=0)
+
     notes = [line.partition(":")[0] for line in done.stderr.splitlines() if "ignored" in line]
     assert notes == ["model=lenet5", "model=lenet5,linear"]
     assert "lenet5" not in done.stdout

@@ -73,7 +73,8 @@ def test_valid_override_gives_configuration_that_can_be_stored(override):
 )
 def test_invalid_dictionary_is_one_line(section, changed, expected):
     config = to_plain(compose([]))
-    (config[section] if section else config).update(changed)
+    part = config[section] if section else config
+    part.update(changed)
     with pytest.raises(ConfigError) as caught:
         typed(config)
     assert [part for part in expected if part not in str(caught.value)] == []
@@ -90,5 +91,6 @@ def test_names_of_other_tools_suggest_a_flag(name):
 def test_nearest_name_ignores_case_and_dashes(dash):
     for flag in KNOWN:
         written = flag.replace("_", dash)
-        assert (nearest(written, KNOWN), nearest(written.upper(), KNOWN)) == (flag, flag)
+        assert nearest(written, KNOWN) == flag
+        assert nearest(written.upper(), KNOWN) == flag
     assert nearest("xyzzy", KNOWN) is None

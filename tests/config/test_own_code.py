@@ -71,9 +71,9 @@ def test_class_is_imported_from_copy_and_each_version_stays_available(root):
         versions.append(identity_of("mine.Net"))
     for name in FILES:
         (root / name).unlink()
-    widths = [
-        find_class("mine.Net", object, code).width for code in (*versions, *reversed(versions))
-    ]
+
+    first, second = versions
+    widths = [find_class("mine.Net", object, code).width for code in (first, second, second, first)]
     assert widths == [2, 3, 3, 2]
 
 
@@ -86,19 +86,14 @@ def test_import_in_a_function_uses_the_same_copy(root):
         write(root, {"late.py": f"Y = {y}\n"})
         nets.append(find_class("mine.Net", object, identity_of("mine.Net")))
     assert [net.deep.er.later() for net in (*nets, *nets)] == [2, 3, 2, 3]
-    assert (sys.modules.pop("late"), late.Y) == (late, 1)  # the user's own import stays
+    # the user's own import stays
+    assert sys.modules.pop("late") is late
+    assert late.Y == 1
 
 
 def test_module_of_copy_can_be_looked_up_by_its_classes(root):
-    write(
-        root,
-        {
-            "mine.py": "from __future__ import annotations\n"
-            "class Kind: ...\n"
-            "class Net:\n"
-            "    kind: Kind\n"
-        },
-    )
+    code = "from __future__ import annotations\nclass Kind: ...\nclass Net:\n    kind: Kind\n"
+    write(root, {"mine.py": code})
     net = find_class("mine.Net", object, identity_of("mine.Net"))
     assert [kind.__name__ for kind in get_type_hints(net).values()] == ["Kind"]
     assert pickle.loads(pickle.dumps(net)) is net
@@ -178,7 +173,8 @@ def test_class_without_file_has_another_identity_each_time():
     ],
 )
 def test_code_that_cannot_be_copied_is_refused_in_one_line(root, name, text, named):
-    write(root, {f"m{n}.py": "" for n in range(201)} | {name: text})
+    empty_modules = {f"m{n}.py": "" for n in range(201)}
+    write(root, empty_modules | {name: text})
     with pytest.raises(ConfigError) as refused:
         identity_of("mine.Net")
     assert str(refused.value).startswith("_target_=mine.Net: ")
@@ -190,6 +186,7 @@ def test_other_encoding_and_link_out_of_folder_are_refused(root, tmp_path_factor
     (root / "late.py").write_bytes("x = 'é'\n".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"late\.py: cannot be read \('utf-8'"):
         identity_of("mine.Net")
+
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "late.py"
     elsewhere.write_text("")
     (root / "late.py").unlink()
@@ -215,10 +212,12 @@ def compile_module(root: Path, name: str, width: int) -> None:
     compiler = shutil.which("cc")
     if compiler is None or not Path(headers, "Python.h").is_file():
         pytest.skip("no C compiler or no headers of Python")
+
     source = root / f"{name}.c"
     source.write_text(COMPILED.format(name=name, width=width))
     flags = ["-shared", "-fPIC", f"-I{headers}"]
-    flags += ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+    if sys.platform == "darwin":
+        flags += ["-undefined", "dynamic_lookup"]
     library = root / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
     # a new file, because this process may have loaded the present one
     library.unlink(missing_ok=True)
@@ -235,19 +234,14 @@ def test_compiled_module_is_copied_and_each_version_stays_available(root):
     for file in root.glob("fast*"):
         file.unlink()
     (root / "mine.py").unlink()
-    assert [find_class("mine.Net", object, code).width for code in (*versions, *versions)] == [
-        2,
-        3,
-        2,
-        3,
-    ]
+
+    widths = [find_class("mine.Net", object, code).width for code in (*versions, *versions)]
+    assert widths == [2, 3, 2, 3]
 
 
 def test_compiled_module_is_preferred_to_python_file_of_same_name(root):
-    write(
-        root,
-        {"mine.py": "import fast\nclass Net:\n    width = fast.WIDTH\n", "fast.py": "WIDTH = 1\n"},
-    )
+    write(root, {"mine.py": "import fast\nclass Net:\n    width = fast.WIDTH\n"})
+    write(root, {"fast.py": "WIDTH = 1\n"})
     compile_module(root, "fast", 5)
     code = identity_of("mine.Net")
     assert find_class("mine.Net", object, code).width == 5
@@ -267,16 +261,14 @@ def test_compiled_module_is_preferred_to_python_file_of_same_name(root):
 )
 def test_import_by_function_with_literal_name_uses_the_copy(root, imports):
     file = "parts/late.py" if "parts" in imports else "late.py"
+    network = f"{imports}\nclass Net:\n    y = late.Y\n"
     versions = []
     for y in (2, 3):
-        write(root, {"mine.py": f"{imports}\nclass Net:\n    y = late.Y\n", file: f"Y = {y}\n"})
+        write(root, {"mine.py": network, file: f"Y = {y}\n"})
         versions.append(identity_of("mine.Net"))
-    assert [find_class("mine.Net", object, code).y for code in (*versions, *versions)] == [
-        2,
-        3,
-        2,
-        3,
-    ]
+
+    values = [find_class("mine.Net", object, code).y for code in (*versions, *versions)]
+    assert values == [2, 3, 2, 3]
     assert "late" not in sys.modules
 
 
@@ -285,15 +277,12 @@ def test_import_of_a_computed_name_is_named_with_its_line(root, caplog):
         "import importlib",
         "importlib.import_module('json')",
         "importlib.import_module('la' + 'te')",
+        "class Net: ...",
     )
-    write(root, {"mine.py": "\n".join((*lines, "class Net: ..."))})
+    write(root, {"mine.py": "\n".join(lines)})
     identity_of("mine.Net")
-    assert [
-        record.getMessage()
-        for record in caplog.records
-        if f"{root / 'mine.py'}, line 3: " in record.getMessage()
-    ]
-    assert len(caplog.records) == 1
+    (message,) = caplog.messages
+    assert f"{root / 'mine.py'}, line 3: " in message
 
 
 SHARED_STATE = {
@@ -313,10 +302,15 @@ def test_shared_module_belongs_to_the_version_of_the_run(root, outputs):
         write(root, {"mine.py": f"{SHARED_STATE['mine.py']}    version = {version}\n"})
         codes = {target: identity_of(target) for target in ("mine.Net", "losses.Loss")}
         load_code(codes, outputs)
-        net, loss = (find_class(target, object, code) for target, code in codes.items())
-        assert (net.version, net.calls is loss.calls) == (version, True)
+        net = find_class("mine.Net", object, codes["mine.Net"])
+        loss = find_class("losses.Loss", object, codes["losses.Loss"])
+        assert net.version == version
+        assert net.calls is loss.calls
         shared.append(net.calls)
-    assert shared[0] is shared[2] is not shared[1]
+
+    first, second, third = shared
+    assert third is first
+    assert second is not first
 
 
 def test_classes_of_different_folders_do_not_share_modules(tmp_path, monkeypatch, outputs):
@@ -341,32 +335,33 @@ def test_submodule_imports_others_from_the_copy_in_the_outputs_folder(root, outp
 @pytest.mark.parametrize("changed", ["mine.py", "parts", "parts/shared.py", "."])
 def test_code_that_others_can_change_is_refused_with_repair(root, changed):
     for name in {changed, "late.py"}:
-        (root / name).chmod((root / name).stat().st_mode | 0o020)
+        mode = (root / name).stat().st_mode
+        (root / name).chmod(mode | 0o020)
     refresh()
+
     with pytest.raises(ConfigError, match="can be changed by other users") as refused:
         identity_of("mine.Net")
-    subprocess.run(str(refused.value).partition("run: ")[2], shell=True, check=True)
+
+    _, _, repair = str(refused.value).partition("run: ")
+    subprocess.run(repair, shell=True, check=True)
     assert set(LOADED_CODE[identity_of("mine.Net")].files) == FILES.keys() - {"unused.py"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-@pytest.mark.parametrize("given", ["late.py", "parts", "."])
-def test_code_of_another_user_is_refused(root, given):
-    os.chown(root / given, 12345, -1)
+@pytest.mark.parametrize("name", ["late.py", "parts", "."])
+def test_code_of_another_user_is_refused(root, name):
+    path = root / name
+    os.chown(path, 12345, -1)
     refresh()
-    with pytest.raises(
-        ConfigError, match=f"{re.escape(str(root / given))} belongs to another user"
-    ):
+    with pytest.raises(ConfigError, match=f"{re.escape(str(path))} belongs to another user"):
         identity_of("mine.Net")
 
 
 def test_editable_install_is_not_checked(root, monkeypatch):
     """The folder of its code can belong to a colleague."""
     site = root / "site-packages"
-    write(
-        site / "mine-1.0.dist-info",
-        {"METADATA": "Name: mine\nVersion: 1.0\n", "top_level.txt": "mine\n"},
-    )
+    metadata = {"METADATA": "Name: mine\nVersion: 1.0\n", "top_level.txt": "mine\n"}
+    write(site / "mine-1.0.dist-info", metadata)
     monkeypatch.syspath_prepend(str(site))
     (root / "late.py").chmod(0o666)
     assert identity_of("mine.Net") in LOADED_CODE

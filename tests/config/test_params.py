@@ -23,7 +23,7 @@ GROUPS = {"dataset", "activation", "optimizer", "regularization"}
     ],
 )
 def test_job_name_lists_swept_values_or_job_number(overrides, name):
-    swept = [o.partition("=")[0] for o in overrides]
+    swept = [override.partition("=")[0] for override in overrides]
     values = swept_values(swept, [*overrides, "num_iter_echo=7"])
     assert job_name(3, values, GROUPS) == name
     assert list(values) == [flag.lstrip("+") for flag in swept]

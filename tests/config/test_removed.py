@@ -49,19 +49,17 @@ def test_stored_search_with_removed_flag_is_resumed(flag, ready):
     file = sweep.path / "sweep.json"
     file.write_text(" ".join(file.read_text().split("\n")) + "\n")
     add_override(file, f"{flag}=digits")
-    succeeded(
-        lenet_train("-m", "sweep.resume=last", "n_trials=2", "sweep.workers=1", outputs=ready)
-    )
+
+    resume = ("-m", "sweep.resume=last", "n_trials=2", "sweep.workers=1")
+    succeeded(lenet_train(*resume, outputs=ready))
+
     assert only_sweep(ready).started().runs == 2
 
 
 @pytest.mark.parametrize("flag", REMOVED)
 def test_stored_grid_with_removed_flag_is_confirmed(flag, ready, main, monkeypatch):
-    succeeded(
-        lenet_train(
-            "-m", *BARE, "hydra/launcher=basic", "activation=relu,selu", "seed=0,1", outputs=ready
-        )
-    )
+    line = ("-m", *BARE, "hydra/launcher=basic", "activation=relu,selu", "seed=0,1")
+    succeeded(lenet_train(*line, outputs=ready))
     add_override(only_sweep(ready).path / "jobs.jsonl", f"{flag}=digits")
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(ready))
     planned = main("confirm=90", "against=activation=tanh", program="compare", status=0).stdout

@@ -37,10 +37,8 @@ SPELT = {
 def test_expression_is_parsed_into_search_space(line):
     flag = parsed(line)
     assert flag.values == SPELT[line]
-    assert (flag.name, flag.group) == (
-        line.partition("=")[0].lstrip("+"),
-        line.startswith("optimizer"),
-    )
+    assert flag.name == line.partition("=")[0].lstrip("+")
+    assert flag.group == line.startswith("optimizer")
 
 
 REFUSED = {  # override: text in the error
@@ -75,6 +73,7 @@ def test_integer_range_has_the_values_of_a_grid(start, stop, step):
         with pytest.raises(ConfigError):
             parsed(line)
         return
+
     flag = parsed(line)
     assert sorted(flag.values.all) == sorted(range(start, stop, step))
     assert size([flag]) == len(range(start, stop, step))
@@ -94,6 +93,7 @@ def test_decimal_range_has_the_values_of_a_grid(start, stop, step):
     except ConfigError:
         assert len(grid) <= 1  # with binary fractions, an empty range may have one value
         return
+
     drawable = [float(values.text(value)) for value in values.all]
     if step.startswith("-"):
         drawable.reverse()
