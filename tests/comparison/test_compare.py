@@ -16,6 +16,7 @@ from lenet_exp.comparison.advice import NextStep, advice
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.confirmation_plan import plan_confirmation
 from lenet_exp.comparison.design import Design
+from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.runs import ComparedRun, flags_and_seed
 from lenet_exp.comparison.verdict import Relation, relation_of, verdict_of
 from lenet_exp.config.schema import EpochChoice
@@ -61,6 +62,10 @@ def comparison(runs: list[ComparedRun]) -> Comparison:
     return comparison
 
 
+def activations(groups: list[Group]) -> list[str]:
+    return [group.flags["activation"] for group in groups]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "same"),
     [
@@ -80,104 +85,109 @@ def comparison(runs: list[ComparedRun]) -> Comparison:
     ],
 )
 def test_only_equally_defined_metrics_are_compared(first, second, same):
-    both = [made(0, 0.9, **first), made(0, 0.8, **second)]
+    runs = [made(0, 0.9, **first), made(0, 0.8, **second)]
     if same:
-        assert len(compare_runs(both)) == 1
+        assert len(compare_runs(runs)) == 1
     else:
         with pytest.raises(ConfigError):
-            compare_runs(both)
+            compare_runs(runs)
 
 
 def test_epoch_is_last_if_all_runs_select_it():
-    chosen = [
-        many(SELU, activation=activation, training__select="last")
-        for activation in ("selu", "relu")
-    ]
-    (comparison,) = compare_runs([*chosen[0], *chosen[1]])
-    (mixed,) = compare_runs([*chosen[0], *many(TANH)])
-    assert (comparison.epoch, mixed.epoch) == (EpochChoice.last, EpochChoice.best)
+    selu = many(SELU, activation="selu", training__select="last")
+    relu = many(SELU, activation="relu", training__select="last")
+    (of_last_epochs,) = compare_runs([*selu, *relu])
+    (mixed,) = compare_runs([*selu, *many(TANH)])
+    assert of_last_epochs.epoch == EpochChoice.last
+    assert mixed.epoch == EpochChoice.best
 
 
 def test_runs_are_grouped_by_configuration_and_ranked(comparison):
-    names = [group.flags["activation"] for group in comparison.groups]
-    assert names == [
-        "selu",
-        "tanh",
-        "relu",
-        "elu",
-        "gelu",
-        "rrelu",
-        "prelu",
-    ]  # one run of rrelu diverged
-    assert [g.n for g in comparison.groups] == [4, 4, 4, 3, 1, 1, 0]
+    # one run of rrelu diverged
+    ranking = ["selu", "tanh", "relu", "elu", "gelu", "rrelu", "prelu"]
+    assert activations(comparison.groups) == ranking
+    assert [group.n for group in comparison.groups] == [4, 4, 4, 3, 1, 1, 0]
     assert comparison.flags == ["activation"]
     assert comparison.num_runs == 21
 
 
 def test_own_classes_with_same_name_are_different_configurations():
-    classes = {"mineA.Net": [0.9, 0.91], "mineB.Net": [0.8, 0.81]}
     runs = [
-        run
-        for path, reached in classes.items()
-        for run in many(reached, model="net", model___target_=path)
+        *many([0.9, 0.91], model="net", model___target_="mineA.Net"),
+        *many([0.8, 0.81], model="net", model___target_="mineB.Net"),
     ]
     (comparison,) = compare_runs(runs)
-    assert [comparison.name(group) for group in comparison.groups] == [
-        "class=mineA.Net",
-        "class=mineB.Net",
-    ]
-    assert [group.mean for group in comparison.groups] == pytest.approx([0.905, 0.805])
+    first, second = comparison.groups
+    assert comparison.name(first) == "class=mineA.Net"
+    assert comparison.name(second) == "class=mineB.Net"
+    assert first.mean == pytest.approx(0.905)
+    assert second.mean == pytest.approx(0.805)
 
 
 @pytest.mark.parametrize("swept", [["model"], []])
 def test_class_is_not_shown_if_names_distinguish_networks(swept):
-    own = [
-        run
-        for name in ("a", "b")
-        for run in many([0.9, 0.91], model=name, model___target_=f"mine.{name}")
+    runs = [
+        *many([0.9, 0.91], model="a", model___target_="mine.a"),
+        *many([0.9, 0.91], model="b", model___target_="mine.b"),
+        *many([0.8, 0.81], model="lenet5"),
     ]
-    (comparison,) = compare_runs([*own, *many([0.8, 0.81], model="lenet5")], swept)
+    (comparison,) = compare_runs(runs, swept)
     assert comparison.flags == ["model"]
 
 
 def test_statistics_of_group_use_only_finished_runs(comparison):
-    selu, rrelu, prelu = comparison.groups[0], comparison.groups[5], comparison.groups[6]
+    selu = comparison.groups[0]
+    rrelu = comparison.groups[5]
+    prelu = comparison.groups[6]
+
     assert selu.mean == pytest.approx(0.910975)
-    assert selu.sd == pytest.approx(np.std(SELU, ddof=1))
-    assert selu.interval == pytest.approx(
-        stats.t.interval(0.95, 3, np.mean(SELU), np.std(SELU, ddof=1) / 2)
-    )
-    assert (rrelu.mean, rrelu.best_epoch, rrelu.seconds_to_best) == (0.99, 2, 1.5)
+    sd = np.std(SELU, ddof=1)
+    assert selu.sd == pytest.approx(sd)
+    error = sd / 2
+    assert selu.interval == pytest.approx(stats.t.interval(0.95, 3, np.mean(SELU), error))
+
+    assert rrelu.mean == 0.99
+    assert rrelu.best_epoch == 2
+    assert rrelu.seconds_to_best == 1.5
     assert math.isnan(rrelu.sd)
-    assert compare_runs(many([0.999, 0.95]))[0].groups[0].interval[1] == 1.0
     assert rrelu.outcomes == {"finished": 1, "diverged": 1, "failed": 1}
+
     assert math.isnan(prelu.mean)
     assert prelu.outcomes == {"diverged": 1, "not started": 1}
 
+    (near_100_percent,) = compare_runs(many([0.999, 0.95]))
+    assert near_100_percent.groups[0].interval[1] == 1.0
+
 
 def test_leader_is_compared_with_each_other_group(comparison):
-    leads = {
-        g.flags["activation"]: lead
-        for g, lead in zip(comparison.groups, comparison.leads, strict=True)
+    leads = dict(zip(activations(comparison.groups), comparison.leads, strict=True))
+    assert leads["selu"] is None  # the leader
+    assert leads["rrelu"] is None  # a diverged run
+    assert leads["prelu"] is None  # no finished run
+
+    compared = {name: lead for name, lead in leads.items() if lead is not None}
+    assert {name: lead.test for name, lead in compared.items()} == {
+        "tanh": "paired",
+        "relu": "paired",
+        "elu": "welch",
+        "gelu": "none",
     }
-    tests = {name: (lead.test, lead.n) for name, lead in leads.items() if lead is not None}
-    assert tests == {
-        "tanh": ("paired", 4),
-        "relu": ("paired", 4),
-        "elu": ("welch", 3),
-        "gelu": ("none", 1),
+    assert {name: lead.n for name, lead in compared.items()} == {
+        "tanh": 4,
+        "relu": 4,
+        "elu": 3,
+        "gelu": 1,
     }
-    assert [leads[name].differs for name in ("tanh", "relu", "elu", "gelu")] == [
-        False,
-        True,
-        True,
-        False,
-    ]
-    # the leader; a diverged run; no finished run
-    assert leads["selu"] is leads["rrelu"] is leads["prelu"] is None
-    # four groups contribute to the variance
-    assert leads["relu"].p < stats.ttest_rel(SELU, list(RELU.values())).pvalue
-    assert [g.flags["activation"] for g in comparison.not_excluded] == ["selu", "tanh", "gelu"]
+    assert {name: lead.differs for name, lead in compared.items()} == {
+        "tanh": False,
+        "relu": True,
+        "elu": True,
+        "gelu": False,
+    }
+
+    p_of_two_groups = stats.ttest_rel(SELU, list(RELU.values())).pvalue
+    assert leads["relu"].p < p_of_two_groups  # four groups contribute to the variance
+    assert activations(comparison.not_excluded) == ["selu", "tanh", "gelu"]
 
 
 def test_result_is_described_in_words(comparison):
@@ -199,36 +209,41 @@ def test_result_is_described_in_words(comparison):
 
 def test_details_show_the_tests_of_all_pairs(comparison):
     (pairs,) = [column for column in columns(comparison) if column.is_detail]
-    low, high = (round(end * 100, 2) for end in (comparison.leads[2].low, comparison.leads[2].high))
+    low = comparison.leads[2].low * 100
+    high = comparison.leads[2].high * 100
     assert pairs.text(comparison, 2) == f"behind by 0.42 points ({low:.2f} to {high:.2f})"
     assert pairs.text(comparison, 1) == "could be the best; 0.01 points lower"
     assert pairs not in columns(comparison, details=False)
 
 
 def test_significant_difference_hides_interval_with_zero():
-    reached = [0.91, 0.92, 0.93, 0.94]
-    behind = [a - less for a, less in zip(reached, (0.01, 0.016, 0.02, 0.006), strict=True)]
-    (comparison,) = compare_runs([*many(reached), *many(behind, activation="relu")])
+    runs = [
+        *many([0.91, 0.92, 0.93, 0.94], activation="selu"),
+        *many([0.9, 0.904, 0.91, 0.934], activation="relu"),
+    ]
+    (comparison,) = compare_runs(runs)
     lead = replace(comparison.leads[1], low=-0.001)
-    group = comparison.groups[1]
-    assert against_leader(comparison, group, lead, Relation.behind) == "behind by 1.30 points"
+    relu = comparison.groups[1]
+    assert against_leader(comparison, relu, lead, Relation.behind) == "behind by 1.30 points"
 
 
 def test_unstable_configuration_is_listed_separately():
-    groups = [
-        many(0.9 + 0.001 * np.random.default_rng(n).normal(size=5), lr=str(n)) for n in range(6)
-    ]
-    runs = [run for group in groups for run in group] + many([0.9, 0.2, 0.8, 0.1, 0.9], lr="9")
+    runs = []
+    for n in range(6):
+        noise = np.random.default_rng(n).normal(size=5)
+        runs += many(0.9 + 0.001 * noise, lr=str(n))
+    runs += many([0.9, 0.2, 0.8, 0.1, 0.9], lr="9")
+
     (comparison,) = compare_runs(runs)
+
+    unstable = comparison.groups[6]
     assert "Not judged: lr=9 (unstable: " in verdict(comparison)
     assert remark(comparison, 6).startswith("not judged: unstable (sd 39.62); ")
-    assert [relation_of(comparison, position).value for position in (0, 6)] == [
-        "leader",
-        "unstable",
-    ]
-    assert comparison.groups[6] in comparison.not_excluded
+    assert relation_of(comparison, 0).value == "leader"
+    assert relation_of(comparison, 6).value == "unstable"
+    assert unstable in comparison.not_excluded
     assert r"58.00 $\pm$ 39.62 (unstable) &" in tex([comparison], RunSource("lenet-train -m"))
-    assert comparison.groups[6] not in plan_confirmation(comparison, 0.01).groups
+    assert unstable not in plan_confirmation(comparison, 0.01).groups
 
 
 def test_verdict_warns_of_collapsed_run():
@@ -242,20 +257,18 @@ def test_verdict_warns_of_collapsed_run():
 
 
 def test_clear_winner_is_reported():
-    groups = [
-        many(SELU, activation="selu"),
-        many(RELU, activation="relu"),
-        many(ELU, activation="elu"),
-    ]
-    for some in (groups, groups[:2]):
-        (comparison,) = compare_runs([run for group in some for run in group])
+    two = [*many(SELU, activation="selu"), *many(RELU, activation="relu")]
+    three = [*two, *many(ELU, activation="elu")]
+    for runs, number in ((two, 2), (three, 3)):
+        (comparison,) = compare_runs(runs)
         text = verdict(comparison)
         assert text.startswith("Use selu: ")
-        assert f"{IS_BEST} the {len(some)} (error rate 5%)" in text
+        assert f"{IS_BEST} the {number} (error rate 5%)" in text
         assert next_step(comparison) is None
         assert comparison.not_excluded == [comparison.leader]
-    (swept,) = compare_runs([run for group in groups for run in group], design=SWEEP)
-    assert next_step(swept).endswith("lenet-predict sweep=1f3a")
+
+    (of_sweep,) = compare_runs(three, design=SWEEP)
+    assert next_step(of_sweep).endswith("lenet-predict sweep=1f3a")
 
 
 def test_more_seeds_are_suggested_for_smaller_difference():
@@ -266,10 +279,12 @@ def test_more_seeds_are_suggested_for_smaller_difference():
         *many(0.8 + noise[2], activation="relu"),
     ]
     (comparison,) = compare_runs(runs, design=SWEEP)
-    bound = 100 * verdict_of(comparison).rivals[0][1]
+    _, bound = verdict_of(comparison).rivals[0]
+
     advised = advice(comparison)
+
     assert advised.step is NextStep.within
-    assert float(advised.points) < bound
+    assert float(advised.points) < 100 * bound
     assert advised.runs > 0
     command = f"lenet-train -m sweep.resume=1f3a sweep.within={advised.points}"
     assert next_step(comparison).endswith(command)
@@ -284,10 +299,11 @@ def test_more_seeds_are_suggested_for_smaller_difference():
     ],
 )
 def test_sweep_that_cannot_add_seeds_is_not_continued(design, seeds):
+    tanh = dict(zip(seeds, TANH, strict=True))
     runs = [
         *many(SELU, activation="selu"),
         *many(RELU, activation="relu"),
-        *many(dict(zip(seeds, TANH, strict=True)), activation="tanh"),
+        *many(tanh, activation="tanh"),
     ]
     (comparison,) = compare_runs(runs, design=design)
     assert advice(comparison).step is NextStep.confirm
@@ -295,169 +311,213 @@ def test_sweep_that_cannot_add_seeds_is_not_continued(design, seeds):
 
 def test_configuration_with_diverged_runs_does_not_win():
     diverging = many([0.95, 0.951, 0.952], activation="relu")
-    diverging += [made(s, 0.1, "diverged", activation="relu") for s in (3, 4, 5)]
-    steady = [*many([0.90, 0.901, 0.9, 0.902, 0.901, 0.9], activation="selu")]
+    diverging += [made(seed, 0.1, "diverged", activation="relu") for seed in (3, 4, 5)]
+    steady = many([0.90, 0.901, 0.9, 0.902, 0.901, 0.9], activation="selu")
     lower = many([0.88, 0.882, 0.88, 0.882, 0.881, 0.881], activation="tanh")
+
     (comparison,) = compare_runs([*diverging, *steady, *lower])
-    assert [g.flags["activation"] for g in comparison.groups] == ["selu", "tanh", "relu"]
+
+    assert activations(comparison.groups) == ["selu", "tanh", "relu"]
+    assert activations(comparison.not_excluded) == ["selu"]
+    assert comparison.leads[2] is None
     text = verdict(comparison)
     assert text.startswith("Use selu: ")
     assert f"{IS_BEST} the 2 without a diverged run" in text
-    assert "3 of 6" in verdict(comparison)
-    assert "95.10%" in verdict(comparison)
-    assert comparison.leads[2] is None
-    assert [g.flags["activation"] for g in comparison.not_excluded] == ["selu"]
-    (comparison,) = compare_runs([*diverging, *steady])
-    assert IS_BEST not in verdict(comparison)  # no other configuration is stable
+    assert "3 of 6" in text
+    assert "95.10%" in text
+
+    (with_one_steady,) = compare_runs([*diverging, *steady])
+    assert IS_BEST not in verdict(with_one_steady)
 
 
 def test_no_configuration_wins_if_all_have_diverged_runs():
-    relu = [*many([0.95, 0.951], activation="relu"), made(2, 0.1, "diverged", activation="relu")]
-    selu = [
+    runs = [
+        made(0, 0.95, activation="relu"),
+        made(1, 0.951, activation="relu"),
+        made(2, 0.1, "diverged", activation="relu"),
         made(0, 0.9, activation="selu"),
-        *(made(s, 0.1, "diverged", activation="selu") for s in (1, 2)),
+        made(1, 0.1, "diverged", activation="selu"),
+        made(2, 0.1, "diverged", activation="selu"),
     ]
-    (comparison,) = compare_runs([*relu, *selu])
-    assert {"95.05%", "90.00%"} <= set(re.findall(r"[\d.]+%", verdict(comparison)))
+    (comparison,) = compare_runs(runs)
+    percentages = re.findall(r"[\d.]+%", verdict(comparison))
+    assert "95.05%" in percentages
+    assert "90.00%" in percentages
     assert comparison.not_excluded == []
     assert "clip_norm" in next_step(comparison)
 
 
 def test_missing_runs_prevent_a_winner_but_pruned_runs_do_not():
-    groups = [*many(SELU, activation="selu"), *many(RELU, activation="relu")]
-    (comparison,) = compare_runs(
-        [*groups, *(made(seed, None, "killed", activation="relu") for seed in (4, 5))]
-    )
+    runs = [*many(SELU, activation="selu"), *many(RELU, activation="relu")]
+
+    killed = [made(seed, None, "killed", activation="relu") for seed in (4, 5)]
+    (comparison,) = compare_runs([*runs, *killed])
     assert IS_BEST not in verdict(comparison)
     assert "(2 killed)" in verdict(comparison)
     assert next_step(comparison) is not None
+
     # a search pruned it because it was worse
-    (comparison,) = compare_runs([*groups, made(0, 0.5, "pruned")])
+    (comparison,) = compare_runs([*runs, made(0, 0.5, "pruned")])
     assert comparison.groups[0].missing == 0
     assert IS_BEST in verdict(comparison)
 
 
 def test_single_seeds_have_no_winner_and_suggest_more_seeds():
-    (comparison,) = compare_runs(
-        [made(0, 0.91, activation="selu"), made(0, 0.90, activation="relu")]
-    )
+    runs = [made(0, 0.91, activation="selu"), made(0, 0.90, activation="relu")]
+    (comparison,) = compare_runs(runs)
     assert IS_BEST not in verdict(comparison)
     assert "91.00%" in verdict(comparison)
     assert "'seed=range(1,6)'" in next_step(comparison)  # seed 0 is already trained
 
 
 def test_best_configuration_with_single_seed_is_not_the_leader():
-    single = made(0, 0.95, activation="elu")
-    (comparison,) = compare_runs(
-        [single, *many(SELU, activation="selu"), *many(RELU, activation="relu")]
-    )
+    runs = [
+        made(0, 0.95, activation="elu"),
+        *many(SELU, activation="selu"),
+        *many(RELU, activation="relu"),
+    ]
+    (comparison,) = compare_runs(runs)
+
     assert "95.00%" in verdict(comparison)
     assert comparison.leader.flags["activation"] == "selu"
-    assert [lead.test if lead else None for lead in comparison.leads] == ["none", None, "paired"]
-    assert [g.flags["activation"] for g in comparison.not_excluded] == ["elu", "selu"]
+    elu, selu, relu = comparison.leads
+    assert elu.test == "none"
+    assert selu is None
+    assert relu.test == "paired"
+    assert activations(comparison.not_excluded) == ["elu", "selu"]
 
 
 def test_equal_results_have_no_winner():
-    for a, b in (([0.91], [0.91]), ([0.91, 0.92], [0.91, 0.92]), ([0.91, 0.92], [0.90, 0.91])):
-        (comparison,) = compare_runs([*many(a, activation="selu"), *many(b, activation="relu")])
-        assert IS_BEST not in verdict(comparison)
-        assert "selu" in verdict(comparison)
-        assert "relu" in verdict(comparison)
+    for selu, relu in (
+        ([0.91], [0.91]),
+        ([0.91, 0.92], [0.91, 0.92]),
+        ([0.91, 0.92], [0.90, 0.91]),
+    ):
+        runs = [*many(selu, activation="selu"), *many(relu, activation="relu")]
+        (comparison,) = compare_runs(runs)
+        text = verdict(comparison)
+        assert IS_BEST not in text
+        assert "selu" in text
+        assert "relu" in text
         assert [lead.test for lead in comparison.leads if lead] == ["none"]
 
 
 def test_tie_suggests_no_confirmation():
-    runs = [
-        *many([0.9, 0.91, 0.92], activation="selu"),
-        *many([0.92, 0.9, 0.91], activation="tanh"),
-    ]
-    (tie,) = compare_runs(runs, design=SWEEP)
+    selu = many([0.9, 0.91, 0.92], activation="selu")
+
+    equal = many([0.92, 0.9, 0.91], activation="tanh")
+    (tie,) = compare_runs([*selu, *equal], design=SWEEP)
     assert "tied with" in verdict(tie)
     assert next_step(tie).endswith("lenet-predict sweep=1f3a")
-    (near,) = compare_runs([*runs[:3], *many([0.919, 0.9, 0.91], activation="tanh")], design=SWEEP)
+
+    nearly_equal = many([0.919, 0.9, 0.91], activation="tanh")
+    (near,) = compare_runs([*selu, *nearly_equal], design=SWEEP)
     assert "tied with" not in verdict(near)
     assert "confirm=" in next_step(near)
 
 
 def test_unfinished_configurations_rank_last_by_reached_accuracy():
-    pruned = [made(0, accuracy, "pruned", lr=str(accuracy)) for accuracy in (0.54, 0.92, 0.7)]
-    (comparison,) = compare_runs(
-        [*pruned, *many([0.5, 0.51], lr="0.1"), made(0, None, "failed", lr="9")]
-    )
-    assert [group.flags["lr"] for group in comparison.groups] == ["0.1", "0.92", "0.7", "0.54", "9"]
+    runs = [
+        made(0, 0.54, "pruned", lr="0.54"),
+        made(0, 0.92, "pruned", lr="0.92"),
+        made(0, 0.7, "pruned", lr="0.7"),
+        *many([0.5, 0.51], lr="0.1"),
+        made(0, None, "failed", lr="9"),
+    ]
+    (comparison,) = compare_runs(runs)
+    ranking = [group.flags["lr"] for group in comparison.groups]
+    assert ranking == ["0.1", "0.92", "0.7", "0.54", "9"]
 
 
 def test_next_step_plans_for_observed_difference():
-    (comparison,) = compare_runs(
-        [*many(SELU, activation="selu"), *many(TANH, activation="tanh")], design=SWEEP
-    )
+    small = [*many(SELU, activation="selu"), *many(TANH, activation="tanh")]
+    (comparison,) = compare_runs(small, design=SWEEP)
     points = float(next_step(comparison).rpartition("sweep=1f3a confirm=")[2])
     assert points == 0.1  # 0.01 would require too many seeds
     assert plan_confirmation(comparison, points / 100).seeds <= 100
-    (comparison,) = compare_runs(
-        [*many({0: 0.9, 1: 0.952}), *many({0: 0.88, 1: 0.9}, activation="relu")], design=SWEEP
-    )
+
+    large = [*many([0.9, 0.952], activation="selu"), *many([0.88, 0.9], activation="relu")]
+    (comparison,) = compare_runs(large, design=SWEEP)
     assert next_step(comparison).endswith("(188 runs): lenet-compare sweep=1f3a confirm=2")
 
 
 def test_leader_that_is_worse_on_common_seeds_does_not_win():
     # relu is better on both common seeds; selu leads because of its other seeds.
-    leader = {0: 0.90, 1: 0.9001, 2: 0.95, 3: 0.95, 4: 0.95}
-    (comparison,) = compare_runs(
-        [*many(leader, activation="selu"), *many({0: 0.91, 1: 0.91011}, activation="relu")]
-    )
-    assert (comparison.leads[1].differs, comparison.leads[1].ahead) == (True, False)
+    selu = {0: 0.90, 1: 0.9001, 2: 0.95, 3: 0.95, 4: 0.95}
+    relu = {0: 0.91, 1: 0.91011}
+    (comparison,) = compare_runs([*many(selu, activation="selu"), *many(relu, activation="relu")])
+    assert comparison.leads[1].differs
+    assert not comparison.leads[1].ahead
     assert remark(comparison, 1).startswith("1.00 higher over 2 common seeds, at most ")
     assert IS_BEST not in verdict(comparison)
 
 
 def test_note_warns_if_numbers_of_epochs_differ():
     runs = [*many(SELU, num_epoch="10"), *many(TANH, num_epoch="3")]
-    assert any("num_epoch" in note and "by=last" in note for note in notes(compare_runs(runs)[0]))
+    (by_best,) = compare_runs(runs)
     (by_last,) = compare_runs(runs, by=EpochChoice.last)
+    assert any("num_epoch" in note and "by=last" in note for note in notes(by_best))
     assert not any("num_epoch" in note for note in notes(by_last))
     assert by_last.groups[0].mean == pytest.approx(np.mean(SELU) - 0.01)
 
 
-def crossed(values, **flags):
+def crossed(accuracies: dict[tuple[int, int], float], **flags: str) -> list[ComparedRun]:
     """Return runs from accuracies by seed and split."""
-    return [made(seed, v, split_seed=str(split), **flags) for (seed, split), v in values.items()]
+    runs = []
+    for (seed, split), accuracy in accuracies.items():
+        runs.append(made(seed, accuracy, split_seed=str(split), **flags))
+    return runs
 
 
 def test_swept_split_seed_adds_replicates_not_configurations():
     rng = np.random.default_rng(0)
-    of_split = rng.normal(0, 0.01, 3)
-    a, b = (
-        {(i, j): mean + of_split[j] + rng.normal(0, 0.001) for i in range(5) for j in range(3)}
-        for mean in (0.91, 0.9)
-    )
-    runs = [*crossed(a, activation="selu"), *crossed(b, activation="relu")]
+    effect_of_split = rng.normal(0, 0.01, 3)
+
+    def accuracies(mean: float) -> dict[tuple[int, int], float]:
+        by_replicate = {}
+        for seed in range(5):
+            for split in range(3):
+                noise = rng.normal(0, 0.001)
+                by_replicate[seed, split] = mean + effect_of_split[split] + noise
+        return by_replicate
+
+    selu = accuracies(0.91)
+    relu = accuracies(0.9)
+    runs = [*crossed(selu, activation="selu"), *crossed(relu, activation="relu")]
+
     (comparison,) = compare_runs(runs, swept=["activation", "seed", "split_seed"])
     assert comparison.flags == ["activation"]
-    assert [(g.n, g.splits) for g in comparison.groups] == [(15, 3), (15, 3)]
+    assert [group.n for group in comparison.groups] == [15, 15]
+    assert [group.splits for group in comparison.groups] == [3, 3]
     assert comparison.leads[1].n == 15
-    assert comparison.leads[1].points == pytest.approx(
-        np.mean(list(a.values())) - np.mean(list(b.values()))
-    )
+    difference = np.mean(list(selu.values())) - np.mean(list(relu.values()))
+    assert comparison.leads[1].points == pytest.approx(difference)
     (note,) = notes(comparison)
     assert "15 runs" in note
-    (comparison,) = compare_runs(runs, swept=["activation", "seed"])
-    assert comparison.flags == ["activation", "split_seed"]
+
+    (not_swept,) = compare_runs(runs, swept=["activation", "seed"])
+    assert not_swept.flags == ["activation", "split_seed"]
 
 
 def test_nothing_is_compared_without_two_finished_configurations():
-    (comparison,) = compare_runs([made(0, None, "failed"), made(1, 0.3, "diverged")])
-    assert comparison.leader is None
-    assert "1 diverged" in verdict(comparison)
-    assert "1 failed" in verdict(comparison)
-    (comparison,) = compare_runs(many(SELU))
-    assert (comparison.flags, comparison.leads, notes(comparison)) == ([], [None], [])
-    assert "91.10 ± 0.15% (n = 4)" in verdict(comparison)
+    (none_finished,) = compare_runs([made(0, None, "failed"), made(1, 0.3, "diverged")])
+    assert none_finished.leader is None
+    assert "1 diverged" in verdict(none_finished)
+    assert "1 failed" in verdict(none_finished)
+
+    (one_configuration,) = compare_runs(many(SELU))
+    assert one_configuration.flags == []
+    assert one_configuration.leads == [None]
+    assert notes(one_configuration) == []
+    assert "91.10 ± 0.15% (n = 4)" in verdict(one_configuration)
 
 
 def test_datasets_are_compared_separately(runs):
-    both = compare_runs([*runs, *many([0.99, 0.98], dataset="digits")])
-    assert [(c.dataset, len(c.groups)) for c in both] == [("mnist", 7), ("digits", 1)]
+    mnist, digits = compare_runs([*runs, *many([0.99, 0.98], dataset="digits")])
+    assert mnist.dataset == "mnist"
+    assert len(mnist.groups) == 7
+    assert digits.dataset == "digits"
+    assert len(digits.groups) == 1
 
 
 def test_last_of_several_runs_with_same_seed_counts():
@@ -476,11 +536,11 @@ def test_flags_implied_by_another_flag_are_not_columns():
     sgd = many(TANH, optimizer="sgd", optimizer__momentum="0.9")
     (comparison,) = compare_runs([*adam, *sgd])
     assert comparison.flags == ["optimizer"]
-    (comparison,) = compare_runs(
-        [*adam, *sgd, *many(RELU, optimizer="sgd", optimizer__momentum="0")]
-    )
+
+    plain_sgd = many(RELU, optimizer="sgd", optimizer__momentum="0")
+    (comparison,) = compare_runs([*adam, *sgd, *plain_sgd])
     assert comparison.flags == ["optimizer", "optimizer.momentum"]
-    assert [comparison.values(g) for g in comparison.groups] == [
+    assert [comparison.values(group) for group in comparison.groups] == [
         ["adam", "-"],
         ["sgd", "0.9"],
         ["sgd", "0"],
@@ -490,25 +550,24 @@ def test_flags_implied_by_another_flag_are_not_columns():
 def test_environment_separates_configurations_only_if_swept():
     runs = [
         *many(SELU, num_threads="1", engine="torch"),
-        *many({7: 0.9}, num_threads="2"),
-    ]  # engine: an older run
-    (comparison,) = compare_runs([*runs, made(8, None, "not started", num_threads="null")])
-    assert [(group.n, group.missing) for group in comparison.groups] == [(len(SELU) + 1, 1)]
+        *many({7: 0.9}, num_threads="2"),  # an older run, which has no engine
+    ]
+
+    not_started = made(8, None, "not started", num_threads="null")
+    (comparison,) = compare_runs([*runs, not_started])
+    (group,) = comparison.groups
+    assert group.n == len(SELU) + 1
+    assert group.missing == 1
+
     (comparison,) = compare_runs(runs, swept=["num_threads"])
     assert comparison.flags == ["num_threads"]
     assert sorted(group.n for group in comparison.groups) == [1, len(SELU)]
 
 
 def test_flag_missing_in_older_run_has_neutral_value():
-    now = {
-        "dataset": "mnist",
-        "regularization.dropout_rate": "0.0",
-        "augmentation.flip": "0.0",
-        "seed": "3",
-    }
-    old = {flag: value for flag, value in now.items() if flag != "augmentation.flip"}
-    assert flags_and_seed(old) == flags_and_seed(now)
-    assert flags_and_seed(now | {"augmentation.flip": "0.5"}) != flags_and_seed(old)
+    older = {"dataset": "mnist", "regularization.dropout_rate": "0.0", "seed": "3"}
+    assert flags_and_seed(older) == flags_and_seed(older | {"augmentation.flip": "0.0"})
+    assert flags_and_seed(older) != flags_and_seed(older | {"augmentation.flip": "0.5"})
 
 
 OUTCOMES = [
@@ -528,55 +587,65 @@ ACCURACY = st.floats(0.1, 1.0).map(lambda x: round(x, 2))
 
 @st.composite
 def any_run(draw) -> ComparedRun:
-    outcome, accuracy = draw(st.sampled_from(OUTCOMES)), draw(ACCURACY)
-    known = accuracy if outcome in {"finished", "diverged", "pruned"} else None
-    flags = {
-        "activation": draw(st.sampled_from(ACTIVATIONS)),
-        "split_seed": str(draw(st.sampled_from([0, 0, 0, 1]))),
-    }
-    return made(draw(st.integers(0, 4)), known, outcome, **flags)
+    outcome = draw(st.sampled_from(OUTCOMES))
+    accuracy = draw(ACCURACY)
+    has_accuracy = outcome in {"finished", "diverged", "pruned"}
+    activation = draw(st.sampled_from(ACTIVATIONS))
+    split_seed = draw(st.sampled_from([0, 0, 0, 1]))
+    seed = draw(st.integers(0, 4))
+    return made(
+        seed,
+        accuracy if has_accuracy else None,
+        outcome,
+        activation=activation,
+        split_seed=str(split_seed),
+    )
 
 
 @given(
     st.lists(any_run(), min_size=1, max_size=24), st.booleans(), st.sampled_from(list(EpochChoice))
 )
 def test_phrases_agree_with_the_numbers_for_any_results(runs, pooled, by):
-    (comparison,) = compare_runs(
-        runs, ["activation", "split_seed"] if pooled else ["activation"], by
-    )
-    text = verdict(comparison)
-    stable = [g for g in comparison.groups if g.n and not g.diverged]
-    assert comparison.not_excluded == [g for g in stable if g in comparison.not_excluded]
-    assert (comparison.leader in comparison.not_excluded) == bool(stable)
-    if IS_BEST in text:
-        assert not any(g.missing for g in comparison.groups)
+    swept = ["activation", "split_seed"] if pooled else ["activation"]
+    (comparison,) = compare_runs(runs, swept, by)
+    groups = comparison.groups
+
+    stable = [group for group in groups if group.n and not group.diverged]
+    not_excluded = comparison.not_excluded
+    assert not_excluded == [group for group in stable if group in not_excluded]
+    assert (comparison.leader in not_excluded) == bool(stable)
+
+    some_missing = any(group.missing for group in groups)
+    if IS_BEST in verdict(comparison):
+        assert not some_missing
         judged = verdict_of(comparison)
         assert not judged.rivals
         assert judged.related(Relation.behind)
-    if any(g.missing for g in comparison.groups):
+    if some_missing:
         assert next_step(comparison) is not None
-    for group, lead in zip(comparison.groups, comparison.leads, strict=True):
+
+    for position, (group, lead) in enumerate(zip(groups, comparison.leads, strict=True)):
         if lead is not None:
             assert group.n
             assert not group.diverged
-            assert remark(comparison, comparison.groups.index(group))
+            assert remark(comparison, position)
         if group.diverged:
             assert lead is None
     assert all(notes(comparison))
-    order = [(g.n == 0, g.diverged > 0) for g in comparison.groups]
+    order = [(group.n == 0, group.diverged > 0) for group in groups]
     assert order == sorted(order)
 
 
 def test_recipe_column_replaces_flags_set_by_recipe():
-    def of(recipe: str, accuracies: list[float], **flags: str) -> list[ComparedRun]:
-        return [replace(run, recipe=recipe) for run in many(accuracies, **flags)]
+    without_recipe = many([0.95, 0.96], num_epoch="50", optimizer__lr="0.05")
+    best = [replace(run, recipe="best") for run in without_recipe]
+    flags_of_fast = {"num_epoch": "2", "optimizer__lr": "0.1"}
+    fast = [replace(run, recipe="fast") for run in many([0.91, 0.92], **flags_of_fast)]
 
-    fast = of("fast", [0.91, 0.92], num_epoch="2", optimizer__lr="0.1")
-    best = of("best", [0.95, 0.96], num_epoch="50", optimizer__lr="0.05")
     (comparison,) = compare_runs([*fast, *best], ["experiment"])
     assert comparison.flags == ["experiment"]
-    assert [comparison.name(g) for g in comparison.groups] == ["best", "fast"]
+    assert [comparison.name(group) for group in comparison.groups] == ["best", "fast"]
     assert any("num_epoch" in note for note in notes(comparison))
-    # with runs of no recipe
-    (comparison,) = compare_runs([*fast, *(replace(run, recipe="") for run in best)])
+
+    (comparison,) = compare_runs([*fast, *without_recipe])
     assert comparison.flags == ["optimizer.lr", "num_epoch"]

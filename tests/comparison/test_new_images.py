@@ -26,8 +26,12 @@ IMAGES = 2000
 
 
 def difficulties(rng: np.random.Generator, own: float) -> np.ndarray:
-    """Return the difficulty of each image for each of two configurations, shape (2, images)."""
-    return 2 * rng.normal(size=IMAGES) + own * rng.normal(size=(2, IMAGES))
+    """Return the difficulty of each image for each of two configurations, shape (2, images).
+
+    `own` is the standard deviation of the part in which the configurations differ.
+    """
+    in_common = 2 * rng.normal(size=IMAGES)
+    return in_common + own * rng.normal(size=(2, IMAGES))
 
 
 def classified(
@@ -35,24 +39,34 @@ def classified(
 ) -> np.ndarray:
     """Return which images the n runs of each configuration classify correctly, shape
     (configurations, n, images).
+
+    Args:
+        levels: how good each configuration is, shape (configurations,).
+        hard: difficulty of each image for each configuration, shape (configurations, images).
     """
-    noise = 0.02 * rng.normal(size=(len(levels), n, 1)) + rng.normal(size=(len(levels), n, IMAGES))
-    return np.array(levels)[:, None, None] + hard[:, None] + noise > 0
+    noise_of_run = 0.02 * rng.normal(size=(len(levels), n, 1))
+    noise_of_image = rng.normal(size=(len(levels), n, IMAGES))
+    level = np.array(levels)[:, None, None]
+    return level + hard[:, None] + noise_of_run + noise_of_image > 0
 
 
-def runs_of(right: np.ndarray, digest: str = "d", **more: str) -> list[ComparedRun]:
+def runs_of(right: np.ndarray, digest: str = "d", **flags: str) -> list[ComparedRun]:
     """Return runs of the activations selu, relu, ... that kept which images are right after the
     last epoch.
+
+    Args:
+        right: which images are right, shape (configurations, seeds, images).
+        digest: digest of the validation images.
     """
-    found = []
-    for activation, its in zip(("selu", "relu", "tanh"), right, strict=False):
-        for seed, images in enumerate(its):
+    runs = []
+    for activation, right_by_seed in zip(("selu", "relu", "tanh"), right, strict=False):
+        for seed, images in enumerate(right_by_seed):
+            run = made(seed, float(images.mean()), activation=activation, **flags)
             record = a_record(
                 data_digests={"validation": digest}, last_right=packed(torch.tensor(images))
             )
-            run = made(seed, float(images.mean()), activation=activation, **more)
-            found.append(replace(run, provenance=record))
-    return found
+            runs.append(replace(run, provenance=record))
+    return runs
 
 
 def compared(runs: Sequence[ComparedRun], **more: object) -> Comparison:
@@ -73,9 +87,10 @@ def lucky() -> np.ndarray:
     images.
     """
     rng = np.random.default_rng(1)
-    hard = difficulties(rng, 2.0)
-    while not 0.014 < (hard[0] > -2).mean() - (hard[1] > -2).mean() < 0.02:
+    lead = 0.0
+    while not 0.014 < lead < 0.02:
         hard = difficulties(rng, 2.0)
+        lead = (hard[0] > -2).mean() - (hard[1] > -2).mean()
     return classified([2.0, 2.0], hard, rng)
 
 
@@ -86,29 +101,39 @@ def test_record_with_a_wrong_number_of_bits_is_refused(text):
 
 
 def test_variance_of_images_is_that_of_a_two_way_table(clear):
-    groups = [{(seed, 0): images for seed, images in enumerate(runs)} for runs in clear]
-    table = clear[0].astype(float) - clear[1]
-    off = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
-    interaction = (off**2).sum() / (4 * (IMAGES - 1))
-    by_image = 5 * table.mean(axis=0).var(ddof=1)
-    (variance,) = image_variances(groups, leading=True)
+    selu = {(seed, 0): images for seed, images in enumerate(clear[0])}
+    relu = {(seed, 0): images for seed, images in enumerate(clear[1])}
+    (variance,) = image_variances([selu, relu], leading=True)
+
+    table = clear[0].astype(float) - clear[1]  # shape (seeds, images)
+    mean_of_image = table.mean(axis=0)
+    mean_of_seed = table.mean(axis=1, keepdims=True)
+    residual = table - mean_of_image - mean_of_seed + table.mean()
+    interaction = (residual**2).sum() / (4 * (IMAGES - 1))
+    by_image = 5 * mean_of_image.var(ddof=1)
     assert variance == pytest.approx((by_image - interaction) / 5 / IMAGES)
-    assert np.isnan(image_variances([groups[0], {(9, 0): clear[1, 0]}], leading=False)).all()
+
+    with_another_seed = {(9, 0): clear[1, 0]}
+    assert np.isnan(image_variances([selu, with_another_seed], leading=False)).all()
 
 
 def test_critical_value_is_mean_of_quantiles_weighted_by_variance(clear):
     table = AccuracyTable(clear.mean(axis=-1), np.arange(5), np.zeros(5, dtype=np.int64))
     seeds = compare_all_pairs(table)
     assert with_new_images(seeds, np.zeros(1), IMAGES).p == pytest.approx(seeds.p)
+
     with_images = with_new_images(seeds, 2 * seeds.error**2, IMAGES)
-    quantiles = stats.t.isf(with_images.p / 2, 4), stats.t.isf(with_images.p / 2, IMAGES - 1)
-    critical = (quantiles[0] + 2 * quantiles[1]) / 3
+
+    quantile_of_seeds = stats.t.isf(with_images.p / 2, 4)
+    quantile_of_images = stats.t.isf(with_images.p / 2, IMAGES - 1)
+    critical = (quantile_of_seeds + 2 * quantile_of_images) / 3
     assert critical == pytest.approx(np.abs(seeds.points) / with_images.error, rel=1e-6)
 
 
 def test_lead_in_general_holds_on_new_images(clear):
     on_new_images = compared(runs_of(clear)).new_images
-    assert (on_new_images.basis, on_new_images.images) == (Basis.last, IMAGES)
+    assert on_new_images.basis is Basis.last
+    assert on_new_images.images == IMAGES
     assert [group.value("activation") for group in on_new_images.behind] == ["relu"]
 
 
@@ -120,33 +145,65 @@ def test_lead_on_these_images_alone_does_not_hold_on_new_images(lucky):
 
 
 def test_test_images_are_preferred_if_all_runs_have_results(clear, lucky):
-    def tested(runs: Sequence[ComparedRun], right: np.ndarray) -> list[ComparedRun]:
-        texts = [packed(torch.tensor(images)) for its in right for images in its]
-        return [
-            replace(
-                run,
-                test_result=lambda text=text: TestResult(
-                    float(unpacked(text).mean()), "t", None, text
-                ),
-            )
-            for run, text in zip(runs, texts, strict=False)
-        ] + list(runs[len(texts) :])
-
     runs = runs_of(clear)
-    assert compared(tested(runs, lucky)).new_images.basis is Basis.test
-    assert compared(tested(runs, lucky)).new_images.behind == []
-    assert compared(tested(runs, lucky[:1])).new_images.basis is Basis.last
+    all_tested = compared(with_test_results(runs, lucky)).new_images
+    assert all_tested.basis is Basis.test
+    assert all_tested.behind == []
+    assert compared(with_test_results(runs, lucky[:1])).new_images.basis is Basis.last
+
     runs = runs_of(clear, training__select="last")
-    assert compared(tested(runs, lucky)).new_images.basis is Basis.last
-    lost = [replace(run, provenance=replace(run.provenance, last_right=None)) for run in runs]
-    assert compared(tested(lost, lucky)).new_images.basis is Basis.test
+    assert compared(with_test_results(runs, lucky)).new_images.basis is Basis.last
+    without_validation = [without_last_right(run) for run in runs]
+    assert compared(with_test_results(without_validation, lucky)).new_images.basis is Basis.test
+
+
+def with_test_results(runs: Sequence[ComparedRun], right: np.ndarray) -> list[ComparedRun]:
+    """Return the runs with test results, in order, for as many runs as `right` has.
+
+    `right` tells which test images are right, with shape (configurations, seeds, images).
+    """
+    images_of_runs = right.reshape(-1, IMAGES)
+    num_tested = len(images_of_runs)
+    with_results = []
+    for run, images in zip(runs[:num_tested], images_of_runs, strict=True):
+        with_results.append(with_test_result(run, images))
+    return [*with_results, *runs[num_tested:]]
+
+
+def with_test_result(run: ComparedRun, images: np.ndarray) -> ComparedRun:
+    text = packed(torch.tensor(images))
+    result = TestResult(float(unpacked(text).mean()), "t", None, text)
+    return replace(run, test_result=lambda: result)
+
+
+def without_last_right(run: ComparedRun) -> ComparedRun:
+    return replace(run, provenance=replace(run.provenance, last_right=None))
 
 
 def test_confirmation_tests_only_the_chosen_leader(clear):
     rng = np.random.default_rng(3)
-    runs = runs_of(np.concatenate([clear, classified([2.0], difficulties(rng, 0.3)[:1], rng)]))
-    comparison = compared(runs, design=Design(15, confirms="ab12", points=0.01, leader=runs[0].id))
-    assert {group.value("activation") for group in comparison.new_images.behind} == {"relu", "tanh"}
+    tanh = classified([2.0], difficulties(rng, 0.3)[:1], rng)
+    runs = runs_of(np.concatenate([clear, tanh]))
+    design = Design(15, confirms="ab12", points=0.01, leader=runs[0].id)
+
+    comparison = compared(runs, design=design)
+
+    behind = {group.value("activation") for group in comparison.new_images.behind}
+    assert behind == {"relu", "tanh"}
+
+
+def of_other_images(images: int, digest: str) -> list[ComparedRun]:
+    """Return runs of the second configuration on other validation images."""
+    return runs_of(np.ones((2, 5, images), bool), digest)[5:]
+
+
+def with_one_image(run: ComparedRun) -> ComparedRun:
+    return replace(run, provenance=replace(run.provenance, last_right="1:gA=="))
+
+
+def with_macro_f1(run: ComparedRun) -> ComparedRun:
+    metric = replace(run.metric, name="macro_f1")
+    return replace(run, flags=run.flags | {"metric": "macro_f1"}, metric=metric)
 
 
 @pytest.mark.parametrize(
@@ -154,32 +211,10 @@ def test_confirmation_tests_only_the_chosen_leader(clear):
     [
         (lambda runs: [replace(run, provenance=None) for run in runs], Basis.unknown),
         (lambda runs: [*runs[:-1], replace(runs[-1], provenance=a_record())], Basis.unknown),
-        (
-            lambda runs: [*runs[:5], *runs_of(np.ones((2, 5, IMAGES), bool), "other")[5:]],
-            Basis.different,
-        ),
-        (
-            lambda runs: [*runs[:5], *runs_of(np.ones((2, 5, IMAGES // 2), bool))[5:]],
-            Basis.different,
-        ),
-        (
-            lambda runs: [
-                replace(run, provenance=replace(run.provenance, last_right="1:gA=="))
-                for run in runs
-            ],
-            Basis.different,
-        ),
-        (
-            lambda runs: [
-                replace(
-                    run,
-                    flags=run.flags | {"metric": "macro_f1"},
-                    metric=replace(run.metric, name="macro_f1"),
-                )
-                for run in runs
-            ],
-            Basis.metric,
-        ),
+        (lambda runs: [*runs[:5], *of_other_images(IMAGES, "other")], Basis.different),
+        (lambda runs: [*runs[:5], *of_other_images(IMAGES // 2, "d")], Basis.different),
+        (lambda runs: [with_one_image(run) for run in runs], Basis.different),
+        (lambda runs: [with_macro_f1(run) for run in runs], Basis.metric),
     ],
 )
 def test_new_images_are_not_tested_without_accuracies_on_the_same_images(clear, change, why):
@@ -190,15 +225,17 @@ def test_new_images_are_not_tested_without_accuracies_on_the_same_images(clear, 
 
 
 def test_swept_splits_are_not_tested_on_new_images(clear):
-    runs = [
-        replace(run, flags=run.flags | {"split_seed": str(run.seed % 2)}) for run in runs_of(clear)
-    ]
+    runs = []
+    for run in runs_of(clear):
+        split_seed = str(run.seed % 2)
+        runs.append(replace(run, flags=run.flags | {"split_seed": split_seed}))
     (comparison,) = compare_runs(runs, ["activation", "seed", "split_seed"])
     assert comparison.new_images.basis is Basis.splits
 
 
 def test_configurations_with_other_seeds_are_not_tested_on_new_images(clear):
     runs = runs_of(clear)
-    comparison = compared([*runs[:5], *(replace(run, seed=run.seed + 5) for run in runs[5:])])
+    with_other_seeds = [replace(run, seed=run.seed + 5) for run in runs[5:]]
+    comparison = compared([*runs[:5], *with_other_seeds])
     assert comparison.leads[1].ahead
     assert comparison.new_images.basis is Basis.seeds
