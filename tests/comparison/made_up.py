@@ -10,20 +10,40 @@ from typing import Any
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.folders.records import TestResult
 
-BASE = {"dataset": "mnist", "dataset.val_size": "10000", "activation": "selu", "optimizer": "sgd"}
-BASE |= {"optimizer.lr": "0.01", "num_epoch": "3", "split_seed": "0"}
+BASE = {
+    "dataset": "mnist",
+    "dataset.val_size": "10000",
+    "activation": "selu",
+    "optimizer": "sgd",
+    "optimizer.lr": "0.01",
+    "num_epoch": "3",
+    "split_seed": "0",
+}
 
 
 def made(seed: int, accuracy: float | None, outcome: str = "finished", **more: Any) -> ComparedRun:
     """Return a run whose last epoch is a point worse than its best; `optimizer__lr="0.1"` sets
     optimizer.lr.
     """
-    flags = BASE | {k.replace("__", "."): v for k, v in more.items()}
-    curve = [] if accuracy is None else [accuracy - 0.02, accuracy, accuracy - 0.01]
-    last = curve[-1] if curve else None
-    best = (2, 1.5) if curve else (None, None)  # the epoch, and seconds to it
-    name = f"{sorted(flags.items())} {seed}"
-    return ComparedRun(name, flags, seed, outcome, accuracy, *best, lambda: curve, lambda: last)
+    flags: dict[str, Any] = dict(BASE)
+    for name, value in more.items():
+        flags[name.replace("__", ".")] = value
+
+    curve: list[float] = []
+    if accuracy is not None:
+        curve = [accuracy - 0.02, accuracy, accuracy - 0.01]
+
+    return ComparedRun(
+        id=f"{sorted(flags.items())} {seed}",
+        flags=flags,
+        seed=seed,
+        outcome=outcome,
+        best=accuracy,
+        best_epoch=2 if curve else None,
+        seconds_to_best=1.5 if curve else None,
+        curve=lambda: curve,
+        last=lambda: curve[-1] if curve else None,
+    )
 
 
 def many(accuracies: Mapping[int, float] | Iterable[float], **flags: Any) -> list[ComparedRun]:

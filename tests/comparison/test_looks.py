@@ -55,9 +55,10 @@ def test_bound_of_two_groups_is_that_of_a_paired_t_test():
 
 def test_bounds_of_four_groups_use_moderated_variances():
     values = table(noisy(np.random.default_rng(0), [0.99, 0.98, 0.97, 0.96], 0.003, seeds=4))
+    bounds = upper_bounds(values, 1000, level=0.01, win_level=NEVER)
+
     pairs = pair_tests(values, 1000).pairs
     quantile = stats.t.ppf(1 - 0.01, pairs.df)
-    bounds = upper_bounds(values, 1000, level=0.01, win_level=NEVER)
     np.testing.assert_allclose(bounds, -pairs.points + quantile * pairs.error)
 
 
@@ -66,17 +67,23 @@ def test_leader_that_beats_each_other_group_is_the_best():
     values = table([leader, *others])
     p = [stats.ttest_rel(leader, other, alternative="greater").pvalue for other in others]
     level = 1e-7
-    bounds = upper_bounds(values, level=level, win_level=max(p))
-    assert (bounds <= 0).all()
-    assert (upper_bounds(values, level=level, win_level=max(p) / 2) > 0).any()
+
+    bounds_with_win = upper_bounds(values, level=level, win_level=max(p))
+    bounds_without_win = upper_bounds(values, level=level, win_level=max(p) / 2)
+
+    assert (bounds_with_win <= 0).all()
+    assert (bounds_without_win > 0).any()
 
 
 def test_equal_differences_are_as_uncertain_as_the_rounding_to_images():
     values = table([[0.99, 0.99, 0.99], [0.99, 0.99, 0.99]])
+
     (bound,) = upper_bounds(values, 100, level=0.05, win_level=NEVER)
-    assert bound == pytest.approx(stats.t.ppf(0.95, 2) * np.sqrt(100**-2 / 6 / 3))
-    (unknown,) = upper_bounds(values, None, level=0.05, win_level=NEVER)
-    assert unknown == np.inf
+    variance = 100**-2 / 6  # of the difference between two numbers rounded to 1/100
+    assert bound == pytest.approx(stats.t.ppf(0.95, 2) * np.sqrt(variance / 3))
+
+    (bound_without_images,) = upper_bounds(values, None, level=0.05, win_level=NEVER)
+    assert bound_without_images == np.inf
 
 
 @settings(max_examples=15)
@@ -87,14 +94,14 @@ def test_race_depends_only_on_the_runs_that_it_asks_for(seed, k, within):
     sizes = look_sizes(3, values.shape[1])
     complete = race(finished(values), within, sizes, 1000)
 
-    known = np.full(values.shape, np.nan)
+    trained = np.full(values.shape, np.nan)  # one requested run at a time, in random order
     while True:
-        standing = race(finished(known), within, sizes, 1000)
-        missing = standing.requested & np.isnan(known)
+        standing = race(finished(trained), within, sizes, 1000)
+        missing = standing.requested & np.isnan(trained)
         if not missing.any():
             break
         row, column = rng.permutation(np.argwhere(missing))[0]
-        known[row, column] = values[row, column]
+        trained[row, column] = values[row, column]
 
     assert standing.is_over
     np.testing.assert_array_equal(standing.requested, complete.requested)
@@ -104,7 +111,9 @@ def test_race_depends_only_on_the_runs_that_it_asks_for(seed, k, within):
 
 def test_race_ends_once_no_other_can_be_better_by_more():
     values = noisy(np.random.default_rng(2), [0.99, 0.985, 0.98, 0.9], 0.003)
+
     standing = race(finished(values), 0.004, look_sizes(3, 50), 1000)
+
     assert standing.is_over
     assert standing.last.leader == 0
     assert standing.last.bound <= 0.004
@@ -125,7 +134,9 @@ def test_configuration_with_a_failed_run_leaves_the_race_but_counts():
     with_failure = finished(values)
     with_failure.values[0, 1] = np.nan
     with_failure.failed[0, 1] = True
+
     standing = race(with_failure, 0.01, look_sizes(3, 50), 1000)
+
     assert standing.last.out.tolist() == [True, False, False]
     assert standing.last.leader in (1, 2)
     assert standing.requested[0].sum() == 3
@@ -137,10 +148,12 @@ def test_configuration_with_a_failed_run_leaves_the_race_but_counts():
 
 def test_others_catch_up_if_all_that_race_have_failed():
     values = noisy(np.random.default_rng(5), [0.99, 0.989, 0.9, 0.9], 0.004)
-    table = finished(values)
-    table.failed[:2, 3:] = True
-    table.values[:2, 3:] = np.nan
-    standing = race(table, 0.001, look_sizes(3, 50), 1000)
+    results = finished(values)
+    results.values[:2, 3:] = np.nan
+    results.failed[:2, 3:] = True
+
+    standing = race(results, 0.001, look_sizes(3, 50), 1000)
+
     first, second = standing.looks[:2]
     assert first.leader in (0, 1)
     assert second.seeds == 4

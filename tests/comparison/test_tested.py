@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import zip_longest
 
 import pytest
 from scipy import stats
 
-from lenet_exp.comparison import design as designs
 from lenet_exp.comparison.advice import NextStep, advice
 from lenet_exp.comparison.compare import compare_runs
-from lenet_exp.comparison.design import Design
+from lenet_exp.comparison.design import Design, EndedConfirmation
 from tests.comparison.made_up import many, scored
 
 SELU = {0: 0.9801, 1: 0.9826, 2: 0.9793, 3: 0.9819}
@@ -19,54 +19,63 @@ RELU = {0: 0.9760, 1: 0.9781, 2: 0.9750, 3: 0.9779}
 SWEEP = Design(12, 0, sweep="1f3a")
 
 
-def compared(*tested: dict[int, float], design: Design = SWEEP):
+def compared(*test_accuracies: dict[int, float], design: Design = SWEEP):
     """Return a comparison that selu wins on validation data, with test accuracies of selu, tanh,
     and relu.
     """
-    all_runs = []
-    reached = {"selu": [0.95, 0.951, 0.949, 0.95], "tanh": [0.94, 0.942, 0.939, 0.94]}
-    reached |= {"relu": [0.93, 0.93, 0.929, 0.931]}
-    for n, (activation, accuracies) in enumerate(reached.items()):
-        runs = many(accuracies, activation=activation)
-        all_runs += scored(runs, dict(tested[n]) if n < len(tested) else {})
+    selu = many([0.95, 0.951, 0.949, 0.95], activation="selu")
+    tanh = many([0.94, 0.942, 0.939, 0.94], activation="tanh")
+    relu = many([0.93, 0.93, 0.929, 0.931], activation="relu")
+    runs = []
+    for group, accuracies in zip_longest((selu, tanh, relu), test_accuracies, fillvalue={}):
+        runs += scored(group, accuracies)
     if design.confirms:
-        design = replace(design, leader=all_runs[0].id)
-    (comparison,) = compare_runs(all_runs, design=design)
+        design = replace(design, leader=selu[0].id)
+
+    (comparison,) = compare_runs(runs, design=design)
+
     assert comparison.leader.flags["activation"] == "selu"
     return comparison
 
 
 @pytest.mark.parametrize(("confirms", "comparisons"), [(None, 3), ("9c07", 2)])
 def test_intervals_of_test_leads_are_corrected_for_chosen_leader(confirms, comparisons):
-    comparison = compared(
-        SELU,
-        TANH,
-        RELU,
-        design=replace(SWEEP, confirms=confirms, points=0.01 if confirms else None),
-    )
-    assert [dict(g.accuracy) for g in comparison.on_test_set] == [
-        {(s, 0): a for s, a in x.items()} for x in (SELU, TANH, RELU)
-    ]
-    assert comparison.test_leads[0] is None
-    for lead, other in zip(comparison.test_leads[1:], (TANH, RELU), strict=True):
+    points = 0.01 if confirms else None
+    design = replace(SWEEP, confirms=confirms, points=points)
+
+    comparison = compared(SELU, TANH, RELU, design=design)
+
+    for group, accuracies in zip(comparison.on_test_set, (SELU, TANH, RELU), strict=True):
+        assert group.accuracy == {(seed, 0): value for seed, value in accuracies.items()}
+    leader, over_tanh, over_relu = comparison.test_leads
+    assert leader is None
+    assert not over_tanh.differs
+    assert over_relu.ahead
+    for lead, other in ((over_tanh, TANH), (over_relu, RELU)):
         expected = stats.ttest_rel(list(SELU.values()), list(other.values()))
         interval = expected.confidence_interval(1 - 0.05 / comparisons)
-        assert (lead.test, lead.n) == ("paired", 4)
+        assert lead.test == "paired"
+        assert lead.n == 4
         assert lead.points == pytest.approx(expected.statistic * expected._standard_error)
-        assert (lead.low, lead.high) == pytest.approx((interval.low, interval.high))
-    assert comparison.test_leads[2].ahead
-    assert not comparison.test_leads[1].differs
+        assert lead.low == pytest.approx(interval.low)
+        assert lead.high == pytest.approx(interval.high)
 
 
 def test_only_scored_runs_have_test_results():
-    assert compared().on_test_set == compared().test_leads == []
+    comparison = compared()
+    assert comparison.on_test_set == []
+    assert comparison.test_leads == []
+
     comparison = compared(SELU)
-    assert [g.n for g in comparison.on_test_set] == [4, 0, 0]
+    assert [group.n for group in comparison.on_test_set] == [4, 0, 0]
     assert comparison.test_leads == [None, None, None]
+
     comparison = compared(SELU, {}, {1: 0.97})  # too few seeds for a test
-    assert comparison.test_leads[1] is None
-    assert comparison.test_leads[2].points == pytest.approx(sum(SELU.values()) / 4 - 0.97)
-    assert comparison.test_leads[2].test == "none"
+    _, over_tanh, over_relu = comparison.test_leads
+    assert over_tanh is None
+    assert over_relu.points == pytest.approx(sum(SELU.values()) / 4 - 0.97)
+    assert over_relu.test == "none"
+
     assert compared({}, TANH, RELU).test_leads == [None, None, None]
 
 
@@ -74,17 +83,19 @@ def test_scored_sweep_does_not_suggest_scoring_again():
     assert advice(compared()).step is NextStep.predict
     assert advice(compared({0: 0.98})).step is NextStep.predict  # three runs were not scored
     assert advice(compared(SELU)) is None
+
     confirmation = replace(SWEEP, confirms="9c07", points=0.001)
     assert advice(compared(design=confirmation)).step is NextStep.predict
     assert advice(compared(SELU, design=confirmation)) is None
 
-    def tested(own: dict[int, float], *, confirmation_scored: bool) -> NextStep:
-        earlier = designs.EndedConfirmation("9c07", "mnist", 0.1, True, confirmation_scored)
-        return advice(compared(own, design=replace(SWEEP, confirmations=(earlier,)))).step
+    confirmed = replace(SWEEP, confirmations=(ended_confirmation(scored=False),))
+    assert advice(compared(design=confirmed)).step is NextStep.confirmed
+    assert advice(compared(SELU, design=confirmed)).step is NextStep.scored
+    scored_there = replace(SWEEP, confirmations=(ended_confirmation(scored=True),))
+    assert advice(compared(design=scored_there)).step is NextStep.scored
 
-    assert tested({}, confirmation_scored=False) is NextStep.confirmed
-    assert (
-        tested({}, confirmation_scored=True)
-        is tested(SELU, confirmation_scored=False)
-        is NextStep.scored
+
+def ended_confirmation(*, scored: bool) -> EndedConfirmation:
+    return EndedConfirmation(
+        sweep="9c07", dataset="mnist", points=0.1, confirmed=True, scored=scored
     )

@@ -48,22 +48,29 @@ def compare(swept: Path, main: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable
 @pytest.mark.slow(seconds=6)
 def test_command_trains_leader_and_baseline_and_names_the_better(swept, compare):
     (source,) = all_sweeps(swept)
-    asked = ("confirm=50", "against=optimizer=adam optimizer.lr=0.001", "seeds=3")
-    planned = succeeded(compare(*asked))
+    request = ("confirm=50", "against=optimizer=adam optimizer.lr=0.001", "seeds=3")
+    planned = succeeded(compare(*request))
     assert re.search(r"\b3 new seeds\b", planned.stdout)
     (line,) = re.findall(r"^  lenet-train (.*)$", planned.stdout, re.MULTILINE)
+
     done = succeeded(lenet_train(*shlex.split(line), "hydra/launcher=basic", outputs=swept))
-    test = next(s for s in all_sweeps(swept) if s.id != source.id)
-    first, second = test.jobs()[:2]  # both configurations train each seed before the next seed
-    assert [job.config.seed for job in test.jobs()] == [1000, 1000, 1001, 1001, 1002, 1002]
-    assert configuration(first.config) in [configuration(job.config) for job in source.jobs()]
-    baseline = compose([*QUICK, "optimizer=adam", "optimizer.lr=0.001"])  # without the swept values
-    assert configuration(second.config) == configuration(baseline)
+
     assert re.search(r"onfirmed on 3 ", done.stdout)
-    assert f"sweep {test.id}" in compare(*asked, "run=true").stdout  # has already tested this
-    other = compare("confirm=50", "against=baseline", "seeds=3")
-    assert "seed=range(2000,2003)" in other.stdout  # another test reports the earlier test
-    assert f"sweep {test.id}" in other.stdout
+    (test,) = [sweep for sweep in all_sweeps(swept) if sweep.id != source.id]
+    jobs = test.jobs()
+    # both configurations train each seed before the next seed
+    assert [job.config.seed for job in jobs] == [1000, 1000, 1001, 1001, 1002, 1002]
+    leader, baseline = jobs[:2]
+    assert configuration(leader.config) in [configuration(job.config) for job in source.jobs()]
+    # without the swept values
+    expected = compose([*QUICK, "optimizer=adam", "optimizer.lr=0.001"])
+    assert configuration(baseline.config) == configuration(expected)
+
+    same_request = compare(*request, "run=true")
+    assert f"sweep {test.id}" in same_request.stdout  # has already tested this
+    other_request = compare("confirm=50", "against=baseline", "seeds=3")
+    assert "seed=range(2000,2003)" in other_request.stdout
+    assert f"sweep {test.id}" in other_request.stdout  # another test reports the earlier test
 
 
 REFUSED = {  # arguments: text in the error
@@ -83,12 +90,10 @@ def test_invalid_baseline_is_one_line(line, compare):
 
 
 def test_baseline_must_differ_and_accept_the_fixed_flags():
-    leader, own = (
-        job(["dataset=digits", "optimizer.lr=0.02"], ["optimizer.lr"]),
-        "optimizer.lr=0.02",
-    )
-    with pytest.raises(ConfigError, match=own):
-        leader_and_baseline(leader, own, None)
+    leader = job(["dataset=digits", "optimizer.lr=0.02"], ["optimizer.lr"])
+    with pytest.raises(ConfigError, match=r"optimizer.lr=0.02"):
+        leader_and_baseline(leader, "optimizer.lr=0.02", None)
+
     leader = job(
         ["dataset=digits", "optimizer=sgd", "optimizer.dampening=0.5"],
         ["optimizer", "optimizer.dampening"],
@@ -99,15 +104,24 @@ def test_baseline_must_differ_and_accept_the_fixed_flags():
 
 
 def test_dataset_of_swept_recipe_is_kept():
-    sides = leader_and_baseline(job(["experiment=fashion_fast"], ["experiment"]), "baseline", None)
+    leader = job(["experiment=fashion_fast"], ["experiment"])
+    sides = leader_and_baseline(leader, "baseline", None)
     assert "dataset=fashion_mnist" in sides.fixed
     assert sides.baseline.dataset.name == "fashion_mnist"
 
 
 def job(overrides: list[str], swept: list[str]) -> Job:
-    values = dict(o.split("=", 1) for o in overrides)
+    """Return a job with these overrides, of a sweep over some of their flags."""
+    values = dict(override.split("=", 1) for override in overrides)
+    swept_values = {flag: values[flag] for flag in swept}
     return Job(
-        0, "leader", {flag: values[flag] for flag in swept}, overrides, compose(overrides), "", ""
+        number=0,
+        name="leader",
+        swept=swept_values,
+        overrides=overrides,
+        config=compose(overrides),
+        fingerprint="",
+        run="",
     )
 
 
@@ -128,12 +142,20 @@ def job(overrides: list[str], swept: list[str]) -> Job:
 )
 def test_flags_of_leader_and_baseline_compose_both_configurations(recipe, leads, against):
     fixed = ["dataset=digits", *recipe]
-    leader = job([*fixed, *leads], [flag.partition("=")[0] for flag in leads])
-    wanted = configuration(compose([*fixed, *against]))
-    assert configuration(leader.config) != wanted
+    swept = [override.partition("=")[0] for override in leads]
+    leader = job([*fixed, *leads], swept)
+    baseline = compose([*fixed, *against])
+    assert configuration(leader.config) != configuration(baseline)
+
     sides = leader_and_baseline(leader, " ".join(against) or "baseline", None)
-    one, other = (
-        [f"{flag}={pair[side]}" for flag, pair in sides.differing.items()] for side in (0, 1)
-    )
-    assert configuration(compose([*sides.fixed, *one])) == configuration(leader.config)
-    assert configuration(compose([*sides.fixed, *other])) == wanted == configuration(sides.baseline)
+
+    flags_of_leader = []
+    flags_of_baseline = []
+    for flag, (of_leader, of_baseline) in sides.differing.items():
+        flags_of_leader.append(f"{flag}={of_leader}")
+        flags_of_baseline.append(f"{flag}={of_baseline}")
+    composed_leader = compose([*sides.fixed, *flags_of_leader])
+    composed_baseline = compose([*sides.fixed, *flags_of_baseline])
+    assert configuration(composed_leader) == configuration(leader.config)
+    assert configuration(composed_baseline) == configuration(baseline)
+    assert configuration(sides.baseline) == configuration(baseline)
